@@ -1,0 +1,39 @@
+# The project's commands. Each creates the environment that it needs; `make help` lists them.
+
+VENV := .venv
+READY := $(VENV)/.ready
+PYTHON ?= python3
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro test check format clean
+
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+env: $(READY) ## create or update the environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("cnnpipe needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+repro: $(READY) ## run the pipeline; results in reports/index.html
+	python scripts/repro.py
+
+test: $(READY) ## run the tests
+	pytest -n auto
+
+check: $(READY) ## format, lint, types, import floors
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+format: $(READY) ## format the code and mend what the linter can
+	ruff format .
+	ruff check --fix .
+
+clean: ## remove the environment and caches; data, models and reports stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

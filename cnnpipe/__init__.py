@@ -1,0 +1,1 @@
+"""Convolutional networks taken apart from first principles, as a reproducible pipeline."""

@@ -1,0 +1,114 @@
+"""The folder that holds a data set on disk: four decompressed idx files and dataset.json.
+
+dataset.json says which data set lies there and its files' SHA-256. It holds nothing about where
+the bytes came from, so that every mirror leaves the same folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnpipe.artifacts import atomic_write, load_json, save_json
+from cnnpipe.data import idx, sources
+from cnnpipe.data.sources import FILE_NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from cnnpipe.errors import InputError
+from cnnpipe.params import DatasetName
+
+DESCRIPTION = "dataset.json"
+CURE = "delete the folder and run `dvc repro` to make it again"
+
+
+class RawDataset(NamedTuple):
+    """What the folder holds, as read-only arrays of bytes."""
+
+    name: DatasetName
+    classes: tuple[str, ...]
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.uint8]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.uint8]
+
+
+def write_raw(folder: Path, name: DatasetName, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write the files as they come, and dataset.json when all are there."""
+    described = {}
+    for file, content in files:
+        with atomic_write(folder / file, "wb") as out:
+            out.write(content)
+        described[file] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    save_json(
+        folder / DESCRIPTION,
+        {
+            "name": name,
+            "classes": list(sources.CLASSES[name]),
+            "files": {file: described[file] for file in FILE_NAMES},
+        },
+    )
+
+
+def read_raw(folder: Path) -> RawDataset:
+    """Read the folder and check everything: digests, headers, lengths, labels.
+
+    Raises:
+        InputError: a file is missing or damaged; the text names it and the cure.
+    """
+    name, digests = _read_description(folder / DESCRIPTION)
+    contents = {file: _read_pinned(folder / file, digests[file]) for file in FILE_NAMES}
+    classes = sources.CLASSES[name]
+
+    def images(file: str) -> NDArray[np.uint8]:
+        try:
+            return idx.parse_images(contents[file])
+        except ValueError as error:
+            raise InputError(f"{folder / file}: damaged: {error}; {CURE}") from None
+
+    def labels(file: str, expected: int) -> NDArray[np.uint8]:
+        try:
+            found = idx.parse_labels(contents[file], len(classes))
+            if len(found) != expected:
+                raise ValueError(f"{len(found)} labels for {expected} images")
+        except ValueError as error:
+            raise InputError(f"{folder / file}: damaged: {error}; {CURE}") from None
+        return found
+
+    train, test = images(TRAIN_IMAGES), images(TEST_IMAGES)  # (N, 28, 28)
+    return RawDataset(
+        name=name,
+        classes=classes,
+        train_images=train,
+        train_labels=labels(TRAIN_LABELS, len(train)),
+        test_images=test,
+        test_labels=labels(TEST_LABELS, len(test)),
+    )
+
+
+def _read_description(path: Path) -> tuple[DatasetName, dict[str, str]]:
+    """The data set's name and the digest that each of its files must have."""
+    described = load_json(path)
+    try:
+        name: DatasetName = described["name"]
+        if name not in get_args(DatasetName):
+            raise ValueError(f"unknown data set {name!r}")
+        if tuple(described["classes"]) != sources.CLASSES[name]:
+            raise ValueError(f"these are not the classes of {name}")
+        recorded = {file: str(described["files"][file]["sha256"]) for file in FILE_NAMES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged: {error!r}; {CURE}") from None
+    # What the project pins counts, whatever stands in the folder.
+    return name, sources.PINS.get(name, recorded)
+
+
+def _read_pinned(path: Path, digest: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {CURE}") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise InputError(f"{path}: damaged: its SHA-256 is not the pinned one; {CURE}")
+    return content

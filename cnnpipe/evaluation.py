@@ -1,0 +1,127 @@
+"""Judge a trained network on images it never saw: accuracy, confusion, calibration.
+
+Axes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from torch import nn
+
+from cnnpipe.data import Split
+from cnnpipe.models import predict
+from cnnpipe.preprocessing import Normalization
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions on a labelled split, and all that follows from them."""
+
+    labels: NDArray[np.int64]
+    """(N,)"""
+    probabilities: NDArray[np.float64]
+    """(N, K), rows sum to 1."""
+    classes: tuple[str, ...]
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """(N,); of equal probabilities the first class wins."""
+        predictions: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return predictions
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures of reports/evaluation/<model>.json that predictions determine."""
+        images = len(self.labels)
+        correct = int((self.predictions == self.labels).sum())
+        interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
+        likelihood = self.probabilities[np.arange(images), self.labels]
+        return {
+            "images": images,
+            "test_accuracy": correct / images,
+            "test_accuracy_interval": [interval.low, interval.high],
+            "test_errors": images - correct,
+            "test_loss": float(-np.log(likelihood.clip(np.finfo(np.float64).tiny)).mean()),
+            "ece": expected_calibration_error(self.probabilities, self.labels),
+            "per_class": self._per_class(),
+            "confusion": self.confusion().tolist(),
+        }
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (K, K): the row is the true class, the column the predicted one."""
+        every_class = np.arange(len(self.classes))
+        counts: NDArray[np.int64] = confusion_matrix(
+            self.labels, self.predictions, labels=every_class
+        )
+        return counts
+
+    def _per_class(self) -> list[dict[str, Any]]:
+        scores = precision_recall_fscore_support(
+            self.labels,
+            self.predictions,
+            labels=np.arange(len(self.classes)),
+            zero_division=0.0,  # a class that is never predicted has no precision: call it none
+        )
+        return [
+            {
+                "class": name,
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support),
+            }
+            for name, precision, recall, f1, support in zip(self.classes, *scores, strict=True)
+        ]
+
+    def prediction_table(self) -> pd.DataFrame:
+        """One row per image, in the order of the split."""
+        rows = np.arange(len(self.labels))
+        return pd.DataFrame(
+            {
+                "index": rows,
+                "label": self.labels,
+                "prediction": self.predictions,
+                "confidence": self.probabilities.max(axis=1),
+                "probability_of_label": self.probabilities[rows, self.labels],
+            }
+        )
+
+    def confusion_table(self) -> pd.DataFrame:
+        """Actual and predicted class of each image by name, as `dvc plots` counts them."""
+        names = np.array(self.classes)
+        return pd.DataFrame({"actual": names[self.labels], "predicted": names[self.predictions]})
+
+
+def evaluate(
+    model: nn.Module, split: Split, classes: tuple[str, ...], normalization: Normalization
+) -> Evaluation:
+    """Run a network over a whole split."""
+    logits = predict(model, split.images, normalization).double()
+    probabilities = logits.softmax(dim=1).cpu().numpy()
+    return Evaluation(split.labels.cpu().numpy(), probabilities, classes)
+
+
+def expected_calibration_error(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15
+) -> float:
+    """How far confidence is from accuracy: ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,).
+        bins: number of equal intervals (lo, hi] that [0, 1] is divided into.
+
+    Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.ceil(confidence * bins).astype(np.int64) - 1
+    # n_b/N · |Σ correct/n_b − Σ confidence/n_b| = |Σ (correct − confidence)|/N: no empty-bin case
+    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))

@@ -1,0 +1,34 @@
+"""Numbers as people read them, the same in figures and in the report."""
+
+from __future__ import annotations
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def short(value: float) -> str:
+    """A number in at most three significant digits, with a true minus sign."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """A fraction in percent; what is neither 0 nor 1 is not rounded to 0 % or 100 %."""
+    step = 10.0 ** -(digits + 2)
+    if 0 < fraction < step:
+        return f"<{NBSP}{step:.{digits}%}".replace("%", f"{NBSP}%")
+    if 1 - step < fraction < 1:
+        return f">{NBSP}{1 - step:.{digits}%}".replace("%", f"{NBSP}%")
+    return f"{fraction:.{digits}%}".replace("%", f"{NBSP}%")
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, the two largest that matter."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """A number with its noun: 1 error, 2 errors, 10,000 images."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

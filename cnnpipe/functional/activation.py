@@ -1,0 +1,111 @@
+"""Activation functions with their derivatives, which are read off the output alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.autograd import Function
+
+from cnnpipe.functional.arguments import check_floating_point, check_real
+from cnnpipe.functional.windows import accumulation_dtype
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(0, x), elementwise; NaN stays NaN.
+
+    y' = sign(y), as y is never negative. That takes the derivative 0 at x = 0, where there is none.
+
+    Args:
+        input: any shape.
+        inplace: overwrite the input instead of making a new tensor.
+
+    Raises:
+        TypeError: a boolean or complex input.
+
+    Source:
+        Nair, Hinton: Rectified linear units improve restricted Boltzmann machines (2010).
+    """
+    check_real(input, "input")
+    output: Tensor = _ReLU.apply(input, inplace)
+    return output
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """σ(x) = 1 / (1 + e^−x), elementwise.
+
+    σ' = e^−x / (1 + e^−x)² = σ·(1 − σ).
+
+    Raises:
+        TypeError: an input that is not floating-point.
+    """
+    check_floating_point(input, "input")
+    output: Tensor = _Sigmoid.apply(input)
+    return output
+
+
+def tanh(input: Tensor) -> Tensor:
+    """tanh(x) = (e^x − e^−x) / (e^x + e^−x), elementwise.
+
+    With t = e^(−2|x|) − 1 it is −t / (t + 2) with the sign of x: nothing overflows for large x, and
+    `expm1` keeps all digits of small ones. tanh' = 1 − tanh².
+
+    Raises:
+        TypeError: an input that is not floating-point.
+    """
+    check_floating_point(input, "input")
+    output: Tensor = _Tanh.apply(input)
+    return output
+
+
+class _ReLU(Function):
+    @staticmethod
+    def forward(x: Tensor, inplace: bool) -> Tensor:
+        return x.clamp_(min=0) if inplace else x.clamp(min=0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
+        x, inplace = inputs
+        if inplace:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return g * y.sign(), None
+
+
+class _Sigmoid(Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        wide = x.to(accumulation_dtype(x.dtype))
+        return wide.neg().exp_().add_(1).reciprocal_().to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, _: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        grad: Tensor = g * y * (1 - y)
+        return grad
+
+
+class _Tanh(Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        wide = x.to(accumulation_dtype(x.dtype))
+        t = wide.abs().mul_(-2).expm1_()
+        return (-t).div_(t + 2).copysign_(wide).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, _: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        grad: Tensor = g * (1 - y * y)
+        return grad

@@ -1,0 +1,73 @@
+"""What the operators accept: the checks of their arguments, each written once."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import torch
+from torch import Tensor
+
+from cnnpipe.geometry import Pair
+
+IntOrPair = int | Sequence[int]
+
+
+def as_int(value: SupportsIndex, name: str, least: int | None = None) -> int:
+    """An int that is at least `least`; True and 2.0 are none."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected an int, got {value!r}")
+    number = operator.index(value)
+    if least is not None and number < least:
+        raise ValueError(f"{name}: expected an int ≥ {least}, got {number}")
+    return number
+
+
+def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
+    """One int for both axes, or a pair (of the H axis, of the W axis)."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        both = as_int(value, name, least)
+        return both, both
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected an int or a pair of ints, got {value!r}")
+    return as_int(value[0], name, least), as_int(value[1], name, least)
+
+
+def pooling_arguments(
+    kernel_size: IntOrPair, stride: IntOrPair | None, padding: IntOrPair, dilation: IntOrPair
+) -> tuple[Pair, Pair, Pair, Pair]:
+    """The four as pairs; the stride is the kernel size if not given."""
+    kernel_sizes = as_pair(kernel_size, "kernel_size", least=1)
+    strides = kernel_sizes if stride is None else as_pair(stride, "stride", least=1)
+    paddings = as_pair(padding, "padding", least=0)
+    if any(p > k // 2 for p, k in zip(paddings, kernel_sizes, strict=True)):
+        raise ValueError(
+            f"padding: expected at most half of kernel_size {kernel_sizes}, got {paddings}"
+        )
+    return kernel_sizes, strides, paddings, as_pair(dilation, "dilation", least=1)
+
+
+def check_tensor(value: Tensor, name: str) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a Tensor, got {type(value).__name__}")
+
+
+def check_floating_point(value: Tensor, name: str) -> None:
+    check_tensor(value, name)
+    if not value.is_floating_point():
+        raise TypeError(f"{name}: expected a floating-point dtype, got {value.dtype}")
+
+
+def check_images(input: Tensor) -> None:
+    """Images are (N, C, H, W), or one image (C, H, W)."""
+    if input.ndim not in (3, 4):
+        raise ValueError(
+            f"input: expected shape (N, C, H, W) or (C, H, W), got {tuple(input.shape)}"
+        )
+
+
+def check_real(value: Tensor, name: str) -> None:
+    check_tensor(value, name)
+    if value.dtype == torch.bool or value.is_complex():
+        raise TypeError(f"{name}: expected a real dtype, got {value.dtype}")

@@ -1,0 +1,328 @@
+"""Two-dimensional convolution, its derivative of every order, and the choice of an algorithm.
+
+What networks call convolution is the cross-correlation x ⋆ w. It is linear in the input and linear
+in the kernel, so for an output gradient g one *trilinear* form holds all of it:
+
+    T(x, w, g) = Σ g · (x ⋆ w)
+
+    ∂T/∂g = x ⋆ w    the forward pass
+    ∂T/∂x            the gradient of the input
+    ∂T/∂w            the gradient of the kernel
+
+Each of the three is linear in its two arguments, and its derivatives are the other two with
+something put in the place of x, w or g. The three `Function`s below say just that, and so
+derivatives of every order exist. An algorithm is a module that computes the three.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from cnnpipe.functional import direct, im2col, taps
+from cnnpipe.functional.arguments import (
+    IntOrPair,
+    as_int,
+    as_pair,
+    check_floating_point,
+    check_images,
+)
+from cnnpipe.geometry import ConvolutionGeometry, Pair, same_padding
+
+
+class Algorithm(Protocol):
+    """A way to compute the three partial derivatives of the trilinear form.
+
+    Shape:
+        x (N, C, H, W), w (O, C/groups, kH, kW), grad (N, O, H_out, W_out), of one dtype and any
+        memory layout. Each result is a new tensor of its own.
+    """
+
+    def forward(self, x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor: ...
+
+    def input_gradient(self, grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor: ...
+
+    def weight_gradient(self, x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor: ...
+
+
+_ALGORITHMS: dict[str, Algorithm] = {"direct": direct, "im2col": im2col, "taps": taps}
+CONV2D_ALGORITHMS: tuple[str, ...] = tuple(_ALGORITHMS)
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair | Literal["same", "valid"] = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+) -> Tensor:
+    """Cross-correlate images with learned kernels, as `torch.nn.functional.conv2d` does.
+
+    y[n,o,y,x] = bias[o] + Σ_{c,i,j} input[n, c, y·s + i·d − p, x·s + j·d − p] · weight[o,c,i,j]
+
+    for stride s, dilation d and padding p; pixels outside of the input are zero.
+
+    Shape:
+        input (N, C, H, W) or (C, H, W), weight (O, C/groups, kH, kW), bias (O,)
+        → (N, O, H_out, W_out) or (O, H_out, W_out)
+
+    Args:
+        input: images or feature maps.
+        weight: the kernels.
+        bias: added to each output channel.
+        stride: pixels between neighbouring windows.
+        padding: pixels of zeros on each side; "valid" is none, "same" keeps the size (stride 1).
+        dilation: pixels between neighbouring entries of the kernel.
+        groups: channels fall into so many groups that do not see each other.
+        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for the fastest known.
+
+    Raises:
+        TypeError: not floating-point tensors of one dtype, or a size that is not an int.
+        ValueError: shapes that do not fit together, or a value out of range.
+
+    Source:
+        LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition
+        (1998), section II.A.
+    """
+    _check_tensors(input, weight, bias, groups)
+    device = input.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        input, weight = _cast(input, dtype), _cast(weight, dtype)
+        bias = None if bias is None else _cast(bias, dtype)
+        with torch.autocast(device, enabled=False):
+            return conv2d(
+                input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm
+            )
+    _check_dtypes(input, weight, bias)
+    geometry = _geometry(input, weight, stride, padding, dilation, groups)
+    images = input if input.ndim == 4 else input.unsqueeze(0)
+    chosen = _choose(algorithm, images, geometry)
+    output: Tensor = _CrossCorrelation.apply(images, weight, bias, geometry, chosen)
+    return output if input.ndim == 4 else output.squeeze(0)
+
+
+def convolve2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair | Literal["same", "valid"] = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+) -> Tensor:
+    """The convolution of mathematics: `conv2d` with the kernels flipped along both axes.
+
+    (input ∗ weight)[y, x] = Σ_{i,j} input[y − i, x − j] · weight[i, j]
+
+    A network that learns its kernels cannot tell the two apart. Arguments, shapes and errors are
+    those of `conv2d`.
+    """
+    return conv2d(
+        input,
+        weight.flip(-2, -1),
+        bias,
+        stride,
+        padding,
+        dilation,
+        groups,
+        algorithm=algorithm,
+    )
+
+
+class _CrossCorrelation(Function):
+    """(x, w, bias) → x ⋆ w + bias = ∂T/∂g + bias."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        w: Tensor,
+        bias: Tensor | None,
+        geometry: ConvolutionGeometry,
+        algorithm: Algorithm,
+    ) -> Tensor:
+        y = algorithm.forward(x, w, geometry)
+        return y if bias is None else y.add_(bias.view(-1, 1, 1))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
+        x, w, _bias, ctx.geometry, ctx.algorithm = inputs
+        ctx.save_for_backward(x, w)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, w = ctx.saved_tensors
+        how = ctx.geometry, ctx.algorithm
+        of_x, of_w, of_bias = ctx.needs_input_grad[:3]
+        return (
+            _InputGradient.apply(g, w, *how) if of_x else None,
+            _WeightGradient.apply(x, g, *how) if of_w else None,
+            g.sum((0, 2, 3)) if of_bias else None,
+            None,
+            None,
+        )
+
+
+class _InputGradient(Function):
+    """(g, w) → ∂T/∂x."""
+
+    @staticmethod
+    def forward(
+        g: Tensor, w: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
+    ) -> Tensor:
+        return algorithm.input_gradient(g, w, geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
+        g, w, ctx.geometry, ctx.algorithm = inputs
+        ctx.save_for_backward(g, w)
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
+        g, w = ctx.saved_tensors
+        how = ctx.geometry, ctx.algorithm
+        of_g, of_w = ctx.needs_input_grad[:2]
+        return (
+            _CrossCorrelation.apply(x, w, None, *how) if of_g else None,
+            _WeightGradient.apply(x, g, *how) if of_w else None,
+            None,
+            None,
+        )
+
+
+class _WeightGradient(Function):
+    """(x, g) → ∂T/∂w."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, g: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
+    ) -> Tensor:
+        return algorithm.weight_gradient(x, g, geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
+        x, g, ctx.geometry, ctx.algorithm = inputs
+        ctx.save_for_backward(x, g)
+
+    @staticmethod
+    def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, ...]:
+        x, g = ctx.saved_tensors
+        how = ctx.geometry, ctx.algorithm
+        of_x, of_g = ctx.needs_input_grad[:2]
+        return (
+            _InputGradient.apply(g, w, *how) if of_x else None,
+            _CrossCorrelation.apply(x, w, None, *how) if of_g else None,
+            None,
+            None,
+        )
+
+
+def _choose(algorithm: str, x: Tensor, geometry: ConvolutionGeometry) -> Algorithm:
+    """The named algorithm; for "auto" the fastest known.
+
+    `taps` on the CPU, if neighbouring windows share their pixels and if it computes less than
+    twice the windows that are kept; not in 16 bits, which it would have to widen. Else `im2col`.
+    """
+    if algorithm == "auto":
+        shared = taps.in_strips(geometry) and 2 * geometry.output_size[1] > geometry.input_size[1]
+        on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+        return taps if shared and on_cpu else im2col
+    try:
+        return _ALGORITHMS[algorithm]
+    except KeyError:
+        allowed = ", ".join(["auto", *CONV2D_ALGORITHMS])
+        raise ValueError(f"algorithm: expected one of {allowed}, got {algorithm!r}") from None
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """What `torch.autocast` does to an operand of a convolution: all but float64 is cast."""
+    return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+
+
+def _check_tensors(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    check_floating_point(input, "input")
+    check_floating_point(weight, "weight")
+    if bias is not None:
+        check_floating_point(bias, "bias")
+    check_images(input)
+    if weight.ndim != 4:
+        raise ValueError(f"weight: expected shape (O, C/groups, kH, kW), got {tuple(weight.shape)}")
+    groups = as_int(groups, "groups", least=1)
+    in_channels, (out_channels, group_channels) = input.shape[-3], weight.shape[:2]
+    if out_channels % groups:
+        raise ValueError(
+            f"groups: expected a divisor of the {out_channels} output channels, got {groups}"
+        )
+    if in_channels != group_channels * groups:
+        raise ValueError(
+            f"input: expected {group_channels * groups} channels ({groups} groups of the weight's "
+            f"{group_channels}), got {in_channels}"
+        )
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(f"bias: expected shape ({out_channels},), got {tuple(bias.shape)}")
+    for name, tensor in [("weight", weight), ("bias", bias)]:
+        if tensor is not None and tensor.device != input.device:
+            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
+
+
+def _check_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    for name, tensor in [("weight", weight), ("bias", bias)]:
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise TypeError(f"{name}: expected the input's {input.dtype}, got {tensor.dtype}")
+
+
+def _geometry(
+    input: Tensor,
+    weight: Tensor,
+    stride: IntOrPair,
+    padding: IntOrPair | str,
+    dilation: IntOrPair,
+    groups: int,
+) -> ConvolutionGeometry:
+    H, W = input.shape[-2:]
+    kH, kW = weight.shape[-2:]
+    strides, dilations = as_pair(stride, "stride", least=1), as_pair(dilation, "dilation", least=1)
+    geometry = ConvolutionGeometry(
+        input_size=(H, W),
+        kernel_size=(kH, kW),
+        stride=strides,
+        padding=_four_sides(padding, (kH, kW), strides, dilations),
+        dilation=dilations,
+        groups=groups,
+    )
+    if kH < 1 or kW < 1:
+        raise ValueError(f"weight: expected a kernel of at least 1×1, got {kH}×{kW}")
+    if min(geometry.output_size) < 1:
+        raise ValueError(
+            f"weight: a window of {geometry.extent[0]}×{geometry.extent[1]} pixels (kernel and "
+            f"dilation) must fit into the padded input, got {geometry.padded_size[0]}×"
+            f"{geometry.padded_size[1]}"
+        )
+    return geometry
+
+
+def _four_sides(
+    padding: IntOrPair | str, kernel_size: Pair, stride: Pair, dilation: Pair
+) -> tuple[int, int, int, int]:
+    if isinstance(padding, str):
+        if padding == "valid":
+            return 0, 0, 0, 0
+        if padding != "same":
+            raise ValueError(f"padding: expected ints, 'same' or 'valid', got {padding!r}")
+        if stride != (1, 1):
+            raise ValueError(f"padding: 'same' expects stride 1, got stride {stride}")
+        return (
+            *same_padding(kernel_size[0], dilation[0]),
+            *same_padding(kernel_size[1], dilation[1]),
+        )
+    vertical, horizontal = as_pair(padding, "padding", least=0)
+    return vertical, vertical, horizontal, horizontal

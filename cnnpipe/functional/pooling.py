@@ -1,0 +1,352 @@
+"""Maximum and average pooling: what becomes of each sliding window, one tap at a time.
+
+Both pad with the neutral element of their operation (−∞ for the maximum, 0 for the sum) and fold
+the taps of all windows into one another. Their derivatives go the way back: every window hands its
+gradient to the entry that won, or shares it out evenly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from cnnpipe.functional.arguments import (
+    IntOrPair,
+    as_int,
+    as_pair,
+    check_floating_point,
+    check_images,
+    check_real,
+    pooling_arguments,
+)
+from cnnpipe.functional.windows import (
+    accumulation_dtype,
+    crop,
+    pad,
+    sliding_windows,
+    zeros_like_padded,
+)
+from cnnpipe.geometry import Pair, WindowGeometry, output_size, window_extent
+
+
+@overload
+def max_pool2d(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = ...,
+    padding: IntOrPair = ...,
+    dilation: IntOrPair = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+) -> Tensor: ...
+@overload
+def max_pool2d(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = ...,
+    padding: IntOrPair = ...,
+    dilation: IntOrPair = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def max_pool2d(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = ...,
+    padding: IntOrPair = ...,
+    dilation: IntOrPair = ...,
+    ceil_mode: bool = ...,
+    return_indices: bool = ...,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+def max_pool2d(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Largest entry of each window, as `torch.nn.functional.max_pool2d`.
+
+    y[n,c,y,x] = max_{i,j} input[n, c, y·s + i·d − p, x·s + j·d − p], outside of the input −∞
+
+    Of equal entries the first counts; NaN wins over every number.
+
+    Shape:
+        input (N, C, H, W) or (C, H, W) → (N, C, H_out, W_out) or (C, H_out, W_out)
+
+    Args:
+        input: feature maps, floating-point or integer.
+        kernel_size: size of the window.
+        stride: pixels between neighbouring windows; None is the kernel size.
+        padding: pixels of −∞ on each side, at most half the window.
+        dilation: pixels between neighbouring entries of a window.
+        ceil_mode: keep a last window that hangs over the end.
+        return_indices: return the place of each maximum, row·W + column, as well.
+
+    Raises:
+        TypeError: a boolean or complex input, or a size that is not an int.
+        ValueError: a value out of range, or a window that does not fit.
+    """
+    check_real(input, "input")
+    check_images(input)
+    geometry = _geometry(input, kernel_size, stride, padding, dilation, ceil_mode)
+    maximum, winner = _MaxPool.apply(input, geometry)
+    return (maximum, _flat_indices(winner, geometry)) if return_indices else maximum
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Mean of each window, as `torch.nn.functional.avg_pool2d`.
+
+    y[n,c,y,x] = 1/divisor · Σ_{i,j} input[n, c, y·s + i − p, x·s + j − p], outside of the input 0
+
+    Shape:
+        input (N, C, H, W) or (C, H, W) → (N, C, H_out, W_out) or (C, H_out, W_out)
+
+    Args:
+        input: feature maps, floating-point.
+        kernel_size: size of the window.
+        stride: pixels between neighbouring windows; None is the kernel size.
+        padding: pixels of zeros on each side, at most half the window.
+        ceil_mode: keep a last window that hangs over the end.
+        count_include_pad: the divisor counts the padding's pixels of a window too; those beyond it,
+            which `ceil_mode` reaches, are never counted.
+        divisor_override: divide by this instead.
+
+    Raises:
+        TypeError: an input that is not floating-point, or a size that is not an int.
+        ValueError: a value out of range, or a window that does not fit.
+    """
+    check_floating_point(input, "input")
+    check_images(input)
+    geometry = _geometry(input, kernel_size, stride, padding, 1, ceil_mode)
+    # The sum of a window may overflow 16 bits where its mean does not.
+    wide = input.to(accumulation_dtype(input.dtype))
+    divisor: Tensor | int
+    if divisor_override is None:
+        paddings = as_pair(padding, "padding", least=0)
+        divisor = _window_areas(geometry, paddings, count_include_pad, input.device).to(wide.dtype)
+    else:
+        divisor = as_int(divisor_override, "divisor_override")
+        if divisor == 0:
+            raise ValueError("divisor_override: expected an int other than 0, got 0")
+    mean: Tensor = _WindowSum.apply(wide, geometry) / divisor
+    return mean.to(input.dtype)
+
+
+class _MaxPool(Function):
+    """x → (maximum of each window, the tap that holds it).
+
+    The derivative of a maximum is 1 at the entry that won and 0 elsewhere. The winners are small
+    whole numbers in float32, because comparisons that write 0.0 or 1.0, and sums of those, are an
+    order of magnitude faster on a CPU than choices by a boolean mask.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, geometry: WindowGeometry) -> tuple[Tensor, Tensor]:
+        windows = sliding_windows(pad(x, geometry, _smallest(x.dtype)), geometry)
+        maximum = windows[..., 0, 0].clone()  # (N, C, H_out, W_out)
+        winner = torch.empty_like(maximum, dtype=torch.float32)
+        winner.copy_(_first_valid_tap(geometry, x.device))
+        larger, is_nan = torch.empty_like(winner), torch.empty_like(winner)
+        for tap, (i, j) in enumerate(geometry.taps[1:], start=1):
+            entry = windows[..., i, j]
+            torch.gt(entry, maximum, out=larger)
+            larger += torch.ne(entry, entry, out=is_nan)  # NaN alone differs from itself
+            torch.maximum(winner, larger.mul_(tap), out=winner)  # taps only grow
+            torch.maximum(maximum, entry, out=maximum)
+        return maximum, winner
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, WindowGeometry], output: tuple[Tensor, Tensor]
+    ) -> None:
+        _, ctx.geometry = inputs
+        _, winner = output
+        ctx.mark_non_differentiable(winner)
+        ctx.save_for_backward(winner)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        (winner,) = ctx.saved_tensors
+        return _ToWinner.apply(grad, winner, ctx.geometry), None
+
+
+class _ToWinner(Function):
+    """Hand the gradient of each window to its winner: the adjoint of `_FromWinner`."""
+
+    @staticmethod
+    def forward(grad: Tensor, winner: Tensor, geometry: WindowGeometry) -> Tensor:
+        sums = zeros_like_padded(grad, geometry)
+        targets = sliding_windows(sums, geometry)
+        dtype, grad = grad.dtype, grad.to(sums.dtype)
+        won = torch.empty_like(winner, dtype=sums.dtype)
+        for tap, (i, j) in enumerate(geometry.taps):
+            targets[..., i, j].addcmul_(grad, torch.eq(winner, tap, out=won))
+        return crop(sums, geometry).to(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, WindowGeometry], _: Tensor) -> None:
+        _, winner, ctx.geometry = inputs
+        ctx.save_for_backward(winner)
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> tuple[Tensor, None, None]:
+        (winner,) = ctx.saved_tensors
+        return _FromWinner.apply(x, winner, ctx.geometry), None, None
+
+
+class _FromWinner(Function):
+    """Read each window at its winner: linear in x, the winner being given."""
+
+    @staticmethod
+    def forward(x: Tensor, winner: Tensor, geometry: WindowGeometry) -> Tensor:
+        windows = sliding_windows(pad(x, geometry), geometry)
+        values = torch.zeros_like(winner, dtype=x.dtype)
+        for tap, (i, j) in enumerate(geometry.taps):
+            values.addcmul_(windows[..., i, j], (winner == tap).to(x.dtype))
+        return values
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, WindowGeometry], _: Tensor) -> None:
+        _, winner, ctx.geometry = inputs
+        ctx.save_for_backward(winner)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (winner,) = ctx.saved_tensors
+        return _ToWinner.apply(grad, winner, ctx.geometry), None, None
+
+
+class _WindowSum(Function):
+    """x → sum of each window; linear, so that its derivative is its adjoint `_WindowSpread`."""
+
+    @staticmethod
+    def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
+        windows = sliding_windows(pad(x, geometry), geometry)
+        sums = windows[..., 0, 0].clone()  # (N, C, H_out, W_out)
+        for i, j in geometry.taps[1:]:
+            sums += windows[..., i, j]
+        return sums
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowGeometry], _: Tensor) -> None:
+        _, ctx.geometry = inputs
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _WindowSpread.apply(grad, ctx.geometry), None
+
+
+class _WindowSpread(Function):
+    """Add the gradient of each window to all of its entries."""
+
+    @staticmethod
+    def forward(grad: Tensor, geometry: WindowGeometry) -> Tensor:
+        sums = zeros_like_padded(grad, geometry)
+        targets = sliding_windows(sums, geometry)
+        for i, j in geometry.taps:
+            targets[..., i, j] += grad
+        return crop(sums, geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowGeometry], _: Tensor) -> None:
+        _, ctx.geometry = inputs
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> tuple[Tensor, None]:
+        return _WindowSum.apply(x, ctx.geometry), None
+
+
+def _geometry(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None,
+    padding: IntOrPair,
+    dilation: IntOrPair,
+    ceil_mode: bool,
+) -> WindowGeometry:
+    kernel_sizes, strides, paddings, dilations = pooling_arguments(
+        kernel_size, stride, padding, dilation
+    )
+    sides: list[int] = []
+    for size, k, s, p, d in zip(
+        input.shape[-2:], kernel_sizes, strides, paddings, dilations, strict=True
+    ):
+        count = output_size(size, k, s, p, d, ceil_mode)
+        covered = (count - 1) * s + window_extent(k, d)
+        sides += [p, max(p, covered - size - p)]
+    top, bottom, left, right = sides
+    return WindowGeometry(
+        input_size=(input.shape[-2], input.shape[-1]),
+        kernel_size=kernel_sizes,
+        stride=strides,
+        padding=(top, bottom, left, right),
+        dilation=dilations,
+    )
+
+
+def _smallest(dtype: torch.dtype) -> float:
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+
+
+def _first_valid_tap(geometry: WindowGeometry, device: torch.device) -> Tensor:
+    """The first tap of each window that is not padding: it wins if every entry is −∞.
+
+    Shape:
+        → (H_out, W_out)
+    """
+    top, _, left, _ = geometry.padding
+    H_out, W_out = geometry.output_size
+    y = torch.arange(H_out, device=device) * geometry.stride[0]
+    x = torch.arange(W_out, device=device) * geometry.stride[1]
+    i = _taps_over(top - y, geometry.dilation[0])
+    j = _taps_over(left - x, geometry.dilation[1])
+    return i[:, None] * geometry.kernel_size[1] + j
+
+
+def _taps_over(padding: Tensor, dilation: int) -> Tensor:
+    """How many entries of a window fall on so many pixels of padding: ⌈padding / dilation⌉."""
+    return (padding.clamp(min=0) + dilation - 1).div(dilation, rounding_mode="floor")
+
+
+def _flat_indices(winner: Tensor, geometry: WindowGeometry) -> Tensor:
+    """Tap of each window → row·W + column of the input, (…, H_out, W_out) int64."""
+    top, _, left, _ = geometry.padding
+    H_out, W_out = geometry.output_size
+    tap = winner.long()
+    i, j = tap // geometry.kernel_size[1], tap % geometry.kernel_size[1]
+    y = torch.arange(H_out, device=tap.device)[:, None] * geometry.stride[0]
+    x = torch.arange(W_out, device=tap.device) * geometry.stride[1]
+    rows = y + i * geometry.dilation[0] - top
+    columns = x + j * geometry.dilation[1] - left
+    return rows * geometry.input_size[1] + columns
+
+
+def _window_areas(
+    geometry: WindowGeometry, padding: Pair, count_include_pad: bool, device: torch.device
+) -> Tensor:
+    """How many pixels of each window the mean counts, (H_out, W_out)."""
+    counts = []
+    for axis in (0, 1):
+        margin = padding[axis] if count_include_pad else 0
+        window = torch.arange(geometry.output_size[axis], device=device)
+        start = window * geometry.stride[axis] - padding[axis]
+        end = start + geometry.kernel_size[axis]
+        end = end.clamp(max=geometry.input_size[axis] + margin)
+        counts.append(end - start.clamp(min=-margin))
+    return counts[0][:, None] * counts[1]

@@ -1,0 +1,93 @@
+"""The sliding window that convolution and pooling stand on: a view, and its adjoint.
+
+Every window of an image is the same pattern of memory steps started at another pixel. So all of
+them together are one strided view of the padded image, and cost no copy:
+
+    windows[…, y, x, i, j] = image[…, y·stride + i·dilation, x·stride + j·dilation]
+
+Convolution takes the inner product of each window with the kernel, pooling the maximum or the sum.
+One *tap* windows[…, i, j] holds what the kernel's entry (i, j) meets in all windows; no pixel
+stands in it twice, so it may be written through as well.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cnnpipe.geometry import WindowGeometry
+
+
+def pad(images: Tensor, geometry: WindowGeometry, value: float = 0) -> Tensor:
+    """Surround the images with a constant; they come back uncopied if there is nothing to add.
+
+    Shape:
+        images (…, H, W) → (…, H_padded, W_padded)
+    """
+    top, bottom, left, right = geometry.padding
+    if not any(geometry.padding):
+        return images
+    return torch.constant_pad_nd(images, (left, right, top, bottom), value)
+
+
+def crop(padded: Tensor, geometry: WindowGeometry) -> Tensor:
+    """Adjoint of `pad` with zeros: drop what was added, zeros where something was cut off.
+
+    Shape:
+        padded (…, H_padded, W_padded) → (…, H, W)
+    """
+    top, bottom, left, right = geometry.padding
+    if not any(geometry.padding):
+        return padded
+    return torch.constant_pad_nd(padded, (-left, -right, -top, -bottom))
+
+
+def sliding_windows(padded: Tensor, geometry: WindowGeometry) -> Tensor:
+    """All windows of padded images, as a view.
+
+    Shape:
+        padded (…, H_padded, W_padded) → (…, H_out, W_out, kH, kW)
+    """
+    step_H, step_W = padded.stride()[-2:]
+    strides = (
+        step_H * geometry.stride[0],
+        step_W * geometry.stride[1],
+        step_H * geometry.dilation[0],
+        step_W * geometry.dilation[1],
+    )
+    return padded.as_strided(
+        (*padded.shape[:-2], *geometry.output_size, *geometry.kernel_size),
+        (*padded.stride()[:-2], *strides),
+    )
+
+
+def overlap_add(windows: Tensor, geometry: WindowGeometry) -> Tensor:
+    """Adjoint of `pad` and `sliding_windows`: each entry is added to the pixel it was read from.
+
+    Shape:
+        windows (…, H_out, W_out, kH, kW) → (…, H, W)
+    """
+    sums = zeros_like_padded(windows[..., 0, 0], geometry)
+    targets = sliding_windows(sums, geometry)
+    for i, j in geometry.taps:
+        targets[..., i, j] += windows[..., i, j]
+    return crop(sums, geometry).to(windows.dtype)
+
+
+def zeros_like_padded(outputs: Tensor, geometry: WindowGeometry) -> Tensor:
+    """Zeros to add up what belongs to the padded input, in the outputs' order of axes in memory.
+
+    Shape:
+        outputs (…, H_out, W_out) → (…, H_padded, W_padded)
+    """
+    shape = (*outputs.shape[:-2], *geometry.padded_size)
+    order = sorted(range(outputs.ndim), key=outputs.stride, reverse=True)  # outermost axis first
+    zeros = outputs.new_zeros(
+        [shape[axis] for axis in order], dtype=accumulation_dtype(outputs.dtype)
+    )
+    return zeros.permute([order.index(axis) for axis in range(outputs.ndim)])
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype to add many numbers in: 16 bits would round after every addition."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

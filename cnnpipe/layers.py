@@ -1,0 +1,231 @@
+"""The operators as `nn.Module`s: arguments, initial weights and `state_dict` of torch.nn's."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cnnpipe.functional import (
+    CONV2D_ALGORITHMS,
+    avg_pool2d,
+    conv2d,
+    max_pool2d,
+    relu,
+    sigmoid,
+    tanh,
+)
+from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
+
+
+class Conv2d(nn.Module):
+    """Learned cross-correlation, `torch.nn.Conv2d` over `cnnpipe.functional.conv2d`.
+
+    Weights and biases start uniform in ±1/√(C/groups·kH·kW), drawn in torch's order: the same seed
+    gives the same weights.
+
+    Shape:
+        (N, in_channels, H, W) → (N, out_channels, H_out, W_out)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | Literal["same", "valid"] = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros"] = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        algorithm: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.in_channels = as_int(in_channels, "in_channels", least=1)
+        self.out_channels = as_int(out_channels, "out_channels", least=1)
+        self.kernel_size = as_pair(kernel_size, "kernel_size", least=1)
+        self.stride = as_pair(stride, "stride", least=1)
+        self.padding = padding if isinstance(padding, str) else as_pair(padding, "padding", least=0)
+        self.dilation = as_pair(dilation, "dilation", least=1)
+        self.groups = as_int(groups, "groups", least=1)
+        self.padding_mode = padding_mode
+        self.algorithm = algorithm
+        self._check()
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias: nn.Parameter | None
+        if bias:
+            self.bias = nn.Parameter(torch.empty(self.out_channels, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def _check(self) -> None:
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"groups: expected a divisor of in_channels {self.in_channels} and out_channels "
+                f"{self.out_channels}, got {self.groups}"
+            )
+        if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
+            raise ValueError(f"padding: expected ints, 'same' or 'valid', got {self.padding!r}")
+        if self.padding == "same" and self.stride != (1, 1):
+            raise ValueError(f"padding: 'same' expects stride 1, got stride {self.stride}")
+        if self.padding_mode != "zeros":
+            raise ValueError(f"padding_mode: expected 'zeros', got {self.padding_mode!r}")
+        if self.algorithm not in ("auto", *CONV2D_ALGORITHMS):
+            allowed = ", ".join(["auto", *CONV2D_ALGORITHMS])
+            raise ValueError(f"algorithm: expected one of {allowed}, got {self.algorithm!r}")
+
+    def reset_parameters(self) -> None:
+        """Draw new weights: uniform with variance 1/(3·fan_in) (LeCun et al. 1998, torch's)."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return conv2d(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            algorithm=self.algorithm,
+        )
+
+    def extra_repr(self) -> str:
+        parts = [
+            f"{self.in_channels}, {self.out_channels}",
+            f"kernel_size={self.kernel_size}",
+            f"stride={self.stride}",
+        ]
+        if self.padding != (0, 0):
+            parts.append(f"padding={self.padding}")
+        if self.dilation != (1, 1):
+            parts.append(f"dilation={self.dilation}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        if self.algorithm != "auto":
+            parts.append(f"algorithm={self.algorithm!r}")
+        return ", ".join(parts)
+
+
+class MaxPool2d(nn.Module):
+    """Largest entry of each window, `torch.nn.MaxPool2d` over `cnnpipe.functional.max_pool2d`.
+
+    Shape:
+        (N, C, H, W) → (N, C, H_out, W_out), with `return_indices` a pair of them
+    """
+
+    def __init__(
+        self,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        pooling_arguments(kernel_size, stride, padding, dilation)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+        self.return_indices = return_indices
+        self.ceil_mode = ceil_mode
+
+    def forward(self, input: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return max_pool2d(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.return_indices,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class AvgPool2d(nn.Module):
+    """Mean of each window, `torch.nn.AvgPool2d` over `cnnpipe.functional.avg_pool2d`.
+
+    Shape:
+        (N, C, H, W) → (N, C, H_out, W_out)
+    """
+
+    def __init__(
+        self,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__()
+        pooling_arguments(kernel_size, stride, padding, dilation=1)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+        self.divisor_override = divisor_override
+
+    def forward(self, input: Tensor) -> Tensor:
+        return avg_pool2d(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class ReLU(nn.Module):
+    """max(0, x), `torch.nn.ReLU` over `cnnpipe.functional.relu`."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return relu(input, self.inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class Sigmoid(nn.Module):
+    """1 / (1 + e^−x), `torch.nn.Sigmoid` over `cnnpipe.functional.sigmoid`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return sigmoid(input)
+
+
+class Tanh(nn.Module):
+    """Hyperbolic tangent, `torch.nn.Tanh` over `cnnpipe.functional.tanh`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return tanh(input)

@@ -1,0 +1,248 @@
+"""LeNet-5 and a VGG-style network, each a list of layers that reads like the paper's table.
+
+Axes: N batch, C channels, H height, W width. Both take normalised images (N, 1, 28, 28) and return
+logits (N, classes).
+
+The same plan is built of this project's layers (backend "scratch") or of torch's ("torch"): the
+classes carry the same names, take the same arguments and draw the same random numbers, so from the
+same seed both start from the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import cnnpipe.layers
+from cnnpipe.artifacts import load_weights, save_weights
+from cnnpipe.errors import InputError
+from cnnpipe.params import Activation, Algorithm, Backend, ModelName, Pooling
+from cnnpipe.preprocessing import Normalization
+
+IMAGE_SIZE = 28
+PREDICTION_BATCH = 500
+"""Small enough for a block's activations to stay near the processor."""
+
+
+class LeNet5(nn.Sequential):
+    """LeNet-5: 61,706 parameters; the layers carry the paper's names.
+
+    The paper's C3 joins each map to some of S2's maps only, its S2 and S4 scale and shift, and its
+    output measures distances to drawn digits. This is the form in use since: C3 joins all maps,
+    pooling has no parameters, the output is linear. `activation="tanh", pooling="avg"` comes
+    nearest to 1998.
+
+    Shape: (N, 1, 28, 28) → (N, classes).
+
+    Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
+    recognition", Proceedings of the IEEE 86(11), 1998, section II.B.
+    """
+
+    def __init__(
+        self,
+        *,
+        activation: Activation = "relu",
+        pooling: Pooling = "max",
+        classes: int = 10,
+        backend: Backend = "scratch",
+        algorithm: Algorithm = "auto",
+    ) -> None:
+        conv, act, pool = _layers(backend, algorithm, activation, pooling)
+        super().__init__(
+            OrderedDict(
+                c1=conv(1, 6, 5, padding=2),  # (N, 6, 28, 28): the paper's 32×32 input is padded
+                c1_act=act(),
+                s2=pool(2),  # (N, 6, 14, 14)
+                c3=conv(6, 16, 5),  # (N, 16, 10, 10)
+                c3_act=act(),
+                s4=pool(2),  # (N, 16, 5, 5)
+                c5=conv(16, 120, 5),  # (N, 120, 1, 1)
+                c5_act=act(),
+                flatten=nn.Flatten(),  # (N, 120)
+                f6=nn.Linear(120, 84),
+                f6_act=act(),
+                output=nn.Linear(84, classes),
+            )
+        )
+
+
+class VGG(nn.Sequential):
+    """Blocks of 3×3 convolutions, each with batch normalisation and ReLU, each block pooled 2×2.
+
+    The paper's idea at the size of a digit: two stacked 3×3 convolutions see 5×5 pixels with 18
+    weights instead of 25, and one more ReLU. Batch normalisation is later than the paper; its shift
+    makes the convolutions' bias needless.
+
+    Shape: (N, 1, 28, 28) → (N, classes).
+
+    Args:
+        blocks: output channels of each convolution, block by block.
+        hidden: neurons of the fully connected layer before the logits.
+        dropout: probability with which a hidden neuron is silenced in training.
+
+    Source: Simonyan, Zisserman, "Very deep convolutional networks for large-scale image
+    recognition", ICLR 2015; Ioffe, Szegedy, "Batch normalization", ICML 2015.
+    """
+
+    def __init__(
+        self,
+        *,
+        blocks: Sequence[Sequence[int]] = ((16, 16), (32, 32), (64, 64)),
+        hidden: int = 128,
+        dropout: float = 0.3,
+        classes: int = 10,
+        backend: Backend = "scratch",
+        algorithm: Algorithm = "auto",
+    ) -> None:
+        conv, relu, pool = _layers(backend, algorithm, "relu", "max")
+        if not blocks or IMAGE_SIZE >> len(blocks) == 0:
+            raise ValueError(
+                f"blocks: got {len(blocks)}; expected 1 to 4, as each halves {IMAGE_SIZE} pixels"
+            )
+        plan: OrderedDict[str, nn.Module] = OrderedDict()
+        channels = 1
+        for b, block in enumerate(blocks, start=1):
+            for c, out_channels in enumerate(block, start=1):
+                plan[f"block{b}_conv{c}"] = conv(channels, out_channels, 3, padding=1, bias=False)
+                plan[f"block{b}_norm{c}"] = nn.BatchNorm2d(out_channels)
+                plan[f"block{b}_relu{c}"] = relu()
+                channels = out_channels
+            plan[f"block{b}_pool"] = pool(2)  # (N, channels, H // 2, W // 2)
+        plan["flatten"] = nn.Flatten()
+        plan["hidden"] = nn.Linear(channels * (IMAGE_SIZE >> len(blocks)) ** 2, hidden)
+        plan["hidden_relu"] = relu()
+        plan["dropout"] = nn.Dropout(dropout)
+        plan["output"] = nn.Linear(hidden, classes)
+        super().__init__(plan)
+
+
+def build_model(name: str, *, backend: Backend = "scratch", **overrides: Any) -> nn.Sequential:
+    """Build a network by name, with the defaults of its class.
+
+    Args:
+        name: "lenet5" or "vgg".
+        backend: whose layers.
+        overrides: keyword arguments of `LeNet5` or `VGG`.
+
+    Raises:
+        ValueError: unknown name, backend, algorithm, activation or pooling.
+        TypeError: an override that the network does not have.
+    """
+    network: Callable[..., nn.Sequential] = _choose("model", name, {"lenet5": LeNet5, "vgg": VGG})
+    return network(backend=backend, **overrides)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Tensor, normalization: Normalization) -> Tensor:
+    """Logits of stored images, on the device where they and the model are.
+
+    Shape: uint8 (N, H, W) → float32 (N, classes).
+    """
+    was_training = model.training
+    model.eval()
+    logits = [model(normalization(batch)).float() for batch in images.split(PREDICTION_BATCH)]
+    model.train(was_training)
+    return torch.cat(logits)
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One row of the table that describes a network."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    """Without the batch."""
+    parameters: int
+    macs: int
+    """Multiply-accumulate operations for one image, in convolutions and linear layers."""
+
+
+def summarize_layers(model: nn.Sequential) -> list[LayerSummary]:
+    """Follow one image through the network, layer by layer."""
+    weight = next(model.parameters())
+    activation = weight.new_zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE)
+    was_training = model.training
+    model.eval()
+    rows = []
+    with torch.no_grad():
+        for name, layer in model.named_children():
+            activation = layer(activation)
+            shape = tuple(activation.shape[1:])
+            parameters = sum(parameter.numel() for parameter in layer.parameters())
+            rows.append(
+                LayerSummary(name, type(layer).__name__, shape, parameters, _macs(layer, shape))
+            )
+    model.train(was_training)
+    return rows
+
+
+def _macs(layer: nn.Module, output_shape: tuple[int, ...]) -> int:
+    """Each weight of a linear layer is used once, of a convolution once per output position."""
+    weight = getattr(layer, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim < 2:
+        return 0
+    positions = output_shape[1] * output_shape[2] if weight.ndim == 4 else 1
+    return weight.numel() * positions
+
+
+def save_model(
+    path: Path,
+    model: nn.Module,
+    name: ModelName,
+    architecture: Mapping[str, Any],
+    normalization: Normalization,
+) -> None:
+    """Write the weights with all that is needed to build the network again."""
+    description = {
+        "name": name,
+        "architecture": dict(architecture),
+        "normalization": {"mean": normalization.mean, "std": normalization.std},
+    }
+    save_weights(path, model.state_dict(), {"cnnpipe": json.dumps(description)})
+
+
+def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequential, Normalization]:
+    """Build the network that `save_model` described, with its weights, in evaluation mode.
+
+    Raises:
+        InputError: the file is missing, damaged, or no model of this project.
+    """
+    state, metadata = load_weights(path)
+    try:
+        description = json.loads(metadata["cnnpipe"])
+        model = build_model(description["name"], backend=backend, **description["architecture"])
+        model.load_state_dict(state)
+        normalization = Normalization(**description["normalization"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not a model of this version: {error}") from error
+    return model.eval(), normalization
+
+
+def _layers(backend: str, algorithm: str, activation: str, pooling: str) -> tuple[Any, Any, Any]:
+    """The classes of a convolution, an activation and a pooling layer."""
+    layers: Any = _choose("backend", backend, {"scratch": cnnpipe.layers, "torch": nn})
+    conv = layers.Conv2d
+    if backend == "scratch":
+        conv = partial(conv, algorithm=algorithm)
+    activations = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+    poolings = {"max": "MaxPool2d", "avg": "AvgPool2d"}
+    return (
+        conv,
+        getattr(layers, _choose("activation", activation, activations)),
+        getattr(layers, _choose("pooling", pooling, poolings)),
+    )
+
+
+def _choose(what: str, name: str, choices: Mapping[str, Any]) -> Any:
+    if name not in choices:
+        raise ValueError(f"{what}: got {name!r}; expected {' or '.join(map(repr, choices))}")
+    return choices[name]

@@ -1,0 +1,332 @@
+"""The schema of params.yaml: every parameter of the pipeline, its type, its unit, what is allowed.
+
+`load_params` is the only way in. It refuses unknown keys, wrong types, values out of range, NaN and
+duplicate keys with one line that names the key, the value and what is allowed.
+
+A model's section overrides the shared `train` section key by key, so `params.models.vgg` holds the
+settings of VGG's training run complete, whichever section they came from.
+
+`json_schema` says the same to editors: params.yaml names the file that it is written to.
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from cnnpipe.errors import InputError
+
+DatasetName = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
+ModelName = Literal["lenet5", "vgg"]
+Backend = Literal["scratch", "torch"]
+Algorithm = Literal["auto", "direct", "im2col", "taps"]
+Activation = Literal["relu", "tanh", "sigmoid"]
+Pooling = Literal["max", "avg"]
+
+MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=2**16)]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: no unknown keys, no silent conversion, no NaN, immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class DataParams(Section):
+    name: DatasetName
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    """Fraction of the training images held out to watch training with."""
+    mirrors: list[Annotated[str, Field(pattern=r"^https?://\S+$")]]
+    """Where MNIST's files are fetched from, first to last."""
+    timeout: Annotated[float, Field(gt=0, le=600)]
+    """Seconds without an answer after which a mirror counts as dead."""
+
+
+class Tolerance(Section):
+    """Largest accepted error by dtype, in rounding bounds as derived in `cnnpipe.reference`."""
+
+    float64: Positive
+    float32: Positive
+    float16: Positive
+    bfloat16: Positive
+
+
+class VerifyParams(Section):
+    tolerance: Tolerance
+    normwise: dict[Algorithm, Positive]
+    """By how much an algorithm that mixes neighbouring outputs (Winograd, FFT) may exceed the
+    tolerance, when each element is held against the largest bound among all."""
+
+
+class AugmentParams(Section):
+    """Half-widths of the uniform distributions that the random affine maps are drawn from."""
+
+    degrees: Annotated[float, Field(ge=0, le=180)]
+    """Rotation, degrees."""
+    translate: Fraction
+    """Shift, fraction of the image's side."""
+    scale: Fraction
+    """Relative change of size."""
+    shear: Annotated[float, Field(ge=0, lt=90)]
+    """Shear, degrees."""
+
+
+class TrainParams(Section):
+    backend: Backend
+    """Whose layers: this project's own, or torch's."""
+    algorithm: Algorithm
+    """How the convolutions of the scratch backend are computed."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps|xpu)$")]
+    precision: Literal["auto", "float32", "bfloat16"]
+    """Arithmetic of forward and backward; `auto` is bfloat16 on CUDA GPUs that have it."""
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2, le=2**16)]
+    lr: Annotated[float, Field(gt=0, le=1)]
+    """Learning rate at the peak of the one-cycle schedule."""
+    warmup: Annotated[float, Field(gt=0, lt=1)]
+    """Fraction of all steps in which the learning rate rises to its peak."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    label_smoothing: Fraction
+    ema_decay: Fraction
+    """Weight decay of the exponential moving average of the weights, per step; 0 turns it off."""
+    augment: AugmentParams
+
+
+class ModelParams(TrainParams):
+    """A model's own section: what it is built of, and its settings of the training run."""
+
+    def architecture(self) -> dict[str, Any]:
+        """What the network is built with: the keys that are no settings of the training run."""
+        return self.model_dump(exclude=set(TrainParams.model_fields))
+
+
+class LeNet5Params(ModelParams):
+    activation: Activation
+    pooling: Pooling
+
+
+class VGGParams(ModelParams):
+    blocks: Annotated[
+        list[Annotated[list[Count], Field(min_length=1)]], Field(min_length=1, max_length=4)
+    ]
+    """Output channels of each 3×3 convolution, block by block; a 2×2 max pooling ends a block."""
+    hidden: Count
+    """Neurons of the fully connected layer before the logits."""
+    dropout: Fraction
+
+
+class ModelsParams(Section):
+    lenet5: LeNet5Params
+    vgg: VGGParams
+
+    def of(self, name: ModelName) -> ModelParams:
+        return self.lenet5 if name == "lenet5" else self.vgg
+
+
+class VisualizeParams(Section):
+    samples: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=10)]
+    """Indices into the test set of the digits that are followed through every layer."""
+    mistakes: Annotated[int, Field(ge=1, le=100)]
+    """How many of the worst mistakes are shown."""
+
+
+class Params(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    data: DataParams
+    verify: VerifyParams
+    train: TrainParams
+    models: ModelsParams
+    visualize: VisualizeParams
+
+
+MAXIMUM_SIZE = 2**16
+"""Bytes of params.yaml; a file beyond that is something else, and would take minutes to parse."""
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: one line naming the file, the key, the value and what is allowed.
+    """
+    path = Path(path)
+    tree = _read_yaml(path)
+    try:
+        return Params.model_validate(_with_train_defaults(tree))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_worst_problem(error)}") from None
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run from the project's root") from None
+    if len(content) > MAXIMUM_SIZE:
+        raise InputError(f"{path}: {len(content)} bytes; expected at most {MAXIMUM_SIZE}")
+    try:
+        tree = YAML(typ="safe").load(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except DuplicateKeyError as error:
+        raise InputError(f"{path}: {_at(error)}: {_line(error.problem)}; allowed: once") from None
+    except MarkedYAMLError as error:
+        raise InputError(f"{path}: not YAML: {_at(error)}: {_line(error.problem)}") from None
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        # The last three: a number of too many digits, a key that is a list, nesting without end.
+        raise InputError(f"{path}: not YAML: {_line(error)}") from None
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else _given(tree)
+        raise InputError(f"{path}: holds {found}; expected {_expected(_schema_at(()))}")
+    return tree
+
+
+def _at(error: MarkedYAMLError) -> str:
+    return f"line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
+
+
+def _line(problem: object) -> str:
+    """A text of any length and shape as one short line."""
+    return textwrap.shorten(str(problem), 200, placeholder=" …")
+
+
+def _with_train_defaults(tree: dict[Any, Any]) -> dict[Any, Any]:
+    """Fill each model's section with the keys of `train` that it does not override."""
+    train, models = tree.get("train"), tree.get("models")
+    if not isinstance(train, dict) or not isinstance(models, dict):
+        return tree
+    complete = {
+        name: _override(train, section) if isinstance(section, dict) else section
+        for name, section in models.items()
+    }
+    return {**tree, "models": complete}
+
+
+def _override(shared: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:
+    """`own`, completed by the keys that only `shared` has, in both and in the mappings in them."""
+    merged = {**shared, **own}
+    for key, value in own.items():
+        if isinstance(value, dict) and isinstance(shared.get(key), dict):
+            merged[key] = {**shared[key], **value}
+    return merged
+
+
+KINDS = {"integer": "an integer", "number": "a number", "string": "text", "array": "a list"}
+"""JSON schema's types, and how they are said."""
+
+LIMITS = {
+    "exclusiveMinimum": ">",
+    "minimum": "≥",
+    "exclusiveMaximum": "<",
+    "maximum": "≤",
+    "minItems": "of length ≥",
+    "maxItems": "of length ≤",
+    "pattern": "matching",
+}
+"""JSON schema's names for what bounds a value, and how they are said."""
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = 80
+"""Shows a value of any size: an alias in YAML can make a short file an endless value."""
+
+
+def _worst_problem(error: ValidationError) -> str:
+    """The problem to mend first, as one line."""
+    # A misspelt key is also a missing one: name what stands there, not what does not.
+    problem = min(error.errors(), key=lambda problem: not _is_unknown_key(problem))
+    location = [part for part in problem["loc"] if part != "[key]"]
+    key = ".".join(_shown(part) for part in location)
+    if _is_unknown_key(problem):
+        allowed = _keys(_schema_at(location[:-1]))
+        close = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.7)
+        meant = f"did you mean {close[0]}? " if close else ""
+        return f"{key}: unknown key; {meant}allowed here: {', '.join(allowed)}"
+    expected = _expected(_schema_at(location))
+    if problem["type"] == "missing":
+        return f"{key}: missing; expected {expected}"
+    return f"{key}: got {_given(problem['input'])}; expected {expected}"
+
+
+def _is_unknown_key(problem: ErrorDetails) -> bool:
+    return problem["type"] in ("extra_forbidden", "invalid_key") or problem["loc"][-1] == "[key]"
+
+
+def _given(value: object) -> str:
+    """A value of any kind and size, as a short text."""
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a number of too many digits"
+
+
+def _shown(part: object) -> str:
+    """A part of a key as it may be printed: keys of any kind can stand in a YAML file."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= 80 else _given(text)
+
+
+def _schema_at(place: Sequence[int | str]) -> dict[str, Any]:
+    """The JSON schema of what stands at a place such as ('models', 'vgg', 'blocks', 0)."""
+    schema = json_schema()
+    node = schema
+    for part in place:
+        if "properties" in node:
+            node = node["properties"][part]
+        else:
+            node = node["items" if isinstance(part, int) else "additionalProperties"]
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def _keys(node: dict[str, Any]) -> list[str]:
+    """The keys that the JSON schema of a mapping allows."""
+    return list(node["properties"] if "properties" in node else node["propertyNames"]["enum"])
+
+
+def _expected(node: dict[str, Any]) -> str:
+    """What a JSON schema allows, in words."""
+    if "enum" in node:
+        return f"one of {', '.join(map(str, node['enum']))}"
+    if node["type"] == "object":
+        return f"a mapping of {', '.join(_keys(node))}"
+    words = KINDS[node["type"]]
+    limits = [f"{sign} {node[limit]}" for limit, sign in LIMITS.items() if limit in node]
+    return " ".join([words, " and ".join(limits)]) if limits else words
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of params.yaml as it stands in the file.
+
+    There a model's section need not repeat the keys of `train`, nor those of its mappings.
+    """
+    schema = Params.model_json_schema()
+    definitions = schema["$defs"]
+    shared = definitions[TrainParams.__name__]["properties"]
+    for model in (LeNet5Params, VGGParams):
+        section = definitions[model.__name__]
+        section["required"] = [key for key in section["required"] if key not in shared]
+        section["properties"]["augment"] = {"$ref": "#/$defs/AugmentOverrides"}
+    overrides = {k: v for k, v in definitions[AugmentParams.__name__].items() if k != "required"}
+    definitions["AugmentOverrides"] = overrides
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

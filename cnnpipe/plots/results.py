@@ -1,0 +1,165 @@
+"""How training went and what the network gets wrong: curves, confusion, the worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from cnnpipe.formatting import percent
+from cnnpipe.plots.page import (
+    BLUE,
+    BODY,
+    ERRORS,
+    GROUND,
+    INK,
+    INTENSITY,
+    MARGIN,
+    MUTED,
+    ORANGE,
+    SEQUENTIAL,
+    WIDTH,
+    Array,
+    Page,
+    styled,
+)
+
+TILES_PER_ROW = 6
+TILE = 1.15
+
+
+@styled
+def training_curves(curves: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy after each epoch, in training and on the validation images.
+
+    Args:
+        curves: columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
+        title: of the figure.
+    """
+    page = Page(3.4, title, "after each epoch")
+    for column, (quantity, label) in enumerate(
+        [("loss", "cross-entropy loss"), ("accuracy", "accuracy")]
+    ):
+        axes = page.axes(0.65 + 4.1 * column, BODY + 0.15, 3.3, 1.9)
+        axes.grid(visible=True)
+        for part, name, colour in [
+            ("train", "training", BLUE),
+            ("validation", "validation", ORANGE),
+        ]:
+            axes.plot(
+                curves["epoch"],
+                curves[f"{part}_{quantity}"],
+                label=name,
+                color=colour,
+                linewidth=1.6,
+                marker="o",
+                markersize=3.5,
+                clip_on=False,
+                zorder=3,
+            )
+        axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if quantity == "loss":
+            axes.set_ylim(bottom=0)
+            legend = axes.legend(
+                frameon=False, labelcolor="linecolor", ncols=2, loc="lower right", borderpad=0
+            )
+            legend.set_bbox_to_anchor((1, 1.02), transform=axes.transAxes)
+        else:
+            axes.set_ylim(top=1)
+            axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    return page.figure
+
+
+@styled
+def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
+    """Counts of true against predicted class, and the errors once more on a scale of their own.
+
+    Shape: counts (K, K), rows true, columns predicted.
+    """
+    errors = counts - np.diag(np.diag(counts))
+    longest = max(map(len, classes))
+    slanted = longest > 2
+    left, between = 0.5 + 0.065 * longest, 0.45
+    side = (WIDTH - MARGIN - left - between) / 2
+    below = 0.5 + (0.06 * longest if slanted else 0)
+    page = Page(
+        BODY + 0.2 + side + below,
+        title,
+        f"{counts.sum():,} images, {errors.sum():,} errors; each panel has its own scale",
+    )
+    ticks = np.arange(len(classes))
+    for column, (label, values, colours) in enumerate(
+        [("all predictions", counts, SEQUENTIAL), ("errors alone", errors, ERRORS)]
+    ):
+        axes = page.axes(left + column * (side + between), BODY + 0.2, side, side)
+        largest = max(1, values.max())
+        axes.imshow(values, cmap=colours, norm=Normalize(0, largest))
+        axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
+        axes.set_xlabel("predicted")
+        axes.set_xticks(ticks, classes)
+        if slanted:
+            axes.tick_params(axis="x", labelrotation=40)
+            for name in axes.get_xticklabels():
+                name.set(ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, classes if column == 0 else [])
+        axes.set_ylabel("true" if column == 0 else "")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(True)
+        for (true, predicted), count in np.ndenumerate(values):
+            if count:
+                colour = "white" if count > 0.5 * largest else INK
+                cell = axes.text(predicted, true, f"{count}", color=colour, fontsize=6.5)
+                cell.set(ha="center", va="center")
+    for diagonal in ticks:
+        axes.add_patch(Rectangle((diagonal - 0.5, diagonal - 0.5), 1, 1, color=GROUND, lw=0))
+    return page.figure
+
+
+@styled
+def worst_mistakes(
+    images: Array, mistakes: pd.DataFrame, classes: Sequence[str], title: str
+) -> Figure:
+    """Wrongly classified images in the order of the table, with both probabilities.
+
+    Shape: images (n, H, W), 0 to 255.
+
+    Args:
+        images: the image of each row.
+        mistakes: columns index, label, prediction, confidence, probability_of_label.
+        classes: their names.
+        title: of the figure.
+    """
+    columns, longest = TILES_PER_ROW, max(map(len, classes))
+    rows = ceil(len(mistakes) / columns)
+    pitch = (WIDTH - 2 * MARGIN - TILE) / (columns - 1), TILE + 0.85
+    subtitle = "most confident first; orange: what it said, blue: what it is"
+    page = Page(BODY + rows * pitch[1], title, subtitle if rows else "there are none")
+    for place, mistake in enumerate(mistakes.to_dict("records")):
+        left = MARGIN + place % columns * pitch[0]
+        top = BODY + place // columns * pitch[1]
+        INTENSITY.show(page.canvas(left, top, TILE, TILE), images[place])
+        page.line([left, left + TILE], [top + TILE] * 2, color=INK, linewidth=0.6)
+        answers = [
+            (mistake["prediction"], mistake["confidence"], ORANGE),
+            (mistake["label"], mistake["probability_of_label"], BLUE),
+        ]
+        for row, (answer, probability, colour) in enumerate(answers):
+            baseline = top + TILE + 0.09 + 0.22 * row
+            style = {"color": colour, "fontsize": 8 if longest <= 6 else 6.5}
+            page.text(left, baseline, classes[int(answer)], fontweight="bold", **style)
+            page.text(left + TILE, baseline, percent(probability), ha="right", **style)
+            ends = [left, left + TILE * float(probability)]
+            underline = {"linewidth": 1.6, "solid_capstyle": "butt"}
+            page.line([left, left + TILE], [baseline + 0.16] * 2, color=GROUND, **underline)
+            page.line(ends, [baseline + 0.16] * 2, color=colour, **underline)
+        index = f"test image {mistake['index']}"
+        page.text(left, top + TILE + 0.53, index, color=MUTED, fontsize=6.5)
+    return page.figure

@@ -1,0 +1,339 @@
+"""What the operators are held against: the truth, and how far rounding may carry them from it.
+
+The only module of the package that calls torch's own convolution, pooling and activations.
+
+**Truth.** Torch's operator, in float64 on the CPU, of the very numbers that the operator under test
+was given: each number of a smaller type is a float64 exactly. Convolution has a second truth that
+shares no code with torch: `scipy.signal`.
+
+**Rounding.** In whatever order n products are added, with unit roundoff u, the sum is off by at
+most
+
+    |ŷ − y| ≤ γ_n(u) · Σ|terms|,   γ_n(u) = n·u / (1 − n·u)
+
+and each output, gradient and second derivative of convolution and pooling is such a sum. 16-bit
+types are to be added up in float32 (u_sum), then a term and the result may each be rounded once
+more, to the 16 bits in which they are stored (u_store; k = 2 times). Element by element, then,
+
+    bound = (γ_n(u_sum) + γ_k(u_store)) · Σ|terms|
+
+An error is given in units of its bound. A correct operator stays below 1 by proof; a wrong one
+misses by about 1 / (n·u) bounds. In float64 the truth may be as far off as the operator, so the
+limit there is 2.
+
+Neither n nor Σ|terms| needs a formula: Σ|terms| is the same operator on absolute values, and n is
+the same operator on ones.
+
+Source:
+    Higham: Accuracy and stability of numerical algorithms (2002), section 3.1.
+    Blanchard, Higham, Lopez, Mary, Pranesh: Mixed precision block fused multiply-add (2020).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from scipy import signal
+from torch import Tensor
+from torch.nn import functional
+
+Operator = Callable[..., Any]
+"""Called with tensors by name; returns a tensor, or a tensor and indices."""
+
+Tensors = Mapping[str, Tensor]
+Count = TypeVar("Count", Tensor, float)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The right value of one quantity, and the error that rounding explains."""
+
+    value: Tensor
+    """float64, or integers."""
+    bound: Tensor
+    """float64, of the same shape; zero where the value must be exact."""
+    dtype: torch.dtype
+    """In which the operator must return it."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """The largest error among a quantity's elements; infinite if its shape or dtype is wrong."""
+
+    bounds: float
+    """In units of the rounding bound."""
+    absolute: float
+    relative: float
+    """Relative to the largest magnitude among the truth's elements."""
+
+
+def quantities(operator: Operator, operands: Tensors, probes: Tensors) -> dict[str, Tensor]:
+    """All that is compared: the output, its gradients, and the gradients of each of these.
+
+    Args:
+        operator: is called with the operands by name.
+        operands: `input`, and for a convolution `weight` and perhaps `bias`.
+        probes: `upstream`, the gradient of the output; and by operand's name the upstream gradient
+            of that operand's gradient. An operand without a probe requires no gradient; without
+            `upstream` there are none at all.
+
+    Returns:
+        `forward`; `indices` if the operator returns them; `input_gradient`, …;
+        `input_gradient_by_weight`, …, zero where one does not depend on the other.
+    """
+    leaves = {name: x.detach().requires_grad_(name in probes) for name, x in operands.items()}
+    output = operator(**leaves)
+    if isinstance(output, tuple):
+        results = {"forward": output[0], "indices": output[1]}
+    else:
+        results = {"forward": output}
+    if "upstream" not in probes or results["forward"].shape != probes["upstream"].shape:
+        return results
+    upstream = probes["upstream"].detach().requires_grad_()
+    sources = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+    for name, gradient in _gradients(results["forward"], sources, upstream).items():
+        results[f"{name}_gradient"] = gradient
+        second = _gradients(gradient, {"upstream": upstream, **sources}, probes[name])
+        results |= {f"{name}_gradient_by_{source}": value for source, value in second.items()}
+    return results
+
+
+def _gradients(output: Tensor, sources: Tensors, upstream: Tensor) -> dict[str, Tensor]:
+    if not output.requires_grad:
+        return {name: torch.zeros_like(source) for name, source in sources.items()}
+    gradients = torch.autograd.grad(
+        output, list(sources.values()), upstream, create_graph=True, materialize_grads=True
+    )
+    return dict(zip(sources, gradients, strict=True))
+
+
+def order_of(quantity: str) -> int:
+    """0 for an output, 1 for a gradient, 2 for a gradient's gradient."""
+    return quantity.count("_gradient") + quantity.count("_by_")
+
+
+def truths(
+    name: str, operands: Tensors, probes: Tensors, arguments: Mapping[str, Any]
+) -> dict[str, Truth]:
+    """The truth about every quantity of one operator, and of `forward_scipy` for a convolution.
+
+    Args:
+        name: of the operator.
+        operands: on the CPU, of one dtype: the one whose rounding is allowed for.
+        probes: as for `quantities`.
+        arguments: the operator's other arguments.
+    """
+    dtype = operands["input"].dtype
+    operator, terms_of = _REFERENCES[name]
+    if not dtype.is_floating_point:
+        values = quantities(partial(operator, **arguments), operands, probes)
+        return {key: Truth(value, torch.zeros(()), value.dtype) for key, value in values.items()}
+
+    operands, probes = _map(Tensor.double, operands), _map(Tensor.double, probes)
+    values = quantities(partial(operator, **arguments), operands, probes)
+    terms = terms_of(partial(operator, **arguments), operands, probes)
+    result = {
+        key: Truth(value.detach(), rounding_bound(terms[key], dtype), dtype)
+        for key, value in values.items()
+        if key != "indices"
+    }
+    if "indices" in values:
+        result["indices"] = Truth(values["indices"], torch.zeros(()), torch.int64)
+    if name in _SCIPY:
+        value = _SCIPY[name](**operands, **arguments)
+        result["forward_scipy"] = Truth(value, result["forward"].bound, dtype)
+    return result
+
+
+def output_shape(name: str, operands: Tensors, arguments: Mapping[str, Any]) -> torch.Size:
+    """The shape of an operator's output."""
+    operator, _ = _REFERENCES[name]
+    output = operator(**_map(Tensor.double, operands), **arguments)
+    shape: torch.Size = (output[0] if isinstance(output, tuple) else output).shape
+    return shape
+
+
+def compare(actual: Tensor | None, truth: Truth, *, normwise: bool = False) -> Error:
+    """How far `actual` is from the truth; infinity and NaN are right only where the truth is so.
+
+    Args:
+        actual: what the operator under test returned, on any device; None if nothing.
+        truth: the same quantity from `truths`.
+        normwise: hold each element against the largest bound among all, as algorithms that mix
+            neighbouring outputs (Winograd, FFT) can promise no more.
+    """
+    if actual is None or actual.shape != truth.value.shape or actual.dtype != truth.dtype:
+        return Error(math.inf, math.inf, math.inf)
+    if not actual.numel():
+        return Error(0.0, 0.0, 0.0)
+    actual = actual.detach().cpu().to(truth.value.dtype)
+    right = (actual == truth.value) | (actual.isnan() & truth.value.isnan())
+    distance = (actual.double() - truth.value.double()).abs()
+    bound = truth.bound.nan_to_num(0, 0).max() if normwise else truth.bound
+    scale = truth.value.double().abs().nan_to_num(0, 0).max()
+    errors = torch.stack([distance / bound, distance, distance / scale])
+    return Error(
+        *errors.masked_fill(right, 0).nan_to_num(math.inf, math.inf).flatten(1).amax(1).tolist()
+    )
+
+
+class Terms(NamedTuple):
+    """What a quantity is the sum of."""
+
+    magnitude: Tensor
+    """Σ|terms|."""
+    n: Tensor
+    """Roundings at the precision of the sum; none at all where it is zero."""
+    k: int
+    """Roundings to the dtype in which numbers are stored."""
+
+
+def rounding_bound(terms: Terms, dtype: torch.dtype) -> Tensor:
+    """(γ_n(u_sum) + γ_k(u_store)) · Σ|terms|, and what underflow may take.
+
+    γ_n(u) = n·u / (1 − n·u)
+
+    Underflow: a sum may flush numbers below the smallest normal one to zero, as GPUs do; and each
+    rounding may take half of the smallest number that can be stored.
+    """
+    store = torch.finfo(dtype)
+    add = torch.finfo(torch.float32) if store.bits == 16 else store
+    gamma = _gamma(terms.n, add.eps / 2) + _gamma(terms.k, store.eps / 2)
+    underflow = add.smallest_normal + (terms.n + terms.k) * store.smallest_normal * store.eps / 2
+    return torch.where(terms.n > 0, gamma * terms.magnitude + underflow, 0.0)
+
+
+def _gamma(n: Count, u: float) -> Count:
+    return n * u / (1 - n * u)
+
+
+def _terms_of_sums(operator: partial[Any], operands: Tensors, probes: Tensors) -> dict[str, Terms]:
+    """Convolution and average pooling multiply and add: |terms| and ones go in as numbers do."""
+    magnitudes = quantities(operator, _map(torch.abs, operands), _map(torch.abs, probes))
+    if operator.func is functional.avg_pool2d:  # its division would turn the number of terms into 1
+        operator = partial(operator, divisor_override=1)
+    counts = quantities(operator, _map(torch.ones_like, operands), _map(torch.ones_like, probes))
+    return {key: Terms(magnitudes[key], counts[key], k=2) for key in counts}
+
+
+def _terms_of_selections(
+    operator: partial[Any], operands: Tensors, probes: Tensors
+) -> dict[str, Terms]:
+    """Maximum and ReLU copy; a gradient adds up where windows share their maximum.
+
+    The first of n terms is copied, so n − 1 roundings remain.
+    """
+    magnitudes = quantities(operator, operands, _map(torch.abs, probes))
+    counts = quantities(operator, operands, _map(torch.ones_like, probes))
+    counts["forward"] = torch.ones_like(counts["forward"])
+    return {key: Terms(magnitudes[key], counts[key] - 1, k=2) for key in counts}
+
+
+def _terms_of_curves(
+    derivatives: tuple[Sequence[int], Sequence[int]],
+    operator: partial[Any],
+    operands: Tensors,
+    probes: Tensors,
+) -> dict[str, Terms]:
+    """Sigmoid and tanh: the m-th derivative is a polynomial of degree d = m + 1 in the output y.
+
+    Its terms are those of the polynomial. Each factor y is good to 8 roundings (exp to 2, the rest
+    for the arithmetic around it); the backward works on stored numbers, with up to 3 operations
+    for each factor.
+
+    Args:
+        derivatives: coefficients of the first and second derivative in 1, y, y², …
+    """
+    (x,), y = operands.values(), operator(**operands).abs()
+    g, v = probes["upstream"].abs(), probes["input"].abs()
+    first, second = (sum(abs(c) * y**i for i, c in enumerate(p)) for p in derivatives)
+    magnitudes = {
+        "forward": (1, y),
+        "input_gradient": (2, g * first),
+        "input_gradient_by_upstream": (2, v * first),
+        "input_gradient_by_input": (3, v * g * second),
+    }
+    return {
+        key: Terms(magnitude, torch.full_like(x, 8 * d), k=3 * d)
+        for key, (d, magnitude) in magnitudes.items()
+    }
+
+
+def _map(function: Callable[[Tensor], Tensor], tensors: Tensors) -> dict[str, Tensor]:
+    return {name: function(tensor).contiguous() for name, tensor in tensors.items()}
+
+
+def _conv2d(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")
+        return functional.conv2d(input, weight, **arguments)
+
+
+def _convolve2d(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:
+    return _conv2d(input, weight.flip(-2, -1), **arguments)
+
+
+_REFERENCES: dict[str, tuple[Operator, Callable[..., dict[str, Terms]]]] = {
+    "conv2d": (_conv2d, _terms_of_sums),
+    "convolve2d": (_convolve2d, _terms_of_sums),
+    "avg_pool2d": (functional.avg_pool2d, _terms_of_sums),
+    "max_pool2d": (functional.max_pool2d, _terms_of_selections),
+    "relu": (functional.relu, _terms_of_selections),
+    # σ' = y − y², σ'' = y − 3y² + 2y³; tanh' = 1 − y², tanh'' = −2y + 2y³
+    "sigmoid": (torch.sigmoid, partial(_terms_of_curves, ((0, 1, -1), (0, 1, -3, 2)))),
+    "tanh": (torch.tanh, partial(_terms_of_curves, ((1, 0, -1), (0, -2, 0, 2)))),
+}
+
+
+def scipy_convolution(
+    slide: Callable[..., Any],
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """A layer's convolution out of SciPy's, which takes one image, one kernel and no arguments.
+
+    Padding puts zeros around the image and dilation between the kernel's entries; stride drops
+    outputs; each output channel is the sum over the input channels of its group.
+
+    Args:
+        slide: `scipy.signal.correlate2d` or `scipy.signal.convolve2d`.
+    """
+    images = input.numpy().reshape(-1, *input.shape[-3:])  # (N, C, H, W)
+    step_H, step_W = np.broadcast_to(dilation, 2)
+    out_channels, group_channels, kH, kW = weight.shape
+    kernels = np.zeros((out_channels, group_channels, (kH - 1) * step_H + 1, (kW - 1) * step_W + 1))
+    kernels[..., ::step_H, ::step_W] = weight.numpy()
+    if padding == "same":  # an odd zero goes after the image
+        extra = np.array(kernels.shape[2:]) - 1
+        (top, left), (bottom, right) = extra // 2, extra - extra // 2
+    else:
+        top, left = bottom, right = np.broadcast_to(0 if padding == "valid" else padding, 2)
+    images = np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    down, across = np.broadcast_to(stride, 2)
+    H_out = (images.shape[2] - kernels.shape[2]) // down + 1
+    W_out = (images.shape[3] - kernels.shape[3]) // across + 1
+    output = np.zeros((len(images), out_channels, H_out, W_out))
+    for n, o, c in np.ndindex(len(images), out_channels, group_channels):
+        channel = o // (out_channels // groups) * group_channels + c
+        output[n, o] += slide(images[n, channel], kernels[o, c], mode="valid")[::down, ::across]
+    if bias is not None:
+        output += bias.numpy()[:, None, None]
+    return torch.from_numpy(output.reshape(*input.shape[:-3], *output.shape[1:]))
+
+
+_SCIPY: dict[str, Operator] = {
+    "conv2d": partial(scipy_convolution, signal.correlate2d),
+    "convolve2d": partial(scipy_convolution, signal.convolve2d),
+}

@@ -1,0 +1,43 @@
+"""One self-contained HTML page from the files under reports/.
+
+    sources.py    what there is: JSON, CSV and figures, read and checked
+    verdicts.py   sentences made from the numbers
+    *.html.j2     what stands on the page: one template per section
+    style.css     how it looks
+
+Everything is inlined: the page opens from a disk without a network. It holds no time of its making,
+so that the same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cnnpipe.formatting import count, duration, percent, short
+from cnnpipe.report.sources import Sources, read_sources
+from cnnpipe.report.verdicts import verdicts
+
+__all__ = ["Sources", "read_sources", "render"]
+
+
+def render(sources: Sources) -> str:
+    """The page as HTML. All that comes from outside is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "count": count,
+        "duration": duration,
+        "percent": percent,
+        "short": short,
+        "thousands": lambda number: f"{number:,}",
+    }
+    page = environment.get_template("page.html.j2")
+    return page.render(sources=sources, verdicts=verdicts(sources))

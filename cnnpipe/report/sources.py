@@ -1,0 +1,166 @@
+"""What the pipeline left under reports/, read for the page. Each part may be absent."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from cnnpipe.artifacts import load_csv, load_json
+from cnnpipe.formatting import short
+
+DATASET_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST"}
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, inlined, with the facts that `cnnpipe.figures` noted beside it."""
+
+    kind: str
+    uri: str
+    width: int
+    height: int
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelSources:
+    """All that is known of one model."""
+
+    name: str
+    title: str
+    evaluation: Mapping[str, Any] | None
+    predictions: pd.DataFrame | None
+    curves: pd.DataFrame | None
+    timing: Mapping[str, Any] | None
+    pictures: Sequence[Picture]
+
+    def pictures_of(self, kind: str) -> list[Picture]:
+        return [picture for picture in self.pictures if picture.kind == kind]
+
+
+@dataclass
+class CheckSummary:
+    """One operator, algorithm and device: its largest error in each dtype.
+
+    Errors count in units of the rounding bound that `cnnpipe.reference` derives.
+    """
+
+    name: tuple[str, str, str]
+    cases: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
+    passed: bool = True
+
+    def largest(self, dtypes: Sequence[str]) -> list[str]:
+        return [short(self.errors[dtype]) if dtype in self.errors else "–" for dtype in dtypes]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that the page is made from."""
+
+    models: Sequence[ModelSources]
+    verification: Mapping[str, Any] | None
+    dataset: Mapping[str, Any] | None
+    params: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    @property
+    def dataset_name(self) -> str:
+        """What the models were judged on; before that, what lies there or was asked for."""
+        for model in self.models:
+            if model.evaluation:
+                return str(model.evaluation["dataset"])
+        return str(self.dataset["name"] if self.dataset else self.params["data"]["name"])
+
+    @property
+    def dataset_title(self) -> str:
+        return DATASET_TITLES.get(self.dataset_name, self.dataset_name)
+
+    @property
+    def evaluated(self) -> list[ModelSources]:
+        return [model for model in self.models if model.evaluation]
+
+    def flat_params(self) -> list[tuple[str, Any]]:
+        """Every parameter by its dotted key."""
+        return list(_flat(self.params))
+
+    def checks(self) -> list[CheckSummary]:
+        """Verification by operator, algorithm and device."""
+        rows: dict[tuple[str, str, str], CheckSummary] = {}
+        for check in (self.verification or {}).get("checks", []):
+            name = (check["operator"], check["algorithm"] or "–", check["device"])
+            row = rows.setdefault(name, CheckSummary(name))
+            bounds = [float(error["bounds"]) for error in check["errors"].values()]
+            row.errors[check["dtype"]] = max(bounds, default=0.0)
+            row.cases = max(row.cases, check["cases"])
+            row.passed = row.passed and check["verdict"] == "pass"
+        return list(rows.values())
+
+
+def read_sources(
+    reports: Path, dataset: Path, params: Mapping[str, Any], models: Sequence[str]
+) -> Sources:
+    """Read what there is; a file that is absent makes its section say so.
+
+    Args:
+        reports: folder of the pipeline's results.
+        dataset: the data set's description, dataset.json.
+        params: params.yaml, as the schema read it.
+        models: names, in the order in which they are shown.
+
+    Raises:
+        InputError: a file is there and damaged.
+    """
+    timings = _json(reports / "timings.json") or {}
+    return Sources(
+        models=[_read_model(reports, name, timings.get(name)) for name in models],
+        verification=_json(reports / "verify.json"),
+        dataset=_json(dataset),
+        params=params,
+        versions={package: version(package) for package in PACKAGES},
+    )
+
+
+def _read_model(reports: Path, name: str, timing: Mapping[str, Any] | None) -> ModelSources:
+    figures = _json(reports / "figures" / f"{name}.json") or {"title": name, "figures": []}
+    return ModelSources(
+        name=name,
+        title=figures["title"],
+        evaluation=_json(reports / "evaluation" / f"{name}.json"),
+        predictions=_csv(reports / "predictions" / f"{name}.csv"),
+        curves=_csv(reports / "curves" / f"{name}.csv"),
+        timing=timing,
+        pictures=[_picture(reports / "figures", facts) for facts in figures["figures"]],
+    )
+
+
+def _picture(folder: Path, facts: Mapping[str, Any]) -> Picture:
+    file = folder / facts["file"]
+    with Image.open(file) as image:
+        width, height = image.size
+    encoded = base64.b64encode(file.read_bytes()).decode("ascii")
+    return Picture(facts["kind"], f"data:image/png;base64,{encoded}", width, height, facts)
+
+
+def _json(path: Path) -> Any:
+    return load_json(path) if path.exists() else None
+
+
+def _csv(path: Path) -> pd.DataFrame | None:
+    return load_csv(path) if path.exists() else None
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,130 @@
+"""Sentences made from the numbers: what was measured, and which claims it supports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from cnnpipe.formatting import NBSP, count, percent, short
+from cnnpipe.report.sources import ModelSources, Sources
+
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence, and what it is: a claim that holds, one that does not, or a measurement."""
+
+    kind: Literal["supported", "not supported", "measured"]
+    text: str
+
+
+def verdicts(sources: Sources) -> list[Verdict]:
+    """All that can be said from what is there."""
+    return [
+        *_operators(sources),
+        *(verdict for model in sources.models for verdict in _accuracy(model)),
+        *(v for pair in combinations(sources.models, 2) for v in _comparison(*pair)),
+        *(verdict for model in sources.models for verdict in _confusion(model)),
+        *(verdict for model in sources.models for verdict in _overfitting(model)),
+        *(verdict for model in sources.models for verdict in _calibration(model)),
+    ]
+
+
+def _operators(sources: Sources) -> Iterator[Verdict]:
+    if report := sources.verification:
+        passed = report["verdict"] == "pass"
+        outcome = (
+            "all within tolerance" if passed else f"not all within tolerance ({report['worst']})"
+        )
+        yield Verdict(
+            "supported" if passed else "not supported",
+            f"This project’s operators compute what their references compute: "
+            f"{count(report['comparisons'], 'comparison')}, {outcome}.",
+        )
+
+
+def _accuracy(model: ModelSources) -> Iterator[Verdict]:
+    if scores := model.evaluation:
+        low, high = scores["test_accuracy_interval"]
+        yield Verdict(
+            "measured",
+            f"{model.title} names {percent(scores['test_accuracy'], 2)} of "
+            f"{count(scores['images'], 'test image')} rightly "
+            f"({count(scores['test_errors'], 'error')}; 95{NBSP}% interval "
+            f"{percent(low, 2)} to {percent(high, 2)}).",
+        )
+
+
+def _comparison(one: ModelSources, other: ModelSources) -> Iterator[Verdict]:
+    """Exact McNemar test: of the images that only one names rightly, how many are whose?
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12, 1947.
+    """
+    if one.predictions is None or other.predictions is None:
+        return
+    one_right, other_right = (
+        table["prediction"] == table["label"] for table in (one.predictions, other.predictions)
+    )
+    only_one, only_other = (one_right & ~other_right).sum(), (other_right & ~one_right).sum()
+    best, rest = (one, other) if only_one > only_other else (other, one)
+    fewest, most = sorted([int(only_one), int(only_other)])
+    discordant = most + fewest
+    p = binomtest(most, discordant).pvalue if discordant else 1.0
+    holds = p < SIGNIFICANCE
+    yield Verdict(
+        "supported" if holds else "not supported",
+        f"{best.title} is better than {rest.title} on this test set: of the "
+        f"{count(discordant, 'image')} that only one of them names rightly, {best.title} has "
+        f"{most} and {rest.title} {fewest} (exact McNemar test, {_p_value(p)})."
+        + ("" if holds else " Chance alone makes such a difference often enough."),
+    )
+
+
+def _p_value(p: float) -> str:
+    return f"p{NBSP}<{NBSP}0.001" if p < 0.001 else f"p{NBSP}={NBSP}{p:.3f}"
+
+
+def _confusion(model: ModelSources) -> Iterator[Verdict]:
+    if (scores := model.evaluation) and scores["test_errors"]:
+        errors = np.array(scores["confusion"])
+        np.fill_diagonal(errors, 0)
+        true, predicted = np.unravel_index(errors.argmax(), errors.shape)
+        names = [row["class"] for row in scores["per_class"]]
+        yield Verdict(
+            "measured",
+            f"The commonest error of {model.title} is to read “{names[true]}” as "
+            f"“{names[predicted]}”: {errors.max()} of {count(scores['test_errors'], 'error')}.",
+        )
+
+
+def _overfitting(model: ModelSources) -> Iterator[Verdict]:
+    if (curves := model.curves) is not None:
+        losses = curves["validation_loss"].to_numpy()
+        best = int(losses.argmin())
+        rise = losses[-1] / losses[best] - 1
+        holds = bool(rise <= 0.05)
+        yield Verdict(
+            "supported" if holds else "not supported",
+            f"{model.title} did not overfit: its validation loss ends at {short(losses[-1])}, "
+            + (
+                f"{percent(rise)} above its lowest value, of epoch {curves['epoch'].iloc[best]}."
+                if rise > 0
+                else "its lowest value."
+            ),
+        )
+
+
+def _calibration(model: ModelSources) -> Iterator[Verdict]:
+    if scores := model.evaluation:
+        yield Verdict(
+            "measured",
+            f"The confidence of {model.title} is off by {100 * scores['ece']:.2f} percentage "
+            f"points on average (expected calibration error).",
+        )

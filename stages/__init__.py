@@ -1,0 +1,1 @@
+"""One click script per DVC stage: parse, load, call `cnnpipe`, save. No logic."""

@@ -1,0 +1,42 @@
+"""Judge one trained model on the test set: its metrics, predictions and confusion."""
+
+from dataclasses import asdict
+
+import click
+
+from cnnpipe.artifacts import save_csv, save_json
+from cnnpipe.data import load_dataset
+from cnnpipe.evaluation import evaluate
+from cnnpipe.models import load_model, summarize_layers
+from cnnpipe.params import MODEL_NAMES, ModelName
+from stages.command import MODELS, RAW, REPORTS, stage
+
+
+@stage
+@click.argument("name", type=click.Choice(MODEL_NAMES))
+def main(name: ModelName) -> None:
+    dataset = load_dataset(RAW)
+    model, normalization = load_model(MODELS / f"{name}.safetensors")
+    evaluation = evaluate(model, dataset.test, dataset.classes, normalization)
+    layers = summarize_layers(model)
+    metrics = {
+        "model": name,
+        "dataset": dataset.name,
+        "parameters": sum(layer.parameters for layer in layers),
+        "macs": sum(layer.macs for layer in layers),
+        **evaluation.metrics(),
+        "layers": [asdict(layer) for layer in layers],
+    }
+
+    save_json(REPORTS / "evaluation" / f"{name}.json", metrics)
+    save_csv(REPORTS / "predictions" / f"{name}.csv", evaluation.prediction_table())
+    save_csv(REPORTS / "confusion" / f"{name}.csv", evaluation.confusion_table())
+    low, high = metrics["test_accuracy_interval"]
+    click.echo(
+        f"{name}: {metrics['test_accuracy']:.2%} of {metrics['images']} test images "
+        f"({metrics['test_errors']} errors; 95 % interval {low:.2%} to {high:.2%})"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Prove the operators against torch and SciPy: reports/verify.json and reports/verify.md."""
+
+import click
+import torch
+
+from cnnpipe.artifacts import atomic_write, save_json
+from cnnpipe.params import load_params
+from cnnpipe.verification import require_pass, summarize, summary_table, to_markdown, verify
+from stages.command import REPORTS, stage
+
+
+@stage
+def main() -> None:
+    params = load_params()
+    # The tensors are small: several threads would wait for each other longer than they work.
+    torch.set_num_threads(1)
+    report = summarize(list(verify(params.verify, params.seed)), params.seed)
+
+    # The evidence is written before a failure stops the pipeline.
+    save_json(REPORTS / "verify.json", report)
+    with atomic_write(REPORTS / "verify.md") as file:
+        file.write(to_markdown(report))
+    click.echo(summary_table(report))
+    require_pass(report)
+    click.echo(f"verify: {report['cases']} cases, {report['comparisons']} comparisons, all pass")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,398 @@
+import functools
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as torchs
+from torch_reference import assert_matches_torch, randn
+
+from cnnpipe.functional import CONV2D_ALGORITHMS, conv2d, convolve2d, taps
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+each_algorithm = pytest.mark.parametrize("algorithm", [*CONV2D_ALGORITHMS, "auto"])
+
+
+@each_algorithm
+def test_worked_example(algorithm: str) -> None:
+    image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]])
+    kernel = torch.tensor([[[[0.0, 1], [2, 3]]]])
+    # 0·0 + 1·1 + 3·2 + 4·3 = 19   1·0 + 2·1 + 4·2 + 5·3 = 25
+    # 3·0 + 4·1 + 6·2 + 7·3 = 37   4·0 + 5·1 + 7·2 + 8·3 = 43
+    expected = torch.tensor([[[[19.0, 25], [37, 43]]]])
+    torch.testing.assert_close(conv2d(image, kernel, algorithm=algorithm), expected)
+
+
+def test_convolution_flips_the_kernel() -> None:
+    image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]])
+    kernel = torch.tensor([[[[0.0, 1], [2, 3]]]])
+    # 0·3 + 1·2 + 3·1 + 4·0 = 5    1·3 + 2·2 + 4·1 + 5·0 = 11
+    # 3·3 + 4·2 + 6·1 + 7·0 = 23   4·3 + 5·2 + 7·1 + 8·0 = 29
+    expected = torch.tensor([[[[5.0, 11], [23, 29]]]])
+    torch.testing.assert_close(convolve2d(image, kernel), expected)
+
+
+def test_convolution_of_a_point_is_the_kernel() -> None:
+    point = torch.zeros(1, 1, 5, 5)
+    point[..., 2, 2] = 1
+    kernel = randn(1, 1, 3, 3, dtype=torch.float32)
+    torch.testing.assert_close(convolve2d(point, kernel), kernel)
+    torch.testing.assert_close(conv2d(point, kernel), kernel.flip(-2, -1))
+
+
+@each_algorithm
+def test_gradients_of_the_worked_example(algorithm: str) -> None:
+    image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]], requires_grad=True)
+    kernel = torch.tensor([[[[0.0, 1], [2, 3]]]], requires_grad=True)
+    bias = torch.zeros(1, requires_grad=True)
+    conv2d(image, kernel, bias, algorithm=algorithm).sum().backward()
+    # A pixel's gradient is the sum of the weights that meet it: the middle one meets all four.
+    assert image.grad is not None
+    assert image.grad[0, 0].tolist() == [[0, 1, 1], [2, 6, 4], [2, 5, 3]]
+    # A weight's gradient is the sum of the pixels that it meets: 0 + 1 + 3 + 4 = 8, …
+    assert kernel.grad is not None
+    assert kernel.grad[0, 0].tolist() == [[8, 12], [20, 24]]
+    assert bias.grad is not None
+    assert bias.grad.tolist() == [4]  # four output pixels
+
+
+GRID = [
+    dict(zip(("stride", "padding", "dilation", "groups"), values, strict=True))
+    for values in itertools.product([1, 2, (1, 3)], [0, 1, (3, 1)], [1, 2, (2, 1)], [1, 2, 4])
+] + [
+    {"padding": padding, "dilation": dilation, "groups": groups}
+    for padding, dilation, groups in itertools.product(["same", "valid"], [1, (1, 2)], [1, 4])
+]
+
+
+@each_algorithm
+@pytest.mark.parametrize("kernel_size", [(3, 3), (1, 1), (2, 3), (4, 1)])
+def test_matches_torch_over_the_grid(algorithm: str, kernel_size: tuple[int, int]) -> None:
+    for arguments in GRID:
+        channels = 4 // arguments.get("groups", 1)
+        assert_matches_torch(
+            functools.partial(conv2d, algorithm=algorithm, **arguments),
+            functools.partial(torchs.conv2d, **arguments),
+            randn(3, 4, 9, 8),
+            randn(8, channels, *kernel_size, seed=1),
+            randn(8, seed=2),
+        )
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Any convolution whose window fits into the padded input."""
+
+    def pair(least: int, most: int) -> tuple[int, int]:
+        return draw(st.integers(least, most)), draw(st.integers(least, most))
+
+    kernel_size, stride, padding, dilation = pair(1, 4), pair(1, 3), pair(0, 4), pair(1, 3)
+    groups = draw(st.integers(1, 3))
+    extra = pair(0, 6)
+    size = [
+        max(1, d * (k - 1) + 1 - 2 * p + e)
+        for k, p, d, e in zip(kernel_size, padding, dilation, extra, strict=True)
+    ]
+    in_channels, out_channels = pair(1, 5)
+    images = draw(st.integers(1, 3))
+    x = randn(images, groups * in_channels, *size, seed=1)
+    w = randn(groups * out_channels, in_channels, *kernel_size, seed=2)
+    return x, w, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+@each_algorithm
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(problem=problems())
+def test_matches_torch_at_random(
+    algorithm: str, problem: tuple[Tensor, Tensor, dict[str, Any]]
+) -> None:
+    x, w, arguments = problem
+    assert_matches_torch(
+        functools.partial(conv2d, algorithm=algorithm, **arguments),
+        functools.partial(torchs.conv2d, **arguments),
+        x,
+        w,
+    )
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    images=st.integers(1, 7),
+)
+def test_taps_over_strips_match_torch(
+    size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    padding: tuple[int, int],
+    channels: tuple[int, int],
+    images: int,
+) -> None:
+    size = (
+        max(size[0], kernel_size[0] - 2 * padding[0]),
+        max(size[1], kernel_size[1] - 2 * padding[1]),
+    )
+    assert_matches_torch(
+        functools.partial(conv2d, padding=padding, algorithm="taps"),
+        functools.partial(torchs.conv2d, padding=padding),
+        randn(images, channels[0], *size),
+        randn(channels[1], channels[0], *kernel_size, seed=1),
+    )
+
+
+@pytest.mark.parametrize("images", [1, 5, 6, 7])
+def test_taps_in_several_blocks_of_images(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An image takes (5·3 + 5·16)·6·8 bytes = 4,560: two of them fit, and the last block is short.
+    monkeypatch.setattr(taps, "BLOCK_BYTES", 10_000)
+    assert_matches_torch(
+        functools.partial(conv2d, padding=1, algorithm="taps"),
+        functools.partial(torchs.conv2d, padding=1),
+        randn(images, 3, 5, 5),
+        randn(16, 3, 3, 3, seed=1),
+    )
+
+
+@each_algorithm
+@pytest.mark.parametrize(
+    "arguments", [{"padding": 1}, {"stride": 2, "padding": 1, "groups": 2}, {"dilation": 2}]
+)
+def test_derivatives_of_first_and_second_order(algorithm: str, arguments: dict[str, int]) -> None:
+    operands = (
+        randn(2, 2, 5, 5).requires_grad_(),
+        randn(2, 2 // arguments.get("groups", 1), 3, 3, seed=1).requires_grad_(),
+        randn(2, seed=2).requires_grad_(),
+    )
+    operator = functools.partial(conv2d, algorithm=algorithm, **arguments)
+    assert torch.autograd.gradcheck(operator, operands, fast_mode=True)
+    assert torch.autograd.gradgradcheck(operator, operands, fast_mode=True)
+
+
+@each_algorithm
+def test_derivative_of_third_order(algorithm: str) -> None:
+    def third(operator: Any) -> Tensor:
+        x, w = randn(2, 2, 5, 5).requires_grad_(), randn(3, 2, 3, 3, seed=1).requires_grad_()
+        loss = operator(x, w).pow(3).sum()
+        for operand in (x, w, x):
+            (gradient,) = torch.autograd.grad(loss, operand, create_graph=True)
+            loss = gradient.pow(2).sum()
+        return loss
+
+    actual = third(functools.partial(conv2d, algorithm=algorithm))
+    torch.testing.assert_close(actual, third(torchs.conv2d))
+
+
+@each_algorithm
+def test_convolve2d_matches_scipy_with_gradients(algorithm: str) -> None:
+    signal = pytest.importorskip("scipy.signal")
+    x, w = randn(1, 1, 7, 6), randn(1, 1, 3, 2, seed=1)
+    expected = torch.tensor(signal.convolve2d(x[0, 0].numpy(), w[0, 0].numpy(), mode="full"))
+    actual = convolve2d(x, w, padding=(2, 1), algorithm=algorithm)
+    torch.testing.assert_close(actual[0, 0], expected)
+    operands = (x.requires_grad_(), w.requires_grad_())
+    assert torch.autograd.gradcheck(
+        functools.partial(convolve2d, algorithm=algorithm), operands, fast_mode=True
+    )
+
+
+# Largest error of a sum of 36 products of normal numbers that is rounded once: 2^-24, 2^-11 and
+# 2^-8 of a magnitude under 32, and the rounding of the sum itself in 32 bits.
+@each_algorithm
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 0.13)]
+)
+def test_lower_precision(algorithm: str, stride: int, dtype: torch.dtype, atol: float) -> None:
+    x, w, b = (
+        randn(2, 4, 6, 6, dtype=dtype),
+        randn(4, 4, 3, 3, seed=1, dtype=dtype),
+        randn(4, seed=2, dtype=dtype),
+    )
+    leaves = [tensor.requires_grad_() for tensor in (x, w, b)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in leaves]
+    y = conv2d(*leaves, stride=stride, padding=1, algorithm=algorithm)
+    expected = torchs.conv2d(*exact, stride=stride, padding=1)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.double(), expected, atol=atol, rtol=0)
+    grad = randn(*y.shape, seed=3, dtype=dtype)
+    for actual, reference in zip(
+        torch.autograd.grad(y, leaves, grad),
+        torch.autograd.grad(expected, exact, grad.double()),
+        strict=True,
+    ):
+        assert actual.dtype == dtype
+        torch.testing.assert_close(actual.double(), reference, atol=2 * atol, rtol=0)
+
+
+def layouts(x: Tensor) -> list[Tensor]:
+    """The same numbers in several memory layouts."""
+    wide = torch.zeros(*x.shape[:-1], 2 * x.shape[-1], dtype=x.dtype)
+    wide[..., ::2] = x
+    return [
+        x.contiguous(memory_format=torch.channels_last),
+        x.mT.contiguous().mT,
+        x.flip(0).contiguous().flip(0).transpose(0, 1).contiguous().transpose(0, 1),
+        wide[..., ::2],
+        torch.cat([x, x])[len(x) :],
+    ]
+
+
+@each_algorithm
+def test_any_memory_layout(algorithm: str) -> None:
+    x, w = randn(2, 4, 6, 5), randn(4, 4, 3, 3, seed=1)
+    for images, kernels in zip(layouts(x), layouts(w), strict=True):
+        assert_matches_torch(
+            functools.partial(conv2d, padding=1, algorithm=algorithm),
+            functools.partial(torchs.conv2d, padding=1),
+            images,
+            kernels,
+        )
+
+
+@each_algorithm
+def test_expanded_operands_and_gradient(algorithm: str) -> None:
+    x = randn(1, 2, 6, 6).requires_grad_()
+    w = randn(3, 1, 3, 3, seed=1).requires_grad_()
+
+    def total(operator: Any) -> tuple[Tensor, ...]:
+        y = operator(x.expand(4, 2, 6, 6), w.expand(3, 2, 3, 3))
+        return torch.autograd.grad(y.sum(), (x, w))
+
+    actual = total(functools.partial(conv2d, algorithm=algorithm))
+    torch.testing.assert_close(actual, total(torchs.conv2d))
+
+
+@each_algorithm
+def test_one_image_without_batch_axis(algorithm: str) -> None:
+    assert_matches_torch(
+        functools.partial(conv2d, padding="same", algorithm=algorithm),
+        functools.partial(torchs.conv2d, padding="same"),
+        randn(3, 6, 6),
+        randn(2, 3, 4, 3, seed=1),
+        randn(2, seed=2),
+    )
+
+
+@each_algorithm
+@pytest.mark.parametrize("stride", [1, 2])
+def test_empty_batch(algorithm: str, stride: int) -> None:
+    assert_matches_torch(
+        functools.partial(conv2d, stride=stride, algorithm=algorithm),
+        functools.partial(torchs.conv2d, stride=stride),
+        randn(0, 3, 6, 6),
+        randn(2, 3, 3, 3, seed=1),
+        randn(2, seed=2),
+    )
+
+
+@each_algorithm
+def test_operands_are_left_alone(algorithm: str) -> None:
+    x, w, b = randn(2, 3, 6, 6), randn(2, 3, 3, 3, seed=1), randn(2, seed=2)
+    before = x.clone(), w.clone(), b.clone()
+    conv2d(x, w, b, padding=1, algorithm=algorithm)
+    torch.testing.assert_close((x, w, b), before, rtol=0, atol=0)
+
+
+@each_algorithm
+def test_only_input_and_weight_are_kept_for_the_backward(algorithm: str) -> None:
+    kept: list[Tensor] = []
+    x, w = randn(2, 3, 8, 8).requires_grad_(), randn(4, 3, 3, 3, seed=1).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        conv2d(x, w, randn(4).requires_grad_(), padding=1, algorithm=algorithm)
+    assert {tensor.data_ptr() for tensor in kept} == {x.data_ptr(), w.data_ptr()}
+
+
+@pytest.mark.parametrize(("frozen", "spared"), [("x", "input_gradient"), ("w", "weight_gradient")])
+def test_gradients_nobody_asks_for_are_not_computed(
+    frozen: str, spared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operands = {"x": randn(2, 3, 6, 6), "w": randn(4, 3, 3, 3, seed=1)}
+    called = set()
+    for name in ("input_gradient", "weight_gradient"):
+        plain = getattr(taps, name)
+
+        def spy(*args: Any, name: str = name, plain: Any = plain) -> Tensor:
+            called.add(name)
+            return plain(*args)
+
+        monkeypatch.setattr(taps, name, spy)
+    for name, operand in operands.items():
+        operand.requires_grad_(name != frozen)
+    conv2d(operands["x"], operands["w"], algorithm="taps").sum().backward()
+    assert called == {"input_gradient", "weight_gradient"} - {spared}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_autocast_is_that_of_torch(dtype: torch.dtype) -> None:
+    x, w = randn(2, 3, 6, 6, dtype=dtype), randn(4, 3, 3, 3, seed=1, dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual, expected = conv2d(x, w), torchs.conv2d(x, w)
+    assert actual.dtype == expected.dtype
+    torch.testing.assert_close(actual, expected, atol=0.13, rtol=0)
+
+
+@each_algorithm
+def test_autocast_brings_operands_of_two_dtypes_together(algorithm: str) -> None:
+    x = randn(2, 4, 6, 6, dtype=torch.bfloat16)
+    w, b = randn(4, 2, 3, 3, dtype=torch.float32), randn(4, dtype=torch.float32)
+    w.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = conv2d(x, w, b, groups=2, algorithm=algorithm)
+    y.sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert w.grad is not None
+    assert w.grad.dtype == torch.float32
+
+
+X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([1], W), TypeError, "input: expected a Tensor, got list"),
+        ((X, None), TypeError, "weight: expected a Tensor, got NoneType"),
+        ((X, W, 1.0), TypeError, "bias: expected a Tensor, got float"),
+        ((X.long(), W), TypeError, "input: expected a floating-point dtype, got torch.int64"),
+        ((X, W.long()), TypeError, "weight: expected a floating-point dtype, got torch.int64"),
+        ((X, W.double()), TypeError, "weight: expected the input's torch.float32, got torch.fl"),
+        (
+            (X, W, B.half()),
+            TypeError,
+            "bias: expected the input's torch.float32, got torch.float16",
+        ),
+        ((X, W.to("meta")), ValueError, "weight: expected the input's cpu, got meta"),
+        ((X[0, 0], W), ValueError, r"input: expected shape \(N, C, H, W\) or .*, got \(6, 6\)"),
+        ((X, W[0]), ValueError, r"weight: expected shape .*, got \(2, 3, 3\)"),
+        ((X, W), ValueError, r"input: expected 2 channels \(1 groups of .* 2\), got 4"),
+        ((X, W, B[:5]), ValueError, r"bias: expected shape \(6,\), got \(5,\)"),
+        ((X, W[..., :0]), ValueError, "weight: expected a kernel of at least 1×1, got 3×0"),
+        ((X, W, B, 0), ValueError, "stride: expected an int ≥ 1, got 0"),
+        ((X, W, B, 1.5), TypeError, "stride: expected an int, got 1.5"),
+        ((X, W, B, True), TypeError, "stride: expected an int, got True"),
+        ((X, W, B, (1, 2, 3)), ValueError, r"stride: expected .* a pair of ints, got \(1, 2, 3\)"),
+        ((X, W, B, 1, -1), ValueError, "padding: expected an int ≥ 0, got -1"),
+        ((X, W, B, 1, "full"), ValueError, "padding: expected ints, 'same' or 'valid', got 'full'"),
+        ((X, W, B, 2, "same"), ValueError, r"padding: 'same' expects stride 1, got .*\(2, 2\)"),
+        ((X, W, B, 1, 0, 0), ValueError, "dilation: expected an int ≥ 1, got 0"),
+        ((X, W, B, 1, 0, 3), ValueError, "7×7 pixels .* fit into the padded input, got 6×6"),
+        ((X, W, B, 1, 0, 1, 0), ValueError, "groups: expected an int ≥ 1, got 0"),
+        ((X, W, B, 1, 0, 1, 4), ValueError, "groups: expected a divisor of the 6 output channels"),
+    ],
+)
+def test_refuses(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    defaults = (None, None, None, 1, 0, 1, 2)
+    complete = arguments + defaults[len(arguments) :]
+    if message.startswith("input: expected 2 channels"):
+        complete = (*complete[:6], 1)
+    with pytest.raises(error, match=message):
+        conv2d(*complete)
+
+
+def test_refuses_an_unknown_algorithm() -> None:
+    with pytest.raises(ValueError, match="one of auto, direct, im2col, taps, got 'fft'"):
+        conv2d(X, W, groups=2, algorithm="fft")

@@ -1,0 +1,129 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cnnpipe.geometry import (
+    ConvolutionGeometry,
+    ReceptiveField,
+    conv2d_macs,
+    conv2d_parameters,
+    output_size,
+    receptive_field,
+    same_padding,
+    window_extent,
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "arguments", "expected"),
+    [
+        (28, {"kernel_size": 5}, 24),  # (28 − 4 − 1) / 1 + 1
+        (28, {"kernel_size": 5, "padding": 2}, 28),  # (28 + 4 − 4 − 1) / 1 + 1
+        (7, {"kernel_size": 3, "stride": 2}, 3),  # (7 − 2 − 1) / 2 + 1
+        (8, {"kernel_size": 3, "stride": 2}, 3),  # ⌊5 / 2⌋ + 1: the last column is not met
+        (8, {"kernel_size": 3, "stride": 2, "ceil_mode": True}, 4),  # ⌈5 / 2⌉ + 1
+        (9, {"kernel_size": 3, "dilation": 3}, 3),  # (9 − 6 − 1) / 1 + 1
+        # ⌈6 / 3⌉ + 1: the third window starts at 6, before the padding after pixel 1 + 6
+        (6, {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, 3),
+        # ⌈5 / 3⌉ + 1 less the third window, which would start at 6 ≥ 1 + 5
+        (5, {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, 2),
+        (1, {"kernel_size": 2, "stride": 2, "ceil_mode": True}, 1),  # ⌈−1 / 2⌉ + 1
+    ],
+)
+def test_output_size(size: int, arguments: dict[str, int], expected: int) -> None:
+    assert output_size(size, **arguments) == expected
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    size=st.integers(1, 20),
+    kernel_size=st.integers(1, 5),
+    stride=st.integers(1, 5),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 3),
+    ceil_mode=st.booleans(),
+)
+def test_output_size_is_that_of_torch(
+    size: int, kernel_size: int, stride: int, padding: int, dilation: int, ceil_mode: bool
+) -> None:
+    padding = min(padding, kernel_size // 2)
+    pool = nn.MaxPool1d(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
+    try:
+        expected = pool(torch.zeros(1, 1, size)).shape[-1]
+    except RuntimeError:
+        with pytest.raises(ValueError, match="must fit into the padded input"):
+            output_size(size, kernel_size, stride, padding, dilation, ceil_mode)
+    else:
+        assert output_size(size, kernel_size, stride, padding, dilation, ceil_mode) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1, 3), "size: expected an int ≥ 0, got -1"),
+        ((5, 0), "kernel_size: expected an int ≥ 1, got 0"),
+        ((5, 3, 0), "stride: expected an int ≥ 1, got 0"),
+        ((5, 3, 1, -1), "padding: expected an int ≥ 0, got -1"),
+        ((5, 3, 1, 0, 0), "dilation: expected an int ≥ 1, got 0"),
+        ((4, 3, 1, 0, 2), "kernel_size 3 with dilation 2 covers 5 pixels, got an input of 4"),
+    ],
+)
+def test_output_size_refuses(arguments: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        output_size(*arguments)
+
+
+def test_window_extent_counts_the_holes() -> None:
+    assert window_extent(3, dilation=2) == 5  # x . x . x
+
+
+def test_same_padding_puts_the_odd_pixel_at_the_end() -> None:
+    assert same_padding(3) == (1, 1)
+    assert same_padding(4) == (1, 2)
+    assert same_padding(3, dilation=2) == (2, 2)
+    assert same_padding(1) == (0, 0)
+
+
+def test_adjoint_geometry_has_the_size_of_the_input() -> None:
+    # 8 → ⌊(8 + 2 − 3) / 2⌋ + 1 = 4; stretched 7; 7 + top 1 + bottom 2 − 3 + 1 = 8
+    geometry = ConvolutionGeometry((8, 8), (3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
+    assert geometry.output_size == (4, 4)
+    assert geometry.stretched_size == (7, 7)
+    assert geometry.adjoint().padding == (1, 2, 1, 2)
+    assert geometry.adjoint().output_size == (8, 8)
+
+
+def test_receptive_field_of_lenet5() -> None:
+    c1, s2, c3, s4, c5 = (5, 1, 1), (2, 2, 1), (5, 1, 1), (2, 2, 1), (5, 1, 1)
+    assert receptive_field([c1, s2, c3, s4, c5]) == [
+        ReceptiveField(5, 1),
+        ReceptiveField(6, 2),  # 5 + (2 − 1)·1
+        ReceptiveField(14, 2),  # 6 + (5 − 1)·2
+        ReceptiveField(16, 4),  # 14 + (2 − 1)·2
+        ReceptiveField(32, 4),  # 16 + (5 − 1)·4: all of LeCun's 32×32 input
+    ]
+
+
+def test_receptive_field_is_where_the_gradient_is() -> None:
+    layers = [(3, 2, 1), (3, 1, 2), (2, 2, 1)]
+    network = nn.Sequential(*(nn.Conv1d(1, 1, k, s, dilation=d) for k, s, d in layers))
+    x = torch.randn(1, 1, 64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(network(x)[0, 0, 3], x)
+    met = gradient[0, 0].nonzero().flatten()
+    field = receptive_field(layers)[-1]
+    assert met[-1] - met[0] + 1 == field.size
+    assert met[0] == 3 * field.jump
+
+
+def test_counts_of_lenets_first_layer() -> None:
+    assert conv2d_parameters(1, 6, (5, 5)) == 156  # 6·(25 + 1)
+    assert conv2d_macs(1, 6, (5, 5), (28, 28)) == 117_600  # 6·25·784
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_parameters_are_those_of_torch(bias: bool) -> None:
+    layer = nn.Conv2d(4, 6, (3, 2), groups=2, bias=bias)
+    expected = sum(parameter.numel() for parameter in layer.parameters())
+    assert conv2d_parameters(4, 6, (3, 2), groups=2, bias=bias) == expected

@@ -1,0 +1,164 @@
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnpipe import layers
+
+CONVOLUTIONS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((3, 6, 5), {}),
+    ((4, 8, (3, 2)), {"stride": (1, 2), "padding": (2, 1), "groups": 4, "bias": False}),
+    ((2, 2, 3), {"padding": "same", "dilation": 2}),
+    ((2, 4, 1), {"padding": "valid", "dtype": torch.float64}),
+]
+POOLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("MaxPool2d", (2,), {}),
+    ("MaxPool2d", (3, 2, 1, 2, True, True), {}),
+    ("AvgPool2d", (2,), {}),
+    ("AvgPool2d", (3, (2, 1), 1, True, False, 5), {}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "keywords"), CONVOLUTIONS)
+def test_convolution_is_that_of_torch(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    torch.manual_seed(3)
+    theirs = nn.Conv2d(*arguments, **keywords)
+    after_theirs = torch.rand(1)
+    torch.manual_seed(3)
+    ours = layers.Conv2d(*arguments, **keywords)
+    assert torch.rand(1) == after_theirs  # the same number of draws
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    x = torch.randn(2, arguments[0], 9, 8, dtype=theirs.weight.dtype)
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert ours.extra_repr() == theirs.extra_repr()
+
+
+@pytest.mark.parametrize(("name", "arguments", "keywords"), POOLS)
+def test_pooling_is_that_of_torch(
+    name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> None:
+    ours = getattr(layers, name)(*arguments, **keywords)
+    theirs = getattr(nn, name)(*arguments, **keywords)
+    x = torch.randn(2, 3, 9, 8)
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert repr(ours) == repr(theirs)
+    assert not ours.state_dict()
+
+
+@pytest.mark.parametrize("name", ["ReLU", "Sigmoid", "Tanh"])
+def test_activation_is_that_of_torch(name: str) -> None:
+    ours, theirs = getattr(layers, name)(), getattr(nn, name)()
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert repr(ours) == repr(theirs)
+
+
+def test_relu_in_place() -> None:
+    x = torch.tensor([-1.0, 2])
+    layer = layers.ReLU(inplace=True)
+    assert layer(x) is x
+    assert x.tolist() == [0, 2]
+    assert repr(layer) == repr(nn.ReLU(inplace=True))
+
+
+def network(kind: Any) -> nn.Sequential:
+    return nn.Sequential(
+        kind.Conv2d(1, 4, 3, padding=1),
+        kind.ReLU(),
+        kind.MaxPool2d(2),
+        kind.Conv2d(4, 6, 3),
+        kind.Tanh(),
+        kind.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(54, 3),
+    )
+
+
+def test_weights_move_both_ways() -> None:
+    ours, theirs = network(layers), network(nn)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 1, 16, 16)
+    torch.testing.assert_close(ours(x), theirs(x))
+    theirs.load_state_dict(ours.state_dict())
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_copies_compute_the_same_on_their_own(duplicate: Any) -> None:
+    original = network(layers)
+    twin = duplicate(original)
+    x = torch.randn(2, 1, 16, 16)
+    expected = original(x)
+    torch.testing.assert_close(twin(x), expected, rtol=0, atol=0)
+    with torch.no_grad():
+        twin[0].weight.zero_()
+    torch.testing.assert_close(original(x), expected, rtol=0, atol=0)
+
+
+def test_trains_in_step_with_torch() -> None:
+    def losses(kind: Any) -> list[float]:
+        torch.manual_seed(0)
+        net = network(kind).double()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        x, labels = torch.randn(8, 1, 16, 16).double(), torch.arange(8) % 3
+        history = []
+        for _ in range(5):
+            loss: Tensor = nn.functional.cross_entropy(net(x), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+        return history
+
+    assert losses(layers) == pytest.approx(losses(nn), rel=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col", "taps"])
+def test_algorithm_reaches_the_operator(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(layers, "conv2d", lambda *_, algorithm: called.append(algorithm))
+    layer = layers.Conv2d(1, 2, 3, algorithm=algorithm)
+    layer(torch.zeros(1, 1, 4, 4))
+    assert called == [algorithm]
+    assert f"algorithm='{algorithm}'" in repr(layer)
+
+
+def test_device_is_where_the_weights_are() -> None:
+    assert layers.Conv2d(1, 2, 3, device="meta").weight.is_meta
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "message"),
+    [
+        ((0, 2, 3), {}, ValueError, "in_channels: expected an int ≥ 1, got 0"),
+        ((1, 2.0, 3), {}, TypeError, "out_channels: expected an int, got 2.0"),
+        ((1, 2, 0), {}, ValueError, "kernel_size: expected an int ≥ 1, got 0"),
+        ((1, 2, 3), {"stride": 0}, ValueError, "stride: expected an int ≥ 1, got 0"),
+        ((1, 2, 3), {"padding": -1}, ValueError, "padding: expected an int ≥ 0, got -1"),
+        ((1, 2, 3), {"padding": "full"}, ValueError, "'same' or 'valid', got 'full'"),
+        ((1, 2, 3, 2), {"padding": "same"}, ValueError, r"expects stride 1, got .*\(2, 2\)"),
+        ((1, 2, 3), {"dilation": 0}, ValueError, "dilation: expected an int ≥ 1, got 0"),
+        ((4, 6, 3), {"groups": 4}, ValueError, "a divisor of in_channels 4 and out_channels 6"),
+        ((4, 6, 3), {"groups": 0}, ValueError, "groups: expected an int ≥ 1, got 0"),
+        ((1, 2, 3), {"padding_mode": "circular"}, ValueError, "expected 'zeros', got 'circular'"),
+        ((1, 2, 3), {"algorithm": "fft"}, ValueError, "one of auto, .*, taps, got 'fft'"),
+    ],
+)
+def test_convolution_refuses(
+    arguments: tuple[Any, ...], keywords: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        layers.Conv2d(*arguments, **keywords)
+
+
+@pytest.mark.parametrize("pool", [layers.MaxPool2d, layers.AvgPool2d])
+def test_pooling_refuses(pool: Any) -> None:
+    with pytest.raises(ValueError, match="kernel_size: expected an int ≥ 1, got 0"):
+        pool(0)
+    with pytest.raises(ValueError, match="stride: expected an int ≥ 1, got 0"):
+        pool(2, 0)
+    with pytest.raises(ValueError, match=r"padding: expected at most half .* \(2, 2\)"):
+        pool(3, padding=2)

@@ -1,0 +1,172 @@
+"""The networks: their tables, their size, and that both backends are one network."""
+
+import pytest
+import torch
+from torch import nn
+
+from cnnpipe.errors import InputError
+from cnnpipe.models import build_model, load_model, predict, save_model, summarize_layers
+from cnnpipe.preprocessing import Normalization
+
+BOTH = pytest.mark.parametrize("name", ["lenet5", "vgg"])
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_lenet5_has_the_parameters_of_the_table():
+    # c1 6·(1·25 + 1)  c3 16·(6·25 + 1)  c5 120·(16·25 + 1)  f6 84·(120 + 1)  output 10·(84 + 1)
+    assert 156 + 2_416 + 48_120 + 10_164 + 850 == 61_706
+    assert parameter_count(build_model("lenet5")) == 61_706
+
+
+def test_vgg_has_the_parameters_of_its_plan():
+    convolutions = 9 * (1 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
+    norms = 2 * 2 * (16 + 32 + 64)
+    linear = (64 * 3 * 3 + 1) * 128 + (128 + 1) * 10
+    assert parameter_count(build_model("vgg")) == convolutions + norms + linear == 147_162
+
+
+def test_lenet5_reads_like_the_papers_table():
+    rows = {row.name: row for row in summarize_layers(build_model("lenet5"))}
+    assert rows["c1"].output_shape == (6, 28, 28)
+    assert rows["s2"].output_shape == (6, 14, 14)
+    assert rows["c3"].output_shape == (16, 10, 10)
+    assert rows["s4"].output_shape == (16, 5, 5)
+    assert rows["c5"].output_shape == (120, 1, 1)
+    assert rows["output"].output_shape == (10,)
+    # one multiplication per weight and output position; biases multiply nothing
+    assert rows["c1"].macs == 6 * 25 * 28 * 28
+    assert rows["c3"].macs == 16 * 6 * 25 * 10 * 10
+    assert rows["f6"].macs == 120 * 84
+    assert rows["s2"].macs == rows["c1_act"].macs == 0
+
+
+def test_vgg_blocks_follow_the_plan():
+    model = build_model("vgg", blocks=[[4], [8, 8, 12]], hidden=20, classes=5)
+    shapes = {row.name: row.output_shape for row in summarize_layers(model)}
+    assert shapes["block1_conv1"] == (4, 28, 28)
+    assert shapes["block2_conv3"] == (12, 14, 14)
+    assert shapes["block2_pool"] == (12, 7, 7)
+    assert shapes["flatten"] == (12 * 7 * 7,)
+    assert shapes["output"] == (5,)
+
+
+def test_summarize_layers_leaves_the_model_as_it_was():
+    model = build_model("vgg").train()
+    summarize_layers(model)
+    assert model.training
+    assert model.block1_norm1.num_batches_tracked == 0
+
+
+@BOTH
+def test_backends_start_from_the_same_weights(name):
+    torch.manual_seed(3)
+    scratch = build_model(name).state_dict()
+    torch.manual_seed(3)
+    reference = build_model(name, backend="torch").state_dict()
+    assert list(scratch) == list(reference)
+    for key, value in reference.items():
+        assert torch.equal(scratch[key], value), key
+
+
+@BOTH
+def test_scratch_model_is_built_without_torchs_operators(name):
+    own = {type(layer).__module__ for layer in build_model(name).children()}
+    borrowed = {
+        type(layer).__name__
+        for layer in build_model(name).children()
+        if not type(layer).__module__.startswith("cnnpipe.")
+    }
+    assert "cnnpipe.layers" in own
+    assert borrowed <= {"Linear", "BatchNorm2d", "Dropout", "Flatten"}
+
+
+@BOTH
+def test_backends_agree_step_by_step(name):
+    """Ten optimiser steps in double precision: rounding alone may tell the two apart."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(16, 1, 28, 28).double(), torch.randint(10, (16,))
+    losses = {}
+    for backend in ("scratch", "torch"):
+        torch.manual_seed(1)
+        model = build_model(name, backend=backend).double()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        losses[backend] = []
+        for _ in range(10):
+            loss = nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[backend].append(loss.item())
+    assert losses["scratch"][-1] < losses["scratch"][0]
+    assert losses["scratch"] == pytest.approx(losses["torch"], rel=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_lenet5_flavours_equal_torchs(activation, pooling):
+    torch.manual_seed(0)
+    images = torch.randn(4, 1, 28, 28)
+    flavour = {"activation": activation, "pooling": pooling}
+    scratch = build_model("lenet5", **flavour)
+    reference = build_model("lenet5", backend="torch", **flavour)
+    reference.load_state_dict(scratch.state_dict())
+    torch.testing.assert_close(scratch(images), reference(images))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "alexnet"}, "model: got 'alexnet'; expected 'lenet5' or 'vgg'"),
+        (
+            {"name": "vgg", "backend": "jax"},
+            "backend: got 'jax'; expected 'scratch' or 'torch'",
+        ),
+        ({"name": "lenet5", "activation": "gelu"}, "activation: got 'gelu'"),
+        ({"name": "lenet5", "pooling": "min"}, "pooling: got 'min'; expected 'max' or 'avg'"),
+        ({"name": "vgg", "blocks": [[4]] * 5}, "blocks: got 5; expected 1 to 4"),
+        ({"name": "vgg", "blocks": []}, "blocks: got 0; expected 1 to 4"),
+    ],
+)
+def test_build_model_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(**arguments)
+
+
+def test_build_model_refuses_an_override_of_another_network():
+    with pytest.raises(TypeError, match="dropout"):
+        build_model("lenet5", dropout=0.5)
+
+
+def test_a_saved_model_comes_back_with_its_plan_and_normalisation(tmp_path):
+    torch.manual_seed(0)
+    plan = {"blocks": [[4], [8]], "hidden": 16, "dropout": 0.1}
+    model, normalization = build_model("vgg", **plan), Normalization(0.125, 0.25)
+    images = torch.randint(256, (5, 28, 28), dtype=torch.uint8)
+    save_model(tmp_path / "vgg.safetensors", model, "vgg", plan, normalization)
+    for backend in ("scratch", "torch"):
+        loaded, loaded_normalization = load_model(tmp_path / "vgg.safetensors", backend=backend)
+        assert not loaded.training
+        assert loaded_normalization == normalization
+        torch.testing.assert_close(
+            predict(loaded, images, normalization), predict(model, images, normalization)
+        )
+
+
+def test_load_model_refuses_a_plan_it_cannot_build(tmp_path):
+    path = tmp_path / "lenet5.safetensors"
+    model = build_model("lenet5")
+    save_model(path, model, "lenet5", {"activation": "gelu"}, Normalization(0, 1))
+    with pytest.raises(InputError, match=r"lenet5\.safetensors: .*activation: got 'gelu'"):
+        load_model(path)
+
+
+def test_predict_runs_in_evaluation_mode_and_puts_the_mode_back():
+    model = build_model("vgg").train()
+    images = torch.randint(256, (3, 28, 28), dtype=torch.uint8)
+    first = predict(model, images, Normalization(0.1, 0.3))
+    assert torch.equal(first, predict(model, images, Normalization(0.1, 0.3)))  # no dropout
+    assert model.training
+    assert model.block1_norm1.num_batches_tracked == 0

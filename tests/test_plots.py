@@ -1,0 +1,259 @@
+"""Figures: they show what they were given, on honest scales, as the same bytes each time."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from cnnpipe import plots
+from cnnpipe.plots.maps import tiled
+from cnnpipe.plots.page import DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
+
+DIGITS = [str(digit) for digit in range(10)]
+GARMENTS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
+GARMENTS += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (3, 28, 28), dtype=np.uint8)
+ACTIVATIONS = {
+    "c1": RANDOM.normal(size=(3, 6, 28, 28)),
+    "c1_act": RANDOM.normal(size=(3, 6, 28, 28)).clip(0),
+    "block3_conv2": RANDOM.normal(size=(3, 64, 7, 7)),
+    "c5": RANDOM.normal(size=(3, 120, 1, 1)),
+    "f6": RANDOM.normal(size=(3, 84)),
+    "output": RANDOM.normal(size=(3, 10)),
+}
+SHARES = [
+    RANDOM.normal(size=(len(b[0]), a))
+    for a, b in zip([1, 6, 6, 64, 120, 84], ACTIVATIONS.values(), strict=True)
+]
+CURVES = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "train_loss": [0.5, 0.2, 0.1],
+        "train_accuracy": [0.8, 0.9, 0.95],
+        "validation_loss": [0.3, 0.15, 0.12],
+        "validation_accuracy": [0.85, 0.93, 0.94],
+    }
+)
+MISTAKES = pd.DataFrame(
+    {
+        "index": [9999, 18, 4],
+        "label": [9, 3, 0],
+        "prediction": [0, 9, 6],
+        "confidence": [0.9999, 0.8, 0.4],
+        "probability_of_label": [0.0001, 0.1, 0.3],
+    }
+)
+COUNTS = np.diag(np.arange(990, 1000)) + np.eye(10, k=3, dtype=np.int64) * 7
+
+
+def figures(classes):
+    first = {name: values[0] for name, values in ACTIVATIONS.items()}
+    yield plots.training_curves(CURVES, "Curves")
+    yield plots.confusion(COUNTS, classes, "Confusion")
+    yield plots.worst_mistakes(IMAGES, MISTAKES, classes, "Mistakes")
+    yield plots.filters(RANDOM.normal(size=(6, 1, 5, 5)), "c1")
+    yield plots.filters(RANDOM.normal(size=(64, 64, 3, 3)), "block3_conv2")
+    yield plots.feature_maps(IMAGES, ACTIVATIONS, 1, classes, "Maps", "of a digit")
+    yield plots.journey(IMAGES[0], first, SHARES, classes, "Journey")
+
+
+@pytest.mark.parametrize("classes", [DIGITS, GARMENTS], ids=["digits", "garments"])
+def test_no_text_is_cut_off(classes):
+    for figure in figures(classes):
+        width, height = figure.get_size_inches()
+        ink = figure.get_tightbbox()  # inches
+        title = figure.texts[0].get_text()
+        assert ink.x0 >= 0, title
+        assert ink.y0 >= 0, title
+        assert ink.x1 <= width, title
+        assert ink.y1 <= height, title
+
+
+def test_same_arrays_give_the_same_bytes_whatever_the_user_configured(tmp_path):
+    def save(name):
+        path = tmp_path / name
+        plots.save_png(path, plots.training_curves(CURVES, "Curves"))
+        return path.read_bytes()
+
+    first = save("first.png")
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "black", "savefig.dpi": 30}):
+        assert save("second.png") == first
+    with Image.open(tmp_path / "first.png") as image:
+        assert image.size == (1660, 680)
+        assert "Software" not in image.info
+
+
+def test_every_colour_of_every_scale_is_stored_exactly(tmp_path):
+    stored = {tuple(colour) for colour in PALETTE.tolist()}
+    for colours in (SEQUENTIAL, DIVERGING, ERRORS, GREYS):
+        used = colours(np.arange(colours.N), bytes=True)[:, :3]
+        assert stored.issuperset(map(tuple, used.tolist()))
+    assert len(PALETTE) <= 256
+
+    weights = np.linspace(-1, 1, 25).reshape(1, 1, 5, 5)
+    plots.save_png(tmp_path / "filters.png", plots.filters(weights, "c1"))
+    with Image.open(tmp_path / "filters.png") as image:
+        present = {colour for _, colour in image.convert("RGB").getcolors()}
+    expected = DIVERGING((weights.ravel() + 1) / 2, bytes=True)[:, :3]
+    assert present.issuperset(map(tuple, expected.tolist()))
+
+
+def lightness(rgb):
+    """CIE L* of sRGB colours."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    Y = linear @ [0.2126, 0.7152, 0.0722]
+    return np.where(Y > 0.008856, 116 * np.cbrt(Y) - 16, 903.3 * Y)
+
+
+@pytest.mark.parametrize("colours", [SEQUENTIAL, ERRORS, GREYS], ids=lambda c: c.name)
+def test_lightness_falls_steadily_from_white(colours):
+    steps = -np.diff(lightness(colours(np.arange(colours.N))[:, :3]))
+    assert colours(0) == (1, 1, 1, 1)
+    assert (steps > 0).all()
+    assert steps.max() < 3 * steps.mean()
+
+
+def test_signed_colours_are_the_two_one_sided_scales_with_white_zero():
+    middle = DIVERGING.N // 2
+    assert DIVERGING(middle) == (1, 1, 1, 1)
+    np.testing.assert_allclose(
+        DIVERGING(np.arange(middle, DIVERGING.N)), SEQUENTIAL(np.arange(SEQUENTIAL.N)), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        DIVERGING(np.arange(middle, -1, -1)), ERRORS(np.arange(ERRORS.N)), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high", "colours"),
+    [
+        ([-3.0, 1.0], -3, 3, DIVERGING),
+        ([0.0, 2.0], 0, 2, SEQUENTIAL),
+        ([0.0, 0.0], 0, 1, SEQUENTIAL),  # a layer that is dead for all images has a scale, too
+    ],
+)
+def test_scale_of_a_layer(values, low, high, colours):
+    scale = scale_of(np.array(values))
+    assert (scale.low, scale.high, scale.colours) == (low, high, colours)
+
+
+def test_tiles_worked_by_hand():
+    maps = np.array([[[1, 2]], [[3, 4]], [[5, 6]]])  # three maps of 1×2
+    nan = np.nan
+    np.testing.assert_array_equal(
+        tiled(maps, columns=2),
+        [
+            [nan, nan, nan, nan, nan, nan, nan],
+            [nan, 1, 2, nan, 3, 4, nan],
+            [nan, nan, nan, nan, nan, nan, nan],
+            [nan, 5, 6, nan, nan, nan, nan],
+            [nan, nan, nan, nan, nan, nan, nan],
+        ],
+    )
+
+
+def drawn_images(figure):
+    return [image for axes in figure.axes for image in axes.images]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 3, 3), (6, 1, 5, 5), (40, 1, 3, 3), (16, 6, 5, 5), (120, 16, 5, 5), (7, 3, 1, 1)],
+)
+def test_every_weight_is_drawn_once_on_one_symmetric_scale(shape):
+    weights = RANDOM.normal(size=shape)
+    weights.flat[0] = -9
+    blocks = drawn_images(plots.filters(weights, "a layer"))
+    drawn = np.concatenate([np.ma.filled(block.get_array(), np.nan).ravel() for block in blocks])
+    np.testing.assert_array_equal(np.sort(drawn[~np.isnan(drawn)]), np.sort(weights.ravel()))
+    assert {block.get_clim() for block in blocks} == {(-9, 9)}
+    assert {block.get_interpolation() for block in blocks} == {"nearest"}
+
+
+def test_rows_are_output_channels_and_columns_input_channels():
+    weights = np.arange(16 * 6, dtype=float).reshape(16, 6, 1, 1) + 1
+    block = drawn_images(plots.filters(weights, "c3"))[0].get_array()
+    assert block[1, 1::2].tolist() == [1, 2, 3, 4, 5, 6]
+    assert block[3, 1::2].tolist() == [7, 8, 9, 10, 11, 12]
+
+
+def test_feature_maps_share_a_scale_across_maps_and_images():
+    activations = ACTIVATIONS | {"c1_act": ACTIVATIONS["c1_act"].copy()}
+    activations["c1_act"][2, 5, 0, 0] = 40  # in another image than the one drawn
+    figure = plots.feature_maps(IMAGES, activations, 0, DIGITS, "Maps", "")
+    _input, c1, c1_act, *_ = drawn_images(figure)
+    assert c1.get_clim()[0] == -c1.get_clim()[1]
+    assert c1_act.get_clim() == (0, 40)
+
+
+def test_maps_that_are_zero_everywhere_are_outlined_and_counted():
+    activations = ACTIVATIONS | {"c1_act": ACTIVATIONS["c1_act"].copy()}
+    activations["c1_act"][0, [1, 4]] = 0
+    figure = plots.feature_maps(IMAGES, activations, 0, DIGITS, "Maps", "a digit")
+    axes = drawn_images(figure)[2].axes
+    corners = [patch.get_xy() for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert corners == [(1 * 29 + 0.5, 0.5), (4 * 29 + 0.5, 0.5)]
+    assert any(
+        "zero everywhere for this image (2 maps)" in text.get_text() for text in figure.texts
+    )
+
+
+def test_curves_have_honest_axes():
+    loss, accuracy = plots.training_curves(CURVES, "Curves").axes
+    assert loss.get_ylim()[0] == 0
+    assert accuracy.get_ylim()[1] == 1
+    training, validation = accuracy.lines
+    assert training.get_ydata().tolist() == CURVES["train_accuracy"].tolist()
+    assert validation.get_ydata().tolist() == CURVES["validation_accuracy"].tolist()
+
+
+def test_a_single_epoch_can_be_drawn():
+    assert plots.training_curves(CURVES.head(1), "Curves").axes
+
+
+def test_errors_stand_alone_in_the_second_panel():
+    everything, errors = plots.confusion(COUNTS, DIGITS, "Confusion").axes
+    assert sorted(text.get_text() for text in errors.texts) == ["7"] * 7
+    assert len(everything.texts) == 17
+    assert errors.images[0].get_clim() == (0, 7)
+    assert everything.images[0].get_clim() == (0, 999)
+
+
+def test_a_network_without_errors_can_be_drawn():
+    assert plots.confusion(np.diag([5, 5]), ["a", "b"], "Confusion").axes
+    figure = plots.worst_mistakes(IMAGES[:0], MISTAKES.head(0), DIGITS, "Mistakes")
+    assert any(text.get_text() == "there are none" for text in figure.texts)
+
+
+def test_mistakes_tell_both_classes_both_probabilities_and_the_index():
+    figure = plots.worst_mistakes(IMAGES, MISTAKES, DIGITS, "Mistakes")
+    texts = [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in figure.texts]
+    start = texts.index("0")
+    assert texts[start : start + 5] == ["0", "> 99.9 %", "9", "< 0.1 %", "test image 9999"]
+
+
+def test_wires_show_sign_and_relative_strength():
+    activations = {"output": np.array([1.0, 3.0])}
+    shares = [np.array([[1.0], [-2.0]])]
+    figure = plots.journey(IMAGES[0], activations, shares, ["a", "b"], "Journey")
+    (wires,) = figure.axes[0].collections
+    weak, strong = wires.get_edgecolors()
+    np.testing.assert_allclose(strong, to_rgba("#c2540a"))  # lowers: orange, opaque
+    np.testing.assert_allclose(weak, to_rgba("#1f6fb5", 0.5**0.7))  # raises: blue, half as strong
+
+
+def test_text_with_dollar_signs_is_not_mathematics():
+    figure = plots.training_curves(CURVES, "a $\\broken title")
+    figure.draw_without_rendering()
+
+
+def test_pyplot_and_its_global_state_stay_out():
+    code = "import sys, cnnpipe.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,397 @@
+"""The page: valid, self-contained, escaped, reproducible, honest about what is absent."""
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import cnnpipe.report
+from cnnpipe.params import MODEL_NAMES
+from cnnpipe.report import read_sources, render
+from cnnpipe.report.verdicts import verdicts
+
+PARAMS = {
+    "seed": 1,
+    "data": {"name": "mnist", "validation": 0.05},
+    "models": {"vgg": {"lr": 0.004}},
+}
+TITLES = {"lenet5": "LeNet-5", "vgg": "VGG"}
+ANSWER = {"index": 0, "label": "7", "prediction": "7", "confidence": 0.9991}
+FIGURES = {
+    "journey": ANSWER | {"stops": ["c1", "s2", "output"]},
+    "curves": {},
+    "confusion": {},
+    "mistakes": {"mistakes": [ANSWER | {"prediction": "1", "probability_of_label": 0.0002}]},
+    "filters": {"layer": "c1", "shape": [6, 1, 5, 5], "limit": 0.4, "mean": -0.01, "std": 0.2},
+    "feature_maps": ANSWER
+    | {
+        "layers": [
+            {"layer": "c1", "shape": [6, 28, 28], "lowest": -1.5}
+            | {"highest": 2.5, "zero": 0.25, "silent": 1}
+        ]
+    },
+}
+
+
+def write(path: Path, value) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(value, pd.DataFrame):
+        value.to_csv(path, index=False)
+    else:
+        path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", classes=None):
+    """Ten images of ten classes; those in `wrong` are taken for the next class."""
+    labels = np.arange(10)
+    predictions = np.where(np.isin(labels, wrong), (labels + 1) % 10, labels)
+    confusion = np.zeros((10, 10), dtype=int)
+    confusion[labels, predictions] = 1
+    classes = classes or [str(digit) for digit in range(10)]
+    write(
+        folder / "evaluation" / f"{name}.json",
+        {
+            "model": name,
+            "dataset": dataset,
+            "images": 10,
+            "test_errors": len(wrong),
+            "test_accuracy": 1 - len(wrong) / 10,
+            "test_accuracy_interval": [0.5, 0.95],
+            "test_loss": 0.3,
+            "ece": 0.0123,
+            "parameters": 61706,
+            "macs": 416520,
+            "confusion": confusion.tolist(),
+            "per_class": [
+                {"class": name, "precision": 1.0, "recall": 0.5, "f1": 0.6667, "support": 1}
+                for name in classes
+            ],
+        },
+    )
+    write(
+        folder / "predictions" / f"{name}.csv",
+        pd.DataFrame({"index": labels, "label": labels, "prediction": predictions}),
+    )
+    write(
+        folder / "curves" / f"{name}.csv",
+        pd.DataFrame(
+            {"epoch": [1, 2, 3], "train_loss": [0.9, 0.5, 0.2], "train_accuracy": [0.7, 0.8, 0.9]}
+            | {"validation_loss": [0.8, 0.4, 0.44], "validation_accuracy": [0.75, 0.85, 0.84]}
+        ),
+    )
+    described = []
+    for kind, facts in FIGURES.items():
+        file = folder / "figures" / name / f"{kind}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("P", (1660, 400)).save(file)
+        described.append({"file": f"{name}/{kind}.png", "kind": kind} | facts)
+    write(
+        folder / "figures" / f"{name}.json",
+        {"model": name, "title": TITLES[name], "figures": described},
+    )
+
+
+def write_reports(folder: Path, **options) -> Path:
+    write_model(folder, "lenet5", [1, 4, 9], **options)
+    write_model(folder, "vgg", [9], **options)
+    timing = {"train_seconds": 83.2, "epochs": 3, "device": "cpu", "processor": "Example 3 GHz"}
+    timing |= {"threads": 2, "torch": "2.14.1", "python": "3.11.7"}
+    write(folder / "timings.json", {"lenet5": timing, "vgg": timing})
+    errors = {"forward": {"bounds": 0.25, "case": "plain", "absolute": 1e-7, "relative": 1e-7}}
+    check = {"operator": "conv2d", "algorithm": "im2col", "device": "cpu", "dtype": "float32"}
+    check |= {"cases": 120, "tolerance": 1.0, "verdict": "pass", "errors": errors}
+    other = {"operator": "relu", "algorithm": None, "dtype": "bfloat16", "cases": 9}
+    write(
+        folder / "verify.json",
+        {
+            "verdict": "pass",
+            "worst": "conv2d (im2col), float32: forward is off by 0.25",
+            "cases": 129,
+            "comparisons": 1290,
+            "seed": 1,
+            "torch": "2.14.1",
+            "scipy": "1.17.1",
+            "checks": [check, check | other],
+        },
+    )
+    files = {"t10k-images-idx3-ubyte": {"sha256": "0fa7898d" * 8, "bytes": 7840016}}
+    dataset = {"name": options.get("dataset", "mnist"), "classes": ["0"], "files": files}
+    write(folder / "dataset.json", dataset)
+    return folder
+
+
+def page_of(folder: Path) -> str:
+    return render(read_sources(folder, folder / "dataset.json", PARAMS, MODEL_NAMES))
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory) -> Path:
+    return write_reports(tmp_path_factory.mktemp("reports"))
+
+
+@pytest.fixture(scope="module")
+def page(reports) -> str:
+    return page_of(reports)
+
+
+class Document(HTMLParser):
+    """Checks nesting while reading, and keeps all elements with their attributes."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
+    # Which elements may not stand inside a paragraph: a browser would end it silently.
+    BLOCKS = frozenset(
+        {"p", "div", "table", "ul", "ol", "dl", "section", "figure", "details", "h2", "h3", "pre"}
+    )
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        assert len(dict(attrs)) == len(attrs), f"<{tag}> at {self.getpos()} repeats an attribute"
+        assert not (tag in self.BLOCKS and "p" in self.open), f"<{tag}> in <p> at {self.getpos()}"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> at {self.getpos()} closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()} closes something else"
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.texts))
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def test_page_is_well_formed(page):
+    document = Document(page)
+    assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
+    ids = [attributes["id"] for _, attributes in document.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for reference in ("aria-labelledby", "href"):
+        for _, attributes in document.elements:
+            target = attributes.get(reference) or ""
+            if reference == "aria-labelledby" and target:
+                assert target in ids
+            elif target.startswith("#"):
+                assert target[1:] in ids
+
+
+def test_page_asks_nobody_for_anything(page):
+    document = Document(page)
+    assert not document.all("script", "iframe", "object", "embed", "base")
+    for tag, attributes in document.elements:
+        for name, value in attributes.items():
+            if name in ("src", "srcset", "poster", "data") or (tag, name) == ("link", "href"):
+                assert (value or "").startswith("data:"), f"<{tag} {name}={value}>"
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert not re.search(r"url\(|@import|https?:", style)
+
+
+def test_same_files_give_the_same_bytes(reports, page):
+    assert page_of(reports) == page
+
+
+def test_page_has_landmarks_a_skip_link_and_headings_in_order(page):
+    document = Document(page)
+    for landmark in ("header", "nav", "main", "footer"):
+        assert len(document.all(landmark)) == 1
+    assert document.all("a")[0]["href"] == "#main"
+    levels = [int(tag[1]) for tag, _ in document.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(deeper - level <= 1 for level, deeper in pairwise(levels))
+
+
+def test_every_figure_tells_its_finding_and_has_its_numbers_as_a_table(page):
+    document = Document(page)
+    images = document.all("img")
+    assert len(images) == len(document.all("figure")) == 2 * len(FIGURES)
+    assert all(len(image["alt"]) > 40 for image in images)
+    assert all((image["width"], image["height"]) == ("830", "200") for image in images)
+    for figure in re.findall(r"<figure>.*?</figure>", page, re.DOTALL):
+        assert "<table>" in figure
+        assert {"Data", "Scale", "Does not show"} == set(re.findall(r"<dt>(.*?)</dt>", figure))
+
+
+def test_tables_have_captions_and_scoped_headings(page):
+    document = Document(page)
+    assert len(document.all("table")) == len(document.all("caption"))
+    assert {heading.get("scope") for heading in document.all("th")} == {"col", "row"}
+
+
+def test_summary_states_the_numbers(page):
+    text = Document(page).text
+    for expected in (
+        "70.00 %",
+        "50.00 % – 95.00 %",
+        "61,706",
+        "416,520",
+        "1 min 23 s, 3 epochs",
+        "cpu (Example 3 GHz), 2 threads, torch 2.14.1",
+    ):
+        assert expected in text
+
+
+def test_files_that_figures_link_to_exist(reports, page):
+    links = [a["href"] for a in Document(page).all("a") if not a["href"].startswith("#")]
+    assert len(links) > 2 * len(FIGURES)
+    assert [link for link in links if not (reports / link).exists()] == []
+
+
+def test_verification_is_tabulated(page):
+    rows = re.findall(r"<tr><th scope=\"row\">(?:conv2d|relu)</th>.*?</tr>", page)
+    cells = [re.findall(r">([^<]+)</t[hd]>", row) for row in rows]
+    assert cells == [
+        ["conv2d", "im2col", "cpu", "pass", "120", "0.25", "–"],
+        ["relu", "–", "cpu", "pass", "9", "–", "0.25"],
+    ]
+
+
+def test_parameters_and_data_hashes_are_listed(page):
+    text = Document(page).text
+    assert "models.vgg.lr" in text
+    assert "0fa7898d" * 8 in text
+
+
+def test_mnist_needs_no_banner(page):
+    assert 'class="banner"' not in page
+
+
+def test_another_data_set_is_announced_before_everything_else(tmp_path):
+    page = page_of(write_reports(tmp_path, dataset="digits"))
+    assert "This run used digits, not MNIST." in Document(page).text
+    assert page.index("not MNIST") < page.index("<h1>")
+
+
+def test_what_comes_from_outside_stays_text(tmp_path):
+    evil = "<script>alert(1)</script>"
+    folder = write_reports(tmp_path, dataset=evil, classes=[f'{evil}"{k}' for k in range(10)])
+    figures = json.loads((folder / "figures" / "vgg.json").read_text(encoding="utf-8"))
+    figures["title"] = figures["figures"][0]["label"] = f'"><img src=x onerror=1>{evil}'
+    write(folder / "figures" / "vgg.json", figures)
+    page = page_of(folder)
+    document = Document(page)
+    assert not document.all("script")
+    assert not any("onerror" in attributes for _, attributes in document.elements)
+    assert f"This run used {evil}, not MNIST." in document.text
+
+
+def test_sections_without_input_say_so_and_how_to_make_it(tmp_path):
+    document = Document(page_of(tmp_path))
+    for command in ("dvc repro verify", "dvc repro evaluate", "dvc repro visualize@vgg"):
+        assert command in document.text
+    assert not document.all("img")
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [
+        *("verify.json", "timings.json", "dataset.json", "curves/vgg.csv"),
+        *("predictions/vgg.csv", "evaluation/vgg.json", "figures/vgg.json"),
+    ],
+)
+def test_page_stands_without_any_one_file(tmp_path, absent):
+    folder = write_reports(tmp_path)
+    (folder / absent).unlink()
+    Document(page_of(folder))
+
+
+def sentences(folder: Path) -> dict[str, str]:
+    sources = read_sources(folder, folder / "dataset.json", PARAMS, MODEL_NAMES)
+    return {
+        verdict.text.replace("\N{NO-BREAK SPACE}", " "): verdict.kind
+        for verdict in verdicts(sources)
+    }
+
+
+def test_a_difference_that_chance_explains_is_not_supported(reports):
+    # VGG alone is right on images 1 and 4, LeNet-5 alone on none: p = 2 · (1/2)² = 0.5
+    sentence = (
+        "VGG is better than LeNet-5 on this test set: of the 2 images that only one of them names "
+        "rightly, VGG has 2 and LeNet-5 0 (exact McNemar test, p = 0.500). "
+        "Chance alone makes such a difference often enough."
+    )
+    assert sentences(reports)[sentence] == "not supported"
+
+
+def test_a_difference_beyond_chance_is_supported(tmp_path):
+    write_model(tmp_path, "lenet5", [])
+    write_model(tmp_path, "vgg", list(range(10)))
+    # LeNet-5 alone is right on all 10: p = 2 · (1/2)¹⁰ = 0.00195
+    (sentence,) = (text for text in sentences(tmp_path) if "McNemar" in text)
+    assert sentence.startswith("LeNet-5 is better than VGG")
+    assert "p = 0.002" in sentence
+    assert sentences(tmp_path)[sentence] == "supported"
+
+
+def test_networks_that_err_alike_are_not_told_apart(tmp_path):
+    write_model(tmp_path, "lenet5", [3])
+    write_model(tmp_path, "vgg", [3])
+    (sentence,) = (text for text in sentences(tmp_path) if "McNemar" in text)
+    assert "p = 1.000" in sentence
+    assert sentences(tmp_path)[sentence] == "not supported"
+
+
+def test_a_rising_validation_loss_is_called_overfitting(reports):
+    text = (
+        "VGG did not overfit: its validation loss ends at 0.44, "
+        "10.0 % above its lowest value, of epoch 2."
+    )
+    assert sentences(reports)[text] == "not supported"
+
+
+def test_a_falling_validation_loss_is_not(reports, tmp_path):
+    folder = write_reports(tmp_path)
+    curves = pd.read_csv(folder / "curves" / "vgg.csv").head(2)
+    write(folder / "curves" / "vgg.csv", curves)
+    text = "VGG did not overfit: its validation loss ends at 0.4, its lowest value."
+    assert sentences(folder)[text] == "supported"
+
+
+def test_operators_that_failed_are_reported(tmp_path):
+    folder = write_reports(tmp_path)
+    report = json.loads((folder / "verify.json").read_text(encoding="utf-8"))
+    write(folder / "verify.json", report | {"verdict": "fail"})
+    kinds = {text: kind for text, kind in sentences(folder).items() if "operators" in text}
+    assert list(kinds.values()) == ["not supported"]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2 contrast ratio of two colours such as #1c2430."""
+
+    def luminance(colour: str) -> float:
+        parts = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_contrast_is_enough(theme):
+    style = (Path(cnnpipe.report.__file__).parent / "style.css").read_text(encoding="utf-8")
+    themes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    colours = dict(re.findall(r"--(\w+): (#\w{6});", themes[["light", "dark"].index(theme)]))
+    for ground in ("ground", "raised", "banner"):
+        for ink in ("ink", "muted", "accent", "good", "bad"):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, f"{ink} on {ground}"

@@ -1,0 +1,133 @@
+"""`make repro` without a data set: digits instead, tracked by DVC and never silent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cnnpipe.data import load_dataset
+from cnnpipe.params import load_params
+
+ROOT = Path(__file__).parent.parent
+PIPELINE = """\
+stages:
+  download:
+    cmd: {command}
+    params: [data.name, data.mirrors, data.timeout]
+    outs: [data/raw]
+"""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    for name in ("CNNPIPE_MIRROR", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def project(folder: Path, command: str = "python -m stages.download") -> Path:
+    """A DVC project with the download stage alone, whose only mirror refuses connections."""
+    folder.mkdir()
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    mirrors = "\n".join(
+        f"    - {mirror}" for mirror in load_params(ROOT / "params.yaml").data.mirrors
+    )
+    assert mirrors in text
+    text = text.replace(mirrors, "    - http://127.0.0.1:9/mnist/")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    (folder / "dvc.yaml").write_text(PIPELINE.format(command=command))
+    (folder / ".gitignore").write_text("/data/raw\n/.cnnpipe/\n")
+    run(folder, "git", "init", "--quiet")
+    run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
+    run(folder, "git", "add", "--all")
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    run(folder, "git", *author, "commit", "--quiet", "--message", "start")
+    return folder
+
+
+def run(folder: Path, *command: str) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def repro(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "repro.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+
+
+def test_unreachable_mirrors_mean_digits_and_it_says_so(tmp_path: Path) -> None:
+    folder = project(tmp_path / "pro ject")
+    result = repro(folder)
+    assert result.returncode == 0, result.stderr
+    assert (
+        "http://127.0.0.1:9/mnist/train-images-idx3-ubyte.gz: Connection refused" in result.stderr
+    )
+    start, end = result.stdout.split("Reproducing experiment")
+    assert "No mirror gave the data set" in start
+    assert "Not MNIST" in start
+    assert "Not MNIST" in end
+    assert "dvc exp run -S data.name=mnist" in end
+    assert load_dataset(folder / "data" / "raw").name == "digits"
+    assert load_params(folder / "params.yaml").data.name == "digits"
+    assert "name: digits" in (folder / "dvc.lock").read_text()
+
+
+def test_another_failure_is_passed_on(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", command="python -c 'raise SystemExit(3)'")
+    (folder / ".cnnpipe").mkdir()
+    (folder / ".cnnpipe" / "unreachable.txt").write_text("of an earlier run")
+    result = repro(folder)
+    assert result.returncode not in (0, 130)
+    assert "digits" not in result.stdout
+    assert load_params(folder / "params.yaml").data.name == "mnist"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a terminal's signal to a process group")
+def test_interruption_ends_all_and_exits_130(tmp_path: Path) -> None:
+    program = "import pathlib, time; pathlib.Path('started').touch(); time.sleep(60)"
+    folder = project(tmp_path / "project", command=f'python -c "{program}"')
+    with subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "repro.py"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        while not (folder / "started").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    with pytest.raises(ProcessLookupError):  # no process of the group is left
+        os.killpg(process.pid, 0)
+    assert not (folder / "dvc.lock").exists()
+
+
+class TestFolder:
+    def test_a_zip_download_is_no_clone(self, tmp_path: Path) -> None:
+        (tmp_path / "dvc.yaml").write_text("stages: {}")
+        result = repro(tmp_path)
+        assert result.returncode == 1
+        assert result.stderr.startswith("Error: this folder is not a git clone with a commit")
+        assert result.stderr.count("\n") == 1
+
+    def test_not_the_project(self, tmp_path: Path) -> None:
+        result = repro(tmp_path)
+        assert result.returncode == 1
+        assert result.stderr == "Error: no dvc.yaml here; run from the project's root\n"
