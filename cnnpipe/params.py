@@ -108,7 +108,7 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1)]
     label_smoothing: Fraction
     ema_decay: Fraction
-    """Weight decay of the exponential moving average of the weights, per step; 0 turns it off."""
+    """Of the exponential moving average of the weights, per step; 0 turns it off."""
     augment: AugmentParams
 
 

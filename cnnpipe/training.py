@@ -7,7 +7,7 @@ from generators seeded here, on the CPU, so a run depends on its parameters and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,7 @@ def train(
     total_steps = params.epochs * steps_per_epoch
     schedule = OneCycleLR(optimizer, params.lr, total_steps, pct_start=params.warmup)
     loss_function = nn.CrossEntropyLoss(label_smoothing=params.label_smoothing)
-    average = get_ema_multi_avg_fn(params.ema_decay)
-    averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    averaged = AveragedModel(model, multi_avg_fn=_average(params.ema_decay), use_buffers=True)
 
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -131,6 +130,20 @@ def _batches(
             augment(images, params.augment, normalization.background, generator),
             split.labels[batch],
         )
+
+
+def _average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """a ← d·a + (1 − d)·w with d = min(decay, (1 + n)/(10 + n)) at the n-th update.
+
+    The smaller d of the first updates lets a run that is short against 1/(1 − decay) steps forget
+    the weights that it started from.
+    """
+
+    def update(averages: Any, weights: Any, count: Any) -> None:
+        d = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(d)(averages, weights, count)
+
+    return update
 
 
 def _loss_and_accuracy(

@@ -53,6 +53,12 @@ def test_extreme_values(ours: Any, torchs: Any, dtype: torch.dtype) -> None:
     torch.testing.assert_close(ours(x), torchs(x), equal_nan=True)
 
 
+@each_operator
+def test_slope_at_extreme_values(ours: Any, torchs: Any) -> None:
+    x = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0, -0.0], dtype=torch.float64)
+    assert_matches_torch(ours, torchs, x)
+
+
 def test_tanh_of_small_numbers_keeps_its_digits() -> None:
     x = torch.tensor([1e-30, -1e-12, 1e-7, -1e-4, -0.0], dtype=torch.float32)
     torch.testing.assert_close(tanh(x), torch.tanh(x), rtol=1e-6, atol=0)

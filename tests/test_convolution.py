@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as torchs
@@ -69,7 +69,7 @@ GRID = [
 
 
 @each_algorithm
-@pytest.mark.parametrize("kernel_size", [(3, 3), (1, 1), (2, 3), (4, 1)])
+@pytest.mark.parametrize("kernel_size", [(3, 3), (1, 1), (2, 3), (3, 4)])
 def test_matches_torch_over_the_grid(algorithm: str, kernel_size: tuple[int, int]) -> None:
     for arguments in GRID:
         channels = 4 // arguments.get("groups", 1)
@@ -126,6 +126,7 @@ def test_matches_torch_at_random(
     channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     images=st.integers(1, 7),
 )
+@example(size=(4, 4), kernel_size=(1, 1), padding=(0, 3), channels=(4, 16), images=2)
 def test_taps_over_strips_match_torch(
     size: tuple[int, int],
     kernel_size: tuple[int, int],

@@ -43,7 +43,6 @@ class Project:
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "OMP_NUM_THREADS": "1",
         }
         result = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False

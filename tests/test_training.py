@@ -12,7 +12,7 @@ from cnnpipe.errors import InputError
 from cnnpipe.models import build_model, predict
 from cnnpipe.params import AugmentParams, TrainParams
 from cnnpipe.preprocessing import Normalization
-from cnnpipe.training import DivergedError, train
+from cnnpipe.training import DivergedError, _average, train
 
 SETTINGS = TrainParams(
     backend="scratch",
@@ -101,7 +101,7 @@ def test_learning_rate_follows_one_cycle():
 
 
 def test_averaged_weights_are_the_moving_average():
-    """Three steps of a recorded model, averaged by hand: a ← d·a + (1 − d)·w, starting at w₁."""
+    """Three steps, averaged by hand: a₁ = w₁, a₂ = (2·a₁ + 9·w₂)/11, a₃ = (3·a₂ + 9·w₃)/12."""
     recorded = []
 
     class Recorder(nn.Sequential):
@@ -116,10 +116,16 @@ def test_averaged_weights_are_the_moving_average():
     settings = SETTINGS.model_copy(update={"epochs": 1, "ema_decay": 0.75})
     averaged, _ = train(model, split, VALIDATION, settings, NORMALIZATION, seed=0, progress=False)
     after = [*recorded[1:], model[1].weight.detach()]  # the weights after each of the three steps
-    expected = after[0]
-    for weight in after[1:]:
-        expected = 0.75 * expected + 0.25 * weight
+    expected = (2 * after[0] + 9 * after[1]) / 11
+    expected = (3 * expected + 9 * after[2]) / 12
     torch.testing.assert_close(averaged[1].weight.detach(), expected)
+
+
+def test_averaging_settles_at_its_decay():
+    """Far into a run, one more update moves the average by 1 − decay of the difference."""
+    average, weight = torch.zeros(3), torch.ones(3)
+    _average(0.9)([average], [weight], torch.tensor(1_000))
+    torch.testing.assert_close(average, torch.full((3,), 0.1))
 
 
 def test_no_averaging_returns_the_last_weights():

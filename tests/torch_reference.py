@@ -18,7 +18,12 @@ def assert_matches_torch(
     torch.testing.assert_close(actual, expected, atol=atol, rtol=rtol, equal_nan=True)
     for index, (a, e) in enumerate(zip(actual_gradients, expected_gradients, strict=True)):
         torch.testing.assert_close(
-            a, e, atol=atol, rtol=rtol, msg=lambda text, i=index: f"gradient of operand {i}: {text}"
+            a,
+            e,
+            atol=atol,
+            rtol=rtol,
+            equal_nan=True,
+            msg=lambda text, i=index: f"gradient of operand {i}: {text}",
         )
 
 

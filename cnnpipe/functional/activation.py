@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -14,7 +15,8 @@ from cnnpipe.functional.windows import accumulation_dtype
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, x), elementwise; NaN stays NaN.
 
-    y' = sign(y), as y is never negative. That takes the derivative 0 at x = 0, where there is none.
+    y' = [y ≠ 0], as y is never negative: 1 where x > 0 (and where it is NaN), else 0. At x = 0,
+    where there is no derivative, 0 is chosen as everywhere.
 
     Args:
         input: any shape.
@@ -73,7 +75,9 @@ class _ReLU(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
-        return g * y.sign(), None
+        # As numbers, because products are an order of magnitude faster on a CPU than masks.
+        slope = torch.ne(y.detach(), 0, out=torch.empty_like(y))
+        return g * slope, None
 
 
 class _Sigmoid(Function):
