@@ -326,8 +326,8 @@ def sentences(folder: Path) -> dict[str, str]:
 def test_a_difference_that_chance_explains_is_not_supported(reports):
     # VGG alone is right on images 1 and 4, LeNet-5 alone on none: p = 2 · (1/2)² = 0.5
     sentence = (
-        "VGG is better than LeNet-5 on this test set: of the 2 images that only one of them names "
-        "rightly, VGG has 2 and LeNet-5 0 (exact McNemar test, p = 0.500). "
+        "VGG is better than LeNet-5 on this test set: of the 2 images that only one of them "
+        "classifies correctly, VGG has 2 and LeNet-5 0 (exact McNemar test, p = 0.500). "
         "Chance alone makes such a difference often enough."
     )
     assert sentences(reports)[sentence] == "not supported"

@@ -54,15 +54,15 @@ def _accuracy(model: ModelSources) -> Iterator[Verdict]:
         low, high = scores["test_accuracy_interval"]
         yield Verdict(
             "measured",
-            f"{model.title} names {percent(scores['test_accuracy'], 2)} of "
-            f"{count(scores['images'], 'test image')} rightly "
+            f"{model.title} classifies {percent(scores['test_accuracy'], 2)} of "
+            f"{count(scores['images'], 'test image')} correctly "
             f"({count(scores['test_errors'], 'error')}; 95{NBSP}% interval "
             f"{percent(low, 2)} to {percent(high, 2)}).",
         )
 
 
 def _comparison(one: ModelSources, other: ModelSources) -> Iterator[Verdict]:
-    """Exact McNemar test: of the images that only one names rightly, how many are whose?
+    """Exact McNemar test: of the images that only one classifies correctly, how many are whose?
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12, 1947.
@@ -81,8 +81,8 @@ def _comparison(one: ModelSources, other: ModelSources) -> Iterator[Verdict]:
     yield Verdict(
         "supported" if holds else "not supported",
         f"{best.title} is better than {rest.title} on this test set: of the "
-        f"{count(discordant, 'image')} that only one of them names rightly, {best.title} has "
-        f"{most} and {rest.title} {fewest} (exact McNemar test, {_p_value(p)})."
+        f"{count(discordant, 'image')} that only one of them classifies correctly, "
+        f"{best.title} has {most} and {rest.title} {fewest} (exact McNemar test, {_p_value(p)})."
         + ("" if holds else " Chance alone makes such a difference often enough."),
     )
 
