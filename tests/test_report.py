@@ -97,7 +97,43 @@ def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", c
     )
 
 
+FOUND = {
+    "claim": "A neuron sees a patch.",
+    "verdict": "partly supported",
+    "statement": "Partly supported: of 1,000 gradients 3 lie outside of the 5×5 pixels of theory.",
+    "number": 3,
+    "unit": "gradients outside",
+    "interval": None,
+    "uncertainty": "exact: every pixel",
+    "question": "What does a neuron see?",
+    "data": "32 test images",
+    "limits": "What it looks for.",
+    "details": {},
+}
+CAPTION = "Accuracy of each method by corruption and severity."
+
+
+def write_findings(folder: Path) -> None:
+    """One claim of the theory, with a table longer than the page shows, and the race."""
+    figures = ("principles/locality", "handcrafted/robustness", "handcrafted/views")
+    for name in figures:
+        file = folder / "figures" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("P", (1660, 400)).save(file)
+    table = pd.DataFrame({"layer": "c1", "outside_field": range(1000, 1050), "share": np.nan})
+    write(folder / "principles" / "locality_fields.csv", table)
+    summary = FOUND | {"figure": "figures/principles/locality.png"}
+    tables = {"fields": "principles/locality_fields.csv"}
+    write(folder / "principles.json", {"locality": summary | {"tables": tables}})
+    write(folder / "handcrafted" / "methods.csv", pd.DataFrame({"method": ["hog"], "clean": 0.97}))
+    described = [{"file": f"{name}.png", "caption": CAPTION} for name in figures[1:]]
+    race = FOUND | {"figure": "figures/handcrafted/robustness.png", "figures": described}
+    race |= {"verdict": "not supported", "number": 0.0123, "interval": [-0.01, 0.03], "tables": []}
+    write(folder / "handcrafted.json", race)
+
+
 def write_reports(folder: Path, **options) -> Path:
+    write_findings(folder)
     write_model(folder, "lenet5", [1, 4, 9], **options)
     write_model(folder, "vgg", [9], **options)
     timing = {"train_seconds": 83.2, "epochs": 3, "device": "cpu", "processor": "Example 3 GHz"}
@@ -224,12 +260,16 @@ def test_page_has_landmarks_a_skip_link_and_headings_in_order(page):
 def test_every_figure_tells_its_finding_and_has_its_numbers_as_a_table(page):
     document = Document(page)
     images = document.all("img")
-    assert len(images) == len(document.all("figure")) == 2 * len(FIGURES)
+    # Both models', one of a claim, two of the hand-crafted race.
+    assert len(images) == len(document.all("figure")) == 2 * len(FIGURES) + 3
     assert all(len(image["alt"]) > 40 for image in images)
     assert all((image["width"], image["height"]) == ("830", "200") for image in images)
     for figure in re.findall(r"<figure>.*?</figure>", page, re.DOTALL):
+        if 'alt="' + CAPTION in figure and "<table>" not in figure:
+            continue  # the table of the race stands under its last figure
         assert "<table>" in figure
-        assert {"Data", "Scale", "Does not show"} == set(re.findall(r"<dt>(.*?)</dt>", figure))
+        described = set(re.findall(r"<dt>(.*?)</dt>", figure))
+        assert described in ({"Data", part, "Does not show"} for part in ("Scale", "Number"))
 
 
 def test_tables_have_captions_and_scoped_headings(page):
@@ -255,6 +295,32 @@ def test_files_that_figures_link_to_exist(reports, page):
     links = [a["href"] for a in Document(page).all("a") if not a["href"].startswith("#")]
     assert len(links) > 2 * len(FIGURES)
     assert [link for link in links if not (reports / link).exists()] == []
+
+
+def test_a_claim_stands_with_verdict_number_and_table(page):
+    text = Document(page).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "“A neuron sees a patch.” Partly supported. Of 1,000 gradients 3 lie outside" in text
+    assert "3 gradients outside; exact: every pixel" in text
+    assert "What does a neuron see?" in text
+    assert '<th scope="row">c1</th><td class="number">1,039</td><td class="number">–</td>' in page
+    assert "1,040" not in text
+    assert "outside field" in text
+    assert "The first 40 of 50 rows." in text
+
+
+def test_the_race_of_features_stands_with_its_interval(page):
+    text = Document(page).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "0.0123 gradients outside (95 % interval −0.01 to 0.03)" in text
+    assert text.count(CAPTION) == 2
+
+
+def test_a_claim_whose_figure_and_table_are_gone_says_how_to_make_them(tmp_path):
+    folder = write_reports(tmp_path)
+    (folder / "principles" / "locality_fields.csv").unlink()
+    assert "Not there yet: reports/principles/locality_fields.csv" in Document(page_of(folder)).text
+    (folder / "figures" / "principles" / "locality.png").unlink()
+    text = Document(page_of(folder)).text
+    assert "Not there yet: reports/figures/principles/locality.png. dvc repro principles" in text
 
 
 def test_verification_is_tabulated(page):
@@ -297,7 +363,8 @@ def test_what_comes_from_outside_stays_text(tmp_path):
 
 def test_sections_without_input_say_so_and_how_to_make_it(tmp_path):
     document = Document(page_of(tmp_path))
-    for command in ("dvc repro verify", "dvc repro evaluate", "dvc repro visualize@vgg"):
+    stages = ("verify", "evaluate", "visualize@vgg", "principles", "handcrafted")
+    for command in (f"dvc repro {stage}" for stage in stages):
         assert command in document.text
     assert not document.all("img")
 
@@ -305,7 +372,8 @@ def test_sections_without_input_say_so_and_how_to_make_it(tmp_path):
 @pytest.mark.parametrize(
     "absent",
     [
-        *("verify.json", "timings.json", "dataset.json", "curves/vgg.csv"),
+        *("verify.json", "timings.json", "dataset.json", "curves/vgg.csv", "handcrafted.json"),
+        *("principles.json", "principles/locality_fields.csv", "figures/principles/locality.png"),
         *("predictions/vgg.csv", "evaluation/vgg.json", "figures/vgg.json"),
     ],
 )

@@ -14,6 +14,35 @@ ROOT = Path(__file__).parent.parent
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "stages")
 
 
+QUICK: dict[str, object] = {
+    "principles.equivalence.steps": 3,
+    "principles.output_size.size": 4,
+    "principles.locality.images": 8,
+    "principles.sharing.train_sizes": [50],
+    "principles.sharing.seeds": 2,
+    "principles.sharing.steps": 3,
+    "principles.translation.seeds": 2,
+    "principles.translation.steps": 3,
+    "principles.pooling.seeds": 2,
+    "principles.pooling.steps": 3,
+    "principles.hierarchy.images": 100,
+    "principles.hierarchy.steps": 5,
+    "principles.activation.depths": [2, 3],
+    "principles.activation.trained_depths": [2],
+    "principles.activation.seeds": 2,
+    "principles.activation.steps": 3,
+    "principles.inductive_bias.sizes": [60, 120],
+    "principles.inductive_bias.seeds": 2,
+    "principles.inductive_bias.steps": 3,
+    "principles.filters.draws": 100,
+    "handcrafted.training": 100,
+    "handcrafted.test": 20,
+    "handcrafted.words": 8,
+    "handcrafted.epochs": 1,
+}
+"""Budgets of the experiments, so small that their verdicts mean nothing."""
+
+
 class Project:
     """A copy of the pipeline in a git repository of its own."""
 
@@ -28,6 +57,8 @@ class Project:
         self.set("train.epochs", 2)
         self.set("models.vgg.epochs", 1)
         self.set("models.vgg.blocks", [[4], [8]])
+        for key, value in QUICK.items():
+            self.set(key, value)
 
     def set(self, key: str, value: object) -> None:
         path = self.folder / "params.yaml"
@@ -86,6 +117,12 @@ def test_all_results_are_there(project):
         assert metrics[name]["test_accuracy"] == pytest.approx(accuracy)
         assert project.json("reports/timings.json")[name]["train_seconds"] > 0
         assert list((project.folder / "reports/figures" / name).glob("*.png"))
+    findings = project.json("reports/principles.json")
+    assert len(findings) == 11
+    for finding in findings.values():
+        files = [finding["figure"], *finding["tables"].values()]
+        assert all((project.folder / "reports" / file).is_file() for file in files)
+    assert project.json("reports/handcrafted.json")["verdict"]
     page = (project.folder / "reports/index.html").read_text(encoding="utf-8")
     assert "digits" in page
 
@@ -105,11 +142,12 @@ def test_a_models_own_setting_reruns_that_model_only(project):
 def test_the_same_parameters_give_the_same_results(project):
     """All but wall-clock times, and the page that shows them."""
     before = project.snapshot()
-    project.repro("--force", "train", "evaluate", "visualize")
+    project.repro("--force", "train", "evaluate", "visualize", "principles", "handcrafted")
     after = project.snapshot()
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}
-    assert changed <= {"reports/timings/lenet5.json", "reports/timings/vgg.json"}
+    times = ("timings/lenet5.json", "timings/vgg.json", "handcrafted_timings.json")
+    assert changed <= {f"reports/{name}" for name in times}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cnnpipe.formatting import count, duration, percent, short
 from cnnpipe.report.sources import Sources, read_sources
-from cnnpipe.report.verdicts import verdicts
+from cnnpipe.report.verdicts import measured, reason, verdicts
 
 __all__ = ["Sources", "read_sources", "render"]
 
@@ -35,7 +35,9 @@ def render(sources: Sources) -> str:
     environment.filters |= {
         "count": count,
         "duration": duration,
+        "measured": measured,
         "percent": percent,
+        "reason": reason,
         "short": short,
         "thousands": lambda number: f"{number:,}",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,6 +17,8 @@ from cnnpipe.artifacts import load_csv, load_json
 from cnnpipe.formatting import short
 
 DATASET_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST"}
+TABLE_ROWS = 40
+"""Of a table that is longer, so many rows stand on the page."""
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 
@@ -63,11 +66,43 @@ class CheckSummary:
 
 
 @dataclass(frozen=True)
+class FindingSource:
+    """One claim of the theory: its entry as a `Finding` summed it up, its figures, its table."""
+
+    name: str
+    summary: Mapping[str, Any]
+    pictures: Sequence[Picture]
+    table: pd.DataFrame | None
+    """The first of its tables; None if its file is gone."""
+    table_file: str
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+    @property
+    def headings(self) -> list[str]:
+        """Names of the table's columns."""
+        return [] if self.table is None else [str(c).replace("_", " ") for c in self.table.columns]
+
+    def cells(self) -> list[list[str]]:
+        """The table's first rows as text."""
+        if self.table is None:
+            return []
+        records = self.table.head(TABLE_ROWS).to_dict("records")
+        return [[_cell(value) for value in record.values()] for record in records]
+
+
+@dataclass(frozen=True)
 class Sources:
     """All that the page is made from."""
 
     models: Sequence[ModelSources]
     verification: Mapping[str, Any] | None
+    principles: Sequence[FindingSource]
+    """In the order of the theory; empty if they have not been measured."""
+    handcrafted: FindingSource | None
+    handcrafted_timing: Mapping[str, Any] | None
     dataset: Mapping[str, Any] | None
     params: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -123,6 +158,12 @@ def read_sources(
     return Sources(
         models=[_read_model(reports, name, timings.get(name)) for name in models],
         verification=_json(reports / "verify.json"),
+        principles=[
+            _read_finding(reports, name, summary, [{"file": summary["figure"]}])
+            for name, summary in (_json(reports / "principles.json") or {}).items()
+        ],
+        handcrafted=_read_handcrafted(reports),
+        handcrafted_timing=_json(reports / "handcrafted_timings.json"),
         dataset=_json(dataset),
         params=params,
         versions={package: version(package) for package in PACKAGES},
@@ -140,6 +181,44 @@ def _read_model(reports: Path, name: str, timing: Mapping[str, Any] | None) -> M
         timing=timing,
         pictures=[_picture(reports / "figures", facts) for facts in figures["figures"]],
     )
+
+
+def _read_handcrafted(reports: Path) -> FindingSource | None:
+    summary = _json(reports / "handcrafted.json")
+    if summary is None:
+        return None
+    figures = [figure | {"file": f"figures/{figure['file']}"} for figure in summary["figures"]]
+    # Of its tables, the one that has a row per method.
+    tables = {"methods": "handcrafted/methods.csv"}
+    return _read_finding(reports, "handcrafted", summary | {"tables": tables}, figures)
+
+
+def _read_finding(
+    reports: Path, name: str, summary: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]
+) -> FindingSource:
+    first = next(iter(summary["tables"].values()))
+    return FindingSource(
+        name=name,
+        summary=summary,
+        pictures=[
+            _picture(reports, {"kind": name, "caption": "", **facts})
+            for facts in figures
+            if (reports / facts["file"]).exists()
+        ],
+        table=_csv(reports / first),
+        table_file=first,
+    )
+
+
+def _cell(value: object) -> str:
+    """A table's value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else short(value)
+    return str(value)
 
 
 def _picture(folder: Path, facts: Mapping[str, Any]) -> Picture:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binomtest
@@ -22,6 +22,27 @@ class Verdict:
 
     kind: Literal["supported", "not supported", "measured"]
     text: str
+
+
+def measured(summary: Mapping[str, Any]) -> str:
+    """A finding's number with its unit and interval."""
+    text = f"{_number(summary['number'])} {summary['unit']}"
+    if summary["interval"]:
+        low, high = map(_number, summary["interval"])
+        text += f" (95{NBSP}% interval {low} to {high})"
+    return text
+
+
+def reason(summary: Mapping[str, Any]) -> str:
+    """A finding's statement without the verdict that it may open with: the page has it already."""
+    text = summary["statement"].removeprefix(f"{summary['verdict'].capitalize()}: ")
+    return str(text[:1].upper() + text[1:])
+
+
+def _number(value: float) -> str:
+    if value == int(value):
+        return f"{int(value):,}".replace("-", "−")
+    return short(value)
 
 
 def verdicts(sources: Sources) -> list[Verdict]:

@@ -1,0 +1,34 @@
+"""The hand-crafted past, raced: are designed features brittle, domain-specific, ungeneral?
+
+    features.py     the designed features: edges (Sobel, Canny), HOG, SIFT as visual words
+    corruptions.py  what is done to the test images, and how severity is counted
+    methods.py      a feature with a linear classifier on it; a network as the same pair
+    race.py         the measurements: accuracy by corruption and severity, on other data, and time
+    experiment.py   all of it, from a data set and trained models to a finding
+    others.py       the data sets that features are carried over to
+    views.py        what each feature sees of one digit, to be drawn
+    verdict.py      the claim, and what the numbers say of it
+
+The stage writes reports/handcrafted.json:
+
+    claim, verdict, statement, number, unit, interval, uncertainty, question, data, limits, figure,
+    tables          as every claim of the theory has them (`cnnpipe.principles.finding`)
+    details.comparisons
+                    list of {question, network, handcrafted, network_accuracy,
+                    handcrafted_accuracy, gap, interval, images, answer}: the verdict follows from
+                    the answers
+    details.corruptions
+                    {corruption: {gap, interval}}: network less hand-crafted, one by one
+    details.*       sizes (training, copies, test, …), data sets that were not there
+    methods         {method: {training: {clean, clean_low, clean_high, corrupted, corrupted_low,
+                    corrupted_high, relative_drop, transfer: {data set: {as_is, refitted}}}}}
+
+    figures         list of {name, file, caption}; files are relative to reports/figures
+
+where a method is pixels, sobel, canny, hog, sift, lenet5 or vgg, and its training is plain,
+augmented, or pipeline (the models that this pipeline trained, which saw all training images). All
+accuracies are fractions. The tables behind the figures are
+reports/handcrafted/{robustness,methods,transfer}.csv; times, which no seed gives again, are in
+reports/handcrafted_timings.json: {methods: [{method, training, train_seconds (not for pipeline's),
+milliseconds_per_image}], device, processor, threads, …}.
+"""

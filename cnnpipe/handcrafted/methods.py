@@ -1,0 +1,249 @@
+"""Features with a linear classifier on them, hand-crafted or learned: one shape for all methods.
+
+Axes: N images, D length of the feature vector, K classes.
+
+A network fits the same shape: all its layers but the last are the feature, which was learned, and
+the last is the linear classifier.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from joblib import Parallel, cpu_count, delayed
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from cnnpipe.data import Split
+from cnnpipe.handcrafted.features import (
+    Extractor,
+    Features,
+    Images,
+    VisualWords,
+    canny_edges,
+    hog_descriptor,
+    raw_pixels,
+    sobel_edges,
+)
+from cnnpipe.models import PREDICTION_BATCH, build_model
+from cnnpipe.params import AugmentParams, HandcraftedParams, ModelName, ModelParams
+from cnnpipe.preprocessing import Normalization, augment
+from cnnpipe.training import train
+
+Kind = Literal["floor", "hand-crafted", "network"]
+Training = Literal["plain", "augmented", "pipeline"]
+Labels = NDArray[np.int64]
+Classifier = Callable[[Features], Labels]
+
+INVERSE_REGULARISATION = 10.0
+"""C of the logistic regression, for features of mean square length 1. Of 3, 10, 30 and 100 none is
+better by more than chance on held-out training images, for any of the features."""
+VOCABULARY_IMAGES = 1_000
+"""Enough for 81,000 patches, twice as many as the vocabulary is learned from."""
+PORTION = 500
+"""Images that one process is given at a time; fewer are not worth a process."""
+MOST_PROCESSES = 8
+"""Each takes seconds to start, and there are only so many portions."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A feature, a linear classifier, and how the two came to be."""
+
+    name: str
+    kind: Kind
+    training: Training
+    """plain: the training images as they are; augmented: with random affine maps of them as well;
+    pipeline: as this pipeline trained its model, on all training images, augmented."""
+    extract: Extractor
+    """Methods that share it share its work."""
+    classify: Classifier
+    seconds: float = 0.0
+    """Wall-clock time of fitting, without extracting features; 0 for the pipeline's models."""
+    extracted: int = 0
+    """Training images whose features were extracted once; none for networks."""
+
+
+@dataclass(frozen=True)
+class LinearClassifier:
+    """Multinomial logistic regression on features brought to mean 0 and mean square length 1.
+
+    One factor for the whole vector, not one per component: what hardly ever varies, such as a
+    corner pixel, is not blown up to the size of the rest.
+    """
+
+    mean: Features
+    """(D,)"""
+    factor: float
+    regression: LogisticRegression
+
+    @classmethod
+    def fit(cls, features: Features, labels: Labels) -> LinearClassifier:
+        """
+        Shape: features (N, D), labels (N,).
+        """
+        mean = features.mean(axis=0)
+        centred = features - mean
+        factor = float(np.square(centred).sum(axis=1).mean()) ** -0.5 if centred.any() else 1.0
+        regression = LogisticRegression(C=INVERSE_REGULARISATION, tol=1e-3, max_iter=1_000)
+        with threadpool_limits(1):  # so that the fit does not depend on how many there are
+            regression.fit(centred * np.float32(factor), labels)
+        return cls(mean, factor, regression)
+
+    def __call__(self, features: Features) -> Labels:
+        labels: Labels = self.regression.predict((features - self.mean) * np.float32(self.factor))
+        return labels
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFeatures:
+    """What the last hidden layer of a network gives out."""
+
+    model: nn.Sequential
+    normalization: Normalization
+
+    @torch.inference_mode()
+    def __call__(self, images: Images) -> Features:
+        """
+        Shape: (N, H, W) → (N, D).
+        """
+        hidden = nn.Sequential(*list(self.model)[:-1])
+        batches = torch.from_numpy(images).split(PREDICTION_BATCH)
+        features: Features = torch.cat([hidden(self.normalization(b)) for b in batches]).numpy()
+        return features
+
+    @torch.inference_mode()
+    def classify(self, features: Features) -> Labels:
+        """The network's own last layer.
+
+        Shape: (N, D) → (N,).
+        """
+        labels: Labels = self.model[-1](torch.from_numpy(features)).argmax(dim=1).numpy()
+        return labels
+
+
+def handcrafted_methods(
+    training: Split, params: HandcraftedParams, maps: AugmentParams, seed: int
+) -> list[Method]:
+    """Raw pixels and every hand-crafted feature, trained on plain and on augmented images."""
+    plain, labels = training.images.numpy(), training.labels.numpy()
+    augmented = np.concatenate(
+        [plain, *(affine_copy(plain, maps, seed + copy) for copy in range(params.copies))]
+    )
+    start = time.perf_counter()
+    words = VisualWords.learn(plain[:VOCABULARY_IMAGES], params.words, seed)
+    learning = {"sift": time.perf_counter() - start}
+    extractors: dict[str, Extractor] = {
+        "pixels": raw_pixels,
+        "sobel": sobel_edges,
+        "canny": canny_edges,
+        "hog": hog_descriptor,
+        "sift": words,
+    }
+    methods = []
+    for name, extract in extractors.items():
+        features = in_portions(extract, augmented)  # the plain images come first
+        counts: dict[Training, int] = {"plain": len(plain), "augmented": len(augmented)}
+        for trained_on, count in counts.items():
+            start = time.perf_counter()
+            repeated = np.tile(labels, count // len(plain))
+            classifier = LinearClassifier.fit(features[:count], repeated)
+            seconds = time.perf_counter() - start + learning.get(name, 0.0)
+            kind: Kind = "floor" if name == "pixels" else "hand-crafted"
+            methods.append(Method(name, kind, trained_on, extract, classifier, seconds, count))
+    return methods
+
+
+def in_portions(extract: Extractor, images: Images) -> Features:
+    """Extract by all processors.
+
+    Portions do not depend on how many processors there are, so neither do the features.
+    """
+    portions = np.array_split(images, -(-len(images) // PORTION))
+    jobs = min(cpu_count(), len(portions), MOST_PROCESSES)
+    return np.concatenate(Parallel(n_jobs=jobs)(delayed(extract)(p) for p in portions))
+
+
+def affine_copy(images: Images, maps: AugmentParams, seed: int) -> Images:
+    """Each image mapped once at random, as the networks' training does it.
+
+    Shape: (N, H, W) → (N, H, W).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.from_numpy(images).unsqueeze(1).float()  # (N, 1, H, W)
+    mapped = augment(pixels, maps, background=0.0, generator=generator)
+    copies: Images = mapped.squeeze(1).round().clamp(0, 255).byte().numpy()
+    return copies
+
+
+def matched_lenet(
+    training: Split,
+    validation: Split,
+    classes: int,
+    params: HandcraftedParams,
+    run: ModelParams,
+    seed: int,
+) -> list[Method]:
+    """LeNet-5 trained on the very images of the hand-crafted methods, plain and augmented.
+
+    Without it, what the pipeline's models have over the hand-crafted methods could be their many
+    more images.
+    """
+    still = AugmentParams(degrees=0.0, translate=0.0, scale=0.0, shear=0.0)
+    ways: dict[Training, AugmentParams] = {"plain": still, "augmented": run.augment}
+    small = {"epochs": params.epochs, "batch_size": params.batch_size}
+    runs = [run.model_copy(update=small | {"augment": maps}) for maps in ways.values()]
+    jobs = len(runs) if len(training) > PORTION else 1
+    trained = Parallel(n_jobs=jobs)(
+        delayed(_train_lenet)(training, validation, classes, settings, seed) for settings in runs
+    )
+    normalization = Normalization.of(training.images)
+    return [
+        network_method("lenet5", way, model, normalization, seconds)
+        for way, (model, seconds) in zip(ways, trained, strict=True)
+    ]
+
+
+def _train_lenet(
+    training: Split, validation: Split, classes: int, run: ModelParams, seed: int
+) -> tuple[nn.Sequential, float]:
+    """The network, and the seconds that it took on one processor."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # how sums are shared among threads would show in the weights
+    torch.manual_seed(seed)
+    architecture = run.architecture() | {"classes": classes}
+    model = build_model("lenet5", algorithm=run.algorithm, **architecture)
+    normalization = Normalization.of(training.images)
+    start = time.perf_counter()
+    trained, _ = train(model, training, validation, run, normalization, seed=seed, progress=False)
+    seconds = time.perf_counter() - start
+    torch.set_num_threads(threads)
+    return cast("nn.Sequential", trained), seconds
+
+
+def pipeline_methods(
+    models: Mapping[ModelName, tuple[nn.Sequential, Normalization]],
+) -> list[Method]:
+    """The pipeline's own models, which saw all training images."""
+    return [
+        network_method(name, "pipeline", model, normalization, 0.0)
+        for name, (model, normalization) in models.items()
+    ]
+
+
+def network_method(
+    name: ModelName,
+    training: Training,
+    model: nn.Sequential,
+    normalization: Normalization,
+    seconds: float,
+) -> Method:
+    features = NetworkFeatures(model.eval(), normalization)
+    return Method(name, "network", training, features, features.classify, seconds)

@@ -1,0 +1,110 @@
+"""What each feature makes of one image, as arrays to be drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.feature import SIFT, hog
+from torch import nn
+
+from cnnpipe.features import capture_activations
+from cnnpipe.handcrafted.corruptions import CORRUPTIONS, corrupted
+from cnnpipe.handcrafted.features import Images, canny_maps, sobel_maps
+from cnnpipe.preprocessing import Normalization
+
+Array = NDArray[Any]
+Digit = NDArray[np.uint8]
+
+
+SHOWN = (("inversion", 1.0), ("noise", 0.2), ("blur", 1.5), ("shift", 4.0))
+"""Corruptions of which it is drawn what each feature sees."""
+
+
+def strips(digit: Digit, seed: int) -> dict[str, tuple[Array, tuple[float, ...], str]]:
+    """One digit under every corruption: images (severities, H, W), severities, their unit.
+
+    Shape: digit (H, W).
+    """
+    return {
+        corruption.name: (
+            corrupted(digit[np.newaxis], corruption, seed)[:, 0],
+            corruption.severities,
+            corruption.unit,
+        )
+        for corruption in CORRUPTIONS
+    }
+
+
+def views(
+    digit: Digit, network: nn.Sequential, normalization: Normalization, seed: int
+) -> dict[str, dict[str, Array]]:
+    """What each feature makes of a digit, clean and corrupted: see `see`.
+
+    Shape: digit (H, W).
+    """
+    images = {"clean": digit}
+    for corruption in CORRUPTIONS:
+        for name, severity in SHOWN:
+            if name == corruption.name:
+                place = corruption.severities.index(severity)
+                images[name] = corrupted(digit[np.newaxis], corruption, seed)[place, 0]
+    return {name: see(image, network, normalization) for name, image in images.items()}
+
+
+def see(image: Digit, network: nn.Sequential, normalization: Normalization) -> dict[str, Array]:
+    """What each feature makes of one image (H, W).
+
+    Returns:
+        image (H, W); sobel (2, H, W); canny (H, W) of 0 and 1; hog (rows, columns, orientations),
+        each cell's histogram, normalised on its own; keypoints (n, 4) of SIFT; maps (C, H, W), the
+        first ones that the network's activation gives out.
+    """
+    one = image[np.newaxis]
+    return {
+        "image": image,
+        "sobel": sobel_maps(one)[0],
+        "canny": canny_maps(one)[0],
+        "hog": _cells(image),
+        "keypoints": sift_keypoints(image),
+        "maps": _first_maps(one, network, normalization),
+    }
+
+
+def sift_keypoints(image: Digit) -> Array:
+    """Where the differences of Gaussians have extrema, with scale and orientation.
+
+    Shape: (H, W) → (n, 4): row, column, radius, angle. An image may have none.
+    """
+    detector: Any = SIFT(upsampling=2, n_octaves=2)  # type: ignore[no-untyped-call]
+    try:
+        detector.detect(image / np.float32(255))
+    except RuntimeError:  # skimage's way to say that there are none
+        return np.zeros((0, 4))
+    radius = 2 * detector.sigmas[:, np.newaxis]
+    angle = detector.orientations[:, np.newaxis]
+    return np.concatenate([detector.positions, radius, angle], axis=1)
+
+
+def _cells(image: Digit) -> Array:
+    blocks = hog(
+        image / np.float32(255),
+        orientations=9,
+        pixels_per_cell=(4, 4),
+        cells_per_block=(1, 1),
+        block_norm="L2",
+        feature_vector=False,
+    )  # (rows, columns, 1, 1, 9)
+    cells: Array = blocks[:, :, 0, 0]
+    return cells
+
+
+@torch.inference_mode()
+def _first_maps(images: Images, network: nn.Sequential, normalization: Normalization) -> Array:
+    _convolution, (first, _activation), *_ = network.named_children()
+    with capture_activations(network, [first]) as activations:
+        network(normalization(torch.from_numpy(images)))
+    maps: Array = activations[first][0].numpy()
+    return maps

@@ -1,0 +1,91 @@
+"""Curves with intervals, told apart by colour and marker, and named where they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+LINE = 0.155
+"""Inches from one name to the next."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one column of a table is drawn."""
+
+    name: str
+    colour: str
+    marker: str = "o"
+    dashed: bool = False
+
+
+def draw_curves(axes: Axes, curves: Sequence[tuple[Curve, pd.DataFrame]], x: str, y: str) -> None:
+    """Draw each table's `y` over `x` with a bar from low to high, and its name at the last point.
+
+    Names that would overlap move apart, in the order of the curves' ends.
+
+    Args:
+        axes: with their limits set.
+        curves: how, and columns `x`, `y`, low, high in the order of `x`.
+        x: a column.
+        y: a column.
+    """
+    for curve, table in curves:
+        below, above = table[y] - table["low"], table["high"] - table[y]
+        axes.errorbar(
+            table[x],
+            table[y],
+            yerr=[below, above],
+            color=curve.colour,
+            marker=curve.marker,
+            markersize=3.5,
+            linewidth=1.5,
+            linestyle=(0, (4, 2)) if curve.dashed else "-",
+            elinewidth=0.8,
+            capsize=1.8,
+            clip_on=False,
+            zorder=3,
+        )
+    height = axes.get_figure().get_figheight() * axes.get_position().height  # type: ignore[union-attr]
+    low, high = axes.get_ylim()
+    inch = (high - low) / height
+    ends = {curve.name: float(table[y].iloc[-1]) for curve, table in curves}
+    places = _apart(ends, LINE * inch)
+    for curve, table in curves:
+        axes.annotate(
+            curve.name,
+            (table[x].iloc[-1], ends[curve.name]),
+            xytext=(7, 72 * (places[curve.name] - ends[curve.name]) / inch),
+            textcoords="offset points",
+            color=curve.colour,
+            fontsize=7.5,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _apart(ends: dict[str, float], distance: float) -> dict[str, float]:
+    """Places at least `distance` apart, in the order of the ends and close to them.
+
+    Names that meet form a group that is centred on its members' ends.
+    """
+    groups: list[list[str]] = [[name] for name in sorted(ends, key=ends.__getitem__)]
+
+    def places(group: list[str]) -> list[float]:
+        centre = sum(ends[name] for name in group) / len(group)
+        return [centre + distance * (i - (len(group) - 1) / 2) for i in range(len(group))]
+
+    merged = True
+    while merged:
+        merged = False
+        for left in range(len(groups) - 1):
+            if places(groups[left + 1])[0] - places(groups[left])[-1] < distance * 0.999:
+                groups[left : left + 2] = [groups[left] + groups[left + 1]]
+                merged = True
+                break
+    return {
+        name: place for group in groups for name, place in zip(group, places(group), strict=True)
+    }

@@ -1,0 +1,304 @@
+"""Claim: the first layer learns, from data alone, filters like those once designed by hand.
+
+Hand-crafted templates of the filter's own size: Sobel edges at every angle, Gabor waves (Daugman
+1985), Laplacians of Gaussians (Marr, Hildreth 1980), and Gaussian blobs, round and elongated. A
+filter w is as good as its best match t among them:
+
+    m(w) = max over t of |⟨w, t⟩| / (‖w‖·‖t‖)
+
+m² is the share of the filter's energy that the template holds; the sign is left free, as the next
+layer's weights are.
+
+Experiment: m of each first-layer filter of the trained networks, beside m of random filters of the
+same size, drawn as the layers draw their first weights. The number is the mean of m(w) minus that
+of random filters of w's size. A small filter matches something whatever it is: 3×3 weights are a
+point on a sphere of eight dimensions, on which the templates lie densely. So a match is worth only
+what it exceeds chance by. Second control: random filters as smooth as the learned ones, each a
+learned filter with its Fourier amplitudes kept and its phases drawn anew. What random filters of
+the same smoothness match as well is no edge or blob, only smoothness.
+
+The claim is supported if in every network the learned filters match better than random ones of both
+kinds, with all of the 95 % interval (bootstrap over the learned filters) above 0; partly, if in
+some network they match better than plain random ones; otherwise not: random filters refute it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+
+from cnnpipe.features import convolution_filters
+from cnnpipe.formatting import count
+from cnnpipe.params import ModelName
+from cnnpipe.principles.finding import Finding, Interval, Verdict, bootstrap_interval
+from cnnpipe.principles.study import Study
+
+NAME = "filters"
+CLAIM = (
+    "The first layer learns, from data alone, filters like those once designed by hand: "
+    "edge and blob detectors."
+)
+
+Array = NDArray[np.float64]
+ANGLES = np.arange(0, 180, 15)
+"""Degrees; the sign being free, half a turn is a full one."""
+SMOOTH_DRAWS = 200
+"""Random filters as smooth as a learned one, for each."""
+
+
+def measure(study: Study) -> Finding:
+    rng = np.random.default_rng(study.seed)
+    rows, pixels, histograms = [], [], []
+    for model, network in study.models.items():
+        learned = first_layer(network)
+        names, bank = templates(learned.shape[-1])
+        matches, best = best_match(learned, bank)
+        chance, _ = best_match(random_filters(study.params.filters.draws, learned, rng), bank)
+        smooth = np.stack(
+            [best_match(same_smoothness(learned, rng), bank)[0] for _ in range(SMOOTH_DRAWS)]
+        )  # (draws, filters)
+        for i, (match, template) in enumerate(zip(matches, best, strict=True)):
+            rows.append(
+                {
+                    "model": model,
+                    "filter": i,
+                    "match": match,
+                    "family": names[template].split()[0],
+                    "template": names[template],
+                    "random": float(chance.mean()),
+                    "random as smooth": float(smooth[:, i].mean()),
+                    "better than random": float((chance < match).mean()),
+                }
+            )
+            sign = np.sign((learned[i] * bank[template]).sum())
+            shown = {"learned": learned[i], "template": sign * bank[template]}
+            pixels += list(_pixels(model, i, shown))
+        histograms += _histogram(model, chance)
+    table = pd.DataFrame(rows)
+    gains = {model: _gain(table, model, study.seed) for model in study.models}
+    verdict = judge(gains)
+    # The claim is about every network, so the one that gains least decides.
+    least = min(gains, key=lambda model: gains[model].number)
+    details = {
+        "gain": {model: gain.number for model, gain in gains.items()},
+        "gain_interval": {model: list(gain.interval) for model, gain in gains.items()},
+        "beyond_smoothness": {model: gain.beyond_smoothness for model, gain in gains.items()},
+        "beyond_smoothness_interval": {
+            model: list(gain.beyond_interval) for model, gain in gains.items()
+        },
+    }
+    return Finding(
+        name=NAME,
+        claim=CLAIM,
+        verdict=verdict,
+        statement=_statement(verdict, table, gains),
+        number=gains[least].number,
+        unit=(
+            "more cosine with the best hand-crafted template than random filters of the same size, "
+            f"in {least}, which gains least"
+        ),
+        interval=gains[least].interval,
+        uncertainty=f"bootstrap over {count(int((table['model'] == least).sum()), 'filter')}",
+        tables={
+            "matches": table,
+            "weights": pd.DataFrame(pixels),
+            "random": pd.DataFrame(histograms),
+        },
+        details=details,
+        question="How near does each learned filter come to a hand-crafted one, and would chance?",
+        data=(
+            f"All {len(table)} first-layer filters; {study.params.filters.draws:,} random filters "
+            "of each size."
+        ),
+        limits=(
+            "A likeness of weights, not of use: it does not show that the network needs edges. "
+            "The bank is a choice; a larger one matches everything better, chance included."
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much the filters of one network match better than random ones, in cosine."""
+
+    number: float
+    interval: Interval
+    beyond_smoothness: float
+    """Against random filters of the same smoothness."""
+    beyond_interval: Interval
+
+
+def _gain(table: pd.DataFrame, model: str, seed: int) -> Gain:
+    rows = table[table["model"] == model]
+    gain, beyond = rows["match"] - rows["random"], rows["match"] - rows["random as smooth"]
+    return Gain(
+        float(gain.mean()),
+        bootstrap_interval(gain.to_list(), seed=seed),
+        float(beyond.mean()),
+        bootstrap_interval(beyond.to_list(), seed=seed),
+    )
+
+
+def judge(gains: Mapping[ModelName, Gain]) -> Verdict:
+    better = [gain.interval[0] > 0 for gain in gains.values()]
+    beyond = [gain.interval[0] > 0 and gain.beyond_interval[0] > 0 for gain in gains.values()]
+    if all(beyond):
+        return "supported"
+    return "partly supported" if any(better) else "not supported"
+
+
+def first_layer(model: nn.Module) -> Array:
+    """The kernels of the first convolution, whatever channel they read, one by one.
+
+    Shape: (O·C, k, k).
+    """
+    weights = next(iter(convolution_filters(model).values()))
+    return weights.double().flatten(0, 1).numpy()
+
+
+def random_filters(draws: int, like: Array, rng: np.random.Generator) -> Array:
+    """Uniform about zero, as the layers draw them; their scale does not matter to a cosine.
+
+    Shape: like (n, k, k) → (draws, k, k).
+    """
+    return rng.uniform(-1, 1, (draws, *like.shape[1:]))
+
+
+def same_smoothness(filters: Array, rng: np.random.Generator) -> Array:
+    """Keep each filter's Fourier amplitudes, and with them its smoothness, with random phases.
+
+    The phases are those of white noise, so that the result is real.
+
+    Shape: (n, k, k) → (n, k, k).
+    """
+    spectrum = np.fft.fft2(rng.standard_normal(filters.shape))
+    return np.fft.ifft2(np.abs(np.fft.fft2(filters)) * spectrum / np.abs(spectrum)).real
+
+
+def best_match(filters: Array, bank: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Largest |cosine| with any template, and which one it is.
+
+    Shape: filters (n, k, k), bank (T, k, k) → (n,), (n,).
+    """
+    cosines = np.abs(_unit(filters) @ _unit(bank).T)  # (n, T)
+    return cosines.max(axis=1), cosines.argmax(axis=1)
+
+
+def _unit(filters: Array) -> Array:
+    """
+    Shape: (n, k, k) → (n, k²) of norm 1, or 0 for a filter of zeros.
+    """
+    flat = filters.reshape(len(filters), -1)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    return flat / np.where(norms > 0, norms, 1)
+
+
+def templates(size: int) -> tuple[list[str], Array]:
+    """The hand-crafted filters of one size, each with a name that begins with its family.
+
+    Shape: names (T), bank (T, size, size).
+    """
+    named = [*_sobel(size), *_laplacian(size), *_blob(size), *_gabor(size)]
+    return [name for name, _ in named], np.stack([template for _, template in named])
+
+
+def _grid(size: int, angle: float = 0.0) -> tuple[Array, Array]:
+    """Coordinates (along, across) of the pixels, from the centre, turned by an angle in degrees."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return x * cos + y * sin, y * cos - x * sin
+
+
+def _sobel(size: int) -> Iterator[tuple[str, Array]]:
+    """Smoothing (binomial) across, difference along: [1 2 1]ᵀ × [−1 0 1] for 3×3, steered."""
+    smooth = np.ones(1)
+    for _ in range(size - 1):
+        smooth = np.convolve(smooth, [1, 1])
+    difference = np.array([-1.0, 1.0])
+    for _ in range(size - 2):
+        difference = np.convolve(difference, [1, 1])
+    horizontal = np.outer(smooth, difference)
+    for angle in ANGLES:
+        cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        yield f"Sobel at {angle}°", cos * horizontal + sin * horizontal.T
+
+
+def _laplacian(size: int) -> Iterator[tuple[str, Array]]:
+    """(1 − r²/2σ²)·exp(−r²/2σ²), less its mean: no response to an even grey."""
+    x, y = _grid(size)
+    for sigma in np.array([0.15, 0.2, 0.25, 0.3]) * size:
+        q = (x**2 + y**2) / (2 * sigma**2)
+        template = (1 - q) * np.exp(-q)
+        yield f"Laplacian of σ {sigma:.2g}", template - template.mean()
+
+
+def _blob(size: int) -> Iterator[tuple[str, Array]]:
+    """exp(−(u²/σ² + v²/(aσ)²)/2): bright or dark spots and bars, with their mean."""
+    for sigma in np.array([0.15, 0.2, 0.3, 0.4]) * size:
+        for elongation, angle in [(1, 0), *product([2, 4], ANGLES.tolist())]:
+            u, v = _grid(size, angle)
+            template = np.exp(-((u / sigma) ** 2 + (v / (elongation * sigma)) ** 2) / 2)
+            yield f"blob of σ {sigma:.2g}, {elongation}:1 at {angle}°", template
+
+
+def _gabor(size: int) -> Iterator[tuple[str, Array]]:
+    """exp(−(u² + v²)/2σ²)·cos(2πu/λ + φ), less its mean; λ > 2, the shortest wave of a grid."""
+    for sigma, wavelength, phase, angle in product(
+        np.array([0.25, 0.4]) * size, np.array([0.7, 1.0, 1.5]) * size, [0, 45, 90, 135], ANGLES
+    ):
+        u, v = _grid(size, float(angle))
+        wave = np.cos(2 * np.pi * u / wavelength + np.radians(phase))
+        template = np.exp(-(u**2 + v**2) / (2 * sigma**2)) * wave
+        name = f"Gabor of λ {wavelength:.2g}, σ {sigma:.2g}, phase {phase}° at {angle}°"
+        yield name, template - template.mean()
+
+
+def _pixels(model: str, number: int, shown: dict[str, Array]) -> Iterator[dict[str, Any]]:
+    """A row per weight, each picture scaled to a largest magnitude of 1."""
+    for kind, image in shown.items():
+        for (row, column), value in np.ndenumerate(image / (np.abs(image).max() or 1.0)):
+            place = {"model": model, "filter": number, "kind": kind, "row": row, "column": column}
+            yield place | {"value": float(value)}
+
+
+def _histogram(model: str, matches: Array) -> list[dict[str, Any]]:
+    numbers, edges = np.histogram(matches, bins=50, range=(0, 1))
+    return [
+        {"model": model, "from": float(low), "to": float(high), "filters": int(number)}
+        for low, high, number in zip(edges[:-1], edges[1:], numbers, strict=True)
+    ]
+
+
+def _statement(verdict: Verdict, table: pd.DataFrame, gains: Mapping[ModelName, Gain]) -> str:
+    parts = []
+    for model, gain in gains.items():
+        rows = table[table["model"] == model]
+        parts.append(
+            f"in {model} the mean cosine of a learned filter with its best template is "
+            f"{rows['match'].mean():.2f}, of a random filter {rows['random'].mean():.2f}, "
+            f"{_more(gain.number, gain.interval)}; of a random filter as smooth "
+            f"{rows['random as smooth'].mean():.2f}, "
+            f"{_more(gain.beyond_smoothness, gain.beyond_interval)}"
+        )
+    rare = int((table["better than random"] > 0.95).sum())
+    return (
+        f"{verdict.capitalize()}: {'. '.join([parts[0], *map(_capital, parts[1:])])}. "
+        f"{rare} of {count(len(table), 'learned filter')} match better than 95 % of random ones; "
+        "chance alone would give one in twenty."
+    )
+
+
+def _more(difference: float, interval: Interval) -> str:
+    low, high = (f"{end:+.2f}".replace("-", "−") for end in interval)
+    return f"a difference of {difference:+.2f} ({low} to {high})".replace("-", "−")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

@@ -1,0 +1,132 @@
+"""What an experiment on a claim of the theory gives: a number, its uncertainty, a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest, t
+
+Verdict = Literal["supported", "partly supported", "not supported"]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one experiment, complete enough for the report to quote it.
+
+    Raises:
+        ValueError: the number or an end of the interval is not finite, or the interval is reversed.
+    """
+
+    name: str
+    """That of the module that measured it, of its figure and of its tables."""
+    claim: str
+    """The sentence of the theory."""
+    verdict: Verdict
+    statement: str
+    """The verdict as a sentence or two, made from the numbers. It is also the figure's alt text."""
+    number: float
+    """The one figure that decides."""
+    unit: str
+    """What `number` counts, as words that follow it."""
+    interval: Interval | None
+    """95 %; None for what is exact."""
+    uncertainty: str
+    """What the interval is over, or why there is none: "5 seeds", "exact: all 1,234 shapes"."""
+    tables: Mapping[str, pd.DataFrame]
+    """What the figure is drawn from, by a short name; each becomes a CSV. The report shows the
+    first one whole, so it is the short one that a reader wants."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Further numbers that the statement or the figure quotes: what JSON can hold."""
+    question: str = ""
+    """What the figure answers, as its caption asks it."""
+    data: str = ""
+    """What it was measured on, and how much of it: data set, images, seeds, steps."""
+    limits: str = ""
+    """What the experiment does not show."""
+
+    def __post_init__(self) -> None:
+        low, high = self.interval or (self.number, self.number)
+        if not all(map(math.isfinite, (self.number, low, high))) or low > high:
+            raise ValueError(
+                f"{self.name}: got number {self.number} in {self.interval}; expected finite "
+                "numbers, the interval's lower end first"
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """The entry of reports/principles.json; paths are relative to reports/."""
+        return {
+            "claim": self.claim,
+            "verdict": self.verdict,
+            "statement": self.statement,
+            "number": self.number,
+            "unit": self.unit,
+            "interval": list(self.interval) if self.interval else None,
+            "uncertainty": self.uncertainty,
+            "question": self.question,
+            "data": self.data,
+            "limits": self.limits,
+            "figure": self.figure_path,
+            "tables": {table: self.table_path(table) for table in self.tables},
+            "details": dict(self.details),
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """What `dvc metrics diff` compares between experiments."""
+        low, high = self.interval or (self.number, self.number)
+        return {"verdict": self.verdict, "number": self.number, "low": low, "high": high}
+
+    @property
+    def figure_path(self) -> str:
+        """Where its figure is, relative to reports/."""
+        return f"figures/principles/{self.name}.png"
+
+    def table_path(self, table: str) -> str:
+        """Where a table becomes a CSV, relative to reports/."""
+        return f"principles/{self.name}_{table}.csv"
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Student's 95 % interval of the mean of independent runs: x̄ ± t₀.₉₇₅,ₙ₋₁ · s/√n.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"values: got {n}; expected at least 2, as one run has no spread")
+    mean = float(np.mean(values))
+    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return mean - half, mean + half
+
+
+def proportion_interval(successes: int, trials: int) -> Interval:
+    """Wilson's 95 % interval of a proportion: `successes` of `trials` independent examples.
+
+    Raises:
+        ValueError: no trials, or more successes than trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", Journal
+    of the American Statistical Association 22, 1927.
+    """
+    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(values: ArrayLike, *, seed: int) -> Interval:
+    """Percentile bootstrap's 95 % interval of the mean of independent examples, such as images.
+
+    The mean of n values drawn with replacement, 1,000 times; 2.5 % of them lie beyond each end.
+
+    Source: Efron, Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(len(array), size=(1000, len(array)))
+    low, high = np.quantile(array[drawn].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)

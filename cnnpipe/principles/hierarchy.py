@@ -1,0 +1,450 @@
+"""Claim: features form a hierarchy: each layer builds on the one before it, from edges to objects.
+
+If layers build on each other, what they hand on says more and more about what is in the image.
+Three measures at what each layer of weights hands on to the next (behind activation and pooling),
+the first two beside the same network with fresh random weights:
+
+- Linear probes (Alain, Bengio 2016): how well a linear classifier reads the class off a layer's
+  output x, ridge regression on one-hot labels, its penalty λ by leave-one-out error:
+
+      W = argmin ‖X·W − Y‖² + λ‖W‖²
+
+- What excites a filter most: the test images in which its largest response is highest, cut to the
+  pixels that this response can see, and how many of them are of one class.
+- Receptive fields, by `cnnpipe.geometry`.
+
+The number is by how much the accuracy of probes rises from the first layer to the last hidden one
+in the trained network, in percentage points. It counts for what it is more than in the untrained
+one: architecture alone makes larger receptive fields, only training makes features.
+
+A network without activation functions is the case where the claim is false: it holds many layers
+and no hierarchy, for it is one linear map. As its last layer has learned from the whole training
+set and a probe from part of it, its probes may still rise; so the last probe also has to beat a
+linear classifier of the pixels that was trained on the whole training set, which a linear map can
+only by a better fit.
+
+The claim is supported if in every network probes rise, rise more than in the untrained network, end
+above that linear classifier, and receptive fields grow; partly, if some network does all that;
+otherwise not: random weights refute it. Intervals are 95 %, bootstrap over the test images; each
+comparison asks for the whole of it.
+
+Sources: Alain, Bengio, "Understanding intermediate layers using linear classifier probes", 2016;
+Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cnnpipe.features import capture_activations
+from cnnpipe.formatting import percent
+from cnnpipe.geometry import receptive_field
+from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d
+from cnnpipe.principles.finding import Finding, Interval, Verdict, bootstrap_interval
+from cnnpipe.principles.study import Study, fit, untrained
+
+NAME = "hierarchy"
+CLAIM = (
+    "Features form a hierarchy: early layers find simple ones such as edges, "
+    "deeper layers combine them into ever more complex ones."
+)
+
+PIXELS = "pixels"
+PENALTIES = 10.0 ** np.arange(-4, 3)
+"""λ, as multiples of the mean squared length of an example."""
+TOP = 10
+"""Most exciting images of a filter among which classes are counted."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer of weights with all that follows it up to the next one."""
+
+    name: str
+    """Of the layer of weights."""
+    response: str
+    """Last layer before pooling: behind normalisation and activation, still at full resolution."""
+    output: str
+    """Last layer before the next layer of weights."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The pixels that a convolution's responses see, along one axis."""
+
+    size: int
+    jump: int
+    start: int
+    """First pixel that response 0 sees; negative in the padding."""
+
+
+@dataclass(frozen=True)
+class Rise:
+    """What the claim is judged by, of one network; accuracies are fractions."""
+
+    number: float
+    """Rise of the probes' accuracy from the first layer to the last hidden one."""
+    interval: Interval
+    over_untrained: Interval
+    """How much more that is than in the untrained network."""
+    over_linear: Interval
+    """Accuracy of the last probe minus that of the linear classifier of the pixels."""
+    fields: Sequence[int]
+    """Receptive field of each convolution, pixels."""
+
+
+def measure(study: Study) -> Finding:
+    params = study.params.hierarchy
+    training, test = study.dataset.train, study.dataset.test
+    generator = torch.Generator().manual_seed(study.seed)
+    chosen = torch.randperm(len(training), generator=generator)[: params.images]
+    inputs, labels = study.normalization(training.images[chosen]), training.labels[chosen]
+    images, test_labels = test.images[: params.test_images], test.labels[: params.test_images]
+    test_inputs = study.normalization(images)
+    classes = len(study.dataset.classes)
+    linear = linear_classifier(study, params.steps)(test_inputs).argmax(dim=1) == test_labels
+    pixels = probe(inputs, labels, test_inputs, test_labels, classes)
+
+    rises: dict[str, Rise] = {}
+    probes, purities, patches = [], [], []
+    for name, model in study.models.items():
+        fields = windows(model)
+        correct: dict[str, list[Array]] = {}
+        for state in ("untrained", "trained"):
+            network = model
+            if state == "untrained":
+                network = untrained(model, inputs[:500], seed=study.seed)
+            seen = outputs(network, inputs), outputs(network, test_inputs)
+            correct[state] = [
+                probe(seen[0][layer], labels, seen[1][layer], test_labels, classes)
+                for layer in seen[0]
+            ]
+            for layer, right in zip([PIXELS, *seen[0]], [pixels, *correct[state]], strict=True):
+                low, high = bootstrap_interval(right, seed=study.seed)
+                row = {"model": name, "state": state, "layer": layer, "accuracy": right.mean()}
+                field = fields[layer].size if layer in fields else pd.NA
+                probes.append(row | {"low": low, "high": high, "receptive field": field})
+            for layer, responses in strongest(network, test_inputs).items():
+                row = {"model": name, "state": state, "layer": layer}
+                purities.append(row | {"purity": purity(responses.values, test_labels)})
+                if state == "trained":
+                    cut = _patches(responses, fields[layer], images, params.filters, params.patches)
+                    patches += [{"model": name, "layer": layer, **patch} for patch in cut]
+        rises[name] = _rise(correct, linear.double().numpy(), fields, study.seed)
+    return _conclude(
+        study, rises, pd.DataFrame(probes), pd.DataFrame(purities), pd.DataFrame(patches), linear
+    )
+
+
+def judge(rises: Mapping[str, Rise]) -> Verdict:
+    holds = [
+        rise.interval[0] > 0
+        and rise.over_untrained[0] > 0
+        and rise.over_linear[0] > 0
+        and list(rise.fields) == sorted(set(rise.fields))
+        for rise in rises.values()
+    ]
+    if all(holds):
+        return "supported"
+    return "partly supported" if any(holds) else "not supported"
+
+
+def stages(model: nn.Sequential) -> list[Stage]:
+    """The hidden stages of a chain of layers; the last layer of weights gives the logits."""
+    found: list[Stage] = []
+    for name, layer in model.named_children():
+        if _has_weights(layer):
+            found.append(Stage(name, name, name))
+        elif found:
+            pools = isinstance(layer, (MaxPool2d, AvgPool2d, nn.Flatten, nn.Dropout))
+            response = found[-1].response if pools else name
+            found[-1] = Stage(found[-1].name, response, name)
+    return found[:-1]
+
+
+def _has_weights(layer: nn.Module) -> bool:
+    """A convolution or a fully connected layer, but no normalisation, whose weight is a vector."""
+    weight = getattr(layer, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim > 1
+
+
+@torch.inference_mode()
+def outputs(model: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
+    """What each hidden stage hands on, in order, by the name of its layer of weights.
+
+    Shape: inputs (N, 1, H, W) → (N, features) each.
+    """
+    with capture_activations(model, [stage.output for stage in stages(model)]) as activations:
+        model(inputs)
+    return {stage.name: activations[stage.output].flatten(1) for stage in stages(model)}
+
+
+def probe(
+    inputs: Tensor, labels: Tensor, test_inputs: Tensor, test_labels: Tensor, classes: int
+) -> Array:
+    """Which test examples a linear classifier of the given features gets right, as 0 and 1.
+
+    Ridge regression of one-hot labels on centred features, in its dual form, W = Xᵀ·A with
+    A = (K + λ)⁻¹·Y and K = X·Xᵀ, as there are more features than examples. An example left out
+    would be missed by residual_i / (1 − 1/n − H_ii) with H = K·(K + λ)⁻¹, so that choosing λ costs
+    no further fits; 1/n is the intercept's part, without which the smallest λ would always seem
+    best.
+
+    Shape: inputs (n, …), test_inputs (m, …) → (m,).
+
+    Source: Rifkin, Lippert, "Notes on regularized least squares", 2007, for the example left out.
+    """
+    X, T = inputs.flatten(1), test_inputs.flatten(1)
+    mean = X.mean(dim=0)
+    X, T = X - mean, T - mean
+    Y = nn.functional.one_hot(labels, classes).double()
+    level = Y.mean(dim=0)
+    values, Q = torch.linalg.eigh((X @ X.T).double())  # K = Q·diag(values)·Qᵀ
+    values = values.clamp(min=0)
+    rotated = Q.T @ (Y - level)
+    scale = values.mean().clamp(min=torch.finfo(torch.float32).tiny)
+    fits = []
+    for penalty in PENALTIES:
+        shrink = 1 / (values + penalty * scale)  # (n,)
+        A = Q @ (shrink[:, None] * rotated)  # (n, classes)
+        leverage = Q.square() @ (values * shrink)  # (n,), the diagonal of H
+        left_out = penalty * scale * A / (1 - 1 / len(X) - leverage)[:, None]
+        fits.append((left_out.square().mean().item(), A))
+    _, A = min(fits, key=lambda fit: fit[0])
+    predictions = ((T @ X.T).double() @ A + level).argmax(dim=1)
+    right: Array = (predictions == test_labels).double().numpy()
+    return right
+
+
+def linear_classifier(study: Study, steps: int) -> nn.Module:
+    """Logits as a linear map of the pixels, trained on the whole training set."""
+    split = study.dataset.train
+    inputs = study.normalization(split.images).flatten(1)
+    torch.manual_seed(study.seed)
+    linear = nn.Linear(inputs.shape[1], len(study.dataset.classes))
+    fit(linear, inputs, split.labels, steps=steps, batch_size=256, lr=0.004, seed=study.seed)
+    return nn.Sequential(nn.Flatten(), linear).requires_grad_(requires_grad=False)
+
+
+def windows(model: nn.Sequential) -> dict[str, Window]:
+    """Where the responses of each convolution look, by its name."""
+    chain: list[tuple[int, int, int]] = []
+    found: dict[str, Window] = {}
+    start, jump = 0, 1
+    for name, layer in model.named_children():
+        if not isinstance(layer, (Conv2d, MaxPool2d, AvgPool2d)):
+            continue
+        kernel_size, stride, padding, dilation = (
+            _first(getattr(layer, key, 1))
+            for key in ("kernel_size", "stride", "padding", "dilation")
+        )
+        start -= padding * jump
+        chain.append((kernel_size, stride, dilation))
+        field = receptive_field(chain)[-1]
+        jump = field.jump
+        if isinstance(layer, Conv2d):
+            found[name] = Window(field.size, field.jump, start)
+    return found
+
+
+def _first(value: int | Sequence[int]) -> int:
+    """Along the height; windows are square here."""
+    return value if isinstance(value, int) else value[0]
+
+
+@dataclass(frozen=True)
+class Strongest:
+    """The largest response of each filter of a convolution to each image, and where it is."""
+
+    values: Tensor
+    """(N, C)."""
+    rows: Tensor
+    """(N, C)."""
+    columns: Tensor
+    """(N, C)."""
+
+
+@torch.inference_mode()
+def strongest(model: nn.Sequential, inputs: Tensor) -> dict[str, Strongest]:
+    """By the name of the convolution; behind its normalisation and activation."""
+    convolutions = [stage for stage in stages(model) if stage.name in windows(model)]
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {stage.name: [] for stage in convolutions}
+    width: dict[str, int] = {}
+    for batch in inputs.split(500):
+        with capture_activations(model, [stage.response for stage in convolutions]) as activations:
+            model(batch)
+        for stage in convolutions:
+            maps = activations[stage.response]  # (N, C, H, W)
+            values, places = maps.flatten(2).max(dim=2)
+            found[stage.name].append((values, places))
+            width[stage.name] = maps.shape[3]
+    gathered = {}
+    for name, parts in found.items():
+        values, places = (torch.cat(part) for part in zip(*parts, strict=True))
+        gathered[name] = Strongest(values, places // width[name], places % width[name])
+    return gathered
+
+
+def purity(values: Tensor, labels: Tensor) -> float:
+    """Mean over filters: share of the commonest class among the images that excite it most.
+
+    Filters that respond to all images alike are left out.
+
+    Shape: values (N, C), labels (N,).
+    """
+    alive = values.amax(dim=0) > values.amin(dim=0)
+    top = values[:, alive].argsort(dim=0, descending=True, stable=True)[:TOP]  # (TOP, C)
+    counts = nn.functional.one_hot(labels[top]).sum(dim=0)  # (C, classes)
+    return (counts.amax(dim=1) / len(top)).mean().item()
+
+
+def _patches(
+    responses: Strongest, window: Window, images: Tensor, filters: int, patches: int
+) -> Iterator[dict[str, Any]]:
+    """The most exciting patches of some filters, evenly spread over the layer's."""
+    channels = responses.values.shape[1]
+    for channel in np.linspace(0, channels - 1, min(filters, channels)).round().astype(int):
+        order = responses.values[:, channel].argsort(descending=True, stable=True)
+        for rank, image in enumerate(order[:patches].tolist()):
+            top = window.start + int(responses.rows[image, channel]) * window.jump
+            left = window.start + int(responses.columns[image, channel]) * window.jump
+            patch = cut(images[image], top, left, window.size)
+            yield {
+                "filter": int(channel),
+                "rank": rank,
+                "image": image,
+                "response": responses.values[image, channel].item(),
+                "field": window.size,
+                "side": len(patch),
+                "pixels, two hexadecimal digits each, row by row": patch.numpy().tobytes().hex(),
+            }
+
+
+def cut(image: Tensor, top: int, left: int, size: int) -> Tensor:
+    """A square of the image, black where it reaches over the edge; all of it if that is smaller.
+
+    Shape: uint8 (S, S) → (size, size), at most (S, S).
+    """
+    side = len(image)
+    if size >= side:
+        return image
+    padded = nn.functional.pad(image, [size] * 4)
+    return padded[top + size : top + 2 * size, left + size : left + 2 * size].contiguous()
+
+
+def _rise(
+    correct: Mapping[str, Sequence[Array]],
+    linear: Array,
+    fields: Mapping[str, Window],
+    seed: int,
+) -> Rise:
+    gain = {state: right[-1] - right[0] for state, right in correct.items()}
+    return Rise(
+        float(gain["trained"].mean()),
+        bootstrap_interval(gain["trained"], seed=seed),
+        bootstrap_interval(gain["trained"] - gain["untrained"], seed=seed),
+        bootstrap_interval(correct["trained"][-1] - linear, seed=seed),
+        [window.size for window in fields.values()],
+    )
+
+
+def _conclude(
+    study: Study,
+    rises: Mapping[str, Rise],
+    probes: pd.DataFrame,
+    purities: pd.DataFrame,
+    patches: pd.DataFrame,
+    linear: Tensor,
+) -> Finding:
+    params = study.params.hierarchy
+    verdict = judge(rises)
+    # The claim is about every network, so the one that gains least decides.
+    least = min(rises, key=lambda name: rises[name].number)
+    low, high = rises[least].interval
+    details = {
+        "rise": {name: 100 * rise.number for name, rise in rises.items()},
+        "rise_interval": {name: [100 * end for end in r.interval] for name, r in rises.items()},
+        "over_untrained_interval": {
+            name: [100 * end for end in rise.over_untrained] for name, rise in rises.items()
+        },
+        "over_linear_interval": {
+            name: [100 * end for end in rise.over_linear] for name, rise in rises.items()
+        },
+        "linear_accuracy": linear.double().mean().item(),
+        "receptive_fields": {name: list(rise.fields) for name, rise in rises.items()},
+        "top": TOP,
+        "chance": 1 / len(study.dataset.classes),
+    }
+    return Finding(
+        name=NAME,
+        claim=CLAIM,
+        verdict=verdict,
+        statement=_statement(verdict, probes, purities, details),
+        number=100 * rises[least].number,
+        unit=(
+            "percentage points that a linear probe gains from the first layer to the last hidden "
+            f"one, in {least}, which gains least"
+        ),
+        interval=(100 * low, 100 * high),
+        uncertainty=f"bootstrap over {len(linear):,} test images",
+        tables={"probes": probes, "purity": purities, "patches": patches},
+        details=details,
+        question="What does each layer know of the class, and what excites its filters?",
+        data=(
+            f"Probes learn from {min(params.images, len(study.dataset.train)):,} training images "
+            f"of {study.dataset.name} and are judged on {len(linear):,} test images, among which "
+            "filters find what excites them; the filters shown are spread evenly over a layer."
+        ),
+        limits=(
+            "That the class is ever easier to read does not show that features are parts or "
+            "objects, nor that a person would name them. Patches show what excites a filter, not "
+            "what leaves it cold."
+        ),
+    )
+
+
+def _statement(
+    verdict: Verdict, probes: pd.DataFrame, purities: pd.DataFrame, details: Mapping[str, Any]
+) -> str:
+    parts = []
+    for name, rise in details["rise"].items():
+        ends = []
+        for state in ("trained", "untrained"):
+            rows = probes[(probes["model"] == name) & (probes["state"] == state)]["accuracy"]
+            ends.append(f"from {percent(rows.iloc[1])} to {percent(rows.iloc[-1])} {state}")
+        low, high = details["rise_interval"][name]
+        parts.append(
+            f"in {name} a linear probe's accuracy goes, from the first layer to the last hidden "
+            f"one, {' and '.join(ends)}; trained it rises by {rise:.1f} points "
+            f"({low:.1f} to {high:.1f})"
+        )
+    pure = []
+    for name in details["rise"]:
+        of_model = purities[purities["model"] == name]
+        trained, fresh = (
+            of_model[of_model["state"] == state]["purity"] for state in ("trained", "untrained")
+        )
+        pure.append(
+            f"from {percent(trained.iloc[0], 0)} to {percent(trained.iloc[-1], 0)} in {name} "
+            f"(untrained from {percent(fresh.iloc[0], 0)} to {percent(fresh.iloc[-1], 0)})"
+        )
+    fields = [
+        f"from {sizes[0]} to {sizes[-1]} pixels in {name}"
+        for name, sizes in details["receptive_fields"].items()
+    ]
+    return (
+        f"{verdict.capitalize()}: {'; '.join(parts)}. A linear classifier of the pixels trained on "
+        f"the whole training set reaches {percent(details['linear_accuracy'])}. Of the "
+        f"{details['top']} images that excite a trained filter most, those of one class go "
+        f"{' and '.join(pure)} with depth; receptive fields grow {' and '.join(fields)}."
+    )

@@ -1,0 +1,233 @@
+"""Claim 2: the size of a convolution's or a pooling's output.
+
+    H_out = ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋
+
+Experiment: the operators run on every combination of input size, kernel size, stride, padding and
+dilation of a grid, and the sides of what they return are held against the formula. Each case of the
+height's axis is paired with another one, drawn at random, of the width's, so that a confusion of
+the axes shows. Where the formula gives less than 1 no window fits, and the operator must refuse.
+
+The library allots its outputs by the same formula, so the windows are also counted by hand: slide
+one along the axis, stride by stride, as long as it fits.
+
+Refuted by a single case in which formula, count and output do not all agree. (With `ceil_mode`,
+which rounds up, they do not: that option is outside of the claim.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import product
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cnnpipe.formatting import count
+from cnnpipe.functional import CONV2D_ALGORITHMS, avg_pool2d, conv2d, max_pool2d
+from cnnpipe.params import OutputSizeParams
+from cnnpipe.principles.finding import Finding, Verdict
+from cnnpipe.principles.study import Study
+
+NAME = "output_size"
+CLAIM = "The output has ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋ pixels on a side."
+
+
+class Case(NamedTuple):
+    """The arguments along one axis."""
+
+    size: int
+    kernel_size: int
+    stride: int
+    padding: int
+    dilation: int
+
+
+Formula = Callable[[Case], int]
+Operator = Callable[[Tensor, Case, Case], Tensor]
+
+
+def measure(study: Study) -> Finding:
+    params = study.params.output_size
+    return judge(compare(grid(params), study.seed), curves(params), params)
+
+
+def formula(case: Case) -> int:
+    """The claim, in exact fractions."""
+    size, kernel_size, stride, padding, dilation = case
+    return math.floor(Fraction(size + 2 * padding - dilation * (kernel_size - 1) - 1, stride) + 1)
+
+
+def counted(case: Case) -> int:
+    """How many windows fit, by sliding one along the padded axis."""
+    size, kernel_size, stride, padding, dilation = case
+    start, windows = -padding, 0
+    while start + dilation * (kernel_size - 1) < size + padding:  # the window's last entry
+        start, windows = start + stride, windows + 1
+    return windows
+
+
+def grid(params: OutputSizeParams) -> list[Case]:
+    """Every combination of arguments."""
+    return [
+        Case(*values)
+        for values in product(
+            range(1, params.size + 1),
+            range(1, params.kernel_size + 1),
+            range(1, params.stride + 1),
+            range(params.padding + 1),
+            range(1, params.dilation + 1),
+        )
+    ]
+
+
+def operators() -> dict[str, tuple[Operator, Callable[[Case], bool]]]:
+    """Name → the operator, and which arguments it takes."""
+
+    def convolution(algorithm: str) -> Operator:
+        def run(images: Tensor, y: Case, x: Case) -> Tensor:
+            kernel = torch.ones(1, 1, y.kernel_size, x.kernel_size)
+            return conv2d(images, kernel, None, *_pairs(y, x), algorithm=algorithm)
+
+        return run
+
+    def maximum(images: Tensor, y: Case, x: Case) -> Tensor:
+        pooled = max_pool2d(images, (y.kernel_size, x.kernel_size), *_pairs(y, x))
+        assert isinstance(pooled, Tensor)
+        return pooled
+
+    def average(images: Tensor, y: Case, x: Case) -> Tensor:
+        stride, padding, _ = _pairs(y, x)
+        return avg_pool2d(images, (y.kernel_size, x.kernel_size), stride, padding)
+
+    def is_pooling(case: Case) -> bool:  # as torch's: padding of at most half a window
+        return 2 * case.padding <= case.kernel_size
+
+    return {
+        **{f"conv2d, {name}": (convolution(name), lambda _: True) for name in CONV2D_ALGORITHMS},
+        "max_pool2d": (maximum, is_pooling),
+        "avg_pool2d": (average, lambda case: is_pooling(case) and case.dilation == 1),
+    }
+
+
+def _pairs(y: Case, x: Case) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    return (y.stride, x.stride), (y.padding, x.padding), (y.dilation, x.dilation)
+
+
+def compare(cases: list[Case], seed: int, formula: Formula = formula) -> pd.DataFrame:
+    """Every operator on every case that it takes.
+
+    Returns:
+        columns operator, cases, sizes (how many of them have an output), refused (no window fits,
+        and the operator says so), disagree, and example: the first case that disagrees.
+    """
+    rows = []
+    for name, (operator, takes) in operators().items():
+        taken = [case for case in cases if takes(case)]
+        disagreeing = list(_disagreements(operator, taken, seed, formula))
+        sizes = sum(counted(case) > 0 for case in taken)
+        rows.append(
+            {
+                "operator": name,
+                "cases": len(taken),
+                "sizes": sizes,
+                "refused": len(taken) - sizes,
+                "disagree": len(disagreeing),
+                "example": _describe(disagreeing[0], formula) if disagreeing else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _disagreements(
+    operator: Operator, cases: list[Case], seed: int, formula: Formula
+) -> Iterator[Case]:
+    """Cases where formula, count and output differ; the width's case is valid, and another."""
+    generator = torch.Generator().manual_seed(seed)
+    widths = [case for case in cases if counted(case) > 0]
+    partners = torch.randint(0, len(widths), (len(cases),), generator=generator).tolist()
+    for y, partner in zip(cases, partners, strict=True):
+        x = widths[partner]
+        expected = max(counted(y), 0), counted(x)
+        predicted = max(formula(y), 0), formula(x)
+        if not expected == predicted == _measured(operator, y, x):
+            yield y if expected[0] != predicted[0] else x
+
+
+def _measured(operator: Operator, y: Case, x: Case) -> tuple[int, int]:
+    """The sides of the output; where the operator refuses, there are 0 rows."""
+    try:
+        output = operator(torch.ones(1, 1, y.size, x.size), y, x)
+    except ValueError:
+        return 0, counted(x)
+    return output.shape[2], output.shape[3]
+
+
+def _describe(case: Case, formula: Formula) -> str:
+    arguments = ", ".join(f"{k} {v}" for k, v in case._asdict().items())
+    return f"{arguments}: the formula gives {formula(case)}, {counted(case)} windows fit"
+
+
+def curves(params: OutputSizeParams) -> pd.DataFrame:
+    """Real output sizes of `conv2d` when one argument changes at a time, beside the formula.
+
+    Returns:
+        columns argument, value, size, measured, formula.
+    """
+    operator, _ = operators()[f"conv2d, {CONV2D_ALGORITHMS[0]}"]
+    base = Case(1, min(3, params.kernel_size), 1, 0, 1)
+    rows = []
+    for argument in ("kernel_size", "stride", "padding", "dilation"):
+        for value in range(argument != "padding", getattr(params, argument) + 1):
+            for size in range(1, params.size + 1):
+                case = base._replace(size=size, **{argument: value})
+                measured, _ = _measured(operator, case, Case(1, 1, 1, 0, 1))
+                rows.append(
+                    {"argument": argument, "value": value, "size": size, "measured": measured}
+                    | {"formula": max(formula(case), 0)}
+                )
+    return pd.DataFrame(rows)
+
+
+def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -> Finding:
+    """One disagreement refutes it."""
+    total, wrong = int(table["cases"].sum()), int(table["disagree"].sum())
+    refused = int(table["refused"].sum())
+    verdict: Verdict = "not supported" if wrong else "supported"
+    spoken = (
+        f"sizes to {params.size}, kernels to {params.kernel_size}, strides to {params.stride}, "
+        f"padding to {params.padding}, dilation to {params.dilation}"
+    )
+    if wrong:
+        worst = table[table["disagree"] > 0].iloc[0]
+        outcome = (
+            f"{count(wrong, 'case')} of {total:,} disagree, {worst['operator']} first: "
+            f"{worst['example']}."
+        )
+    else:
+        outcome = (
+            f"formula, windows counted by hand and real outputs agree in all {total:,} cases; in "
+            f"{refused:,} of these no window fits, the formula gives less than 1, and the operator "
+            "refuses."
+        )
+    return Finding(
+        name=NAME,
+        claim=CLAIM,
+        verdict=verdict,
+        statement=f"Over all {spoken}, and {count(len(table), 'operator')}: {outcome}",
+        number=wrong,
+        unit=f"of {total:,} cases disagree",
+        interval=None,
+        uncertainty=f"exact: every combination of {spoken}",
+        tables={"operators": table, "curves": curves},
+        details={"cases": total, "refused": refused},
+        question="Does the formula give the size of every output?",
+        data=f"Every combination of {spoken}; the values of the images play no part.",
+        limits=(
+            "Sizes beyond the grid, though nothing in the formula changes there; and ceil_mode, "
+            "which rounds up instead of down."
+        ),
+    )

@@ -1,0 +1,322 @@
+"""Claim 6: max pooling keeps the strongest activation, average pooling smooths; pooling makes maps
+smaller, and the network tolerant of small shifts.
+
+    max: y[i, j] = max of the window at (s·i, s·j),  average: y[i, j] = its mean.
+
+What pooling does has to be told from what a stride of 2 does by itself. A convolution with stride 2
+computes every second pixel of its maps and leaves out the rest: the same sizes, without pooling.
+
+Experiment on maps, those of LeNet-5's trained first convolution behind ReLU, for each image:
+
+- the strongest activation kept: max(after) / max(before), averaged over the maps;
+- roughness: mean difference of neighbouring pixels after, relative to the mean activation before;
+- change by a shift: ‖f(T₁x) − f(x)‖ / ‖f(x)‖ where T₁ moves the image by one pixel.
+
+Experiment on networks: one small network with max pooling, with average pooling and with stride 2,
+alike in parameters, in map sizes and in training, judged on images moved ever further.
+
+The claim has four parts: sizes are ⌊(H − k)/s⌋ + 1; max pooling keeps the strongest activation of
+every map exactly; average pooling leaves smoother maps than stride 2 does; moved images cost the
+network with max pooling less accuracy than the one with stride 2. The last two ask for the whole
+95 % interval, over images and over seeds. "Supported" takes all four. "Partly supported" takes the
+two parts that say what max and average are, or the last; smaller maps alone are stride's doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cnnpipe.formatting import NBSP, count, percent, short
+from cnnpipe.functional import avg_pool2d, max_pool2d, relu
+from cnnpipe.geometry import output_size
+from cnnpipe.layers import Conv2d
+from cnnpipe.principles.finding import Finding, Verdict, mean_interval
+from cnnpipe.principles.shifts import (
+    Reduction,
+    accuracy_by_shift,
+    convolutional_network,
+    moved_in_turn,
+    parameter_count,
+    points,
+    points_lost,
+    summarize,
+)
+from cnnpipe.principles.study import Study, fit
+
+NAME = "pooling"
+CLAIM = (
+    "Max pooling keeps the strongest activation and average pooling smooths; pooling reduces "
+    "dimensions and buys tolerance of small shifts."
+)
+
+MAX: Reduction = "max pooling"
+AVERAGE: Reduction = "average pooling"
+STRIDE: Reduction = "strided convolution"
+WINDOWS: Mapping[Reduction, int] = {MAX: 2, AVERAGE: 2, STRIDE: 1}
+"""Pixels along the side of the window that each output is made of; all step by 2."""
+
+Reduce = Callable[[Tensor], Tensor]
+REDUCTIONS: Mapping[Reduction, Reduce] = {
+    MAX: lambda maps: max_pool2d(maps, 2),
+    AVERAGE: lambda maps: avg_pool2d(maps, 2),
+    STRIDE: lambda maps: maps[..., ::2, ::2],
+}
+
+
+def measure(study: Study, reductions: Mapping[Reduction, Reduce] = REDUCTIONS) -> Finding:
+    """Both experiments, and the verdict on the four parts.
+
+    Args:
+        study: data, the trained LeNet-5, budgets.
+        reductions: what is done to the maps under each name.
+    """
+    images, _ = study.test_examples(study.params.pooling.map_images)
+    maps = feature_maps(study, images)
+    moved_maps = feature_maps(study, moved_in_turn(images, 1, study.normalization.background))
+    return conclude(
+        measure_maps(maps, moved_maps, reductions),
+        example_of(maps, reductions),
+        train_and_move(study),
+        study,
+    )
+
+
+@torch.inference_mode()
+def feature_maps(study: Study, images: Tensor) -> Tensor:
+    """
+    Shape: (N, 1, H, W) → (N, C, H_out, W_out).
+    """
+    convolution = next(x for x in study.models["lenet5"] if isinstance(x, Conv2d))
+    maps: Tensor = relu(convolution(images))
+    return maps
+
+
+def measure_maps(
+    maps: Tensor, moved_maps: Tensor, reductions: Mapping[Reduction, Reduce]
+) -> pd.DataFrame:
+    """What each reduction makes of feature maps, image by image.
+
+    Shape: (N, C, H, W) both, of images and of the same images moved by a pixel.
+
+    Returns:
+        columns reduction, image, before, after, expected (sizes, pixels), kept, roughness, change
+        (fractions).
+    """
+    before = maps.shape[-1]
+    tables = []
+    for name, reduce in reductions.items():
+        after, moved_after = reduce(maps), reduce(moved_maps)  # (N, C, H_out, W_out)
+        table = {
+            "reduction": name,
+            "image": range(len(maps)),
+            "before": before,
+            "after": after.shape[-1],
+            "expected": output_size(before, WINDOWS[name], stride=2),
+            "kept": strongest_kept(maps, after),
+            "roughness": roughness(after) / maps.mean(dim=(1, 2, 3)),
+            "change": change(after, moved_after),
+        }
+        tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
+
+
+def example_of(maps: Tensor, reductions: Mapping[Reduction, Reduce]) -> pd.DataFrame:
+    """The strongest map of the first image, before and after each reduction, pixel by pixel.
+
+    Shape: maps (N, C, H, W).
+
+    Returns:
+        columns reduction ("before" for none), row, column, activation.
+    """
+    strongest = int(maps[0].mean(dim=(1, 2)).argmax())
+    chosen = maps[:1, strongest : strongest + 1]  # (1, 1, H, W)
+    versions = {"before": chosen} | {name: reduce(chosen) for name, reduce in reductions.items()}
+    rows = [
+        (name, row, column, round(float(activation), 6))
+        for name, version in versions.items()
+        for (row, column), activation in np.ndenumerate(version[0, 0].numpy())
+    ]
+    return pd.DataFrame(rows, columns=["reduction", "row", "column", "activation"])
+
+
+def strongest_kept(before: Tensor, after: Tensor) -> Tensor:
+    """max(after) / max(before), averaged over the maps that are not zero everywhere.
+
+    Shape: (N, C, H, W), (N, C, H_out, W_out) → (N,).
+    """
+    strongest = before.amax(dim=(2, 3))  # (N, C)
+    kept: Tensor = after.amax(dim=(2, 3)) / strongest
+    return torch.nanmean(kept, dim=1)  # 0 / 0 is NaN
+
+
+def roughness(maps: Tensor) -> Tensor:
+    """Mean |difference of neighbouring pixels|, below and beside each other.
+
+    Shape: (N, C, H, W) → (N,).
+    """
+    below, beside = (maps.diff(dim=axis).abs().mean(dim=(1, 2, 3)) for axis in (2, 3))
+    return (below + beside) / 2
+
+
+def change(before: Tensor, after: Tensor) -> Tensor:
+    """‖after − before‖ / ‖before‖.
+
+    Shape: (N, C, H, W) twice → (N,).
+    """
+    distance: Tensor = (after - before).flatten(1).norm(dim=1)
+    size: Tensor = before.flatten(1).norm(dim=1)
+    return distance / size
+
+
+def train_and_move(study: Study) -> pd.DataFrame:
+    """Accuracy of the network with each reduction, from every seed, on images moved ever further.
+
+    Returns:
+        columns network, parameters, seed, shift (pixels), accuracy (fraction).
+    """
+    params = study.params.pooling
+    images, labels = study.training_examples(params.train_images)
+    test_images, test_labels = study.test_examples(params.test_images)
+    rows = []
+    for seed in range(study.seed, study.seed + params.seeds):
+        for name in WINDOWS:
+            torch.manual_seed(seed)
+            network = convolutional_network(name, len(study.dataset.classes))
+            fit(
+                network,
+                images,
+                labels,
+                steps=params.steps,
+                batch_size=params.batch_size,
+                lr=params.lr,
+                seed=seed,
+            )
+            fractions = accuracy_by_shift(
+                network,
+                test_images,
+                test_labels,
+                params.largest_shift,
+                study.normalization.background,
+            )
+            parameters = parameter_count(network)
+            rows += [(name, parameters, seed, *pair) for pair in enumerate(fractions)]
+    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
+
+
+def conclude(
+    maps: pd.DataFrame, example: pd.DataFrame, accuracies: pd.DataFrame, study: Study
+) -> Finding:
+    """The verdict on the four parts, from the tables of `measure_maps` and `train_and_move`."""
+    params = study.params.pooling
+    of = {name: group.reset_index() for name, group in maps.groupby("reduction", sort=False)}
+    lost = {name: points_lost(accuracies, name, params.judged_shift) for name in WINDOWS}
+    saved = [stride - pooled for stride, pooled in zip(lost[STRIDE], lost[MAX], strict=True)]
+    low, high = mean_interval(saved)
+    smoother = of[AVERAGE]["roughness"] / of[STRIDE]["roughness"]
+    parts = {
+        "reduces dimensions": bool((maps["after"] == maps["expected"]).all()),
+        "max keeps the strongest": bool((of[MAX]["kept"] == 1).all()),
+        "average smooths": mean_interval(smoother.to_list())[1] < 1,
+        "buys shift tolerance": low > 0,
+    }
+    table = compare(maps, accuracies, params.judged_shift)
+    images = count(of[MAX].shape[0], "test image")
+    test_images = count(min(params.test_images, len(study.dataset.test)), "test image")
+    return Finding(
+        name=NAME,
+        claim=CLAIM,
+        verdict=judge(parts),
+        statement=say(parts, table, lost, saved, params.judged_shift),
+        number=mean(saved),
+        unit=(
+            "percentage points of accuracy that max pooling saves over strided convolution on "
+            f"images moved by {count(params.judged_shift, 'pixel')}"
+        ),
+        interval=(low, high),
+        uncertainty=f"{count(params.seeds, 'seed')}, paired, on the same {test_images}",
+        tables={
+            "reductions": table,
+            "maps": maps.drop(columns=["before", "after", "expected"]),
+            "example": example,
+            "accuracy": summarize(accuracies, by=["network", "shift"]),
+        },
+        details={
+            "parts": parts,
+            "judged_shift": params.judged_shift,
+            "points_lost": {name: mean(values) for name, values in lost.items()},
+            "roughness_of_average_over_stride": float(smoother.mean()),
+        },
+        question="What does pooling do to maps and to shifts that stride alone does not?",
+        data=(
+            f"{study.dataset.name}: maps of LeNet-5's first convolution on {images}; networks "
+            f"trained for {params.steps} steps of {params.batch_size} images from {params.seeds} "
+            f"seeds, judged on {test_images}, a quarter moved each way"
+        ),
+        limits=(
+            "Windows of 2×2 that do not overlap, in one small network. Pooling also costs more: a "
+            "convolution before it computes four outputs for each that a stride of 2 computes."
+        ),
+    )
+
+
+def judge(parts: Mapping[str, bool]) -> Verdict:
+    if all(parts.values()):
+        return "supported"
+    definitions = parts["max keeps the strongest"] and parts["average smooths"]
+    return "partly supported" if definitions or parts["buys shift tolerance"] else "not supported"
+
+
+def compare(maps: pd.DataFrame, accuracies: pd.DataFrame, shift: int) -> pd.DataFrame:
+    """One row per reduction: sizes, and means over images and over seeds."""
+    rows = []
+    for name in WINDOWS:
+        of_maps = maps[maps["reduction"] == name]
+        runs = accuracies[accuracies["network"] == name]
+        before, after = int(of_maps["before"].iloc[0]), int(of_maps["after"].iloc[0])
+        rows.append(
+            {
+                "reduction": name,
+                "sizes": f"{before}×{before} to {after}×{after}",
+                "parameters of the network": int(runs["parameters"].iloc[0]),
+                "strongest activation kept": of_maps["kept"].mean(),
+                "roughness": of_maps["roughness"].mean(),
+                "change by 1 pixel": of_maps["change"].mean(),
+                "accuracy": runs.loc[runs["shift"] == 0, "accuracy"].mean(),
+                "accuracy, moved": runs.loc[runs["shift"] == shift, "accuracy"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def say(
+    parts: Mapping[str, bool],
+    table: pd.DataFrame,
+    lost: Mapping[Reduction, list[float]],
+    saved: list[float],
+    shift: int,
+) -> str:
+    """The four parts with their numbers; `table` is that of `compare`."""
+    rows: dict[Any, Any] = table.set_index("reduction").to_dict("index")
+    kept = {name: percent(row["strongest activation kept"]) for name, row in rows.items()}
+    ratio = rows[AVERAGE]["roughness"] / rows[STRIDE]["roughness"]
+    low, high = mean_interval(saved)
+    keeps = "keeps" if parts["max keeps the strongest"] else "does not keep"
+    smooths = "smooths" if parts["average smooths"] else "does not smooth"
+    buys = "buys" if parts["buys shift tolerance"] else "is not shown to buy"
+    return (
+        f"Maps go from {rows[MAX]['sizes']}. Max pooling {keeps} the strongest activation of "
+        f"every map ({kept[MAX]} of it; average pooling {kept[AVERAGE]}, stride alone "
+        f"{kept[STRIDE]}). Average pooling {smooths}: neighbouring pixels differ "
+        f"{short(ratio)} times as much as with stride alone. Pooling {buys} shift tolerance: "
+        f"images moved by {count(shift, 'pixel')} cost {points(mean(lost[MAX]))} points of "
+        f"accuracy with max pooling, {points(mean(lost[AVERAGE]))} with average pooling and "
+        f"{points(mean(lost[STRIDE]))} with strided convolution; max pooling saves "
+        f"{points(mean(saved))} (95{NBSP}% interval {points(low)} to {points(high)})."
+    )

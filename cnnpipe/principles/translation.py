@@ -1,0 +1,323 @@
+"""Claim 5: convolution is equivariant to translation, and the network invariant to it.
+
+Two words, two experiments. T_d moves an image by d pixels.
+
+Equivariance is f(T_d x) = T_{d/s} f(x), where s is how many input pixels lie between neighbouring
+outputs. The error is the part of the output's norm that differs, over interior pixels: those whose
+windows see neither padding nor what the move brought in,
+
+    E(d) = min over e ∈ {⌊d/s⌋, ⌈d/s⌉} of ‖f(T_d x) − T_e f(x)‖ / ‖f(x)‖.
+
+Where d is no multiple of s no whole output shift fits, and the better of the two nearest counts.
+It is measured in double precision on the first convolution of the trained LeNet-5, at stride 1 and
+2, with each pooling behind it, and on LeNet-5 up to its last pooling.
+
+Invariance is the same answer for T_d x as for x. Small networks are trained on the images as they
+are, each with the same steps on the same images, and judged on images moved by d; one more is
+trained on images moved at random, by up to as many pixels as decide the verdict. MNIST leaves some
+4 pixels around its digits, so up to there hardly anything of a digit is lost.
+
+Equivariance is refuted by an error of the stride-1 convolution beyond `ROUNDING` at any shift.
+Invariance is refuted if the network with max pooling may lose more than `TOLERABLE_LOSS` of its
+accuracy: asked is the upper end of the 95 % interval over the seeds. The claim is supported if both
+hold, and partly supported if one does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from math import ceil
+from statistics import mean
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from cnnpipe.formatting import NBSP, count, percent, short
+from cnnpipe.functional.arguments import as_pair
+from cnnpipe.geometry import receptive_field
+from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
+from cnnpipe.principles.finding import Finding, Verdict, mean_interval
+from cnnpipe.principles.shifts import (
+    accuracy_by_shift,
+    convolutional_network,
+    moved,
+    moved_at_random,
+    multilayer_perceptron,
+    parameter_count,
+    points,
+    points_lost,
+    summarize,
+)
+from cnnpipe.principles.study import Study, fit
+
+NAME = "translation"
+CLAIM = (
+    "Convolution is equivariant to translation, and a convolutional network is invariant to it: "
+    "it recognises a pattern wherever it appears."
+)
+
+ROUNDING = 1e-12
+"""Relative error in double precision that counts as rounding. A sum of n products, in any order,
+errs by at most n·10⁻¹⁶ of the sum of their magnitudes; LeNet-5's are of 25 and 150."""
+
+TOLERABLE_LOSS = 1.0
+"""Percentage points of accuracy; one seed differs from the next by about as much."""
+
+EQUIVARIANCE_IMAGES, EQUIVARIANCE_SHIFTS = 32, 8
+"""Test images; pixels, twice the 4 that lie between the outputs of LeNet-5's last pooling."""
+
+JUDGED = "max pooling"
+TRAINED_ON_MOVED = "max pooling, trained on moved images"
+
+VERDICTS: tuple[Verdict, ...] = ("not supported", "partly supported", "supported")
+"""By how many of the two words hold."""
+
+
+def measure(study: Study, *, stride: int = 1) -> Finding:
+    """Both experiments, and the verdict on the two words together.
+
+    Args:
+        study: data, the trained LeNet-5, budgets.
+        stride: of the convolution that must follow its input at every pixel.
+    """
+    images, _ = study.test_examples(EQUIVARIANCE_IMAGES)
+    operations = operations_of(study.models["lenet5"], stride)
+    errors = equivariance_errors(operations, images, study.normalization.background)
+    accuracies = train_and_move(study)
+    return conclude(errors, accuracies, study)
+
+
+def operations_of(lenet5: nn.Sequential, stride: int = 1) -> dict[str, nn.Sequential]:
+    """The convolution that is judged, first, and then what breaks equivariance, by name."""
+    layers = list(copy.deepcopy(lenet5).double())
+    learned = next(layer for layer in layers if isinstance(layer, Conv2d))
+    last_pooling = max(i for i, x in enumerate(layers) if isinstance(x, MaxPool2d | AvgPool2d))
+
+    def convolution(step: int) -> Conv2d:
+        layer = copy.deepcopy(learned)
+        layer.stride, layer.padding = (step, step), (0, 0)
+        return layer
+
+    return {
+        f"convolution, stride {stride}": nn.Sequential(convolution(stride)),
+        "convolution, stride 2": nn.Sequential(convolution(2)),
+        "convolution, max pooling": nn.Sequential(convolution(1), ReLU(), MaxPool2d(2)),
+        "convolution, average pooling": nn.Sequential(convolution(1), ReLU(), AvgPool2d(2)),
+        "LeNet-5 to its last pooling": nn.Sequential(*layers[: last_pooling + 1]),
+    }
+
+
+@torch.inference_mode()
+def equivariance_errors(
+    operations: Mapping[str, nn.Sequential], images: Tensor, fill: float
+) -> pd.DataFrame:
+    """E(d) of each operation, for images moved right by 0 to `EQUIVARIANCE_SHIFTS` pixels.
+
+    Shape: images (N, 1, H, W).
+
+    Returns:
+        columns operation, jump (pixels between outputs), shift (pixels), error (fraction).
+    """
+    rows = []
+    for name, operation in operations.items():
+        field = receptive_field(_windows(operation))[-1]
+        # So far from the edge of a canvas this wide no output sees padding, or what came in.
+        border = field.size + EQUIVARIANCE_SHIFTS
+        canvas = pad(images.double(), (border,) * 4, value=fill)
+        margin = ceil(border / field.jump)
+        outputs = operation(canvas)  # (N, C, H_out, W_out)
+        for shift in range(EQUIVARIANCE_SHIFTS + 1):
+            moved_outputs = operation(moved(canvas, 0, shift, fill))
+            error = min(
+                _difference(moved_outputs, outputs, margin, offset)
+                for offset in (shift // field.jump, ceil(shift / field.jump))
+            )
+            rows.append((name, field.jump, shift, error))
+    return pd.DataFrame(rows, columns=["operation", "jump", "shift", "error"])
+
+
+def _windows(operation: nn.Sequential) -> list[tuple[int, int, int]]:
+    """(kernel_size, stride, dilation) along one axis, of the layers that have a window."""
+    return [
+        (
+            as_pair(layer.kernel_size, "kernel_size", least=1)[0],
+            as_pair(layer.stride, "stride", least=1)[0],
+            1,
+        )
+        for layer in operation
+        if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d)
+    ]
+
+
+def _difference(moved_outputs: Tensor, outputs: Tensor, margin: int, offset: int) -> float:
+    """‖f(T_d x) − T_e f(x)‖ / ‖f(x)‖ over the outputs at least `margin` from each edge.
+
+    Shape: (N, C, H, W) both.
+    """
+    height, width = outputs.shape[-2:]
+    rows = slice(margin, height - margin)
+    moved_output = moved_outputs[..., rows, margin : width - margin]
+    output_moved = outputs[..., rows, margin - offset : width - margin - offset]
+    return float((moved_output - output_moved).norm() / output_moved.norm())
+
+
+def train_and_move(study: Study) -> pd.DataFrame:
+    """Accuracy of every network, from every seed, on test images moved ever further.
+
+    Returns:
+        columns network, parameters, seed, shift (pixels), accuracy (fraction).
+    """
+    params = study.params.translation
+    classes, fill = len(study.dataset.classes), study.normalization.background
+    test_images, test_labels = study.test_examples(params.test_images)
+    rows = []
+    for seed in range(study.seed, study.seed + params.seeds):
+        images, labels = study.training_examples(params.train_images)
+        moved_images = moved_at_random(images, params.judged_shift, fill, seed)
+        for name, build in networks(classes).items():
+            torch.manual_seed(seed)
+            network = build()
+            fit(
+                network,
+                moved_images if name == TRAINED_ON_MOVED else images,
+                labels,
+                steps=params.steps,
+                batch_size=params.batch_size,
+                lr=params.lr,
+                seed=seed,
+            )
+            fractions = accuracy_by_shift(
+                network, test_images, test_labels, params.largest_shift, fill
+            )
+            rows += [
+                (name, parameter_count(network), seed, shift, fraction)
+                for shift, fraction in enumerate(fractions)
+            ]
+    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
+
+
+def networks(classes: int) -> dict[str, Callable[[], nn.Sequential]]:
+    """What is compared, by name. All that have no shifts in training see the same images.
+
+    The MLP and the network without pooling have more parameters than the others: what they lose
+    they do not lose for lack of size.
+    """
+    return {
+        "linear model": lambda: nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, classes)),
+        "MLP": lambda: multilayer_perceptron(32, classes),
+        "no pooling": lambda: convolutional_network("no pooling", classes),
+        "average pooling": lambda: convolutional_network("average pooling", classes),
+        JUDGED: lambda: convolutional_network("max pooling", classes),
+        TRAINED_ON_MOVED: lambda: convolutional_network("max pooling", classes),
+    }
+
+
+def conclude(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Finding:
+    """The verdict on both words, from the tables of `equivariance_errors` and `train_and_move`."""
+    params = study.params.translation
+    shift = params.judged_shift
+    lost = {name: points_lost(accuracies, name, shift) for name in accuracies["network"].unique()}
+    low, high = mean_interval(lost[JUDGED])
+    largest = float(judged_operation(errors)["error"].max())
+    equivariant, invariant = largest <= ROUNDING, high <= TOLERABLE_LOSS
+    test_images = count(min(params.test_images, len(study.dataset.test)), "test image")
+    return Finding(
+        name=NAME,
+        claim=CLAIM,
+        verdict=VERDICTS[equivariant + invariant],
+        statement=f"{say_equivariance(errors)} {say_invariance(lost, shift)}",
+        number=mean(lost[JUDGED]),
+        unit=(
+            "percentage points of accuracy that the network with max pooling loses on images "
+            f"moved by {count(shift, 'pixel')}"
+        ),
+        interval=(low, high),
+        uncertainty=f"{count(params.seeds, 'seed')}, each judged on the same {test_images}",
+        tables={
+            "networks": compare(accuracies, shift),
+            "equivariance": errors,
+            "accuracy": summarize(accuracies, by=["network", "shift"]),
+        },
+        details={
+            "equivariant": equivariant,
+            "largest_interior_error": largest,
+            "invariant": invariant,
+            "judged_shift": shift,
+            "points_lost": {name: mean(values) for name, values in lost.items()},
+        },
+        question="Does the output move with the image? Does the answer stay when the image moves?",
+        data=(
+            f"{study.dataset.name}: equivariance on {EQUIVARIANCE_IMAGES} test images in double "
+            f"precision; accuracy on {test_images}, a quarter moved each way, of networks trained "
+            f"for {params.steps} steps of {params.batch_size} images, from {params.seeds} seeds"
+        ),
+        limits=(
+            "Whole pixels on an empty background, in networks that are small and trained briefly: "
+            "what longer training would change is not measured."
+        ),
+    )
+
+
+def judged_operation(errors: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the operation that has to be equivariant: the table's first."""
+    judged: pd.DataFrame = errors[errors["operation"] == errors["operation"].iloc[0]]
+    return judged
+
+
+def compare(accuracies: pd.DataFrame, shift: int) -> pd.DataFrame:
+    """What the move costs each network, on average over the seeds.
+
+    Returns:
+        columns network, parameters, accuracy, accuracy moved (fractions), points lost.
+    """
+    means = accuracies.groupby(["network", "parameters", "shift"], sort=False)["accuracy"].mean()
+    table = means.unstack("shift").reset_index()
+    moved_name = f"accuracy, moved by {count(shift, 'pixel')}"
+    return pd.DataFrame(
+        {
+            "network": table["network"],
+            "parameters": table["parameters"],
+            "accuracy": table[0],
+            moved_name: table[shift],
+            "points lost": 100 * (table[0] - table[shift]),
+        }
+    )
+
+
+def say_equivariance(errors: pd.DataFrame) -> str:
+    judged = judged_operation(errors)
+    name, largest = judged["operation"].iloc[0], float(judged["error"].max())
+    farthest = count(int(errors["shift"].max()), "pixel")
+    if largest <= ROUNDING:
+        size = "to the last bit" if largest == 0 else f"up to rounding ({short(largest)})"
+        sentence = f"Equivariance holds: images moved by up to {farthest} move the output ({name})"
+        sentence = f"{sentence} with them, {size}."
+    else:
+        sentence = (
+            f"Equivariance fails: images moved by up to {farthest} give an output ({name}) up to "
+            f"{percent(largest, 0)} of its norm away from the moved one."
+        )
+    others = errors[(errors["operation"] != name) & (errors["jump"] > 1)]
+    multiple = others["shift"] % others["jump"] == 0
+    between, at = others.loc[~multiple, "error"], float(others.loc[multiple, "error"].max())
+    return (
+        f"{sentence} With stride or pooling the error is {percent(float(between.min()), 0)} to "
+        f"{percent(float(between.max()), 0)} of the norm, except at multiples of the stride "
+        f"(at most {short(at)})."
+    )
+
+
+def say_invariance(lost: Mapping[str, list[float]], shift: int) -> str:
+    low, high = mean_interval(lost[JUDGED])
+    word = "holds" if high <= TOLERABLE_LOSS else "does not follow"
+    apart = (JUDGED, TRAINED_ON_MOVED)
+    others = [f"{points(mean(lost[name]))} ({name})" for name in lost if name not in apart]
+    return (
+        f"Invariance {word}: on images moved by {count(shift, 'pixel')} the network with max "
+        f"pooling loses {points(mean(lost[JUDGED]))} points of accuracy (95{NBSP}% interval "
+        f"{points(low)} to {points(high)}), where the others lose {', '.join(others)}; trained on "
+        f"moved images it loses {points(mean(lost[TRAINED_ON_MOVED]))}."
+    )

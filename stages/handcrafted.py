@@ -1,0 +1,58 @@
+"""Race hand-crafted features against networks: reports/handcrafted.json, tables, figures, times."""
+
+import click
+import torch
+
+from cnnpipe.artifacts import save_csv, save_json
+from cnnpipe.data import load_dataset
+from cnnpipe.handcrafted.corruptions import CORRUPTIONS
+from cnnpipe.handcrafted.experiment import experiment
+from cnnpipe.handcrafted.race import time_methods
+from cnnpipe.handcrafted.verdict import DATASET_TITLES, TITLES, captions, methods_metrics
+from cnnpipe.handcrafted.views import strips, views
+from cnnpipe.hardware import describe
+from cnnpipe.models import load_model
+from cnnpipe.params import MODEL_NAMES, load_params
+from cnnpipe.plots import handcrafted as plots
+from cnnpipe.plots import save_png
+from stages.command import MODELS, RAW, REPORTS, stage
+
+
+@stage
+def main() -> None:
+    params = load_params()
+    dataset = load_dataset(RAW)
+    models = {name: load_model(MODELS / f"{name}.safetensors") for name in MODEL_NAMES}
+    outcome = experiment(dataset, models, params, RAW.parent)
+    finding, digit = outcome.finding, outcome.test.images[0].numpy()
+
+    for name, table in finding.tables.items():
+        save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
+    units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
+    title, one = TITLES["lenet5"], f"a test image of {DATASET_TITLES[dataset.name]}"
+    figures = {
+        "robustness": plots.robustness(finding.tables["robustness"], TITLES, units),
+        "corruptions": plots.corruptions(digit, strips(digit, params.seed), one),
+        "views": plots.views(views(digit, *models["lenet5"], params.seed), title, one),
+    }
+    described = []
+    for name, caption in captions(finding).items():
+        file = f"handcrafted/{name}.png"
+        save_png(REPORTS / "figures" / file, figures[name])
+        described.append({"name": name, "file": file, "caption": caption})
+    results = finding.summary() | {
+        "figure": f"figures/{described[0]['file']}",
+        "tables": [f"handcrafted/{name}.csv" for name in finding.tables],
+        "methods": methods_metrics(finding),
+        "figures": described,
+    }
+    save_json(REPORTS / "handcrafted.json", results)
+    save_json(REPORTS / "handcrafted" / "metrics.json", results["methods"])
+    times = time_methods(outcome.methods, outcome.test.images.numpy())
+    hardware = describe(torch.device("cpu"))
+    save_json(REPORTS / "handcrafted_timings.json", {"methods": times} | hardware)
+    click.echo(f"{finding.verdict}: {finding.statement}")
+
+
+if __name__ == "__main__":
+    main()
