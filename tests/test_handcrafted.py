@@ -249,13 +249,13 @@ class TestRace:
 
 
 def hits(share, rows=1, seed=0):
-    """A share of N images named rightly, the same in each row."""
+    """A share of N images classified correctly, the same in each row."""
     right = random(seed).permutation(N) < round(share * N)
     return np.tile(right, (rows, 1)) if rows > 1 else right
 
 
 def decide(corrupted_hog, corrupted_lenet, refitted=(0.9, 0.9), as_is=(0.9, 0.9)):
-    """The finding where HOG and LeNet-5 name such shares rightly; corrupted: one, or one each."""
+    """The finding where HOG and LeNet-5 classify such shares correctly; corrupted: one, or one each."""
     names = ("hog", "lenet5")
     kinds = ("hand-crafted", "network")
     methods = [

@@ -29,7 +29,7 @@ Key = tuple[str, Training]
 
 @dataclass(frozen=True)
 class Robustness:
-    """Which test images each method names rightly, clean and corrupted."""
+    """Which test images each method classifies correctly, clean and corrupted."""
 
     clean: Mapping[Key, Hits]
     """(N,)"""
@@ -71,7 +71,7 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Which images of another data set each method names rightly, its features frozen."""
+    """Which images of another data set each method classifies correctly, its features frozen."""
 
     dataset: str
     as_is: Mapping[Key, Hits]

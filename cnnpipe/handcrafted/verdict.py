@@ -98,7 +98,7 @@ def compare(
 ) -> Comparison:
     """
     Shape: network (N,) and each of `handcrafted` (N,): the share of an image's versions that the
-        method names rightly.
+        method classifies correctly.
     """
     best = max(handcrafted, key=lambda name: float(handcrafted[name].mean()))
     difference = network - handcrafted[best]
@@ -138,7 +138,7 @@ def judge(
     seed: int,
     details: Mapping[str, Any],
 ) -> Finding:
-    """The claim's verdict, from which images each method named rightly.
+    """The claim's verdict, from which images each method classified correctly.
 
     Args:
         methods: all that raced.
@@ -247,8 +247,8 @@ def _statement(
     brittle, *others = comparisons
     network, rival = TITLES[brittle.network], TITLES[brittle.handcrafted]
     sentences = [
-        f"Averaged over {len(by_corruption)} corruptions, {network} names "
-        f"{percent(brittle.network_accuracy)} of the images rightly and {rival}, the most robust "
+        f"Averaged over {len(by_corruption)} corruptions, {network} classifies "
+        f"{percent(brittle.network_accuracy)} of the images correctly and {rival}, the most robust "
         f"hand-crafted feature, {percent(brittle.handcrafted_accuracy)}, both trained on the same "
         f"images: {_gap(brittle)}, so “brittle” {brittle.answer}."
     ]
