@@ -255,7 +255,7 @@ def hits(share, rows=1, seed=0):
 
 
 def decide(corrupted_hog, corrupted_lenet, refitted=(0.9, 0.9), as_is=(0.9, 0.9)):
-    """The finding where HOG and LeNet-5 classify such shares correctly; corrupted: one, or one each."""
+    """The finding where HOG and LeNet-5 are right on such shares; corrupted: one, or one each."""
     names = ("hog", "lenet5")
     kinds = ("hand-crafted", "network")
     methods = [
