@@ -46,12 +46,12 @@ SMALL = {
     },
     "visualize": {"samples": [0, 1], "mistakes": 24},
 }
-"""The sections with settings of their own, independent of the defaults that ship."""
+"""The sections that the tests below change, independent of the defaults that ship."""
 
 
 def tree() -> dict[str, Any]:
-    verify = YAML(typ="safe").load(TEXT)["verify"]
-    return json.loads(json.dumps({**SMALL, "verify": verify}))
+    shipped = YAML(typ="safe").load(TEXT)
+    return json.loads(json.dumps({**shipped, **SMALL}))
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
