@@ -50,8 +50,9 @@ SMALL = {
 
 
 def tree() -> dict[str, Any]:
-    verify = YAML(typ="safe").load(TEXT)["verify"]
-    return json.loads(json.dumps({**SMALL, "verify": verify}))
+    shipped = YAML(typ="safe").load(TEXT)
+    rest = {key: shipped[key] for key in ("verify", "principles", "handcrafted")}
+    return json.loads(json.dumps(SMALL | rest))
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
