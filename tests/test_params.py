@@ -172,6 +172,12 @@ class TestGood:
         ("verify.normwise", {"tap": 2}, "verify.normwise.tap: unknown key; did you mean taps? all"),
         ("verify.normwise", {1: 2}, "verify.normwise.1: unknown key; allowed here: auto, direct"),
         ("verify.normwise", {"taps": -1}, "verify.normwise.taps: got -1; expected a number > 0"),
+        ("benchmark.batch_size", 0, "benchmark.batch_size: got 0; expected an integer ≥ 1"),
+        ("benchmark.batch_sizes", [], "benchmark.batch_sizes: got []; expected a list of length ≥"),
+        ("benchmark.batch_sizes", [1, 0], "benchmark.batch_sizes.1: got 0; expected an integer ≥"),
+        ("benchmark.batch_sizes", 8, "benchmark.batch_sizes: got 8; expected a list of length ≥ 1"),
+        ("benchmark.seconds", 0, "benchmark.seconds: got 0; expected a number > 0"),
+        ("benchmark.second", 1, "benchmark.second: unknown key; did you mean seconds? allowed"),
         ("visualize.samples", [-1], "visualize.samples.0: got -1; expected an integer ≥ 0"),
     ],
 )

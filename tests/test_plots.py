@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from cnnpipe import plots
 from cnnpipe.plots.maps import tiled
-from cnnpipe.plots.page import DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
+from cnnpipe.plots.page import BLUE, DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
 
 DIGITS = [str(digit) for digit in range(10)]
 GARMENTS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
@@ -50,6 +51,45 @@ MISTAKES = pd.DataFrame(
         "probability_of_label": [0.0001, 0.1, 0.3],
     }
 )
+ALGORITHMS = ["direct", "im2col", "toeplitz", "taps", "winograd", "fft", "implicit_gemm"]
+
+
+def spread(median):
+    return {"median": median, "low": 0.9 * median, "high": 1.2 * median}
+
+
+def timed(**milliseconds):
+    """What the benchmark says of contestants with these medians, beside both of torch's."""
+    times = {"torch": 2.0, "torch, channels last": 1.0} | milliseconds
+    own = {name: time / 2 for name, time in milliseconds.items()}
+    return {
+        "milliseconds": {name: spread(time) for name, time in times.items()},
+        "ratios": {
+            f"{name} / {reference}": spread(ratio * factor)
+            for name, ratio in own.items()
+            for reference, factor in [("torch", 1), ("torch, channels last", 2)]
+        },
+    }
+
+
+LAYERS = [
+    {
+        "layer": f"{model} block3_conv{number}",
+        "shape": "128×28×28 → 128, 11×11",
+        "phase": phase,
+        "auto": "implicit_gemm",
+        **timed(**{name: 3.0 + place for place, name in enumerate(ALGORITHMS)}),
+    }
+    for model in ("lenet5", "vgg")
+    for number in (1, 2)
+    for phase in ("forward", "training")
+]
+STEPS = [
+    {"model": model, "phase": phase, "batch_size": size, **timed(scratch=factor * (4.0 + size))}
+    for model, factor in [("lenet5", 1.0), ("vgg", 10.0)]
+    for phase in ("forward", "training")
+    for size in (1024, 8, 1)
+]
 COUNTS = np.diag(np.arange(990, 1000)) + np.eye(10, k=3, dtype=np.int64) * 7
 
 
@@ -62,6 +102,8 @@ def figures(classes):
     yield plots.filters(RANDOM.normal(size=(64, 64, 3, 3)), "block3_conv2")
     yield plots.feature_maps(IMAGES, ACTIVATIONS, 1, classes, "Maps", "of a digit")
     yield plots.journey(IMAGES[0], first, SHARES, classes, "Journey")
+    yield plots.layer_ratios(LAYERS, "training", "Layers")
+    yield plots.time_against_batch_size(STEPS, "Batches")
 
 
 @pytest.mark.parametrize("classes", [DIGITS, GARMENTS], ids=["digits", "garments"])
@@ -247,6 +289,64 @@ def test_wires_show_sign_and_relative_strength():
     weak, strong = wires.get_edgecolors()
     np.testing.assert_allclose(strong, to_rgba("#c2540a"))  # lowers: orange, opaque
     np.testing.assert_allclose(weak, to_rgba("#1f6fb5", 0.5**0.7))  # raises: blue, half as strong
+
+
+def test_each_algorithm_is_drawn_at_its_ratio_and_what_auto_takes_is_filled():
+    layer = {"layer": "c1", "shape": "1×2×2 → 3, 1×1", "phase": "forward", "auto": "taps"}
+    layer |= timed(im2col=8.0, taps=5.0)  # torch: 2.0, so the ratios are 4 and 2.5
+    figure = plots.layer_ratios([layer, layer | {"phase": "training"}], "forward", "Layers")
+    (axes,) = figure.axes
+    _one, channels_last, im2col_whisker, im2col, taps_whisker, taps = axes.lines
+    assert channels_last.get_xdata().tolist() == [0.5]
+    assert im2col_whisker.get_xdata() == pytest.approx([3.6, 4.8])
+    assert (im2col.get_xdata().tolist(), im2col.get_markerfacecolor()) == ([4.0], "white")
+    assert taps_whisker.get_xdata() == pytest.approx([2.25, 3.0])
+    assert (taps.get_xdata().tolist(), taps.get_markerfacecolor()) == ([2.5], BLUE)
+    assert im2col.get_marker() != taps.get_marker()
+    texts = [text.get_text() for text in figure.texts]
+    assert texts[texts.index("c1") :][2:4] == ["taps", "2.50"]
+
+
+def test_an_algorithm_that_was_not_timed_for_a_layer_is_left_out_there():
+    both, one = timed(direct=6.0, taps=4.0), timed(taps=4.0)
+    what = {"layer": "c1", "shape": "", "phase": "training", "auto": "taps"}
+    figure = plots.layer_ratios([what | both, what | one], "training", "Layers")
+    markers = [line.get_marker() for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    direct, taps = markers[1], markers[2]
+    assert markers == ["|", direct, taps, "|", taps]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["direct", "taps", "torch, channels last"]
+
+
+def test_steps_are_drawn_in_the_order_of_their_batch_size():
+    figure = plots.time_against_batch_size(STEPS, "Batches")
+    time, ratio, *_vgg = figure.axes
+    scratch, torchs, channels_last, _proportional = time.lines
+    assert scratch.get_xdata().tolist() == [1, 8, 1024]
+    assert scratch.get_ydata().tolist() == [5, 12, 1028]
+    assert torchs.get_ydata().tolist() == [2, 2, 2]
+    assert channels_last.get_ydata().tolist() == [1, 1, 1]
+    assert ratio.lines[0].get_ydata().tolist() == [2.5, 6, 514]
+    assert ratio.lines[2].get_ydata().tolist() == [0.5, 0.5, 0.5]
+    assert ratio.get_ylim()[0] == 0
+    assert [text.get_text() for text in time.texts] == [
+        "channels last  1 ms",
+        "torch  2 ms",
+        "scratch  1,030 ms",
+    ]
+
+
+def test_names_of_lines_that_end_together_stand_apart():
+    steps = [step | timed(scratch=2.0) for step in STEPS]
+    figure = plots.time_against_batch_size(steps, "Batches")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+        assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+
+
+def test_a_single_batch_size_can_be_drawn():
+    assert plots.time_against_batch_size(STEPS[3:4], "Batches").axes
 
 
 def test_text_with_dollar_signs_is_not_mathematics():

@@ -39,6 +39,9 @@ QUICK: dict[str, object] = {
     "handcrafted.test": 20,
     "handcrafted.words": 8,
     "handcrafted.epochs": 1,
+    "benchmark.batch_size": 2,
+    "benchmark.batch_sizes": [1, 2],
+    "benchmark.seconds": 0.001,
 }
 """Budgets of the experiments, so small that their verdicts mean nothing."""
 

@@ -11,6 +11,7 @@ Rules that hold for every figure:
   no software version in the file.
 """
 
+from cnnpipe.plots.benchmark import layer_ratios, time_against_batch_size
 from cnnpipe.plots.journey import journey
 from cnnpipe.plots.maps import feature_maps, filters
 from cnnpipe.plots.page import Array, save_png
@@ -22,7 +23,9 @@ __all__ = [
     "feature_maps",
     "filters",
     "journey",
+    "layer_ratios",
     "save_png",
+    "time_against_batch_size",
     "training_curves",
     "worst_mistakes",
 ]

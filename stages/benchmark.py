@@ -1,0 +1,63 @@
+"""Race the project's own layers against torch's: reports/benchmark.json, with two figures."""
+
+import os
+from typing import Any
+
+import click
+
+from cnnpipe.artifacts import save_json
+from cnnpipe.benchmark import compare_memory, race_layers, race_models, race_operators
+from cnnpipe.formatting import count
+from cnnpipe.hardware import choose_device, describe
+from cnnpipe.params import MODEL_NAMES, load_params
+from cnnpipe.plots import layer_ratios, save_png, time_against_batch_size
+from stages.command import REPORTS, stage
+
+
+@stage
+def main() -> None:
+    params = load_params()
+    device = choose_device(params.train.device)
+    architectures = {name: params.models.of(name).architecture() for name in MODEL_NAMES}
+    budget = params.benchmark
+
+    models = []
+    for name in MODEL_NAMES:
+        for result in race_models(budget, name, architectures[name], device):
+            models.append(result)
+            if result["batch_size"] == budget.batch_size:
+                _tell(f"{name}, {result['phase']}", result)
+    layers = list(race_layers(budget, device))
+    report = {
+        "machine": describe(device) | {"omp_wait_policy": os.environ["OMP_WAIT_POLICY"]},
+        "batch_size": budget.batch_size,
+        "models": models,
+        "layers": layers,
+        "operators": list(race_operators(budget, device)),
+        "memory": [
+            compare_memory(budget, name, architectures[name], device) for name in MODEL_NAMES
+        ],
+    }
+    figures = {
+        "layers": layer_ratios(
+            layers,
+            "training",
+            f"Own convolutions against torch’s, {count(budget.batch_size, 'image')} at a time",
+        ),
+        "batch_size": time_against_batch_size(models, "Own layers against torch’s in whole models"),
+    }
+    for file, figure in figures.items():
+        save_png(REPORTS / "figures" / "benchmark" / f"{file}.png", figure)
+    save_json(REPORTS / "benchmark.json", report)
+
+
+def _tell(what: str, result: dict[str, Any]) -> None:
+    ratios = result["ratios"]
+    click.echo(
+        f"{what}: {ratios['scratch / torch']['median']:.2f} of torch's time, "
+        f"{ratios['scratch / torch, channels last']['median']:.2f} of channels-last torch's"
+    )
+
+
+if __name__ == "__main__":
+    main()
