@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cnnpipe import plots
 from cnnpipe.data import Dataset
 from cnnpipe.errors import InputError
+from cnnpipe.explanation.attribution import METHODS, Attributions
 from cnnpipe.features import (
     capture_activations,
     contributions,
@@ -28,6 +29,7 @@ from cnnpipe.features import (
 from cnnpipe.formatting import percent
 from cnnpipe.params import ModelName, VisualizeParams
 from cnnpipe.preprocessing import Normalization
+from cnnpipe.responses import cut
 
 TITLES: dict[ModelName, str] = {"lenet5": "LeNet-5", "vgg": "VGG"}
 
@@ -46,7 +48,7 @@ class Illustration:
 def result_figures(
     title: str,
     curves: pd.DataFrame,
-    counts: Sequence[Sequence[int]],
+    evaluation: Mapping[str, Any],
     predictions: pd.DataFrame,
     dataset: Dataset,
     mistakes: int,
@@ -56,7 +58,7 @@ def result_figures(
     Args:
         title: the network's name for people.
         curves: as reports/curves has them.
-        counts: the confusion matrix, rows true, columns predicted.
+        evaluation: as reports/evaluation has it.
         predictions: as reports/predictions has them.
         dataset: whose test split was predicted.
         mistakes: how many of the worst are drawn at most.
@@ -64,8 +66,17 @@ def result_figures(
     yield Illustration(
         "curves", "curves", plots.training_curves(curves, f"{title}: learning curves"), {}
     )
-    figure = plots.confusion(np.array(counts), dataset.classes, f"{title}: what is taken for what")
+    figure = plots.confusion(
+        np.array(evaluation["confusion"]), dataset.classes, f"{title}: what is taken for what"
+    )
     yield Illustration("confusion", "confusion", figure, {})
+    figure = plots.reliability(
+        evaluation["reliability"],
+        f"{title}: is it right as often as it says?",
+        f"expected calibration error {100 * evaluation['ece']:.2f} percentage points; "
+        "lines: 95 % intervals",
+    )
+    yield Illustration("reliability", "reliability", figure, {})
     worst = worst_mistakes(predictions, mistakes)
     images = dataset.test.images[worst["index"].to_list()].numpy()
     figure = plots.worst_mistakes(images, worst, dataset.classes, f"{title}: the worst mistakes")
@@ -79,22 +90,106 @@ def worst_mistakes(predictions: pd.DataFrame, most: int) -> pd.DataFrame:
     return wrong.sort_values("confidence", ascending=False, kind="stable").head(most)
 
 
-def filter_figures(title: str, model: nn.Module) -> Iterator[Illustration]:
-    """The kernels of every convolution."""
+def filter_figures(
+    title: str, model: nn.Module, filters: pd.DataFrame, patches: pd.DataFrame, images: Tensor
+) -> Iterator[Illustration]:
+    """The kernels of every convolution, on one scale and each filter on its own, and its patches.
+
+    Args:
+        title: the network's name for people.
+        model: whose kernels are drawn.
+        filters: as `cnnpipe.explanation.describe_filters` gives them.
+        patches: as `cnnpipe.explanation.exciting_patches` gives them.
+        images: of the split that the patches are of, uint8 (N, H, W).
+    """
     for layer, weights in convolution_filters(model).items():
         kernels = weights.cpu().numpy()
+        rows = filters[filters["layer"] == layer]
+        dead = rows.loc[rows["silent"] == 1, "filter"].tolist()
+        facts = {"layer": layer, "shape": list(kernels.shape)}
+        heading = f"{title}: the kernels of {layer}"
         yield Illustration(
             f"filters_{layer}",
             "filters",
-            plots.filters(kernels, f"{title}: the kernels of {layer}"),
-            {
-                "layer": layer,
-                "shape": list(kernels.shape),
+            plots.filters(kernels, heading, dead=dead),
+            facts
+            | {
                 "limit": float(np.abs(kernels).max()),
                 "mean": float(kernels.mean(dtype=np.float64)),
                 "std": float(kernels.std(dtype=np.float64)),
+                "dead": dead,
             },
         )
+        figure = plots.filters(kernels, heading, dead=dead, own_scale=True)
+        yield Illustration(f"filters_{layer}_own_scale", "filters_own_scale", figure, facts)
+        shown, size = _cut_out(patches[patches["layer"] == layer], images)
+        most = max(map(len, shown.values()), default=1)
+        heading = f"{title}: what excites the filters of {layer}"
+        figure = plots.exciting_patches(rows, shown, most, heading)
+        yield Illustration(f"patches_{layer}", "patches", figure, facts | {"field": size})
+
+
+def _cut_out(patches: pd.DataFrame, images: Tensor) -> tuple[dict[int, list[plots.Array]], int]:
+    """Each filter's patches, and how many pixels a response sees along an axis."""
+    shown: dict[int, list[plots.Array]] = {}
+    size = 0
+    for row in patches.to_dict("records"):
+        size = int(row["size"])
+        patch = cut(images[int(row["image"])], int(row["top"]), int(row["left"]), size)
+        shown.setdefault(int(row["filter"]), []).append(patch.numpy())
+    return shown, size
+
+
+def attribution_figure(
+    title: str, attributions: Attributions, dataset: Dataset, drawn: Sequence[int], answers: Tensor
+) -> Illustration:
+    """What the answers to some test images rest on, beside random weights.
+
+    Args:
+        title: the network's name for people.
+        attributions: of the images drawn.
+        dataset: whose test split they are of.
+        drawn: their indices.
+        answers: class that the network gave each of them.
+    """
+    split, classes = dataset.test, dataset.classes
+    rows = [
+        _named({"index": index, "label": split.labels[index], "prediction": answer}, classes)
+        for index, answer in zip(drawn, answers, strict=True)
+    ]
+    captions = [
+        f"{row['index']}: “{row['label']}”"
+        + ("" if row["label"] == row["prediction"] else f" as “{row['prediction']}”")
+        for row in rows
+    ]
+    figure = plots.attributions(
+        split.images[list(drawn)].numpy(),
+        attributions.trained,
+        attributions.random,
+        captions,
+        METHODS,
+        f"{title}: which pixels the answer rests on",
+    )
+    return Illustration("attribution", "attribution", figure, {"images": rows})
+
+
+def images_to_draw(
+    params: VisualizeParams, predictions: pd.DataFrame, dataset: Dataset
+) -> list[int]:
+    """Indices of the chosen test images, and of the worst mistakes after them; none twice.
+
+    Raises:
+        InputError: a chosen index is beyond the test set.
+    """
+    images = len(dataset.test)
+    for index in params.samples:
+        if index >= images:
+            raise InputError(
+                f"visualize.samples: got {index}; expected at most {images - 1}, as the test "
+                f"set of {dataset.name} has {images} images"
+            )
+    worst = worst_mistakes(predictions, params.worst)["index"].tolist()
+    return list(dict.fromkeys([*params.samples, *worst]))
 
 
 def sample_figures(
@@ -102,21 +197,19 @@ def sample_figures(
     model: nn.Module,
     normalization: Normalization,
     dataset: Dataset,
-    params: VisualizeParams,
+    drawn: Sequence[int],
 ) -> Iterator[Illustration]:
-    """Chosen test images on their way through every layer, and the first one's journey.
+    """Test images on their way through every layer, and the first one's journey.
 
-    Raises:
-        InputError: a chosen index is beyond the test set.
+    Args:
+        title: the network's name for people.
+        model: in evaluation mode.
+        normalization: of its inputs.
+        dataset: whose test split the images are of.
+        drawn: their indices, as `images_to_draw` gives them.
     """
     split, classes = dataset.test, dataset.classes
-    for index in params.samples:
-        if index >= len(split):
-            raise InputError(
-                f"visualize.samples: got {index}; expected at most {len(split) - 1}, as the test "
-                f"set of {dataset.name} has {len(split)} images"
-            )
-    images = split.images[params.samples]
+    images = split.images[list(drawn)]
     inputs = normalization(images)
     with torch.inference_mode(), capture_activations(model) as captured:
         probabilities = model(inputs).double().softmax(dim=1)
@@ -132,7 +225,7 @@ def sample_figures(
             },
             classes,
         )
-        for index, row in zip(params.samples, probabilities, strict=True)
+        for index, row in zip(drawn, probabilities, strict=True)
     ]
 
     yield _journey(title, model, inputs[:1], images[0], activations, answers[0], classes)

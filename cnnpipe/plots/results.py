@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -120,6 +121,46 @@ def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
                 cell.set(ha="center", va="center")
     for diagonal in ticks:
         axes.add_patch(Rectangle((diagonal - 0.5, diagonal - 0.5), 1, 1, color=GROUND, lw=0))
+    return page.figure
+
+
+@styled
+def reliability(bins: Sequence[Mapping[str, Any]], title: str, subtitle: str) -> Figure:
+    """Accuracy against confidence, and below it how many images have that confidence.
+
+    Args:
+        bins: as `cnnpipe.evaluation.reliability` gives them.
+        title: of the figure.
+        subtitle: of the figure.
+    """
+    page = Page(5.0, title, subtitle)
+    left, width = 0.65, 3.6
+    axes = page.axes(left, BODY + 0.15, width, width)
+    axes.grid(visible=True)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    confidence, accuracy = ([row[key] for row in bins] for key in ("confidence", "accuracy"))
+    for row in bins:
+        axes.plot([row["confidence"]] * 2, row["interval"], color=BLUE, linewidth=1.2, alpha=0.55)
+    axes.plot(
+        confidence, accuracy, color=BLUE, linewidth=0, marker="o", markersize=4.5, clip_on=False
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_title("accuracy by confidence", loc="left", fontsize=8.5, color=MUTED)
+    counts = page.axes(left + width + 0.75, BODY + 0.15, WIDTH - MARGIN - left - width - 0.9, width)
+    counts.grid(visible=True, axis="y")
+    edges = [row["low"] for row in bins]
+    widths = [row["high"] - row["low"] for row in bins]
+    counts.bar(edges, [row["images"] for row in bins], widths, align="edge", color=BLUE, lw=0)
+    counts.set_yscale("log")
+    counts.set_ylim(bottom=0.5)
+    counts.set_xlim(0, 1)
+    counts.set_title("images, logarithmic", loc="left", fontsize=8.5, color=MUTED)
+    for panel in (axes, counts):
+        panel.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+        panel.set_xlabel("confidence")
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.set_ylabel("accuracy")
     return page.figure
 
 
