@@ -49,27 +49,31 @@ const byHand = (() => {
       const [outChannels, inChannels] = layer().weight.shape;
       const numbers = (count) => Array.from({ length: count }, (_, k) => [k, `${k}`]);
       markup.fillSelect(part.channel, numbers(outChannels));
-      const strongest = [STRONGEST, "the one that adds most"];
+      const strongest = [STRONGEST, "that adds most"];
+      part.inChannelLabel.hidden = inChannels === 1;
       markup.fillSelect(part.inChannel, inChannels > 1 ? [strongest, ...numbers(inChannels)] : numbers(1));
+      part.inChannel.selectedIndex = 0;
     }
 
-    /** After any choice: run the network, keep the place within the map, show. */
-    function recompute() {
+    /** Run the network and show; the place stays where it is in the image, whatever the map's size. */
+    function recompute(before = output()) {
       result = network.run(model, pixels());
-      place.y = Math.min(place.y, output().height - 1);
-      place.x = Math.min(place.x, output().width - 1);
+      const { height, width } = output();
+      place.y = Math.floor(((place.y + 0.5) * height) / before.height);
+      place.x = Math.floor(((place.x + 0.5) * width) / before.width);
       restart();
       paint();
     }
 
     function choose(name) {
+      const before = output();
       if (name === "model") {
         model = models[part.model.value];
         offerLayers();
       }
       layerIndex = Number(part.layer.value);
       if (name === "model" || name === "layer") offerChannels();
-      recompute();
+      recompute(before);
     }
 
     // What is shown
@@ -272,12 +276,11 @@ const byHand = (() => {
       `${colours.short(stage.scale.low)} to ${colours.short(stage.scale.high)}`;
   }
 
-  function paintProducts(part, { patch, kernel, products, sum }, layer, inputScale) {
+  function paintProducts(part, { patch, kernel, products }, layer, inputScale) {
     const width = layer.weight.shape[3];
     arithmetic.fill(part.patch, patch, width, inputScale);
     arithmetic.fill(part.kernel, kernel, width, colours.scaleOf(layer.weight.values, true));
     arithmetic.fill(part.products, products, width, colours.scaleOf(products, true));
-    part.productSum.textContent = arithmetic.fixed(sum);
   }
 
   /** The sentence of arithmetic under the grids, from the products to the pooled value. */
@@ -336,12 +339,25 @@ const byHand = (() => {
     part.poolValue.textContent = arithmetic.fixed(result);
   }
 
+  /** A row of cells, one for each number; the chosen one is outlined. */
+  function paintStrip(canvas, values, chosen) {
+    canvas.width = canvas.clientWidth;
+    canvas.height = canvas.clientHeight;
+    const scale = colours.scaleOf(values, true);
+    const context = canvas.getContext("2d");
+    const edge = (k) => Math.round((k * canvas.width) / values.length);
+    values.forEach((value, k) => {
+      context.fillStyle = colours.css(scale.colour(value));
+      context.fillRect(edge(k), 0, edge(k + 1) - edge(k), canvas.height);
+    });
+    context.lineWidth = 2;
+    context.strokeRect(edge(chosen) + 1, 1, edge(chosen + 1) - edge(chosen) - 2, canvas.height - 2);
+  }
+
   /** What every input channel adds, as a strip of colours and, when asked for, as a table. */
   function paintChannels(part, terms, chosen, total) {
     const sums = terms.map(({ sum }) => sum);
-    const maps = { channels: 1, height: 1, width: sums.length, values: Float32Array.from(sums) };
-    const mark = { y: 0, x: chosen };
-    plane.paint(part.channels, maps, 0, colours.scaleOf(sums, true), { marks: [mark] });
+    paintStrip(part.channels, sums, chosen);
     part.channelsName.textContent = `Sum over all ${terms.length} input channels`;
     part.channelsSum.textContent = arithmetic.fixed(total);
     if (!part.allSums.open) return;

@@ -27,6 +27,15 @@ const colours = (() => {
   const below = ramp(ORANGES);
   const greys = ramp(GREYS);
 
+  /** A colour as the four bytes of a canvas's pixel, whatever the machine's byte order. */
+  const packed = new Map(
+    [above, below, greys].flat().map((colour) => [colour, pack(colour)]),
+  );
+
+  function pack(colour) {
+    return new Uint32Array(Uint8Array.of(...colour, 255).buffer)[0];
+  }
+
   const level = (part) => Math.min(LEVELS - 1, Math.floor(part * LEVELS));
 
   /** A scale {low, high, colour}: from zero on, or symmetric about zero where values are signed. */
@@ -40,6 +49,14 @@ const colours = (() => {
   function inkScale(paper, full) {
     const colour = (value) => greys[level(Math.min(1, Math.max(0, (value - paper) / (full - paper))))];
     return { low: paper, high: full, colour };
+  }
+
+  /** Numbers as pixels of a picture. */
+  function picture(context, values, width, scale) {
+    const image = context.createImageData(width, values.length / width);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let k = 0; k < pixels.length; k++) pixels[k] = packed.get(scale.colour(values[k]));
+    return image;
   }
 
   const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
@@ -58,9 +75,19 @@ const colours = (() => {
   function short(value) {
     if (value === 0) return "0";
     const size = Math.abs(value);
-    const text = size < 1e-3 || size >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
-    return text.replaceAll("-", "−");
+    const plain = size >= 1e-3 && size < 1e5;
+    const text = plain ? String(Number(value.toPrecision(3))) : powerOfTen(value);
+    return text.replace("-", "−");
   }
+
+  /** 1.7·10⁻⁷ */
+  function powerOfTen(value) {
+    const [digits, exponent] = value.toExponential(1).split("e");
+    const raised = exponent.replace(/[-+\d]/g, (sign) => SUPERSCRIPTS[sign]);
+    return `${digits}·10${raised}`;
+  }
+
+  const SUPERSCRIPTS = { "+": "", "-": "⁻", ...[..."⁰¹²³⁴⁵⁶⁷⁸⁹"] };
 
   /** A fraction in percent; what is neither 0 nor 1 is not rounded to 0 % or 100 %. */
   function percent(fraction) {
@@ -69,5 +96,5 @@ const colours = (() => {
     return `${(100 * fraction).toFixed(1)} %`;
   }
 
-  return { GAP, MUTED, css, inkScale, percent, scaleOf, short, textOn };
+  return { GAP, MUTED, css, inkScale, percent, picture, scaleOf, short, textOn };
 })();

@@ -29,6 +29,7 @@ const draw = (() => {
       const preprocess = part.preprocess.checked;
       seen = ready ? { pixels: ready } : digit.prepare(board.ink(), ink.SIDE, preprocess);
       paintSeen(part.seen, seen, !ready && preprocess);
+      part.invitation.hidden = seen !== null;
       part.seenFacts.textContent = facts(ready, preprocess);
       board.mark((context) => !ready && seen && preprocess && markPreprocessing(context, seen));
     }
@@ -177,19 +178,12 @@ const draw = (() => {
 
   function presetButton({ index, pixels }, { text }, action) {
     const canvas = markup.make("canvas", { width: digit.SIDE, height: digit.SIDE });
-    paintPixels(canvas, pixels);
+    const context = canvas.getContext("2d");
+    context.putImageData(colours.picture(context, pixels, digit.SIDE, colours.inkScale(0, 255)), 0, 0);
     const button = markup.make("button", { type: "button", value: String(index), title: text, ariaLabel: text }, canvas);
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", action);
     return button;
-  }
-
-  function paintPixels(canvas, pixels) {
-    const { colour } = colours.inkScale(0, 255);
-    const context = canvas.getContext("2d");
-    const picture = context.createImageData(canvas.width, canvas.height);
-    pixels.forEach((value, k) => picture.data.set([...colour(value), 255], 4 * k));
-    context.putImageData(picture, 0, 0);
   }
 
   /** The network's input, large, with the scaled crop and the centre of mass outlined. */

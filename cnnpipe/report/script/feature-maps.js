@@ -2,71 +2,63 @@
 
 /** Every map of a layer side by side on one scale, and the layers below each other. */
 const featureMaps = (() => {
-  const CELL = 56; // a map's side on the screen, pixels, where there is room
-  const SMALLEST = 24;
+  const WANTED = 56; // a map's side on the screen, pixels; half of it where there are many
+  const LINE = 2; // between maps, pixels
+  const NEURON = 16; // height of a neuron's cell, pixels
 
-  /** Screen pixels for each of a map's. */
-  function zoomFor({ height, channels }) {
-    const wanted = channels > 32 ? CELL / 2 : CELL;
-    return Math.max(1, Math.round(Math.max(SMALLEST, wanted) / Math.max(height, 7)));
-  }
-
-  /** How the maps are laid out: in rows of `columns`, with a line between them. */
-  function layout(maps, room) {
-    const { channels, height, width } = maps;
+  /**
+   * How a layer lies on the screen, in pixels: maps of `tileWidth` × `tileHeight` in even rows of
+   * `columns`, `line` apart. Neurons are one row of cells.
+   */
+  function layout({ channels, height, width }, room) {
     if (height * width === 1) {
-      const zoom = Math.max(2, Math.floor(room / channels));
-      const columns = Math.min(channels, Math.max(1, Math.floor(room / zoom)));
-      return { columns, zoom, pitchX: 1, pitchY: 1, line: 0, tall: 16 };
+      const tileWidth = Math.max(1, Math.floor(room / channels));
+      return { columns: Math.min(channels, Math.floor(room / tileWidth)), tileWidth, tileHeight: NEURON, line: 0 };
     }
-    const zoom = zoomFor(maps);
-    const columns = Math.max(1, Math.min(channels, Math.floor((room / zoom - 1) / (width + 1))));
-    return { columns, zoom, pitchX: width + 1, pitchY: height + 1, line: 1, tall: zoom };
+    const wanted = channels > 32 ? WANTED / 2 : WANTED;
+    const zoom = Math.max(1, Math.round(wanted / Math.max(height, 7)));
+    const most = Math.max(1, Math.floor((room - LINE) / (width * zoom + LINE)));
+    const rows = Math.ceil(channels / most);
+    return {
+      columns: Math.ceil(channels / rows),
+      tileWidth: width * zoom,
+      tileHeight: height * zoom,
+      line: LINE,
+    };
   }
 
-  /** Paint one layer into a canvas, one canvas pixel for each value; CSS enlarges it. */
+  /** Where a map's upper left corner lies on the canvas. */
+  function cornerOf(channel, { columns, tileWidth, tileHeight, line }) {
+    return {
+      left: (channel % columns) * (tileWidth + line) + line,
+      top: Math.floor(channel / columns) * (tileHeight + line) + line,
+    };
+  }
+
+  const store = document.createElement("canvas"); // the maps below each other, unenlarged
+
+  /** Paint one layer into a canvas, each value a square. */
   function paint(canvas, maps, scale, room) {
     const { channels, height, width, values } = maps;
-    const { columns, zoom, pitchX, pitchY, line, tall } = layout(maps, room);
-    const rows = Math.ceil(channels / columns);
-    canvas.width = columns * pitchX + line;
-    canvas.height = rows * pitchY + line;
-    canvas.style.width = `${canvas.width * zoom}px`;
-    canvas.style.height = `${canvas.height * tall}px`;
+    const tiles = layout(maps, room);
+    const { columns, tileWidth, tileHeight, line } = tiles;
+    [store.width, store.height] = [width, channels * height];
+    const stored = store.getContext("2d");
+    stored.putImageData(colours.picture(stored, values, width, scale), 0, 0);
+
+    canvas.width = columns * (tileWidth + line) + line;
+    canvas.height = Math.ceil(channels / columns) * (tileHeight + line) + line;
     const context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false;
     context.fillStyle = colours.css(colours.GAP);
     context.fillRect(0, 0, canvas.width, canvas.height);
-    const picture = context.getImageData(0, 0, canvas.width, canvas.height);
+    context.strokeStyle = colours.css(colours.MUTED);
     for (let channel = 0; channel < channels; channel++) {
-      const left = (channel % columns) * pitchX + line;
-      const top = Math.floor(channel / columns) * pitchY + line;
-      if (line && isSilent(maps, channel)) frame(picture, left - 1, top - 1, width + 2, height + 2);
-      for (let y = 0; y < height; y++) {
-        for (let x = 0; x < width; x++) {
-          const value = values[(channel * height + y) * width + x];
-          put(picture, left + x, top + y, scale.colour(value));
-        }
+      const { left, top } = cornerOf(channel, tiles);
+      context.drawImage(store, 0, channel * height, width, height, left, top, tileWidth, tileHeight);
+      if (line && isSilent(maps, channel)) {
+        context.strokeRect(left + 0.5, top + 0.5, tileWidth - 1, tileHeight - 1);
       }
-    }
-    context.putImageData(picture, 0, 0);
-  }
-
-  function put(picture, x, y, [red, green, blue]) {
-    const k = 4 * (y * picture.width + x);
-    picture.data[k] = red;
-    picture.data[k + 1] = green;
-    picture.data[k + 2] = blue;
-    picture.data[k + 3] = 255;
-  }
-
-  function frame(picture, left, top, width, height) {
-    for (let x = left; x < left + width; x++) {
-      put(picture, x, top, colours.MUTED);
-      put(picture, x, top + height - 1, colours.MUTED);
-    }
-    for (let y = top; y < top + height; y++) {
-      put(picture, left, y, colours.MUTED);
-      put(picture, left + width - 1, y, colours.MUTED);
     }
   }
 
@@ -78,12 +70,14 @@ const featureMaps = (() => {
 
   /** Which map, row and column lies under a pointer; null between the maps. */
   function pixelAt(canvas, event, maps, room) {
-    const { columns, pitchX, pitchY, line } = layout(maps, room);
+    const tiles = layout(maps, room);
     const box = canvas.getBoundingClientRect();
-    const across = Math.floor(((event.clientX - box.left) / box.width) * canvas.width) - line;
-    const down = Math.floor(((event.clientY - box.top) / box.height) * canvas.height) - line;
-    const channel = Math.floor(down / pitchY) * columns + Math.floor(across / pitchX);
-    const [y, x] = [down % pitchY, across % pitchX];
+    const across = event.clientX - box.left - tiles.line;
+    const down = event.clientY - box.top - tiles.line;
+    const [pitchX, pitchY] = [tiles.tileWidth + tiles.line, tiles.tileHeight + tiles.line];
+    const channel = Math.floor(down / pitchY) * tiles.columns + Math.floor(across / pitchX);
+    const y = Math.floor(((down % pitchY) / tiles.tileHeight) * maps.height);
+    const x = Math.floor(((across % pitchX) / tiles.tileWidth) * maps.width);
     const inside = across >= 0 && down >= 0 && y < maps.height && x < maps.width;
     return inside && channel < maps.channels ? { channel, y, x } : null;
   }

@@ -20,7 +20,7 @@ const pad = (() => {
     let stroke = null; // the one that is being drawn
     let image = null; // a ready image of 0 to 255 beneath the strokes
     let pointer = null; // the id of the one that draws; a resting palm does not
-    const pen = { x: 0.5, y: 0.5, down: false };
+    const pen = { x: 0.5, y: 0.5, down: false, shown: false };
     let marks = () => {};
     canvas.width = canvas.height = overlay.width = overlay.height = ink.SIDE;
 
@@ -33,7 +33,7 @@ const pad = (() => {
       const context = overlay.getContext("2d");
       context.clearRect(0, 0, ink.SIDE, ink.SIDE);
       marks(context);
-      if (canvas.matches(":focus-visible")) paintPen(context, pen, penWidth());
+      if (pen.shown) paintPen(context, pen, penWidth());
     }
 
     function begin(point) {
@@ -45,6 +45,7 @@ const pad = (() => {
     function extend(point) {
       const last = stroke.points.at(-1) ?? point;
       stroke.points.push(point);
+      Object.assign(pen, { x: point.x, y: point.y });
       ink.segment(sheet, last, point, stroke.width);
       paint();
       changed();
@@ -90,6 +91,7 @@ const pad = (() => {
       canvas.focus({ focusVisible: false });
       canvas.setPointerCapture(event.pointerId);
       lift();
+      pen.shown = false;
       pointer = event.pointerId;
       begin(pointOf(canvas, event));
     });
@@ -113,6 +115,7 @@ const pad = (() => {
       const action = ARROWS[event.key] ? () => moveKey(event) : keys[event.key];
       if (!action) return;
       event.preventDefault();
+      pen.shown = true;
       action();
       paint();
     });
@@ -150,9 +153,13 @@ const pad = (() => {
       if (pen.down) extend({ x: pen.x, y: pen.y, pressure: 1 });
     }
 
-    canvas.addEventListener("focus", paint);
+    canvas.addEventListener("focus", () => {
+      pen.shown = canvas.matches(":focus-visible");
+      paint();
+    });
     canvas.addEventListener("blur", () => {
       if (pen.down) penUp();
+      pen.shown = false;
       paint();
     });
     paint();
@@ -183,18 +190,8 @@ const pad = (() => {
 
   function paintInk(canvas, sheet) {
     const context = canvas.getContext("2d");
-    const picture = context.createImageData(ink.SIDE, ink.SIDE);
-    const pixels = new Uint32Array(picture.data.buffer);
-    for (let k = 0; k < pixels.length; k++) pixels[k] = INK_ON_PAPER[Math.round(255 * sheet[k])];
-    context.putImageData(picture, 0, 0);
+    context.putImageData(colours.picture(context, sheet, ink.SIDE, colours.inkScale(0, 1)), 0, 0);
   }
-
-  /** For ink of 0 to 255, the colour as the four bytes of a canvas's pixel. */
-  const INK_ON_PAPER = (() => {
-    const { colour } = colours.inkScale(0, 255);
-    const bytes = Array.from({ length: 256 }, (_, value) => [...colour(value), 255]);
-    return new Uint32Array(Uint8Array.from(bytes.flat()).buffer);
-  })();
 
   function paintPen(context, { x, y, down }, width) {
     const [left, top] = [x * ink.SIDE, y * ink.SIDE];

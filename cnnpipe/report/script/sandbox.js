@@ -44,7 +44,7 @@ const sandbox = (() => {
   /** Bring the sandbox to life; its digit is the first of the page's. */
   function attach(root, digits) {
     const part = markup.parts(root);
-    const place = { y: 0, x: 0 };
+    const place = { y: 6, x: 6 };
     let [kernel, input, output, upTo] = [KERNELS.sobelX.values, null, null, Infinity];
 
     const size = () => Math.sqrt(kernel.length);
@@ -86,7 +86,7 @@ const sandbox = (() => {
       const found = network.outputSize(SIDE, { kernelSize: size(), ...geometry() });
       const extent = dilation * (size() - 1) + 1;
       part.formula.textContent =
-        `⌊(${SIDE} + 2·${padding} − ${dilation}·(${size()} − 1) − 1) / ${stride}⌋ + 1 = ` +
+        `output = ⌊(${SIDE} + 2·${padding} − ${dilation}·(${size()} − 1) − 1) / ${stride}⌋ + 1 = ` +
         (found > 0 ? String(found) : "no output");
       part.verdict.textContent =
         found > 0
