@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -213,7 +214,7 @@ def sample_figures(
     inputs = normalization(images)
     with torch.inference_mode(), capture_activations(model) as captured:
         probabilities = model(inputs).double().softmax(dim=1)
-    activations = distinct_layers(captured)
+    activations = _behind_normalisation(model, distinct_layers(captured))
     arrays = {name: values.float().numpy() for name, values in activations.items()}
     answers = [
         _named(
@@ -242,6 +243,17 @@ def sample_figures(
         layers = [_layer_facts(name, values[position]) for name, values in arrays.items()]
         name = f"feature_maps_{answer['index']}"
         yield Illustration(name, "feature_maps", figure, answer | {"layers": layers})
+
+
+def _behind_normalisation(model: nn.Module, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out what a batch normalisation scales and shifts at once: both say the same."""
+    names = list(activations)
+    normalised = {
+        before
+        for before, name in pairwise(names)
+        if isinstance(model.get_submodule(name), nn.BatchNorm2d)
+    }
+    return {name: activations[name] for name in names if name not in normalised}
 
 
 def _journey(

@@ -302,7 +302,7 @@ def test_a_claim_stands_with_verdict_number_and_table(page):
     assert "“A neuron sees a patch.” Partly supported. Of 1,000 gradients 3 lie outside" in text
     assert "3 gradients outside; exact: every pixel" in text
     assert "What does a neuron see?" in text
-    assert '<th scope="row">c1</th><td class="number">1,039</td><td class="number">–</td>' in page
+    assert '<th scope="row">c1</th><td>1,039</td><td>–</td>' in page
     assert "1,040" not in text
     assert "outside field" in text
     assert "The first 40 of 50 rows." in text

@@ -229,6 +229,11 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
             f"Test images of {dataset.name}; explained is the logit of the class that {title} "
             f"answered, right or wrong. The number is of {images} further images, spread evenly."
         ),
+        "scale": (
+            "White is zero, blue above, orange below. Each map has a scale of its own, whose end "
+            "stands below it: which pixels matter is compared, not how much. Grad-CAM’s maps, of "
+            "few pixels, are brought to where their fields are centred."
+        ),
         "limits": (
             "That a map which changes with the weights is a true explanation: the test can only "
             "refute. Occluded images are unlike those that the network was trained on."

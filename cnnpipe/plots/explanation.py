@@ -54,7 +54,7 @@ def exciting_patches(
     """
     side = max((len(patch) for shown in patches.values() for patch in shown), default=1)
     dot = whole_dots(PATCH / side)
-    width = most * (side * dot + 0.04) - 0.04
+    width = (most * (side + 2) - 2) * dot
     columns = max(1, int((WIDTH - 2 * MARGIN + BETWEEN) / (max(width, 1.1) + BETWEEN)))
     pitch = (WIDTH - 2 * MARGIN + BETWEEN) / columns
     largest = float(filters["accuracy_lost"].abs().max()) or 1.0
@@ -71,12 +71,12 @@ def exciting_patches(
         lost = 100 * row["accuracy_lost"]
         value = "dead" if row["silent"] == 1 else f"{lost:+.2f}".replace("-", "−") if lost else "0"
         page.text(left + width, top, value, fontsize=7, color=MUTED, ha="right")
-        for number, patch in enumerate(shown):
-            corner = left + number * (side * dot + 0.04)
-            axes = page.canvas(corner, top + 0.17, side * dot, side * dot)
-            INTENSITY.show(axes, patch)
-            frame = Rectangle((-0.5, -0.5), side, side, fill=False, edgecolor=RULE, lw=0.8)
-            axes.add_patch(frame)
+        if shown:
+            gap = np.full((side, 2), np.nan)
+            strip = np.hstack([part for patch in shown for part in (gap, patch)][1:])
+            axes = page.canvas(left, top + 0.17, strip.shape[1] * dot, side * dot)
+            INTENSITY.show(axes, strip)
+            page.frame(left, top + 0.17, strip.shape[1] * dot, side * dot, RULE)
         bottom = top + 0.17 + side * dot + 0.07
         bar = {"linewidth": 2.2, "solid_capstyle": "butt"}
         page.line([left, left + width], [bottom] * 2, color=GROUND, **bar)
@@ -85,10 +85,7 @@ def exciting_patches(
             [left, left + width * abs(lost) / (100 * largest)], [bottom] * 2, color=colour, **bar
         )
         if row["silent"] == 1:
-            axes = page.canvas(left, top + 0.17, width, side * dot)
-            axes.add_patch(
-                Rectangle((0, 0), 1, 1, fill=False, edgecolor=INK, lw=1.1, clip_on=False)
-            )
+            page.frame(left, top + 0.17, width, side * dot, INK)
     return page.figure
 
 

@@ -188,6 +188,12 @@ class Page:
         x, y = np.divide(xs, WIDTH), 1 - np.divide(ys, self.height)
         self.figure.add_artist(Line2D(x, y, **style))
 
+    def frame(self, left: float, top: float, width: float, height: float, colour: str) -> None:
+        """An empty rectangle."""
+        right, bottom = left + width, top + height
+        xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        self.line(xs, ys, color=colour, linewidth=0.9)
+
     def colour_bar(
         self,
         left: float,

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cnnpipe.formatting import count, duration, percent, short
+from cnnpipe.formatting import count, duration, percent, points, short
 from cnnpipe.report.embedded import Embedded, read_embedded
 from cnnpipe.report.sources import Sources, read_sources
-from cnnpipe.report.verdicts import measured, reason, verdicts
+from cnnpipe.report.verdicts import filter_verdicts, measured, reason, verdicts
 
 __all__ = ["Embedded", "Sources", "read_embedded", "read_sources", "render"]
 
@@ -43,13 +43,13 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
     environment.filters |= {
         "count": count,
         "duration": duration,
+        "filter_verdicts": filter_verdicts,
         "measured": measured,
         "percent": percent,
+        "points": points,
         "reason": reason,
         "short": short,
         "thousands": lambda number: f"{number:,}",
     }
     page = environment.get_template("page.html.j2")
-    return page.render(
-        sources=sources, verdicts=verdicts(sources), embedded=embedded or Embedded()
-    )
+    return page.render(sources=sources, verdicts=verdicts(sources), embedded=embedded or Embedded())
