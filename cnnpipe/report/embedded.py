@@ -152,8 +152,8 @@ def read_model(path: Path, title: str) -> dict[str, Any]:
 
 
 def _lenet5(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
-    activation = architecture.get("activation", "relu")
-    pool = {"kind": f"{architecture.get('pooling', 'max')}_pool2d", "kernel_size": 2}
+    activation = architecture["activation"]
+    pool = {"kind": f"{architecture['pooling']}_pool2d", "kernel_size": 2}
     return [
         {"name": "c1", "kind": "conv2d", "padding": 2},
         {"name": "c1_act", "kind": activation},
@@ -221,9 +221,11 @@ def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -
     first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
     chosen = [index for index in samples if index < len(labels)]
     groups = [{"title": "Test digits", "indices": list(dict.fromkeys([*chosen, *first]))}]
-    for model in models:
-        if worst := _worst_mistakes(model, len(labels)):
-            groups.append({"title": f"Worst mistakes of {model.title}", "indices": worst})
+    groups += [
+        {"title": f"Worst mistakes of {model.title}", "indices": worst}
+        for model in models
+        if (worst := _worst_mistakes(model, len(labels)))
+    ]
     indices = sorted({index for group in groups for index in group["indices"]})
     return {
         "dataset": dataset.name,
