@@ -204,7 +204,7 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
     The method that depends least on the weights decides the number.
     """
     table = attributions.table(seed)
-    worst = table.loc[table["correlation"].idxmax()]
+    worst = table.iloc[int(table["correlation"].argmax())]
     verdict = judge(table)
     images = attributions.correlations["image"].nunique()
     networks = attributions.correlations["network"].nunique()

@@ -17,7 +17,7 @@ from cnnpipe.comparison import paired_difference
 from cnnpipe.data import Split
 from cnnpipe.features import capture_activations, convolution_filters
 from cnnpipe.functional import conv2d
-from cnnpipe.layers import ReLU
+from cnnpipe.layers import Conv2d, ReLU
 from cnnpipe.models import PREDICTION_BATCH
 from cnnpipe.preprocessing import Normalization
 from cnnpipe.responses import Stage, Strongest, stages, windows
@@ -179,22 +179,14 @@ def _shares(layer: nn.Module, inputs: Tensor, channels: int) -> Iterator[Tensor]
 
     Shape: inputs (N, channels, H, W), or flattened to (N, channels·H·W).
     """
-    weight = layer.weight
     for channel in range(channels):
-        one = slice(channel, channel + 1)
-        if isinstance(layer, nn.Linear):
-            columns = weight.unflatten(1, (channels, -1))[:, channel]  # (out, H·W)
+        if isinstance(layer, Conv2d):
+            one = slice(channel, channel + 1)
+            maps, kernel = inputs[:, one].contiguous(), layer.weight[:, one].contiguous()
+            yield conv2d(maps, kernel, None, layer.stride, layer.padding, layer.dilation)
+        elif isinstance(layer, nn.Linear):
+            columns = layer.weight.unflatten(1, (channels, -1))[:, channel]  # (out, H·W)
             yield inputs.unflatten(1, (channels, -1))[:, channel].flatten(1) @ columns.T
-        else:
-            kernel = weight[:, one].contiguous()
-            yield conv2d(
-                inputs[:, one].contiguous(),
-                kernel,
-                None,
-                layer.stride,
-                layer.padding,
-                layer.dilation,
-            )
 
 
 def evenly_spread(count: int, chosen: int) -> Tensor:

@@ -36,12 +36,15 @@ TILE = 1.15
 
 
 @styled
-def training_curves(curves: pd.DataFrame, title: str) -> Figure:
+def training_curves(
+    curves: pd.DataFrame, title: str, *, beside: pd.DataFrame | None = None
+) -> Figure:
     """Loss and accuracy after each epoch, in training and on the validation images.
 
     Args:
         curves: columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
         title: of the figure.
+        beside: curves of another run, which are not drawn but fit on the same axes.
     """
     page = Page(3.4, title, "after each epoch")
     for column, (quantity, label) in enumerate(
@@ -67,6 +70,12 @@ def training_curves(curves: pd.DataFrame, title: str) -> Figure:
         axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if beside is not None:
+            unseen = beside[[f"train_{quantity}", f"validation_{quantity}"]].to_numpy()
+            axes.update_datalim(
+                [(x, y) for x, ys in zip(beside["epoch"], unseen, strict=True) for y in ys]
+            )
+            axes.autoscale_view()
         if quantity == "loss":
             axes.set_ylim(bottom=0)
             legend = axes.legend(
@@ -80,12 +89,22 @@ def training_curves(curves: pd.DataFrame, title: str) -> Figure:
 
 
 @styled
-def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
+def confusion(
+    counts: Array, classes: Sequence[str], title: str, *, beside: Array | None = None
+) -> Figure:
     """Counts of true against predicted class, and the errors once more on a scale of their own.
 
     Shape: counts (K, K), rows true, columns predicted.
+
+    Args:
+        counts: of images.
+        classes: their names.
+        title: of the figure.
+        beside: counts of another network, which are not drawn but share the scales.
     """
-    errors = counts - np.diag(np.diag(counts))
+    errors = _errors(counts)
+    reach = counts if beside is None else np.maximum(counts, beside)
+    error_reach = errors if beside is None else np.maximum(errors, _errors(beside))
     longest = max(map(len, classes))
     slanted = longest > 2
     left, between = 0.5 + 0.065 * longest, 0.45
@@ -97,11 +116,14 @@ def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
         f"{counts.sum():,} images, {errors.sum():,} errors; each panel has its own scale",
     )
     ticks = np.arange(len(classes))
-    for column, (label, values, colours) in enumerate(
-        [("all predictions", counts, SEQUENTIAL), ("errors alone", errors, ERRORS)]
+    for column, (label, values, within, colours) in enumerate(
+        [
+            ("all predictions", counts, reach, SEQUENTIAL),
+            ("errors alone", errors, error_reach, ERRORS),
+        ]
     ):
         axes = page.axes(left + column * (side + between), BODY + 0.2, side, side)
-        largest = max(1, values.max())
+        largest = max(1, within.max())
         axes.imshow(values, cmap=colours, norm=Normalize(0, largest))
         axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
         axes.set_xlabel("predicted")
@@ -124,14 +146,26 @@ def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
     return page.figure
 
 
+def _errors(counts: Array) -> Array:
+    without: Array = counts - np.diag(np.diag(counts))
+    return without
+
+
 @styled
-def reliability(bins: Sequence[Mapping[str, Any]], title: str, subtitle: str) -> Figure:
-    """Accuracy against confidence, and below it how many images have that confidence.
+def reliability(
+    bins: Sequence[Mapping[str, Any]],
+    title: str,
+    subtitle: str,
+    *,
+    beside: Sequence[Mapping[str, Any]] = (),
+) -> Figure:
+    """Accuracy against confidence, and beside it how many images have that confidence.
 
     Args:
         bins: as `cnnpipe.evaluation.reliability` gives them.
         title: of the figure.
         subtitle: of the figure.
+        beside: bins of another network, which are not drawn but fit on the same axes.
     """
     page = Page(5.0, title, subtitle)
     left, width = 0.65, 3.6
@@ -153,7 +187,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str, subtitle: str) ->
     widths = [row["high"] - row["low"] for row in bins]
     counts.bar(edges, [row["images"] for row in bins], widths, align="edge", color=BLUE, lw=0)
     counts.set_yscale("log")
-    counts.set_ylim(bottom=0.5)
+    counts.set_ylim(0.5, 2 * max(row["images"] for row in [*bins, *beside]))
     counts.set_xlim(0, 1)
     counts.set_title("images, logarithmic", loc="left", fontsize=8.5, color=MUTED)
     for panel in (axes, counts):

@@ -7,6 +7,12 @@
     style.css     how it looks; interactive.css: the sections that compute
     script/*.js   what happens on it: plain scripts that share one scope
 
+Two runs side by side, by `python -m cnnpipe.report compare`:
+
+    revisions.py  what a commit or an experiment left
+    comparison.py what differs, in numbers and in figures on identical scales; comparison.html.j2,
+                  comparison.css and script/slider.js show it
+
 Everything is inlined: the page opens from a disk without a network. It holds no time of its making,
 so that the same files give the same bytes.
 """
@@ -22,7 +28,7 @@ from cnnpipe.report.embedded import Embedded, read_embedded
 from cnnpipe.report.sources import Sources, read_sources
 from cnnpipe.report.verdicts import filter_verdicts, measured, reason, verdicts
 
-__all__ = ["Embedded", "Sources", "read_embedded", "read_sources", "render"]
+__all__ = ["Embedded", "Sources", "environment", "read_embedded", "read_sources", "render"]
 
 
 def render(sources: Sources, embedded: Embedded | None = None) -> str:
@@ -32,7 +38,13 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
         sources: what the pipeline left under reports/.
         embedded: what its scripts compute with; without it, their sections say what is missing.
     """
-    environment = Environment(
+    page = environment().get_template("page.html.j2")
+    return page.render(sources=sources, verdicts=verdicts(sources), embedded=embedded or Embedded())
+
+
+def environment() -> Environment:
+    """Templates, their filters, and escaping of all that they are given."""
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -40,7 +52,7 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    templates.filters |= {
         "count": count,
         "duration": duration,
         "filter_verdicts": filter_verdicts,
@@ -51,5 +63,4 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
         "short": short,
         "thousands": lambda number: f"{number:,}",
     }
-    page = environment.get_template("page.html.j2")
-    return page.render(sources=sources, verdicts=verdicts(sources), embedded=embedded or Embedded())
+    return templates

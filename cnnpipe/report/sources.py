@@ -148,7 +148,7 @@ class Sources:
 
     def flat_params(self) -> list[tuple[str, Any]]:
         """Every parameter by its dotted key."""
-        return list(_flat(self.params))
+        return list(flattened(self.params))
 
     def checks(self) -> list[CheckSummary]:
         """Verification by operator, algorithm and device."""
@@ -204,7 +204,7 @@ def _read_model(reports: Path, name: str, timing: Mapping[str, Any] | None) -> M
         predictions=_csv(reports / "predictions" / f"{name}.csv"),
         curves=_csv(reports / "curves" / f"{name}.csv"),
         timing=timing,
-        pictures=_pictures(reports / "figures", described),
+        pictures=read_pictures(reports / "figures", described),
         attribution=_read_attribution(reports, name, explained) if explained else None,
         filters=_csv(reports / "explanation" / name / "filters.csv"),
     )
@@ -217,7 +217,7 @@ def _read_attribution(reports: Path, name: str, explained: Mapping[str, Any]) ->
     return _read_finding(
         reports,
         f"attribution-{name}",
-        explained | {"tables": tables, "figure": figure},
+        {**explained, "tables": tables, "figure": figure},
         described,
         f"explain@{name}",
     )
@@ -246,7 +246,9 @@ def _read_finding(
     return FindingSource(
         name=name,
         summary=summary,
-        pictures=_pictures(reports, [{"kind": name, "caption": "", **facts} for facts in figures]),
+        pictures=read_pictures(
+            reports, [{"kind": name, "caption": "", **facts} for facts in figures]
+        ),
         table=_csv(reports / first),
         table_file=first,
         stage=stage,
@@ -264,7 +266,7 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _pictures(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def read_pictures(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[Picture]:
     """The figures that are there. Encoding them is most of the page's work, and runs in threads."""
     present = [facts for facts in described if (folder / facts["file"]).exists()]
     with ThreadPoolExecutor() as threads:
@@ -298,9 +300,10 @@ def _csv(path: Path) -> pd.DataFrame | None:
     return load_csv(path) if path.exists() else None
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested mappings by its dotted key."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

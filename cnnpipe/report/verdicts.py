@@ -161,7 +161,7 @@ def filter_verdicts(model: ModelSources) -> Iterator[Verdict]:
             f"{dead or 'None'} of the {count(len(filters), 'filter')} of {model.title} "
             f"{'are' if dead > 1 else 'is'} dead, that is zero everywhere on every test image.",
         )
-    best = filters.loc[filters["accuracy_lost"].idxmax()]
+    best = filters.iloc[int(filters["accuracy_lost"].argmax())]
     beyond = int((filters["low"] > 0).sum())
     yield Verdict(
         "measured",
