@@ -64,7 +64,7 @@ def opened(browser, file: Path, **options) -> Iterator:
     page.goto(file.as_uri())
     yield page
     context.close()
-    assert complaints == []
+    assert not complaints, "\n".join(complaints)
 
 
 def randomise(model: nn.Module) -> nn.Module:

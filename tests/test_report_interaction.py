@@ -60,23 +60,28 @@ def pad_place(page, x, y):
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
 
-def draw(page, points):
+def draw(page, points, steps=8):
     """A stroke by the mouse; coordinates in units of the sheet's side."""
     part(page, "pad").scroll_into_view_if_needed()
     page.mouse.move(*pad_place(page, *points[0]))
     page.mouse.down()
     for point in points[1:]:
-        page.mouse.move(*pad_place(page, *point), steps=8)
+        page.mouse.move(*pad_place(page, *point), steps=steps)
     page.mouse.up()
     settle(page)
 
 
 def ink(page):
-    """How much ink is on the sheet: dark pixels of the canvas."""
+    """How much ink is on the sheet, in pixels of full ink; read from a copy of the canvas."""
     return part(page, "pad").evaluate(
         """(canvas) => {
-          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          return data.filter((value, k) => k % 4 === 0 && value < 128).length;
+          const { width, height } = canvas;
+          const copy = Object.assign(document.createElement("canvas"), { width, height });
+          const context = copy.getContext("2d", { willReadFrequently: true });
+          context.drawImage(canvas, 0, 0);
+          const { data } = context.getImageData(0, 0, width, height);
+          const [paper, full] = [255, 28]; // of red
+          return data.reduce((sum, v, k) => sum + (k % 4 ? 0 : (paper - v) / (paper - full)), 0);
         }"""
     )
 
@@ -94,14 +99,14 @@ def test_an_empty_sheet_predicts_nothing(page):
         assert part(page, "confidence").all_inner_texts() == ["no drawing, no answer"] * 2
         assert part(page, "time").all_inner_texts() == ["", ""]
         assert set(page.locator("#draw-app .bars .number").all_inner_texts()) == {"–"}
-        assert not page.locator("#draw-app .layer canvas").first.is_visible()
+        assert not page.locator("#draw-app [data-depth=result] canvas").first.is_visible()
         assert part(page, "invitation").is_visible()
 
     nothing()
     draw(page, SEVEN)
     assert "–" not in answers(page)
     assert all(re.fullmatch(r"\d+\.\d ms", t) for t in part(page, "time").all_inner_texts())
-    assert page.locator("#draw-app .layer canvas").first.is_visible()
+    assert page.locator("#draw-app [data-depth=result] canvas").first.is_visible()
     assert not part(page, "invitation").is_visible()
     part(page, "clear").click()
     settle(page)
@@ -211,8 +216,11 @@ def test_the_keyboard_draws_with_a_pen_that_is_seen(page):
 
     def cursor():
         return part(page, "overlay").evaluate(
-            """(canvas) => canvas.getContext("2d")
-                 .getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0)"""
+            """(canvas) => {
+              const empty = document.createElement("canvas");
+              [empty.width, empty.height] = [canvas.width, canvas.height];
+              return canvas.toDataURL() !== empty.toDataURL();
+            }"""
         )
 
     settle(page)
@@ -248,7 +256,8 @@ def test_a_test_image_goes_in_as_it_is_until_it_is_drawn_on(page):
     expected = page.evaluate(
         """(index) => {
           const { pixels } = cnnpipe.digits.images.find((image) => image.index === index);
-          return cnnpipe.models.map((model) => String(cnnpipe.network.run(model, pixels).prediction));
+          const run = (model) => cnnpipe.network.run(model, pixels);
+          return cnnpipe.models.map((model) => String(run(model).prediction));
         }""",
         index,
     )
@@ -293,7 +302,7 @@ def test_probabilities_are_a_table_that_sums_to_one(page):
 def test_every_step_is_shown_on_request(page):
     draw(page, SEVEN)
     shown = page.locator("#draw-app .layer:visible h4")
-    assert len(shown.all()) == 8 + 7
+    assert len(shown.all()) == 7 + 7
     page.get_by_label("Every step").check()
     settle(page)
     assert len(shown.all()) == 11 + 14
@@ -360,16 +369,19 @@ def test_drawings_that_no_network_was_trained_on_are_recognised(browser, trained
 @needs_trained_models
 def test_drawings_by_the_mouse_are_recognised(browser, trained):
     """The way of the reader's hand: through pointer events, the sheet and the section itself."""
-    chosen = [d for d in drawings(copies=1, seed=2) if (d["size"], d["pen"]) == ("large", "medium")]
+    wanted = {"size": "middling", "pen": "medium", "style": 0}
+    chosen = [
+        drawing for drawing in drawings(copies=1, seed=2) if wanted.items() <= drawing.items()
+    ]
     with opened(browser, trained) as page:
         wrong = []
         for drawing in chosen:
             part(page, "clear").click()
             for stroke in drawing["strokes"]:
-                draw(page, [(point["x"], point["y"]) for point in stroke["points"][::3]])
+                draw(page, [(point["x"], point["y"]) for point in stroke["points"][::4]], steps=1)
             if answers(page) != [str(drawing["digit"])] * 2:
                 wrong.append((drawing["digit"], drawing["style"], answers(page)))
-    assert len(chosen) == 30
+    assert len(chosen) == 10
     assert len(wrong) <= 1, wrong
 
 
@@ -449,7 +461,7 @@ def test_hovering_shows_products_that_sum_to_the_maps_value(
         part(page, "inChannel", "by-hand")
         .locator("option")
         .evaluate_all(
-            "(options) => options.map((option) => option.value).filter((value) => value !== 'strongest')"
+            "(options) => options.map((each) => each.value).filter((each) => each !== 'strongest')"
         )
     )
     total = 0.0
@@ -643,7 +655,7 @@ def test_the_keyboard_alone_reaches_every_control(page):
           return all.length;
         }"""
     )
-    assert expected > 50
+    assert expected > 40
     page.evaluate("document.querySelector('nav a').focus()")
     reached = set()
     for _ in range(expected + 60):

@@ -111,17 +111,17 @@ const draw = (() => {
     const board = pad.attach(part.pad, part.overlay, {
       penWidth: () => Number(root.querySelector("input[name=pen]:checked").value),
       changed: () => {
-        choosePreset(board.image() ? preset : null);
+        markPreset();
         update();
       },
       finished,
       say: (text) => (part.status.textContent = text),
     });
 
-    function choosePreset(chosen) {
-      preset = chosen;
+    function markPreset() {
       for (const button of part.presets.querySelectorAll("button")) {
-        button.setAttribute("aria-pressed", String(chosen !== null && button.value === String(chosen.index)));
+        const shown = board.image() !== null && button.value === String(preset.index);
+        button.setAttribute("aria-pressed", String(shown));
       }
     }
 

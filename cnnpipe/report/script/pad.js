@@ -88,7 +88,7 @@ const pad = (() => {
     canvas.addEventListener("pointerdown", (event) => {
       if (!event.isPrimary || event.button !== 0) return;
       event.preventDefault(); // no text selection; focus is given by hand
-      canvas.focus({ focusVisible: false });
+      canvas.focus({ focusVisible: false, preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
       lift();
       pen.shown = false;
