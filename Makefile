@@ -28,6 +28,7 @@ test: $(READY) ## run the tests
 check: $(READY) ## format, lint, types, import floors
 	ruff format --check .
 	ruff check .
+	oxlint --deny-warnings cnnpipe/report/script
 	mypy
 	lint-imports
 

@@ -220,19 +220,17 @@ def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -
     labels = dataset.test_labels
     first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
     chosen = [index for index in samples if index < len(labels)]
-    groups = [{"title": "Test digits", "indices": list(dict.fromkeys([*chosen, *first]))}]
-    groups += [
-        {"title": f"Worst mistakes of {model.title}", "indices": worst}
+    groups = {"Test images": list(dict.fromkeys([*chosen, *first]))}
+    groups |= {
+        f"Worst mistakes of {model.title}": worst
         for model in models
         if (worst := _worst_mistakes(model, len(labels)))
-    ]
-    indices = sorted({index for group in groups for index in group["indices"]})
+    }
     return {
-        "dataset": dataset.name,
         "classes": list(dataset.classes),
         "boxed": dataset.name in BOXED,
         "side": dataset.test_images.shape[1],
-        "groups": groups,
+        "groups": [{"title": title, "indices": group} for title, group in groups.items()],
         "images": [
             {
                 "index": index,
@@ -240,7 +238,7 @@ def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -
                 "answers": {model.name: _answer(model, index) for model in models},
                 "pixels": base64.b64encode(dataset.test_images[index].tobytes()).decode("ascii"),
             }
-            for index in indices
+            for index in sorted({index for group in groups.values() for index in group})
         ],
     }
 

@@ -81,5 +81,5 @@ const digit = (() => {
     return { pixels: resample(ink, side, frame), bounds, centre, frame };
   }
 
-  return { BOX, SIDE, measure, prepare };
+  return { SIDE, prepare };
 })();

@@ -96,5 +96,5 @@ const featureMaps = (() => {
     );
   }
 
-  return { describe, isSilent, paint, pixelAt };
+  return { describe, paint, pixelAt };
 })();

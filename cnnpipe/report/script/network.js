@@ -233,5 +233,5 @@ const network = (() => {
     return sign * 2 ** (exponent - 15) * (1 + fraction);
   }
 
-  return { activations, batchNormLine, bytes, conv2d, outputSize, pad, run, softmax, stack, unpack };
+  return { batchNormLine, bytes, conv2d, outputSize, run, softmax, stack, unpack };
 })();

@@ -168,8 +168,9 @@ const sandbox = (() => {
     }
 
     const titles = (choices) => Object.entries(choices).map(([name, { title }]) => [name, title]);
-    const label = digits.classes[digits.images[0].label];
-    markup.fillSelect(part.pattern, [["digit", `test image 0 (${label}), halved`], ...titles(PATTERNS)]);
+    const [{ index, label }] = digits.images;
+    const named = `test image ${index} (${digits.classes[label]}), halved`;
+    markup.fillSelect(part.pattern, [["digit", named], ...titles(PATTERNS)]);
     markup.fillSelect(part.preset, [...titles(KERNELS), [OWN, "your own"]]);
     offerKernel();
     recompute();
