@@ -691,10 +691,18 @@ def test_axe_finds_no_violation(browser, untrained, scheme):
             assert results.violations_count == 0, results.generate_report()
 
 
-def test_without_javascript_the_sections_say_what_they_need(browser, untrained):
+def test_without_javascript_one_pixel_is_worked_out_and_the_rest_is_named(browser, untrained):
     with opened(browser, untrained, java_script_enabled=False) as page:
         for section in ("draw", "by-hand"):
-            notice = page.locator(f"#{section} noscript")
-            assert "needs JavaScript" in notice.inner_text()
+            assert "needs JavaScript" in page.locator(f"#{section} .missing").first.inner_text()
             assert not page.locator(f"#{section}-app").is_visible()
         assert page.locator("#by-hand .formula").first.is_visible()
+        grids = page.locator("#by-hand noscript table").all()
+        patch, kernel, products = (
+            [float(text.replace("−", "-")) for text in grid.locator("td").all_inner_texts()]
+            for grid in grids
+        )
+        # Each number has three significant digits.
+        expected = [pytest.approx(p * k, rel=0.02) for p, k in zip(patch, kernel, strict=True)]
+        assert products == expected
+        assert "The products sum to" in page.locator("#by-hand noscript").inner_text()

@@ -27,7 +27,7 @@ from cnnpipe.features import capture_activations
 from cnnpipe.geometry import output_size
 from cnnpipe.models import load_model, predict
 from cnnpipe.plots.page import DIVERGING, GREYS, LEVELS, SEQUENTIAL
-from cnnpipe.report.embedded import read_model
+from cnnpipe.report.embedded import SCRIPTS, Embedded, read_model
 
 pytestmark = needs_chromium
 
@@ -118,6 +118,20 @@ def test_parameters_are_counted_as_pytorch_counts_them(tmp_path, name):
     path = save_random_model(tmp_path, model_name, **architecture)
     model, _ = load_model(path)
     assert read_model(path, name)["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vgg"])
+def test_the_worked_example_is_the_networks_own_pixel(images, tmp_path, name):
+    path = save_random_model(tmp_path, name)
+    pixels = {"index": 5, "pixels": encoded(images[5:6])[0]}
+    example = Embedded([read_model(path, name)], {"images": [pixels], "side": 28}).example
+    model, normalization = load_model(path)
+    first, layer = next(model.named_children())
+    with torch.no_grad():
+        expected = layer(normalization(images[5:6]))[0, 0, 14, 14].item()
+    assert (example.layer, example.row, example.column) == (first, 14, 14)
+    assert example.value == pytest.approx(expected, abs=1e-5)
+    assert example.products.shape == layer.weight.shape[2:]
 
 
 @needs_trained_models
@@ -403,8 +417,9 @@ def test_scripts_ask_nobody_and_stay_inside_their_element(folder):
 
 def test_every_script_is_on_the_page_once(folder):
     page = (folder / "reports" / "index.html").read_text(encoding="utf-8")
-    for path in (ROOT / "cnnpipe/report/script").glob("*.js"):
-        assert page.count(path.read_text(encoding="utf-8")) == 1, path.name
+    for name in SCRIPTS:
+        source = (ROOT / f"cnnpipe/report/script/{name}.js").read_text(encoding="utf-8")
+        assert page.count(source) == 1, name
 
 
 def test_the_same_files_give_the_same_page(folder, tmp_path):

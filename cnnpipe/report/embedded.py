@@ -25,6 +25,8 @@ from cnnpipe.data.raw import read_raw
 from cnnpipe.errors import InputError
 from cnnpipe.report.sources import ModelSources, Sources
 
+Array = NDArray[Any]
+
 LARGEST = 1_000_000
 """Characters of base64 that one network's weights may take of a page of 5 MB."""
 WORST = 8
@@ -55,6 +57,30 @@ SCRIPTS = (
 
 
 @dataclass(frozen=True)
+class WorkedExample:
+    """One output pixel of a first convolution, for readers without JavaScript."""
+
+    title: str
+    layer: str
+    index: int
+    """Of the test image."""
+    row: int
+    column: int
+    patch: Array
+    kernel: Array
+    bias: float
+
+    @property
+    def products(self) -> Array:
+        return self.patch * self.kernel
+
+    @property
+    def value(self) -> float:
+        """Of map 0 at this pixel."""
+        return float(self.products.sum()) + self.bias
+
+
+@dataclass(frozen=True)
 class Embedded:
     """What is embedded, and what is not."""
 
@@ -69,6 +95,11 @@ class Embedded:
     def ready(self) -> bool:
         """Whether there is anything to compute with."""
         return bool(self.models) and bool(self.digits)
+
+    @property
+    def example(self) -> WorkedExample:
+        """The middle of the first map of the first network, for the first image."""
+        return _worked_example(self.models[0], self.digits["images"][0], self.digits["side"])
 
     @property
     def block(self) -> Markup:
@@ -212,6 +243,28 @@ def _encode(values: NDArray[np.float32]) -> tuple[str, str]:
         if len(encoded) <= LARGEST:
             return precision, encoded
     return "", ""
+
+
+def _worked_example(model: Mapping[str, Any], image: Mapping[str, Any], side: int) -> WorkedExample:
+    layer = model["layers"][0]
+    dtype = {"float32": "<f4", "float16": "<f2"}[model["precision"]]
+    values = np.frombuffer(base64.b64decode(model["weights"]), dtype).astype(np.float64)
+    _, _, height, width = layer["weight"]["shape"]
+    kernel = values[layer["weight"]["offset"] :][: height * width].reshape(height, width)
+    pixels = np.frombuffer(base64.b64decode(image["pixels"]), np.uint8).reshape(side, side)
+    mean, std = (model["normalization"][key] for key in ("mean", "std"))
+    padded = np.pad((pixels / 255 - mean) / std, layer["padding"])
+    row = column = side // 2
+    return WorkedExample(
+        title=model["title"],
+        layer=layer["name"],
+        index=image["index"],
+        row=row,
+        column=column,
+        patch=padded[row : row + height, column : column + width],
+        kernel=kernel,
+        bias=float(values[layer["bias"]["offset"]]) if "bias" in layer else 0.0,
+    )
 
 
 def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -> dict[str, Any]:
