@@ -29,6 +29,7 @@ check: $(READY) ## format, lint, types, import floors
 	ruff format --check .
 	ruff check .
 	oxlint --deny-warnings cnnpipe/report/script
+	djlint --quiet --lint cnnpipe/report
 	mypy
 	lint-imports
 

@@ -7,7 +7,8 @@ import click
 from cnnpipe.artifacts import load_csv, save_csv, save_json
 from cnnpipe.data import load_dataset
 from cnnpipe.explanation import attribute, describe_filters, exciting_patches, finding
-from cnnpipe.figures import TITLES, attribution_figure, filter_figures, images_to_draw
+from cnnpipe.explanation_figures import attribution_figure, filter_figures
+from cnnpipe.figures import TITLES, images_to_draw
 from cnnpipe.models import load_model, predict
 from cnnpipe.params import MODEL_NAMES, ModelName, load_params
 from cnnpipe.plots import save_png
