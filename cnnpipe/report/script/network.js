@@ -209,18 +209,23 @@ const network = (() => {
 
   /** Base64 as bytes. */
   function bytes(text) {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const decoded = atob(text);
+    const found = new Uint8Array(decoded.length);
+    for (let k = 0; k < found.length; k++) found[k] = decoded.charCodeAt(k);
+    return found;
+  }
+
+  /** Bytes as numbers of `size` bytes each, which `read` takes from a view at an offset. */
+  function numbers(packed, size, read) {
+    const view = new DataView(packed.buffer);
+    const found = new Float32Array(packed.length / size);
+    for (let k = 0; k < found.length; k++) found[k] = read(view, size * k);
+    return found;
   }
 
   const decoders = {
-    float32: (packed) => {
-      const view = new DataView(packed.buffer);
-      return Float32Array.from({ length: packed.length / 4 }, (_, k) => view.getFloat32(4 * k, true));
-    },
-    float16: (packed) => {
-      const view = new DataView(packed.buffer);
-      return Float32Array.from({ length: packed.length / 2 }, (_, k) => half(view.getUint16(2 * k, true)));
-    },
+    float32: (packed) => numbers(packed, 4, (view, offset) => view.getFloat32(offset, true)),
+    float16: (packed) => numbers(packed, 2, (view, offset) => half(view.getUint16(offset, true))),
   };
 
   /** IEEE 754 half precision: 1 bit of sign, 5 of exponent, 10 of fraction. */
