@@ -333,6 +333,24 @@ def test_a_pressed_map_is_taken_apart_in_the_other_section(page):
     assert value.endswith(": " + part(page, "activationValue", hand).inner_text())
 
 
+def test_the_drawing_can_be_taken_apart_as_long_as_it_is_there(page):
+    image = part(page, "image", "by-hand")
+    drawing = image.locator("option[value=drawing]")
+    assert drawing.count() == 0
+    draw(page, SEVEN)
+    assert drawing.inner_text() == "Your drawing"
+    assert image.input_value() != "drawing"
+    choose(page, image="drawing")
+    hover(page, "sum", 8, 14, (28, 28))  # on the bar of the seven
+    before = numbers(page, "patch")
+    assert max(before) > 1
+    draw(page, [(0.1, 0.9), (0.9, 0.9)])
+    assert numbers(page, "patch") != before
+    part(page, "clear").click()
+    settle(page)
+    assert drawing.count() == 0
+
+
 @needs_trained_models
 def test_a_drawn_seven_is_a_seven(browser, trained):
     with opened(browser, trained) as page:
@@ -627,6 +645,19 @@ def test_the_sandbox_computes_with_the_readers_own_kernel(page):
     assert float(part(page, "sum", "sandbox").inner_text()) == 2.5
     assert part(page, "preset", "sandbox").input_value() == "own"
     assert sum(numbers(page, "products", "sandbox")) == 2.5
+
+
+def test_the_sandbox_sweeps_over_its_output(page):
+    slide(page, stride=4)  # 4×4 outputs, 0.4 seconds each
+    button, where = part(page, "sweep", "sandbox"), part(page, "where", "sandbox")
+    button.click()
+    page.wait_for_timeout(700)
+    button.click()
+    assert button.inner_text() == "Go on"
+    settle(page)
+    assert re.fullmatch("Output pixel in row 0, column [0-3]", where.inner_text())
+    slide(page, stride=2)
+    assert button.inner_text() == "Sweep"
 
 
 def test_keys_move_the_sandboxs_pixel(page):

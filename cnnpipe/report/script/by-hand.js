@@ -231,8 +231,9 @@ const byHand = (() => {
     }
 
     function refresh() {
+      const isShown = part.image.value === DRAWING;
       offerImages();
-      recompute();
+      if (isShown) recompute();
     }
 
     markup.fillSelect(part.model, models.map(({ title }, k) => [k, title]));
