@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from chromium_page import DESK, PHONE, chromium, needs_chromium, opened
@@ -116,7 +117,7 @@ def test_a_revision_is_read_without_touching_the_workspace(project):
     assert revision.params["train.epochs"] == 3
     assert revision.message.startswith("First run")
     assert revision.models["lenet5"].evaluation["test_errors"] == 3
-    assert (revision.models["lenet5"].predictions["prediction"] != range(10)).sum() == 3
+    assert (revision.models["lenet5"].predictions["prediction"] != np.arange(10)).sum() == 3
     assert list(revision.models["lenet5"].kernels) == ["c1", "c3", "c5"]
     assert project.run("git", "status", "--porcelain") == before
     assert (
@@ -131,6 +132,26 @@ def test_the_workspace_is_a_revision_too(project):
     revision = read_revision(project.folder, "workspace", MODEL_NAMES)
     assert (revision.commit, revision.message) == ("", "")
     assert revision.models["lenet5"].evaluation["test_errors"] == 1
+
+
+def test_an_experiment_is_a_revision_by_its_name(project):
+    project.set_params(epochs=9)
+    project.run(sys.executable, "-m", "dvc", "exp", "save", "--quiet", "--name", "my-experiment")
+    project.run("git", "checkout", "--quiet", "params.yaml")
+    revision = read_revision(project.folder, "my-experiment", MODEL_NAMES)
+    assert revision.params["train.epochs"] == 9
+    assert len(revision.commit) == 7
+    assert revision.models["vgg"].predictions is not None
+
+
+def test_a_damaged_file_is_named_with_its_revision(project):
+    path = project.folder / "reports" / "evaluation" / "lenet5.json"
+    good = path.read_text(encoding="utf-8")
+    path.write_text(good[:100], encoding="utf-8")
+    message = r"^workspace: reports/evaluation/lenet5\.json: damaged: not JSON"
+    with pytest.raises(InputError, match=message):
+        read_revision(project.folder, "workspace", MODEL_NAMES)
+    path.write_text(good, encoding="utf-8")
 
 
 def test_only_what_differs_is_listed(comparison):
@@ -148,7 +169,7 @@ def test_deltas_have_their_interval_and_the_exact_test(comparison):
     rows = {label: cells for label, *cells in lenet5.rows}
     # b = 2, c = 0, n = 10: (2 ± 1.96 · √(3 − 4/12)) / 12
     assert rows["Accuracy"][2].replace("\N{NO-BREAK SPACE}", " ") == (
-        "+20.00 points (95 % interval −10.00 to 43.34)"
+        "+20.00 points (95 % interval −10.01 to 43.34)"
     )
     assert rows["Errors"] == ["3", "1", "−2"]
     assert rows["Parameters"] == ["61,706", "61,706", "0"]
@@ -201,7 +222,11 @@ def test_what_comes_from_outside_stays_text(page):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nope", "nope: no such revision; expected"), ("--help", "no such revision"), ("", "no such")],
+    [
+        ("nope", "nope: no such revision; expected"),
+        ("--help", "no such revision"),
+        ("", "an empty name: no such"),
+    ],
 )
 def test_a_bad_revision_is_one_line(project, name, message):
     with pytest.raises(InputError, match=re.escape(message)):
@@ -274,7 +299,7 @@ def test_the_divide_moves_and_both_are_seen_by_turns(browser, file):
         for _ in range(12):
             seen.add(one.evaluate("e => getComputedStyle(e).clipPath"))
             page.wait_for_timeout(150)
-        assert seen == {"inset(0px)", "inset(0px 100% 0px 0px)"}
+        assert seen == {"inset(0px 0% 0px 0px)", "inset(0px 100% 0px 0px)"}
         button.press("Enter")
         assert button.get_attribute("aria-pressed") == "false"
         assert "60%" in one.evaluate("e => getComputedStyle(e).clipPath")

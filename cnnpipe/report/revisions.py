@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc.scm import NoSCM, RevError, resolve_rev
+from dvc_data.index import DataIndexDirError
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -79,13 +82,7 @@ def read_revision(project: Path, name: str, models: Sequence[str]) -> Revision:
             message = _message(repo, commit) if commit else ""
         files = DVCFileSystem(str(project), rev=commit or None)
         with TemporaryDirectory() as copies:
-            for file in [
-                "params.yaml",
-                *(path.format(model) for path in FILES for model in models),
-            ]:
-                _copy(files, file, Path(copies))
-            results = {model: _read_model(Path(copies), model) for model in models}
-            params = _read_params(Path(copies) / "params.yaml", name)
+            results, params = _read(files, Path(copies), name, models)
     except NotDvcRepoError:
         raise InputError(
             f"{project}: no git and DVC repository; run from the project's root"
@@ -99,16 +96,33 @@ def read_revision(project: Path, name: str, models: Sequence[str]) -> Revision:
     return Revision(name, commit[:7], message, params, results)
 
 
+def _read(
+    files: DVCFileSystem, folder: Path, name: str, models: Sequence[str]
+) -> tuple[dict[str, ModelResults], dict[str, Any]]:
+    """Copy what is there into a folder, and read it with the readers that check it."""
+    for file in ["params.yaml", *(path.format(model) for path in FILES for model in models)]:
+        _copy(files, file, folder)
+    try:
+        results = {model: _read_model(folder, model) for model in models}
+        return results, _read_params(folder / "params.yaml", name)
+    except InputError as error:  # it names the copy, which means nothing to the user
+        raise InputError(str(error).replace(f"{folder}{os.sep}", f"{name}: ")) from None
+
+
 def _resolve(repo: Repo, name: str) -> str:
     if isinstance(repo.scm, NoSCM):
         raise InputError(f"{repo.root_dir}: no git repository, so it has no revision {name}")
     try:
-        return str(resolve_rev(repo.scm, name))
+        # Git would take an empty name for HEAD.
+        commit = resolve_rev(repo.scm, name) if name else None
     except RevError:
+        commit = None
+    if commit is None:
         raise InputError(
-            f"{name}: no such revision; expected a commit, a branch, a tag, the name of an "
-            f"experiment as `dvc exp show` lists them, or {WORKSPACE}"
-        ) from None
+            f"{name or 'an empty name'}: no such revision; expected a commit, a branch, a tag, the "
+            f"name of an experiment as `dvc exp show` lists them, or {WORKSPACE}"
+        )
+    return str(commit)
 
 
 def _message(repo: Repo, commit: str) -> str:
@@ -120,7 +134,7 @@ def _copy(files: DVCFileSystem, path: str, folder: Path) -> None:
     """Copy one file if the revision has it and DVC's cache, where it is DVC's, holds it."""
     try:
         content = files.read_bytes(path)
-    except (FileNotFoundError, DvcException):
+    except (FileNotFoundError, DvcException, DataIndexDirError):
         return
     copy = folder / path
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -145,10 +159,15 @@ def _kernels(path: Path) -> dict[str, NDArray[Any]]:
     """The weights with four axes: those of convolutions."""
     state, _ = load_weights(path)
     return {
-        key.removesuffix(".weight"): np.asarray(tensor.float().numpy())
-        for key, tensor in state.items()
-        if tensor.ndim == 4
+        key.removesuffix(".weight"): np.asarray(state[key].float().numpy())
+        for key in sorted(state, key=_numbers_by_value)  # a file's own order is that of a hash
+        if state[key].ndim == 4
     }
+
+
+def _numbers_by_value(name: str) -> list[tuple[int, str]]:
+    """Sorts conv2 before conv10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read_params(path: Path, name: str) -> dict[str, Any]:
