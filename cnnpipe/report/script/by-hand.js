@@ -49,7 +49,7 @@ const byHand = (() => {
       const [outChannels, inChannels] = layer().weight.shape;
       const numbers = (count) => Array.from({ length: count }, (_, k) => [k, `${k}`]);
       markup.fillSelect(part.channel, numbers(outChannels));
-      const strongest = [STRONGEST, "that adds most"];
+      const strongest = [STRONGEST, "strongest"];
       part.inChannelLabel.hidden = inChannels === 1;
       markup.fillSelect(part.inChannel, inChannels > 1 ? [strongest, ...numbers(inChannels)] : numbers(1));
       part.inChannel.selectedIndex = 0;
@@ -102,7 +102,12 @@ const byHand = (() => {
       const inputScale = layerIndex === 0 ? imageScale(model) : colours.scaleOf(input().values);
       const stages = {
         input: { maps: input(), map: inChannel, scale: inputScale, padding, marks: [patch], name: inputName() },
-        sum: stage(layerIndex, { marks: [here], upTo, signed: true }),
+        sum: stage(layerIndex, {
+          marks: [here],
+          upTo,
+          signed: true,
+          title: layer().bias ? "Sum and bias" : "Sum",
+        }),
       };
       if (norm !== undefined) stages.norm = stage(norm, { marks: [here], upTo, signed: true });
       if (activation !== undefined) stages.activation = stage(activation, { marks: [here], upTo });
@@ -251,7 +256,7 @@ const byHand = (() => {
 
   function nameOf({ name, weight }) {
     const [outChannels, inChannels, height, width] = weight.shape;
-    return `${name}: ${inChannels} → ${outChannels} maps, ${height}×${width}`;
+    return `${name}: ${inChannels} → ${outChannels}, ${height}×${width}`;
   }
 
   /** Of normalised images: from paper to full ink. */
@@ -271,6 +276,7 @@ const byHand = (() => {
     const canvas = part[`${name}Plane`];
     plane.paint(canvas, stage.maps, stage.map ?? channel, stage.scale, stage);
     part[`${name}Layer`].textContent = stage.name;
+    if (name === "sum") part.sumTitle.textContent = stage.title;
     const { height, width } = stage.maps;
     part[`${name}Facts`].textContent =
       `map ${stage.map ?? channel}, ${height}×${width}; ` +

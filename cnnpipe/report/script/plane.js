@@ -2,7 +2,7 @@
 
 /** One map, large: its pixels as squares, the padding around them, and marks upon both. */
 const plane = (() => {
-  const ZOOM = 12; // of the canvas's own pixels for each of the map's
+  const SIDE = 336; // at least so many of the canvas's own pixels, so that lines are fine on small maps
 
   /**
    * Paint one map of a stack.
@@ -12,7 +12,8 @@ const plane = (() => {
    */
   function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = [] } = {}) {
     const { height, width, values } = maps;
-    resize(canvas, (width + 2 * padding) * ZOOM, (height + 2 * padding) * ZOOM);
+    const zoom = Math.ceil(SIDE / (Math.max(height, width) + 2 * padding));
+    resize(canvas, (width + 2 * padding) * zoom, (height + 2 * padding) * zoom);
     const context = canvas.getContext("2d");
     context.fillStyle = colours.css(colours.GAP);
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -21,9 +22,9 @@ const plane = (() => {
     for (let k = 0; k < Math.min(height * width, upTo); k++) {
       context.fillStyle = colours.css(scale.colour(values[start + k]));
       const [y, x] = [Math.floor(k / width) + padding, (k % width) + padding];
-      context.fillRect(x * ZOOM, y * ZOOM, ZOOM, ZOOM);
+      context.fillRect(x * zoom, y * zoom, zoom, zoom);
     }
-    for (const mark of marks) outline(context, mark, padding);
+    for (const mark of marks) outline(context, mark, padding, zoom);
   }
 
   /** Setting a canvas's size clears it and costs time, so only when it changes. */
@@ -36,7 +37,7 @@ const plane = (() => {
     context.strokeStyle = colours.css(colours.MUTED);
     context.lineWidth = 1;
     context.beginPath();
-    for (let x = -canvas.height; x < canvas.width; x += ZOOM / 2) {
+    for (let x = -canvas.height; x < canvas.width; x += 6) {
       context.moveTo(x, canvas.height);
       context.lineTo(x + canvas.height, 0);
     }
@@ -44,8 +45,8 @@ const plane = (() => {
   }
 
   /** Black within white: seen on every colour. */
-  function outline(context, { y, x, height = 1, width = 1 }, padding) {
-    const place = [(x + padding) * ZOOM, (y + padding) * ZOOM, width * ZOOM, height * ZOOM];
+  function outline(context, { y, x, height = 1, width = 1 }, padding, zoom) {
+    const place = [(x + padding) * zoom, (y + padding) * zoom, width * zoom, height * zoom];
     for (const [colour, thickness] of [["#ffffff", 5], ["#000000", 2.5]]) {
       context.strokeStyle = colour;
       context.lineWidth = thickness;

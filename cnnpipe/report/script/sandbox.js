@@ -61,14 +61,19 @@ const sandbox = (() => {
     function recompute() {
       const pattern = PATTERNS[part.pattern.value];
       input = pattern ? pattern.maps() : halved(digits.images[0].pixels);
+      const before = output;
       const fits = network.outputSize(SIDE, { kernelSize: size(), ...geometry() }) > 0;
       output = fits ? network.conv2d(input, layer()) : null;
-      if (fits) {
-        place.y = Math.min(place.y, output.height - 1);
-        place.x = Math.min(place.x, output.width - 1);
-      }
+      if (fits) keepPlace(before ?? output);
       restart();
       paint();
+    }
+
+    /** The same place in the image, whatever the output's size. */
+    function keepPlace(before) {
+      const kept = (at, length, old) => Math.floor(((at + 0.5) * length) / old);
+      place.y = kept(place.y, output.height, before.height);
+      place.x = kept(place.x, output.width, before.width);
     }
 
     const paint = markup.everyFrame(() => {
