@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from chromium_page import ROOT, needs_trained_models
 from PIL import Image
 
 import cnnpipe.report
 from cnnpipe.errors import InputError
-from cnnpipe.params import MODEL_NAMES
-from cnnpipe.report import read_sources, render
+from cnnpipe.params import MODEL_NAMES, load_params
+from cnnpipe.report import read_embedded, read_sources, render
 from cnnpipe.report.verdicts import verdicts
 
 PARAMS = {
@@ -275,6 +276,16 @@ def test_page_asks_nobody_for_anything(page):
 
 def test_same_files_give_the_same_bytes(reports, page):
     assert page_of(reports) == page
+
+
+@needs_trained_models
+def test_the_page_of_the_shipped_run_is_small_enough_to_send():
+    params = load_params(ROOT / "params.yaml").model_dump()
+    raw = ROOT / "data" / "raw"
+    sources = read_sources(ROOT / "reports", raw / "dataset.json", params, MODEL_NAMES)
+    page = render(sources, read_embedded(ROOT / "data" / "models", raw, sources))
+    assert len(page.encode()) <= 5_000_000
+    Document(page)
 
 
 def test_page_has_landmarks_a_skip_link_and_headings_in_order(page):
