@@ -85,7 +85,7 @@ def _compare_model(
     return ModelComparison(
         name=name,
         title=other.title,
-        rows=list(_rows(one.evaluation or {}, other.evaluation or {}, paired.interval)),
+        rows=list(_rows(one.evaluation, other.evaluation, paired.interval)),
         verdict=paired.verdict,
         changed=paired.changed[:CHANGED],
         changes=len(paired.changed),
@@ -125,7 +125,7 @@ def _paired(one: ModelResults, other: ModelResults, names: tuple[str, str]) -> _
         _verdict(only_first, only_second, images, names),
         paired_difference(only_second, only_first, images),
         _changed(
-            [str(row["class"]) for row in (one.evaluation or {})["per_class"]],
+            [str(row["class"]) for row in one.evaluation["per_class"]],
             one.predictions[first_right != second_right],
             other.predictions[first_right != second_right],
         ),

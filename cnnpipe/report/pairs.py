@@ -88,7 +88,7 @@ def _curves(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawi
 
 
 def _confusion(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawing]:
-    scores = [run.evaluation or {} for run in runs]
+    scores = [run.evaluation for run in runs]
     classes, others = ([str(row["class"]) for row in each["per_class"]] for each in scores)
     if classes == others:
         counts = [np.array(each["confusion"]) for each in scores]
@@ -107,7 +107,7 @@ def _confusion(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Dr
 
 
 def _reliability(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawing]:
-    scores = [run.evaluation or {} for run in runs]
+    scores = [run.evaluation for run in runs]
     bins = [each["reliability"] for each in scores if "reliability" in each]
     if len(bins) == 2:
         errors = [points(each["ece"]) for each in scores]

@@ -39,9 +39,9 @@ FILES = (
 
 @dataclass(frozen=True)
 class ModelResults:
-    """What is known of one model at a revision; None for what is not there."""
+    """What is known of one model at a revision; empty or None for what is not there."""
 
-    evaluation: Mapping[str, Any] | None
+    evaluation: Mapping[str, Any]
     predictions: pd.DataFrame | None
     curves: pd.DataFrame | None
     title: str
@@ -147,7 +147,7 @@ def _read_model(folder: Path, name: str) -> ModelResults:
         path if path.exists() else None for path in present.values()
     )
     return ModelResults(
-        evaluation=load_json(evaluation) if evaluation else None,
+        evaluation=load_json(evaluation) if evaluation else {},
         predictions=load_csv(predictions) if predictions else None,
         curves=load_csv(curves) if curves else None,
         title=load_json(figures)["title"] if figures else name,
