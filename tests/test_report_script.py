@@ -5,6 +5,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from chromium_page import (
@@ -21,7 +22,8 @@ from chromium_page import (
 from torch import nn
 from torch.nn.functional import conv2d
 
-from cnnpipe.artifacts import save_weights
+from cnnpipe.artifacts import save_csv, save_weights
+from cnnpipe.data.raw import read_raw
 from cnnpipe.errors import InputError
 from cnnpipe.features import capture_activations
 from cnnpipe.geometry import output_size
@@ -171,6 +173,32 @@ def test_a_network_too_large_for_float32_is_embedded_as_float16(page, images, tm
         tensor.copy_(tensor.half().float() if tensor.is_floating_point() else tensor)
     logits = torch.tensor([result["logits"] for result in found])
     assert (logits - predict(model, images[:5], normalization)).abs().max() < 1e-4
+
+
+def test_the_page_shows_what_float16_costs(browser, tmp_path):
+    path = write_untrained_page(tmp_path)
+    save_random_model(tmp_path / "models", "vgg", blocks=[[64, 64], [64, 64]], hidden=32)
+    dataset = read_raw(tmp_path / "raw")
+    images, labels = torch.from_numpy(dataset.test_images.copy()), dataset.test_labels
+    for name in ("lenet5", "vgg"):
+        logits = predict(*reordered(tmp_path / "models" / f"{name}.safetensors", images))
+        probabilities = logits.double().softmax(1).numpy()
+        table = {"label": labels, "prediction": probabilities.argmax(1)}
+        table |= {"confidence": probabilities.max(1)}
+        table |= {"probability_of_label": probabilities[np.arange(len(labels)), labels]}
+        frame = pd.DataFrame(table).reset_index()
+        save_csv(tmp_path / "reports" / "predictions" / f"{name}.csv", frame)
+    path = write_page(tmp_path / "reports", tmp_path / "models", tmp_path / "raw")
+    with opened(browser, path) as page:
+        note = page.locator("#draw-app [data-part=agreement]")
+        note.filter(has_text="Measured in this browser").wait_for()
+        shown = re.findall(
+            r"\((float\d+) weights\) (?:([\d.]+)·10⁻([⁴⁵⁶⁷⁸⁹])|0)", note.inner_text()
+        )
+    (full, _, full_power), (half, _, half_power) = shown
+    assert (full, half) == ("float32", "float16")
+    assert full_power in "⁷⁸⁹"
+    assert half_power in "⁴⁵", "what float16 rounds away is seen"
 
 
 def test_every_half_precision_number_is_read(page):
@@ -409,7 +437,7 @@ def test_ink_past_the_edge_is_cut_off(page):
 def test_scripts_ask_nobody_and_stay_inside_their_element(folder):
     for path in sorted((ROOT / "cnnpipe/report/script").glob("*.js")):
         source = path.read_text(encoding="utf-8")
-        assert source.startswith('"use strict";\n'), path.name
+        assert path.stem not in SCRIPTS or source.startswith('"use strict";\n'), path.name
         assert not re.search(r"</script|<!--", source, re.IGNORECASE), path.name
         reaching = r"\b(fetch|XMLHttpRequest|WebSocket|eval|innerHTML|document\.write|import)\b"
         assert not re.search(reaching, source), path.name
