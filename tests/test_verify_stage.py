@@ -92,7 +92,7 @@ def test_the_tolerance_comes_from_the_parameters() -> None:
 def test_bad_parameters_end_in_one_line_before_anything_is_written() -> None:
     params = Path("params.yaml")
     text = params.read_text(encoding="utf-8")
-    params.write_text(text.replace("normwise: {}", "normwise: {magic: 2.0}"), encoding="utf-8")
+    params.write_text(text.replace("winograd: 16.0", "magic: 2.0"), encoding="utf-8")
     result = run()
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1

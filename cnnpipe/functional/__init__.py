@@ -1,13 +1,21 @@
 """The operators of a convolutional network, written out in tensor code with their derivatives."""
 
 from cnnpipe.functional.activation import relu, sigmoid, tanh
-from cnnpipe.functional.convolution import CONV2D_ALGORITHMS, conv2d, convolve2d
+from cnnpipe.functional.convolution import (
+    CONV2D_ALGORITHMS,
+    UnsupportedError,
+    conv2d,
+    conv2d_algorithm,
+    convolve2d,
+)
 from cnnpipe.functional.pooling import avg_pool2d, max_pool2d
 
 __all__ = [
     "CONV2D_ALGORITHMS",
+    "UnsupportedError",
     "avg_pool2d",
     "conv2d",
+    "conv2d_algorithm",
     "convolve2d",
     "max_pool2d",
     "relu",

@@ -63,7 +63,7 @@ def tanh(input: Tensor) -> Tensor:
 class _ReLU(Function):
     @staticmethod
     def forward(x: Tensor, inplace: bool) -> Tensor:
-        return x.clamp_(min=0) if inplace else x.clamp(min=0)
+        return x.clamp_min_(0) if inplace else x.clamp_min(0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
@@ -77,7 +77,7 @@ class _ReLU(Function):
         (y,) = ctx.saved_tensors
         # As numbers, because products are an order of magnitude faster on a CPU than masks.
         slope = torch.ne(y.detach(), 0, out=torch.empty_like(y))
-        return g * slope, None
+        return slope.mul_(g), None
 
 
 class _Sigmoid(Function):
@@ -93,7 +93,7 @@ class _Sigmoid(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
-        grad: Tensor = g * y * (1 - y)
+        grad: Tensor = torch.addcmul(g, g, y, value=-1) * y  # g·(1 − y)·y
         return grad
 
 
@@ -111,5 +111,4 @@ class _Tanh(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
-        grad: Tensor = g * (1 - y * y)
-        return grad
+        return torch.addcmul(g, g, y * y, value=-1)  # g·(1 − y²)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from cnnpipe.functional import direct, im2col, taps
+from cnnpipe.errors import InputError
+from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
 from cnnpipe.functional.arguments import (
     IntOrPair,
     as_int,
@@ -47,8 +48,23 @@ class Algorithm(Protocol):
 
     def weight_gradient(self, x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor: ...
 
+    def unsupported(self, x: Tensor, geometry: ConvolutionGeometry) -> str | None:
+        """Why this convolution of x is beyond the algorithm, as a clause; None if it is not."""
 
-_ALGORITHMS: dict[str, Algorithm] = {"direct": direct, "im2col": im2col, "taps": taps}
+
+class UnsupportedError(InputError):
+    """The named algorithm cannot compute this convolution."""
+
+
+_ALGORITHMS: dict[str, Algorithm] = {
+    "direct": direct,
+    "im2col": im2col,
+    "toeplitz": toeplitz,
+    "taps": taps,
+    "winograd": winograd,
+    "fft": fft,
+    "implicit_gemm": implicit_gemm,
+}
 CONV2D_ALGORITHMS: tuple[str, ...] = tuple(_ALGORITHMS)
 
 
@@ -81,11 +97,12 @@ def conv2d(
         padding: pixels of zeros on each side; "valid" is none, "same" keeps the size (stride 1).
         dilation: pixels between neighbouring entries of the kernel.
         groups: channels fall into so many groups that do not see each other.
-        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for the fastest known.
+        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names.
 
     Raises:
         TypeError: not floating-point tensors of one dtype, or a size that is not an int.
-        ValueError: shapes that do not fit together, or a value out of range.
+        ValueError: shapes that do not fit together, a value out of range, or an algorithm that
+            cannot compute this convolution (`UnsupportedError`).
 
     Source:
         LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition
@@ -104,7 +121,7 @@ def conv2d(
     _check_dtypes(input, weight, bias)
     geometry = _geometry(input, weight, stride, padding, dilation, groups)
     images = input if input.ndim == 4 else input.unsqueeze(0)
-    chosen = _choose(algorithm, images, geometry)
+    chosen = _choose(algorithm, images, weight, geometry)
     output: Tensor = _CrossCorrelation.apply(images, weight, bias, geometry, chosen)
     return output if input.ndim == 4 else output.squeeze(0)
 
@@ -226,21 +243,59 @@ class _WeightGradient(Function):
         )
 
 
-def _choose(algorithm: str, x: Tensor, geometry: ConvolutionGeometry) -> Algorithm:
-    """The named algorithm; for "auto" the fastest known.
+def conv2d_algorithm(
+    input: Tensor,
+    weight: Tensor,
+    stride: IntOrPair = 1,
+    padding: IntOrPair | Literal["same", "valid"] = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> str:
+    """The algorithm that `conv2d` takes for "auto": the fastest that the benchmark found.
 
-    `taps` on the CPU, if neighbouring windows share their pixels and if it computes less than
-    twice the windows that are kept; not in 16 bits, which it would have to widen. Else `im2col`.
+    A rule, so that the same shapes are always computed in the same way. On a CPU, in 32 or 64 bits:
+
+    - `toeplitz` for fewer than 8 input channels, and where one window covers the image;
+    - `fft` for kernels of 7×7 and more;
+    - `winograd` for kernels up to 3×3 between 128 channels and more;
+    - `taps` for all else with stride 1, unless it would drop most of what it computes.
+
+    And `im2col` for strides, dilations and groups, in 16 bits and on other devices.
+
+    Arguments and errors are those of `conv2d`.
     """
+    geometry = _geometry(input, weight, stride, padding, dilation, groups)
+    return _fastest(input, weight, geometry)
+
+
+def _fastest(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> str:
+    if x.device.type != "cpu" or x.dtype in (torch.float16, torch.bfloat16):
+        return "im2col"
+    C, out_channels = w.shape[1] * geometry.groups, len(w)
+    if toeplitz.unsupported(x, geometry):  # a stride, a dilation or groups
+        return "im2col"
+    if C < 8 or geometry.output_size == (1, 1):
+        return "toeplitz"
+    if min(geometry.kernel_size) >= 7:
+        return "fft"
+    if max(geometry.kernel_size) <= 3 and min(C, out_channels) >= 128:
+        return "winograd"
+    # `taps` computes the windows between two image rows too, and drops them.
+    few_dropped = 2 * geometry.output_size[1] > geometry.input_size[1]
+    return "taps" if few_dropped and not taps.unsupported(x, geometry) else "im2col"
+
+
+def _choose(algorithm: str, x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Algorithm:
     if algorithm == "auto":
-        shared = taps.in_strips(geometry) and 2 * geometry.output_size[1] > geometry.input_size[1]
-        on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-        return taps if shared and on_cpu else im2col
+        return _ALGORITHMS[_fastest(x, w, geometry)]
     try:
-        return _ALGORITHMS[algorithm]
+        chosen = _ALGORITHMS[algorithm]
     except KeyError:
         allowed = ", ".join(["auto", *CONV2D_ALGORITHMS])
         raise ValueError(f"algorithm: expected one of {allowed}, got {algorithm!r}") from None
+    if reason := chosen.unsupported(x, geometry):
+        raise UnsupportedError(f"algorithm: {algorithm!r} {reason}")
+    return chosen
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

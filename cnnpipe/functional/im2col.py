@@ -1,8 +1,15 @@
-"""Convolution as one matrix product: every window is written out as a column.
+"""Convolution as one matrix product: every window is written out as a row of numbers.
 
-    Yᵀ = columnsᵀ · Wᵀ,  columns[(c,i,j), (n,y,x)] = windows[n,c,y,x,i,j]
+    Y = columns · W,  columns[(n,y,x), (i,j,c)] = what window (n,y,x) meets at kernel entry (i,j,c)
 
-The columns hold each pixel kH·kW times. They are built anew in the backward instead of being kept.
+In the paper's transposed product the windows are columns. Here the channels of a pixel stay side by
+side: what a window meets in one kernel row is one piece of memory, and the product is the output as
+it lies in memory, channels last.
+
+The columns hold each pixel kH·kW times. On a CPU a block of images is small enough that its columns
+stay in the cache from the copy to the product; for the backward they are built anew.
+
+Axes: N batch, C channels, H height, W width, O output channels, kH kW kernel, G groups.
 
 Source:
     Chellapilla, Puri, Simard: High performance convolutional neural networks for document
@@ -11,51 +18,97 @@ Source:
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
-from cnnpipe.functional.windows import overlap_add, pad, sliding_windows
+from cnnpipe.functional.windows import (
+    accumulation_dtype,
+    image_blocks,
+    overlap_add,
+    pad,
+    sliding_windows,
+)
 from cnnpipe.geometry import ConvolutionGeometry
 
 
 def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    """Columns times the kernel matrix, transposed: the output lies in memory channels last."""
-    columns = _columns(x, geometry)  # (G, C/G·kH·kW, N·H_out·W_out)
-    pixels = columns.mT @ _kernel_matrix(w, geometry).mT  # (G, N·H_out·W_out, O/G)
-    pixels = pixels.movedim(0, 1).flatten(1)  # (N·H_out·W_out, O)
-    y: Tensor = pixels.unflatten(0, (len(x), *geometry.output_size)).permute(0, 3, 1, 2)
-    return y  # (N, O, H_out, W_out)
+    """Columns times the kernel matrix."""
+    kernels = _kernel_matrix(w, geometry)  # (G, kH·kW·C/G, O/G)
+    y = x.new_empty((len(x), *geometry.output_size, len(w)))
+    for block in _blocks(x, geometry, x.shape[1]):
+        rows = y[block].view(-1, geometry.groups, kernels.shape[2]).transpose(0, 1)
+        torch.bmm(_columns(x[block], geometry), kernels, out=rows)  # (G, n·H_out·W_out, O/G)
+    return y.permute(0, 3, 1, 2)  # (N, O, H_out, W_out)
 
 
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    """col2im: the gradient of each column's entry goes to the pixel that it was copied from."""
-    columns = _kernel_matrix(w, geometry).mT @ _output_matrix(grad, geometry).mT
-    windows = columns.unflatten(1, (-1, *geometry.kernel_size)).flatten(0, 1)
-    windows = windows.unflatten(-1, (len(grad), *geometry.output_size))
-    return overlap_add(windows.permute(3, 0, 4, 5, 1, 2), geometry)  # (N, C, H, W)
+    """The forward pass with the kernel flipped and C, O exchanged; or col2im."""
+    if geometry.stride == (1, 1) and math.prod(geometry.input_size) <= 2 * math.prod(
+        geometry.output_size
+    ):
+        return forward(grad, _flipped(w, geometry), geometry.adjoint())
+    return _col2im(grad, w, geometry)
 
 
 def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    """Columns times output gradient: the sum over all windows is the product's inner sum."""
-    kernels = _columns(x, geometry) @ _output_matrix(grad, geometry)  # (G, C/G·kH·kW, O/G)
-    rows = kernels.mT.flatten(0, 1)  # (O, C/G·kH·kW)
-    w: Tensor = rows.unflatten(1, (-1, *geometry.kernel_size))  # (O, C/G, kH, kW)
-    return w
+    """(Columns)ᵀ times output gradient: the sum over all windows is the product's inner sum."""
+    G, (kH, kW) = geometry.groups, geometry.kernel_size
+    size = (G, kH * kW * x.shape[1] // G, grad.shape[1] // G)
+    kernels = x.new_zeros(size, dtype=accumulation_dtype(x.dtype))
+    for block in _blocks(x, geometry, x.shape[1]):
+        kernels += _columns(x[block], geometry).mT @ _rows(grad[block], geometry)
+    kernels = kernels.view(G, kH, kW, -1, size[2]).permute(0, 4, 3, 1, 2)
+    return kernels.flatten(0, 1).to(x.dtype)  # (O, C/G, kH, kW)
+
+
+def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa: ARG001
+    """Computes every convolution."""
+    return None
+
+
+def _col2im(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
+    """The gradient of each column's entry goes to the pixel that it was copied from."""
+    G, (H_out, W_out), (kH, kW) = geometry.groups, geometry.output_size, geometry.kernel_size
+    kernels = _kernel_matrix(w, geometry).mT  # (G, O/G, kH·kW·C/G)
+    C = G * w.shape[1]
+    x = grad.new_empty((len(grad), *geometry.input_size, C))
+    for block in _blocks(grad, geometry, C):
+        columns = _rows(grad[block], geometry) @ kernels  # (G, n·H_out·W_out, kH·kW·C/G)
+        windows = columns.view(G, -1, H_out, W_out, kH, kW, w.shape[1]).permute(1, 0, 6, 2, 3, 4, 5)
+        pixels = overlap_add(windows, geometry).flatten(1, 2)  # (n, C, H, W)
+        x[block] = pixels.permute(0, 2, 3, 1)
+    return x.permute(0, 3, 1, 2)  # (N, C, H, W)
+
+
+def _blocks(images: Tensor, geometry: ConvolutionGeometry, C: int) -> list[slice]:
+    (H_out, W_out), (kH, kW) = geometry.output_size, geometry.kernel_size
+    return image_blocks(images, H_out * W_out * kH * kW * C)
 
 
 def _columns(x: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    windows = sliding_windows(pad(x, geometry), geometry)  # (N, C, H_out, W_out, kH, kW)
-    windows = windows.unflatten(1, (geometry.groups, -1))  # (N, G, C/G, H_out, W_out, kH, kW)
-    entries = windows.permute(1, 2, 5, 6, 0, 3, 4).contiguous()  # the one copy
-    columns: Tensor = entries.flatten(4).flatten(1, 3)  # (G, C/G·kH·kW, N·H_out·W_out)
+    padded = pad(x.contiguous(memory_format=torch.channels_last), geometry)
+    windows = sliding_windows(padded, geometry)  # (n, C, H_out, W_out, kH, kW)
+    windows = windows.unflatten(1, (geometry.groups, -1))  # (n, G, C/G, H_out, W_out, kH, kW)
+    entries = windows.permute(1, 0, 3, 4, 5, 6, 2).contiguous()  # the one copy
+    columns: Tensor = entries.flatten(4).flatten(1, 3)  # (G, n·H_out·W_out, kH·kW·C/G)
     return columns
 
 
 def _kernel_matrix(w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    kernels: Tensor = w.unflatten(0, (geometry.groups, -1)).flatten(2)  # (G, O/G, C/G·kH·kW)
-    return kernels
+    kernels = w.unflatten(0, (geometry.groups, -1)).permute(0, 3, 4, 2, 1)
+    matrix: Tensor = kernels.flatten(1, 3)  # (G, kH·kW·C/G, O/G)
+    return matrix
 
 
-def _output_matrix(grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    groups = grad.unflatten(1, (geometry.groups, -1))  # (N, G, O/G, H_out, W_out)
-    pixels: Tensor = groups.permute(1, 0, 3, 4, 2).flatten(1, 3)  # (G, N·H_out·W_out, O/G)
-    return pixels
+def _flipped(w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
+    groups = w.flip(-2, -1).unflatten(0, (geometry.groups, -1))  # (G, O/G, C/G, kH, kW)
+    flipped: Tensor = groups.transpose(1, 2).flatten(0, 1)  # (C, O/G, kH, kW)
+    return flipped
+
+
+def _rows(grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
+    groups = grad.unflatten(1, (geometry.groups, -1))  # (n, G, O/G, H_out, W_out)
+    rows: Tensor = groups.permute(1, 0, 3, 4, 2).flatten(1, 3)  # (G, n·H_out·W_out, O/G)
+    return rows

@@ -7,6 +7,7 @@ gradient to the entry that won, or shares it out evenly.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import torch
@@ -97,8 +98,8 @@ def max_pool2d(
     check_real(input, "input")
     check_images(input)
     geometry = _geometry(input, kernel_size, stride, padding, dilation, ceil_mode)
-    maximum, winner = _MaxPool.apply(input, geometry)
-    return (maximum, _flat_indices(winner, geometry)) if return_indices else maximum
+    maximum: Tensor = _MaxPool.apply(input, geometry)
+    return (maximum, _indices(input.detach(), geometry)) if return_indices else maximum
 
 
 def avg_pool2d(
@@ -149,87 +150,102 @@ def avg_pool2d(
 
 
 class _MaxPool(Function):
-    """x → (maximum of each window, the tap that holds it).
-
-    The derivative of a maximum is 1 at the entry that won and 0 elsewhere. The winners are small
-    whole numbers in float32, because comparisons that write 0.0 or 1.0, and sums of those, are an
-    order of magnitude faster on a CPU than choices by a boolean mask.
-    """
+    """x → maximum of each window. Its derivative is 1 at the entry that won and 0 elsewhere."""
 
     @staticmethod
-    def forward(x: Tensor, geometry: WindowGeometry) -> tuple[Tensor, Tensor]:
+    def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
         windows = sliding_windows(pad(x, geometry, _smallest(x.dtype)), geometry)
-        maximum = windows[..., 0, 0].clone()  # (N, C, H_out, W_out)
-        winner = torch.empty_like(maximum, dtype=torch.float32)
-        winner.copy_(_first_valid_tap(geometry, x.device))
-        larger, is_nan = torch.empty_like(winner), torch.empty_like(winner)
-        for tap, (i, j) in enumerate(geometry.taps[1:], start=1):
-            entry = windows[..., i, j]
-            torch.gt(entry, maximum, out=larger)
-            larger += torch.ne(entry, entry, out=is_nan)  # NaN alone differs from itself
-            torch.maximum(winner, larger.mul_(tap), out=winner)  # taps only grow
+        first, *rest = (windows[..., i, j] for i, j in geometry.taps)
+        maximum = torch.maximum(first, first)  # unlike clone, keeps the order of axes in memory
+        for entry in rest:
             torch.maximum(maximum, entry, out=maximum)
-        return maximum, winner
+        return maximum  # (N, C, H_out, W_out)
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, WindowGeometry], output: tuple[Tensor, Tensor]
-    ) -> None:
-        _, ctx.geometry = inputs
-        _, winner = output
-        ctx.mark_non_differentiable(winner)
-        ctx.save_for_backward(winner)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowGeometry], maximum: Tensor) -> None:
+        x, ctx.geometry = inputs
+        ctx.save_for_backward(x, maximum)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        (winner,) = ctx.saved_tensors
-        return _ToWinner.apply(grad, winner, ctx.geometry), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, maximum = ctx.saved_tensors
+        return _ToWinner.apply(grad, x.detach(), maximum.detach(), ctx.geometry), None
 
 
 class _ToWinner(Function):
     """Hand the gradient of each window to its winner: the adjoint of `_FromWinner`."""
 
     @staticmethod
-    def forward(grad: Tensor, winner: Tensor, geometry: WindowGeometry) -> Tensor:
+    def forward(grad: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry) -> Tensor:
         sums = zeros_like_padded(grad, geometry)
         targets = sliding_windows(sums, geometry)
-        dtype, grad = grad.dtype, grad.to(sums.dtype)
-        won = torch.empty_like(winner, dtype=sums.dtype)
-        for tap, (i, j) in enumerate(geometry.taps):
-            targets[..., i, j].addcmul_(grad, torch.eq(winner, tap, out=won))
-        return crop(sums, geometry).to(dtype)
+        for (i, j), share in _to_winners(grad.to(sums.dtype), x, maximum, geometry):
+            if geometry.overlaps:
+                targets[..., i, j] += share
+            else:
+                targets[..., i, j] = share
+        return crop(sums, geometry).to(grad.dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, WindowGeometry], _: Tensor) -> None:
-        _, winner, ctx.geometry = inputs
-        ctx.save_for_backward(winner)
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, WindowGeometry], _: Tensor
+    ) -> None:
+        _, x, maximum, ctx.geometry = inputs
+        ctx.save_for_backward(x, maximum)
 
     @staticmethod
-    def backward(ctx: Any, x: Tensor) -> tuple[Tensor, None, None]:
-        (winner,) = ctx.saved_tensors
-        return _FromWinner.apply(x, winner, ctx.geometry), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _FromWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
 
 
 class _FromWinner(Function):
-    """Read each window at its winner: linear in x, the winner being given."""
+    """Read each window at its winner: linear in what is read, the winners being given."""
 
     @staticmethod
-    def forward(x: Tensor, winner: Tensor, geometry: WindowGeometry) -> Tensor:
-        windows = sliding_windows(pad(x, geometry), geometry)
-        values = torch.zeros_like(winner, dtype=x.dtype)
+    def forward(values: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry) -> Tensor:
+        windows = sliding_windows(pad(values, geometry), geometry)
+        read = torch.zeros_like(maximum)
+        for (i, j), won in _to_winners(torch.ones_like(maximum), x, maximum, geometry):
+            read.addcmul_(windows[..., i, j], won)
+        return read
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, WindowGeometry], _: Tensor
+    ) -> None:
+        _, x, maximum, ctx.geometry = inputs
+        ctx.save_for_backward(x, maximum)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _ToWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
+
+
+def _to_winners(
+    parcels: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry
+) -> Iterator[tuple[Pair, Tensor]]:
+    """Each tap, and the parcels of the windows that it wins, zero for the others.
+
+    Tap by tap, those that it wins are taken off the pile: so the first of equal entries wins.
+    Products with 0 and 1, because on a CPU they are an order of magnitude faster than choices by a
+    boolean mask. Padding is NaN here, which equals nothing and so wins nothing. A maximum that is
+    NaN equals no entry either, and takes the long way; so do devices that would have to be waited
+    for to look.
+    """
+    if maximum.device.type != "cpu" or bool(maximum.sum().isnan()):
+        winner = _winner(x, geometry)
         for tap, (i, j) in enumerate(geometry.taps):
-            values.addcmul_(windows[..., i, j], (winner == tap).to(x.dtype))
-        return values
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, WindowGeometry], _: Tensor) -> None:
-        _, winner, ctx.geometry = inputs
-        ctx.save_for_backward(winner)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (winner,) = ctx.saved_tensors
-        return _ToWinner.apply(grad, winner, ctx.geometry), None, None
+            yield (i, j), parcels * (winner == tap)
+        return
+    windows = sliding_windows(pad(x, geometry, torch.nan), geometry)
+    pile = parcels.clone()
+    won = torch.empty_like(pile)
+    for i, j in geometry.taps[:-1]:
+        torch.eq(windows[..., i, j], maximum, out=won)
+        won *= pile
+        pile -= won
+        yield (i, j), won
+    yield geometry.taps[-1], pile
 
 
 class _WindowSum(Function):
@@ -238,10 +254,11 @@ class _WindowSum(Function):
     @staticmethod
     def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
         windows = sliding_windows(pad(x, geometry), geometry)
-        sums = windows[..., 0, 0].clone()  # (N, C, H_out, W_out)
-        for i, j in geometry.taps[1:]:
-            sums += windows[..., i, j]
-        return sums
+        first, *rest = (windows[..., i, j] for i, j in geometry.taps)
+        sums = first * 1  # unlike clone, keeps the order of axes in memory
+        for entry in rest:
+            sums += entry
+        return sums  # (N, C, H_out, W_out)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, WindowGeometry], _: Tensor) -> None:
@@ -304,6 +321,36 @@ def _smallest(dtype: torch.dtype) -> float:
     return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
 
 
+def _indices(x: Tensor, geometry: WindowGeometry) -> Tensor:
+    """Where in the input each maximum lies, row·W + column, (…, H_out, W_out) int64."""
+    winner = _winner(x, geometry)
+    top, _, left, _ = geometry.padding
+    H_out, W_out = geometry.output_size
+    row, column = winner // geometry.kernel_size[1], winner % geometry.kernel_size[1]
+    first_row = torch.arange(H_out, device=x.device)[:, None] * geometry.stride[0] - top
+    first_column = torch.arange(W_out, device=x.device) * geometry.stride[1] - left
+    rows = first_row + row * geometry.dilation[0]
+    columns = first_column + column * geometry.dilation[1]
+    return rows * geometry.input_size[1] + columns
+
+
+def _winner(x: Tensor, geometry: WindowGeometry) -> Tensor:
+    """The tap that holds each maximum: the first of equal entries, but the last of several NaN.
+
+    Shape:
+        (…, H, W) → (…, H_out, W_out)
+    """
+    windows = sliding_windows(pad(x, geometry, _smallest(x.dtype)), geometry)
+    maximum = windows[..., 0, 0].clone()  # (…, H_out, W_out)
+    winner = _first_valid_tap(geometry, x.device).expand(maximum.shape)
+    for tap, (i, j) in enumerate(geometry.taps[1:], start=1):
+        entry = windows[..., i, j]
+        larger = (entry > maximum) | (entry != entry)  # NaN alone differs from itself
+        winner = torch.where(larger, tap, winner)
+        torch.maximum(maximum, entry, out=maximum)
+    return winner
+
+
 def _first_valid_tap(geometry: WindowGeometry, device: torch.device) -> Tensor:
     """The first tap of each window that is not padding: it wins if every entry is −∞.
 
@@ -322,19 +369,6 @@ def _first_valid_tap(geometry: WindowGeometry, device: torch.device) -> Tensor:
 def _taps_over(padding: Tensor, dilation: int) -> Tensor:
     """How many entries of a window fall on so many pixels of padding: ⌈padding / dilation⌉."""
     return (padding.clamp(min=0) + dilation - 1).div(dilation, rounding_mode="floor")
-
-
-def _flat_indices(winner: Tensor, geometry: WindowGeometry) -> Tensor:
-    """Tap of each window → row·W + column of the input, (…, H_out, W_out) int64."""
-    top, _, left, _ = geometry.padding
-    H_out, W_out = geometry.output_size
-    tap = winner.long()
-    i, j = tap // geometry.kernel_size[1], tap % geometry.kernel_size[1]
-    y = torch.arange(H_out, device=tap.device)[:, None] * geometry.stride[0]
-    x = torch.arange(W_out, device=tap.device) * geometry.stride[1]
-    rows = y + i * geometry.dilation[0] - top
-    columns = x + j * geometry.dilation[1] - left
-    return rows * geometry.input_size[1] + columns
 
 
 def _window_areas(

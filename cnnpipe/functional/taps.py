@@ -22,8 +22,8 @@ product (strips)ᵀ · (output gradients, zero at the dropped windows), and a ke
 sum of its q copies'. As the zeros of a band are multiplied as well, a NaN or an infinity in a pixel
 reaches all q windows of its strips.
 
-A stride, dilation or groups break up the neighbourhood. There the taps are read from the view of
-all windows, one product each.
+For stride 1 and more than a few channels. Where there are few, a strip is short and the products
+narrow: `toeplitz` copies more and multiplies better.
 
 Sources:
     Anderson, Vasudevan, Keane, Gregg: Low-memory GEMM-based convolution algorithms for deep neural
@@ -38,7 +38,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.windows import accumulation_dtype, crop, pad, sliding_windows
+from cnnpipe.functional.windows import accumulation_dtype
 from cnnpipe.geometry import ConvolutionGeometry
 
 BLOCK_BYTES = 4 << 20
@@ -53,8 +53,6 @@ STRIP_CHANNELS = 4
 
 def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """Strips times bands, accumulated over the kernel rows."""
-    if not in_strips(geometry):
-        return _forward_by_tap(x, w, geometry)
     y = x.new_empty((len(x), *geometry.output_size, len(w))).permute(0, 3, 1, 2)
     lattice = _Lattice.for_images(x, y, geometry)
     pixels, sums = lattice.input_matrix(x), lattice.output_matrix(y)
@@ -74,16 +72,11 @@ def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
 
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """The forward pass over the output gradient, with the kernel flipped and C, O exchanged."""
-    adjoint = geometry.adjoint()
-    if in_strips(geometry) and in_strips(adjoint):
-        return forward(grad, w.flip(-2, -1).transpose(0, 1), adjoint)
-    return _input_gradient_by_tap(grad, w, geometry)
+    return forward(grad, w.flip(-2, -1).transpose(0, 1), geometry.adjoint())
 
 
 def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """(Strips)ᵀ times output gradients, accumulated over the blocks of images."""
-    if not in_strips(geometry):
-        return _weight_gradient_by_tap(x, grad, geometry)
     lattice = _Lattice.for_images(x, grad, geometry)
     pixels, grads = lattice.input_matrix(x), lattice.output_matrix(grad)
     bands = pixels.new_zeros(lattice.bands_shape(x.shape[1], grad.shape[1]))  # (kH, strip·C, q·O)
@@ -99,13 +92,13 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
     return lattice.sum_of_copies(bands, x.shape[1], grad.shape[1]).to(x.dtype)
 
 
-def in_strips(geometry: ConvolutionGeometry) -> bool:
-    """Whether neighbouring windows share neighbouring pixels of all channels."""
-    return (
-        geometry.stride == geometry.dilation == (1, 1)
-        and geometry.groups == 1
-        and min(geometry.padding) >= 0
-    )
+def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa: ARG001
+    """A strip's pixels, all channels of them, have to be neighbours in memory."""
+    if not geometry.stride == geometry.dilation == (1, 1) or geometry.groups != 1:
+        return "expects stride 1, dilation 1 and one group"
+    if min(geometry.adjoint().padding) < 0:
+        return "expects less padding than the kernel has pixels"
+    return None
 
 
 @dataclass(frozen=True)
@@ -236,42 +229,3 @@ class _Lattice:
 def _fill(planes: Tensor, images: Tensor) -> None:
     planes[: len(images)] = images
     planes[len(images) :] = 0
-
-
-def _forward_by_tap(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    windows, kernels = _grouped_windows(x, geometry), _grouped_kernels(w, geometry)
-    sums = windows.new_zeros((len(x), *geometry.output_size, geometry.groups, kernels.shape[1]))
-    for i, j in geometry.taps:
-        sums += torch.einsum("ngcyx,goc->nyxgo", windows[..., i, j], kernels[..., i, j])
-    return sums.flatten(3).permute(0, 3, 1, 2).to(x.dtype)  # (N, O, H_out, W_out)
-
-
-def _input_gradient_by_tap(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    kernels = _grouped_kernels(w, geometry)
-    grads = grad.to(kernels.dtype).unflatten(1, (geometry.groups, -1))  # (N, G, O/G, H_out, W_out)
-    sums = kernels.new_zeros((len(grad), geometry.groups, w.shape[1], *geometry.padded_size))
-    targets = sliding_windows(sums, geometry)  # (N, G, C/G, H_out, W_out, kH, kW)
-    for i, j in geometry.taps:
-        targets[..., i, j] += torch.einsum("ngoyx,goc->ngcyx", grads, kernels[..., i, j])
-    return crop(sums.flatten(1, 2), geometry).to(grad.dtype)  # (N, C, H, W)
-
-
-def _weight_gradient_by_tap(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    windows = _grouped_windows(x, geometry)
-    grads = grad.to(windows.dtype).unflatten(1, (geometry.groups, -1))  # (N, G, O/G, H_out, W_out)
-    sums = windows.new_empty((*grads.shape[1:3], windows.shape[2], *geometry.kernel_size))
-    for i, j in geometry.taps:
-        sums[..., i, j] = torch.einsum("ngcyx,ngoyx->goc", windows[..., i, j], grads)
-    return sums.flatten(0, 1).to(x.dtype)  # (O, C/G, kH, kW)
-
-
-def _grouped_windows(x: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    padded = pad(x.to(accumulation_dtype(x.dtype)), geometry)
-    windows = sliding_windows(padded, geometry)  # (N, C, H_out, W_out, kH, kW)
-    groups: Tensor = windows.unflatten(1, (geometry.groups, -1))
-    return groups  # (N, G, C/G, H_out, W_out, kH, kW)
-
-
-def _grouped_kernels(w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    groups: Tensor = w.to(accumulation_dtype(w.dtype)).unflatten(0, (geometry.groups, -1))
-    return groups  # (G, O/G, C/G, kH, kW)

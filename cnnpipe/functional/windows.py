@@ -91,3 +91,21 @@ def zeros_like_padded(outputs: Tensor, geometry: WindowGeometry) -> Tensor:
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype to add many numbers in: 16 bits would round after every addition."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+CACHE_BYTES = 2 << 20
+"""What a block of images is copied to on a CPU: about as much as its cores' own caches hold."""
+MEMORY_BYTES = 1 << 30
+"""The same elsewhere, where a block only bounds the memory."""
+
+
+def image_blocks(images: Tensor, numbers: int) -> list[slice]:
+    """Cut a batch into blocks of about equal size, given how many numbers an image is copied to.
+
+    On a CPU what was copied is then still in the cache when it is multiplied.
+    """
+    limit = CACHE_BYTES if images.device.type == "cpu" else MEMORY_BYTES
+    itemsize = accumulation_dtype(images.dtype).itemsize
+    count = max(1, -(-len(images) * numbers * itemsize // limit))
+    size = max(1, -(-len(images) // count))
+    return [slice(start, start + size) for start in range(0, len(images), size)]
