@@ -31,6 +31,8 @@ test: $(READY) ## run the tests
 check: $(READY) ## format, lint, types, import floors
 	ruff format --check .
 	ruff check .
+	oxlint --deny-warnings cnnpipe/report/script
+	djlint --quiet --lint cnnpipe/report
 	mypy
 	lint-imports
 

@@ -49,6 +49,7 @@ class Evaluation:
             "test_errors": images - correct,
             "test_loss": float(-np.log(likelihood.clip(np.finfo(np.float64).tiny)).mean()),
             "ece": expected_calibration_error(self.probabilities, self.labels),
+            "reliability": reliability(self.probabilities, self.labels),
             "per_class": self._per_class(),
             "confusion": self.confusion().tolist(),
         }
@@ -107,8 +108,12 @@ def evaluate(
     return Evaluation(split.labels.cpu().numpy(), probabilities, classes)
 
 
+BINS = 15
+"""Equal intervals (lo, hi] of confidence."""
+
+
 def expected_calibration_error(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = BINS
 ) -> float:
     """How far confidence is from accuracy: ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|.
 
@@ -119,9 +124,44 @@ def expected_calibration_error(
 
     Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.ceil(confidence * bins).astype(np.int64) - 1
+    confidence, correct, bin_of = _binned(probabilities, labels, bins)
     # n_b/N · |Σ correct/n_b − Σ confidence/n_b| = |Σ (correct − confidence)|/N: no empty-bin case
     gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def reliability(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = BINS
+) -> list[dict[str, Any]]:
+    """The bins that the expected calibration error sums over; those without images are left out.
+
+    Returns:
+        for each bin its ends low and high, images, mean confidence, accuracy, and the accuracy's
+        Wilson 95 % interval.
+    """
+    confidence, correct, bin_of = _binned(probabilities, labels, bins)
+    rows = []
+    for number in np.unique(bin_of):
+        inside = bin_of == number
+        images, right = int(inside.sum()), int(correct[inside].sum())
+        interval = binomtest(right, images).proportion_ci(0.95, method="wilson")
+        rows.append(
+            {
+                "low": float(number / bins),
+                "high": float((number + 1) / bins),
+                "images": images,
+                "confidence": float(confidence[inside].mean()),
+                "accuracy": right / images,
+                "interval": [float(interval.low), float(interval.high)],
+            }
+        )
+    return rows
+
+
+def _binned(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Confidence of each answer, whether it is right, and the bin that it falls into."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    return confidence, correct, np.ceil(confidence * bins).astype(np.int64) - 1

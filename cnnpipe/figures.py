@@ -1,4 +1,4 @@
-"""All figures of one trained model, each with the facts that a report states about it.
+"""Figures of one trained model, each with the facts that a report states about it.
 
 Here networks meet pictures: `features` turns the network into arrays, `plots` draws them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from cnnpipe.errors import InputError
 from cnnpipe.features import (
     capture_activations,
     contributions,
-    convolution_filters,
     distinct_layers,
     milestones,
 )
@@ -46,7 +46,7 @@ class Illustration:
 def result_figures(
     title: str,
     curves: pd.DataFrame,
-    counts: Sequence[Sequence[int]],
+    evaluation: Mapping[str, Any],
     predictions: pd.DataFrame,
     dataset: Dataset,
     mistakes: int,
@@ -56,7 +56,7 @@ def result_figures(
     Args:
         title: the network's name for people.
         curves: as reports/curves has them.
-        counts: the confusion matrix, rows true, columns predicted.
+        evaluation: as reports/evaluation has it.
         predictions: as reports/predictions has them.
         dataset: whose test split was predicted.
         mistakes: how many of the worst are drawn at most.
@@ -64,12 +64,21 @@ def result_figures(
     yield Illustration(
         "curves", "curves", plots.training_curves(curves, f"{title}: learning curves"), {}
     )
-    figure = plots.confusion(np.array(counts), dataset.classes, f"{title}: what is taken for what")
+    figure = plots.confusion(
+        np.array(evaluation["confusion"]), dataset.classes, f"{title}: what is taken for what"
+    )
     yield Illustration("confusion", "confusion", figure, {})
+    figure = plots.reliability(
+        evaluation["reliability"],
+        f"{title}: is it right as often as it says?",
+        f"expected calibration error {100 * evaluation['ece']:.2f} percentage points; "
+        "lines: 95 % intervals",
+    )
+    yield Illustration("reliability", "reliability", figure, {})
     worst = worst_mistakes(predictions, mistakes)
     images = dataset.test.images[worst["index"].to_list()].numpy()
     figure = plots.worst_mistakes(images, worst, dataset.classes, f"{title}: the worst mistakes")
-    rows = [_named(row, dataset.classes) for row in worst.to_dict("records")]
+    rows = [named(row, dataset.classes) for row in worst.to_dict("records")]
     yield Illustration("mistakes", "mistakes", figure, {"mistakes": rows})
 
 
@@ -79,22 +88,23 @@ def worst_mistakes(predictions: pd.DataFrame, most: int) -> pd.DataFrame:
     return wrong.sort_values("confidence", ascending=False, kind="stable").head(most)
 
 
-def filter_figures(title: str, model: nn.Module) -> Iterator[Illustration]:
-    """The kernels of every convolution."""
-    for layer, weights in convolution_filters(model).items():
-        kernels = weights.cpu().numpy()
-        yield Illustration(
-            f"filters_{layer}",
-            "filters",
-            plots.filters(kernels, f"{title}: the kernels of {layer}"),
-            {
-                "layer": layer,
-                "shape": list(kernels.shape),
-                "limit": float(np.abs(kernels).max()),
-                "mean": float(kernels.mean(dtype=np.float64)),
-                "std": float(kernels.std(dtype=np.float64)),
-            },
-        )
+def images_to_draw(
+    params: VisualizeParams, predictions: pd.DataFrame, dataset: Dataset
+) -> list[int]:
+    """Indices of the chosen test images, and of the worst mistakes after them; none twice.
+
+    Raises:
+        InputError: a chosen index is beyond the test set.
+    """
+    images = len(dataset.test)
+    for index in params.samples:
+        if index >= images:
+            raise InputError(
+                f"visualize.samples: got {index}; expected at most {images - 1}, as the test "
+                f"set of {dataset.name} has {images} images"
+            )
+    worst = worst_mistakes(predictions, params.worst)["index"].tolist()
+    return list(dict.fromkeys([*params.samples, *worst]))
 
 
 def sample_figures(
@@ -102,28 +112,26 @@ def sample_figures(
     model: nn.Module,
     normalization: Normalization,
     dataset: Dataset,
-    params: VisualizeParams,
+    drawn: Sequence[int],
 ) -> Iterator[Illustration]:
-    """Chosen test images on their way through every layer, and the first one's journey.
+    """Test images on their way through every layer, and the first one's journey.
 
-    Raises:
-        InputError: a chosen index is beyond the test set.
+    Args:
+        title: the network's name for people.
+        model: in evaluation mode.
+        normalization: of its inputs.
+        dataset: whose test split the images are of.
+        drawn: their indices, as `images_to_draw` gives them.
     """
     split, classes = dataset.test, dataset.classes
-    for index in params.samples:
-        if index >= len(split):
-            raise InputError(
-                f"visualize.samples: got {index}; expected at most {len(split) - 1}, as the test "
-                f"set of {dataset.name} has {len(split)} images"
-            )
-    images = split.images[params.samples]
+    images = split.images[list(drawn)]
     inputs = normalization(images)
     with torch.inference_mode(), capture_activations(model) as captured:
         probabilities = model(inputs).double().softmax(dim=1)
-    activations = distinct_layers(captured)
+    activations = _behind_normalisation(model, distinct_layers(captured))
     arrays = {name: values.float().numpy() for name, values in activations.items()}
     answers = [
-        _named(
+        named(
             {
                 "index": index,
                 "label": int(split.labels[index]),
@@ -132,7 +140,7 @@ def sample_figures(
             },
             classes,
         )
-        for index, row in zip(params.samples, probabilities, strict=True)
+        for index, row in zip(drawn, probabilities, strict=True)
     ]
 
     yield _journey(title, model, inputs[:1], images[0], activations, answers[0], classes)
@@ -149,6 +157,17 @@ def sample_figures(
         layers = [_layer_facts(name, values[position]) for name, values in arrays.items()]
         name = f"feature_maps_{answer['index']}"
         yield Illustration(name, "feature_maps", figure, answer | {"layers": layers})
+
+
+def _behind_normalisation(model: nn.Module, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out what a batch normalisation scales and shifts at once: both say the same."""
+    names = list(activations)
+    normalised = {
+        before
+        for before, name in pairwise(names)
+        if isinstance(model.get_submodule(name), nn.BatchNorm2d)
+    }
+    return {name: activations[name] for name in names if name not in normalised}
 
 
 def _journey(
@@ -185,6 +204,6 @@ def _layer_facts(name: str, values: plots.Array) -> dict[str, Any]:
     }
 
 
-def _named(row: Mapping[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
+def named(row: Mapping[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Class names in place of class numbers."""
     return {**row, **{key: classes[int(row[key])] for key in ("label", "prediction")}}

@@ -20,6 +20,11 @@ def percent(fraction: float, digits: int = 1) -> str:
     return f"{fraction:.{digits}%}".replace("%", f"{NBSP}%")
 
 
+def points(fraction: float) -> str:
+    """A difference of fractions in percentage points, without their name: 0.0125 is 1.25."""
+    return f"{round(100 * fraction, 2) + 0.0:.2f}".replace("-", "−")
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds, the two largest that matter."""
     minutes, rest = divmod(round(seconds), 60)

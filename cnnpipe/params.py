@@ -150,6 +150,29 @@ class VisualizeParams(Section):
     """Indices into the test set of the digits that are followed through every layer."""
     mistakes: Annotated[int, Field(ge=1, le=100)]
     """How many of the worst mistakes are shown."""
+    worst: Annotated[int, Field(ge=0, le=10)]
+    """How many of the worst mistakes are followed through every layer like the chosen digits."""
+
+
+class AttributionParams(Section):
+    """Which pixels an answer rests on, and whether the same would be said of random weights."""
+
+    images: Annotated[int, Field(ge=10, le=10_000)]
+    """Test images, spread evenly, whose maps are compared with those of random weights."""
+    networks: Annotated[int, Field(ge=1, le=20)]
+    """Networks of random weights that they are compared with."""
+    window: Annotated[int, Field(ge=2, le=14)]
+    """Side of the square that occlusion blackens, pixels; it moves by half of that."""
+
+
+class ExplainParams(Section):
+    """What the filters do and what the answers rest on."""
+
+    removal_images: Annotated[int, Field(ge=20, le=10_000)]
+    """Test images, spread evenly, on which each filter is removed."""
+    patches: Annotated[int, Field(ge=1, le=8)]
+    """Test patches shown of each filter, those that excite it most."""
+    attribution: AttributionParams
 
 
 class HierarchyParams(Section):
@@ -349,6 +372,7 @@ class Params(Section):
     train: TrainParams
     models: ModelsParams
     visualize: VisualizeParams
+    explain: ExplainParams
     principles: PrinciplesParams
     handcrafted: HandcraftedParams
     benchmark: BenchmarkParams

@@ -4,8 +4,8 @@ import click
 
 from cnnpipe.artifacts import atomic_write
 from cnnpipe.params import MODEL_NAMES, load_params
-from cnnpipe.report import read_sources, render
-from stages.command import RAW, REPORTS, stage
+from cnnpipe.report import read_embedded, read_sources, render
+from stages.command import MODELS, RAW, REPORTS, stage
 
 
 @stage
@@ -13,7 +13,7 @@ def main() -> None:
     params = load_params().model_dump()
     sources = read_sources(REPORTS, RAW / "dataset.json", params, MODEL_NAMES)
     path = REPORTS / "index.html"
-    page = render(sources)
+    page = render(sources, read_embedded(MODELS, RAW, sources))
     with atomic_write(path) as file:
         file.write(page)
     click.echo(f"{path}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser")

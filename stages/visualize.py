@@ -6,7 +6,7 @@ import click
 
 from cnnpipe.artifacts import load_csv, load_json, save_json
 from cnnpipe.data import load_dataset
-from cnnpipe.figures import TITLES, filter_figures, result_figures, sample_figures
+from cnnpipe.figures import TITLES, images_to_draw, result_figures, sample_figures
 from cnnpipe.models import load_model
 from cnnpipe.params import MODEL_NAMES, ModelName, load_params
 from cnnpipe.plots import save_png
@@ -20,14 +20,14 @@ def main(name: ModelName) -> None:
     dataset = load_dataset(RAW)
     model, normalization = load_model(MODELS / f"{name}.safetensors")
     curves = load_csv(REPORTS / "curves" / f"{name}.csv")
-    counts = load_json(REPORTS / "evaluation" / f"{name}.json")["confusion"]
+    evaluation = load_json(REPORTS / "evaluation" / f"{name}.json")
     predictions = load_csv(REPORTS / "predictions" / f"{name}.csv")
 
+    drawn = images_to_draw(params, predictions, dataset)
     title, described = TITLES[name], []
     for illustration in chain(
-        sample_figures(title, model, normalization, dataset, params),
-        result_figures(title, curves, counts, predictions, dataset, params.mistakes),
-        filter_figures(title, model),
+        sample_figures(title, model, normalization, dataset, drawn),
+        result_figures(title, curves, evaluation, predictions, dataset, params.mistakes),
     ):
         file = f"{name}/{illustration.name}.png"
         save_png(REPORTS / "figures" / file, illustration.figure)

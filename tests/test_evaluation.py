@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnnpipe.data import Split
-from cnnpipe.evaluation import Evaluation, evaluate, expected_calibration_error
+from cnnpipe.evaluation import Evaluation, evaluate, expected_calibration_error, reliability
 from cnnpipe.preprocessing import Normalization
 
 CLASSES = ("cat", "dog", "owl")
@@ -68,6 +68,29 @@ def test_calibration_error_by_hand():
 def test_perfect_confidence_that_is_right_is_calibrated():
     assert expected_calibration_error(np.eye(3), np.arange(3)) == 0
     assert expected_calibration_error(np.eye(3), np.array([1, 2, 0])) == 1
+
+
+def test_reliability_bins_worked_by_hand():
+    """Confidences .8, .6, .9, .7, .5 in four bins: (¼, ½] holds .5, (½, ¾] .6 and .7, the rest."""
+    low, middle, high = reliability(PROBABILITIES, LABELS, bins=4)
+    assert [row["images"] for row in (low, middle, high)] == [1, 2, 2]
+    assert [row["accuracy"] for row in (low, middle, high)] == [0, 0.5, 1]
+    assert [row["confidence"] for row in (low, middle, high)] == pytest.approx([0.5, 0.65, 0.85])
+    assert (middle["low"], middle["high"]) == (0.5, 0.75)
+    # Wilson with one of two: (1 + z²/2 ± z·√(1/2 + z²/4)) / (2 + z²)
+    z2 = 1.959963985**2
+    half = (z2 / 2 + z2 * z2 / 4) ** 0.5
+    assert middle["interval"] == pytest.approx(
+        [(1 + z2 / 2 + s * half) / (2 + z2) for s in (-1, 1)]
+    )
+
+
+def test_reliability_adds_up_to_the_calibration_error():
+    bins = reliability(PROBABILITIES, LABELS)
+    gaps = (row["images"] * abs(row["accuracy"] - row["confidence"]) for row in bins)
+    ece = expected_calibration_error(PROBABILITIES, LABELS)
+    assert sum(gaps) / len(LABELS) == pytest.approx(ece)
+    assert Evaluation(LABELS, PROBABILITIES, CLASSES).metrics()["reliability"] == bins
 
 
 def test_certain_and_wrong_has_a_finite_loss():

@@ -6,7 +6,12 @@ import torch
 
 from cnnpipe.data import Dataset, Split
 from cnnpipe.errors import InputError
-from cnnpipe.figures import filter_figures, result_figures, sample_figures, worst_mistakes
+from cnnpipe.figures import (
+    images_to_draw,
+    result_figures,
+    sample_figures,
+    worst_mistakes,
+)
 from cnnpipe.models import build_model
 from cnnpipe.params import VisualizeParams
 from cnnpipe.preprocessing import Normalization
@@ -36,8 +41,7 @@ PREDICTIONS = pd.DataFrame(
 def draw_samples(dataset, samples, **overrides):
     torch.manual_seed(0)
     model = build_model("lenet5", **overrides).eval()
-    params = VisualizeParams(samples=samples, mistakes=3)
-    return list(sample_figures("LeNet-5", model, Normalization(0.1, 0.3), dataset, params))
+    return list(sample_figures("LeNet-5", model, Normalization(0.1, 0.3), dataset, samples))
 
 
 @pytest.mark.parametrize("overrides", [{}, {"activation": "tanh", "pooling": "avg"}])
@@ -61,22 +65,26 @@ def test_an_index_beyond_the_test_set_is_refused(dataset):
     with pytest.raises(
         InputError, match=r"visualize.samples: got 5; expected at most 4.* 5 images"
     ):
-        draw_samples(dataset, [0, 5])
+        images_to_draw(chosen([0, 5]), PREDICTIONS, dataset)
 
 
-def test_every_convolution_has_a_figure_of_its_kernels():
-    model = build_model("vgg", blocks=[[4], [8, 8]])
-    illustrations = list(filter_figures("VGG", model))
-    assert [illustration.facts["layer"] for illustration in illustrations] == [
-        "block1_conv1",
-        "block2_conv1",
-        "block2_conv2",
+def chosen(samples, worst=0):
+    return VisualizeParams(samples=samples, mistakes=3, worst=worst)
+
+
+def test_worst_mistakes_come_after_the_chosen_images_and_none_twice(dataset):
+    assert images_to_draw(chosen([4, 3], worst=2), PREDICTIONS, dataset) == [4, 3, 2]
+
+
+def test_a_convolution_is_drawn_behind_its_batch_normalisation(dataset):
+    model = build_model("vgg", blocks=[[4], [8]], hidden=8).eval()
+    _, maps = sample_figures("VGG", model, Normalization(0.1, 0.3), dataset, [0])
+    names = [layer["layer"] for layer in maps.facts["layers"]]
+    assert names == [
+        *("block1_norm1", "block1_relu1", "block1_pool"),
+        *("block2_norm1", "block2_relu1", "block2_pool"),
+        *("hidden", "hidden_relu", "output"),
     ]
-    facts = illustrations[2].facts
-    weights = model.block2_conv2.weight
-    assert facts["shape"] == [8, 8, 3, 3]
-    assert facts["limit"] == pytest.approx(weights.abs().max().item())
-    assert facts["std"] == pytest.approx(weights.std(unbiased=False).item(), rel=1e-5)
 
 
 def test_worst_mistakes_are_wrong_and_most_confident_first():
@@ -90,8 +98,11 @@ def test_result_figures_name_classes(dataset):
         {"epoch": [1], "train_loss": [1.0], "train_accuracy": [0.5]}
         | {"validation_loss": [1.0], "validation_accuracy": [0.5]}
     )
-    counts = torch.eye(10, dtype=torch.int64).tolist()
-    figures = result_figures("LeNet-5", curves, counts, PREDICTIONS, dataset, mistakes=1)
+    bins = [{"low": 0.8, "high": 1.0, "images": 5, "confidence": 0.9, "accuracy": 0.8}]
+    bins[0]["interval"] = [0.4, 0.97]
+    scores = {"confusion": torch.eye(10, dtype=torch.int64).tolist(), "ece": 0.1}
+    scores |= {"reliability": bins}
+    figures = result_figures("LeNet-5", curves, scores, PREDICTIONS, dataset, mistakes=1)
     *_, mistakes = figures
     assert mistakes.facts["mistakes"] == [
         {

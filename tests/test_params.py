@@ -44,7 +44,12 @@ SMALL = {
         "lenet5": {"activation": "relu", "pooling": "max", "label_smoothing": 0.0},
         "vgg": {"blocks": [[16, 16], [32]], "hidden": 128, "dropout": 0.3, "epochs": 8},
     },
-    "visualize": {"samples": [0, 1], "mistakes": 24},
+    "visualize": {"samples": [0, 1], "mistakes": 24, "worst": 1},
+    "explain": {
+        "removal_images": 100,
+        "patches": 3,
+        "attribution": {"images": 20, "networks": 2, "window": 4},
+    },
 }
 """The sections that the tests below change, independent of the defaults that ship."""
 

@@ -90,6 +90,20 @@ STEPS = [
     for phase in ("forward", "training")
     for size in (1024, 8, 1)
 ]
+
+
+FILTERS = pd.DataFrame(
+    {"filter": range(20), "silent": [1.0] + [0.2] * 19}
+    | {"accuracy_lost": [0, 0.0123, -0.004] + [0.0] * 17}
+)
+PATCHES = {k: [RANDOM.integers(0, 256, (14, 14), dtype=np.uint8)] * 3 for k in range(1, 20)}
+BINS = [
+    {"low": 0.4, "high": 0.6, "images": 3, "confidence": 0.5, "accuracy": 0.66}
+    | {"interval": [0.2, 0.94]},
+    {"low": 0.9, "high": 1.0, "images": 9000, "confidence": 0.999, "accuracy": 0.995}
+    | {"interval": [0.99, 0.997]},
+]
+SIGNED = RANDOM.normal(size=(3, 28, 28))
 COUNTS = np.diag(np.arange(990, 1000)) + np.eye(10, k=3, dtype=np.int64) * 7
 
 
@@ -104,6 +118,17 @@ def figures(classes):
     yield plots.journey(IMAGES[0], first, SHARES, classes, "Journey")
     yield plots.layer_ratios(LAYERS, "training", "Layers")
     yield plots.time_against_batch_size(STEPS, "Batches")
+
+    yield plots.filters(RANDOM.normal(size=(120, 16, 5, 5)), "c5", dead=[0, 119], own_scale=True)
+    yield plots.exciting_patches(FILTERS, PATCHES, 3, "Patches")
+    yield plots.reliability(BINS, "Reliability", "off by 1.23 points")
+    yield attribution_figure([f"{k}: “{name}” as “{name}”" for k, name in enumerate(classes[:3])])
+
+
+def attribution_figure(captions):
+    names = {"gradient": "gradient", "occlusion": "occlusion"}
+    trained = {"gradient": np.abs(SIGNED), "occlusion": SIGNED}
+    return plots.attributions(IMAGES, trained, trained, captions, names, "Attribution")
 
 
 @pytest.mark.parametrize("classes", [DIGITS, GARMENTS], ids=["digits", "garments"])
@@ -224,6 +249,74 @@ def test_rows_are_output_channels_and_columns_input_channels():
     block = drawn_images(plots.filters(weights, "c3"))[0].get_array()
     assert block[1, 1::2].tolist() == [1, 2, 3, 4, 5, 6]
     assert block[3, 1::2].tolist() == [7, 8, 9, 10, 11, 12]
+
+
+def test_each_filter_on_its_own_scale_is_said_and_reaches_its_ends():
+    weights = RANDOM.normal(size=(4, 2, 3, 3)) * np.array([1, 10, 0, 0.1]).reshape(4, 1, 1, 1)
+    figure = plots.filters(weights, "a layer", own_scale=True)
+    block = drawn_images(figure)[0]
+    assert block.get_clim() == (-1, 1)
+    # Two kernels of 3×3 side by side in a rim of gaps; the filters go on in blocks to the right.
+    blocks = [np.ma.filled(block.get_array(), 0) for block in drawn_images(figure)]
+    kernels = [block[1 + k : 4 + k] for block in blocks for k in range(0, len(block) - 1, 4)]
+    assert [np.abs(kernel).max() for kernel in kernels] == [1, 1, 0, 1]
+    assert any("a scale of its own" in text.get_text() for text in figure.texts)
+
+
+def test_dead_filters_are_outlined_where_they_stand():
+    figure = plots.filters(RANDOM.normal(size=(6, 1, 5, 5)), "c1", dead=[4])
+    [outline] = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    assert outline.get_xy() == (4 * 6, 0)
+    assert any("outlined: dead (1 filter)" in text.get_text() for text in figure.texts)
+    figure = plots.filters(RANDOM.normal(size=(16, 6, 5, 5)), "c3", dead=[1])
+    outlines = [p for axes in figure.axes for p in axes.patches if isinstance(p, Rectangle)]
+    assert [outline.get_xy() for outline in outlines] == [(0, 6)]
+
+
+def test_figures_of_two_runs_share_their_scales():
+    weights = RANDOM.normal(size=(6, 1, 5, 5))
+    blocks = drawn_images(plots.filters(weights, "c1", limit=7.5))
+    assert {block.get_clim() for block in blocks} == {(-7.5, 7.5)}
+    everything, errors = plots.confusion(COUNTS, DIGITS, "A", beside=3 * COUNTS).axes
+    assert everything.images[0].get_clim() == (0, 3 * 999)
+    assert errors.images[0].get_clim() == (0, 21)
+    longer = CURVES.assign(epoch=[1, 2, 9], train_loss=[4.0, 0.2, 0.1])
+    limits = [
+        [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
+        for figure in (
+            plots.training_curves(CURVES, "A", beside=longer),
+            plots.training_curves(longer, "B", beside=CURVES),
+        )
+    ]
+    assert limits[0] == limits[1]
+    assert limits[0][0][1][1] > 4
+    own, with_other = (
+        plots.reliability(BINS[:1], "A", "", beside=beside).axes[1].get_ylim()
+        for beside in ((), BINS)
+    )
+    assert (own[1], with_other[1]) == (6, 18000)
+
+
+def test_cards_tell_what_each_filter_is_worth():
+    texts = [text.get_text() for text in plots.exciting_patches(FILTERS, PATCHES, 3, "P").texts]
+    start = texts.index("0")
+    assert texts[start : start + 6] == ["0", "dead", "1", "+1.23", "2", "−0.40"]
+
+
+def test_attribution_maps_have_their_limits_below_them():
+    texts = [text.get_text() for text in attribution_figure(["a", "b", "c"]).texts]
+    limit = f"{np.abs(SIGNED[0]).max():.3g}"
+    start = texts.index("a")
+    assert texts[start + 1 : start + 5] == [f"0 to {limit}"] * 2 + [f"±{limit}"] * 2
+
+
+def test_reliability_has_the_diagonal_and_the_intervals():
+    axes, counts = plots.reliability(BINS, "Reliability", "").axes
+    diagonal, *lines, points = axes.lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert [list(line.get_ydata()) for line in lines] == [[0.2, 0.94], [0.99, 0.997]]
+    assert list(points.get_ydata()) == [0.66, 0.995]
+    assert counts.get_yscale() == "log"
 
 
 def test_feature_maps_share_a_scale_across_maps_and_images():

@@ -15,7 +15,7 @@ from cnnpipe.models import build_model
 from cnnpipe.params import HierarchyParams
 from cnnpipe.plots.principles.hierarchy import draw
 from cnnpipe.principles import hierarchy
-from cnnpipe.principles.hierarchy import Rise, cut, judge, measure, probe, purity, stages, windows
+from cnnpipe.principles.hierarchy import Rise, judge, measure, probe, purity
 from cnnpipe.principles.study import fit
 
 PARAMS = HierarchyParams(images=60, test_images=100, steps=100, filters=2, patches=2)
@@ -80,16 +80,6 @@ def test_verdict(change, holds):
     assert judge({"a": good, "b": other}) == ("supported" if holds else "partly supported")
 
 
-def test_stages_end_before_the_next_layer_of_weights():
-    found = [(stage.name, stage.response, stage.output) for stage in stages(STUDY.models["lenet5"])]
-    assert found == [
-        ("c1", "c1_act", "s2"),
-        ("c3", "c3_act", "s4"),
-        ("c5", "c5_act", "flatten"),
-        ("f6", "f6_act", "f6_act"),
-    ]
-
-
 @pytest.mark.parametrize(("features", "penalty"), [(8, 0.1), (60, 1.0)])
 def test_probe_is_ridge_regression_with_the_penalty_of_least_error_left_out(
     features, penalty, monkeypatch
@@ -115,33 +105,6 @@ def test_penalty_is_chosen_by_the_examples_left_out(monkeypatch):
     chosen = probe(noisy[0], labels, noisy[1], test_labels, 2).mean()
     monkeypatch.setattr(hierarchy, "PENALTIES", np.array([1e-4]))
     assert chosen > probe(noisy[0], labels, noisy[1], test_labels, 2).mean() + 0.05
-
-
-def test_windows_are_where_a_response_looks():
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        OrderedDict(
-            a=Conv2d(1, 2, 3, padding=1),
-            pool=AvgPool2d(2),
-            b=Conv2d(2, 1, 3, stride=2, padding=1),
-        )
-    )
-    found = windows(model)
-    assert found == {"a": hierarchy.Window(3, 1, -1), "b": hierarchy.Window(8, 4, -3)}
-    for name, depth, place in [("a", 1, 5), ("b", 3, 2)]:
-        image = torch.rand(1, 1, 28, 28).requires_grad_()
-        output = model[:depth](image)[0, 0, place, place]
-        (gradient,) = torch.autograd.grad(output, image)
-        seen = gradient[0, 0].abs().sum(dim=1).nonzero().flatten()
-        first = found[name].start + place * found[name].jump
-        assert seen.tolist() == list(range(first, first + found[name].size))
-
-
-def test_patches_are_cut_where_they_are_seen_and_black_beyond_the_edge():
-    image = torch.arange(1, 17, dtype=torch.uint8).reshape(4, 4)
-    assert cut(image, 1, 2, 2).tolist() == [[7, 8], [11, 12]]
-    assert cut(image, -1, 3, 2).tolist() == [[0, 0], [4, 0]]
-    assert torch.equal(cut(image, -2, -2, 8), image)
 
 
 def test_purity_counts_the_commonest_class_of_filters_that_tell_images_apart():

@@ -1,5 +1,7 @@
 """The page: valid, self-contained, escaped, reproducible, honest about what is absent."""
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -9,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from chromium_page import ROOT, needs_trained_models
 from PIL import Image
 
 import cnnpipe.report
-from cnnpipe.params import MODEL_NAMES
-from cnnpipe.report import read_sources, render
+from cnnpipe.errors import InputError
+from cnnpipe.params import MODEL_NAMES, load_params
+from cnnpipe.report import read_embedded, read_sources, render
 from cnnpipe.report.verdicts import verdicts
 
 PARAMS = {
@@ -27,8 +31,8 @@ FIGURES = {
     "journey": ANSWER | {"stops": ["c1", "s2", "output"]},
     "curves": {},
     "confusion": {},
+    "reliability": {},
     "mistakes": {"mistakes": [ANSWER | {"prediction": "1", "probability_of_label": 0.0002}]},
-    "filters": {"layer": "c1", "shape": [6, 1, 5, 5], "limit": 0.4, "mean": -0.01, "std": 0.2},
     "feature_maps": ANSWER
     | {
         "layers": [
@@ -37,6 +41,21 @@ FIGURES = {
         ]
     },
 }
+
+
+LAYER = {"layer": "c1", "shape": [2, 1, 5, 5]}
+EXPLAINED = {
+    "filters": LAYER | {"limit": 0.4, "mean": -0.01, "std": 0.2, "dead": [1]},
+    "filters_own_scale": LAYER,
+    "patches": LAYER | {"field": 5},
+    "attribution": {"images": []},
+}
+FILTERS = pd.DataFrame(
+    {"layer": "c1", "filter": [0, 1], "norm": [1.5, 0.1], "silent": [0.25, 1.0]}
+    | {"newly_wrong": [3, 0], "newly_right": [1, 0], "images": 10, "accuracy_lost": [0.2, 0.0]}
+    | {"low": [0.05, -0.1], "high": [0.35, 0.1]}
+)
+BIN = {"low": 0.8, "high": 1.0, "images": 10, "confidence": 0.95, "accuracy": 0.7}
 
 
 def write(path: Path, value) -> None:
@@ -65,6 +84,7 @@ def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", c
             "test_accuracy_interval": [0.5, 0.95],
             "test_loss": 0.3,
             "ece": 0.0123,
+            "reliability": [BIN | {"interval": [0.4, 0.9]}],
             "parameters": 61706,
             "macs": 416520,
             "confusion": confusion.tolist(),
@@ -85,16 +105,28 @@ def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", c
             | {"validation_loss": [0.8, 0.4, 0.44], "validation_accuracy": [0.75, 0.85, 0.84]}
         ),
     )
-    described = []
-    for kind, facts in FIGURES.items():
-        file = folder / "figures" / name / f"{kind}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("P", (1660, 400)).save(file)
-        described.append({"file": f"{name}/{kind}.png", "kind": kind} | facts)
+    described = draw(folder / "figures", name, FIGURES)
     write(
         folder / "figures" / f"{name}.json",
         {"model": name, "title": TITLES[name], "figures": described},
     )
+    explained = draw(folder / "figures", f"explanation/{name}", EXPLAINED)
+    outcome = FOUND | {"claim": "A map shows what was learned.", "number": 0.25}
+    write(folder / "explanation" / f"{name}.json", outcome | {"figures": explained})
+    write(folder / "explanation" / name / "filters.csv", FILTERS)
+    methods = pd.DataFrame({"method": ["gradient"], "correlation": [0.25]})
+    write(folder / "explanation" / name / "methods.csv", methods)
+
+
+def draw(folder: Path, name: str, kinds) -> list[dict]:
+    """A picture of each kind, with its facts."""
+    described = []
+    for kind, facts in kinds.items():
+        file = folder / name / f"{kind}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("P", (1660, 400)).save(file)
+        described.append({"file": f"{name}/{kind}.png", "kind": kind} | facts)
+    return described
 
 
 FOUND = {
@@ -246,6 +278,16 @@ def test_same_files_give_the_same_bytes(reports, page):
     assert page_of(reports) == page
 
 
+@needs_trained_models
+def test_the_page_of_the_shipped_run_is_small_enough_to_send():
+    params = load_params(ROOT / "params.yaml").model_dump()
+    raw = ROOT / "data" / "raw"
+    sources = read_sources(ROOT / "reports", raw / "dataset.json", params, MODEL_NAMES)
+    page = render(sources, read_embedded(ROOT / "data" / "models", raw, sources))
+    assert len(page.encode()) <= 5_000_000
+    Document(page)
+
+
 def test_page_has_landmarks_a_skip_link_and_headings_in_order(page):
     document = Document(page)
     for landmark in ("header", "nav", "main", "footer"):
@@ -260,16 +302,75 @@ def test_page_has_landmarks_a_skip_link_and_headings_in_order(page):
 def test_every_figure_tells_its_finding_and_has_its_numbers_as_a_table(page):
     document = Document(page)
     images = document.all("img")
-    # Both models', one of a claim, two of the hand-crafted race.
-    assert len(images) == len(document.all("figure")) == 2 * len(FIGURES) + 3
+    # Both models', one of a claim, two of the hand-crafted race; kernels are drawn on two scales.
+    figures = 2 * (len(FIGURES) + len(EXPLAINED) - 1) + 3
+    assert len(document.all("figure")) == figures
+    assert len(images) == figures + 2
     assert all(len(image["alt"]) > 40 for image in images)
     assert all((image["width"], image["height"]) == ("830", "200") for image in images)
     for figure in re.findall(r"<figure>.*?</figure>", page, re.DOTALL):
-        if 'alt="' + CAPTION in figure and "<table>" not in figure:
+        if 'alt="' + CAPTION in figure and "<table" not in figure:
             continue  # the table of the race stands under its last figure
-        assert "<table>" in figure
+        assert "<table" in figure
         described = set(re.findall(r"<dt>(.*?)</dt>", figure))
         assert described in ({"Data", part, "Does not show"} for part in ("Scale", "Number"))
+
+
+def test_pictures_have_the_pixels_of_their_files_in_fewer_bytes(tmp_path):
+    folder = write_reports(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 40, (400, 1660), dtype=np.uint8)
+    file = folder / "figures" / "lenet5" / "confusion.png"
+    image = Image.fromarray(pixels)
+    image.putpalette(np.arange(120, dtype=np.uint8).repeat(3).tobytes())
+    image.save(file)
+    page = page_of(folder)
+    found = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+        for text in re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
+    ]
+    expected = np.asarray(Image.open(file).convert("RGB"))
+    assert sum(np.array_equal(expected, shown) for shown in found) == 1
+
+
+def test_a_picture_that_is_damaged_is_named(tmp_path):
+    folder = write_reports(tmp_path)
+    file = folder / "figures" / "vgg" / "curves.png"
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(InputError, match=r"curves\.png: damaged: .*`dvc repro`"):
+        page_of(folder)
+
+
+def test_filters_stand_with_what_they_are_worth(page):
+    text = Document(page).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "c1: 2 filters of 1×5×5 weights; without the most valuable one 20.00 points" in text
+    row = "".join(f"<td>{cell}</td>" for cell in ("1.5", "25.0 %", 3, 1, "20.00", "5.00 to 35.00"))
+    assert f'<th scope="row">0</th>{row}' in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Outlined: 1 dead filter." in page
+    assert "1 of the 2 filters of VGG is dead, that is zero everywhere" in text
+    assert "The most valuable filter of VGG is number 0 of c1: without it 20.00 percent" in text
+    assert "1 of 2 are worth something beyond chance" in text
+
+
+def test_attribution_gives_its_verdict_and_number_for_each_model(page):
+    text = Document(page).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert text.count("“A map shows what was learned.” Partly supported.") == 2
+    assert "0.25 gradients outside" in text
+
+
+def test_reliability_is_tabulated(page):
+    row = ["95.00 %", "70.00 %", "40.00 % to 90.00 %"]
+    cells = "".join(f"<td>{cell}</td>" for cell in ["10", *row])
+    expected = f'<th scope="row">80.0 % to 100.0 %</th>{cells}'
+    assert page.replace("\N{NO-BREAK SPACE}", " ").count(expected) == 2
+
+
+def test_sections_stand_in_the_order_of_the_table_of_contents(page):
+    sections = [section["id"] for section in Document(page).all("section")]
+    assert sections == [
+        *("summary", "draw", "by-hand", "operators", "filters", "feature-maps", "attribution"),
+        *("results", "principles", "handcrafted", "compare", "reproduce", "limits"),
+    ]
+    assert re.findall(r'<li><a href="#([\w-]+)">', page)[: len(sections)] == sections
 
 
 def test_tables_have_captions_and_scoped_headings(page):
@@ -302,7 +403,7 @@ def test_a_claim_stands_with_verdict_number_and_table(page):
     assert "“A neuron sees a patch.” Partly supported. Of 1,000 gradients 3 lie outside" in text
     assert "3 gradients outside; exact: every pixel" in text
     assert "What does a neuron see?" in text
-    assert '<th scope="row">c1</th><td class="number">1,039</td><td class="number">–</td>' in page
+    assert '<th scope="row">c1</th><td>1,039</td><td>–</td>' in page
     assert "1,040" not in text
     assert "outside field" in text
     assert "The first 40 of 50 rows." in text
@@ -354,6 +455,9 @@ def test_what_comes_from_outside_stays_text(tmp_path):
     figures = json.loads((folder / "figures" / "vgg.json").read_text(encoding="utf-8"))
     figures["title"] = figures["figures"][0]["label"] = f'"><img src=x onerror=1>{evil}'
     write(folder / "figures" / "vgg.json", figures)
+    explained = json.loads((folder / "explanation" / "vgg.json").read_text(encoding="utf-8"))
+    explained["figures"][0]["layer"] = explained["claim"] = f'" onerror=1 x="{evil}'
+    write(folder / "explanation" / "vgg.json", explained)
     page = page_of(folder)
     document = Document(page)
     assert not document.all("script")
@@ -363,7 +467,7 @@ def test_what_comes_from_outside_stays_text(tmp_path):
 
 def test_sections_without_input_say_so_and_how_to_make_it(tmp_path):
     document = Document(page_of(tmp_path))
-    stages = ("verify", "evaluate", "visualize@vgg", "principles", "handcrafted")
+    stages = ("verify", "evaluate", "visualize@vgg", "explain@vgg", "principles", "handcrafted")
     for command in (f"dvc repro {stage}" for stage in stages):
         assert command in document.text
     assert not document.all("img")
@@ -375,6 +479,8 @@ def test_sections_without_input_say_so_and_how_to_make_it(tmp_path):
         *("verify.json", "timings.json", "dataset.json", "curves/vgg.csv", "handcrafted.json"),
         *("principles.json", "principles/locality_fields.csv", "figures/principles/locality.png"),
         *("predictions/vgg.csv", "evaluation/vgg.json", "figures/vgg.json"),
+        *("explanation/vgg.json", "explanation/vgg/filters.csv", "explanation/vgg/methods.csv"),
+        *("figures/explanation/vgg/filters_own_scale.png", "figures/vgg/journey.png"),
     ],
 )
 def test_page_stands_without_any_one_file(tmp_path, absent):

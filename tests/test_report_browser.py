@@ -111,3 +111,34 @@ def test_print_shows_figures_and_hides_navigation(visit):
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
     assert page.locator("figure").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_axe_finds_no_violation(visit, scheme, viewport):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = visit(viewport=viewport, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    results = axe.Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+def test_the_scale_of_kernels_is_switched_without_javascript(visit):
+    page = visit(viewport=DESK, java_script_enabled=False)
+    scales = page.locator("fieldset.scales").first
+    shared, own = scales.locator(".plate.shared"), scales.locator(".plate.own")
+    assert (shared.is_visible(), own.is_visible()) == (True, False)
+    scales.get_by_label("each filter its own").focus()
+    page.keyboard.press("Space")
+    assert (shared.is_visible(), own.is_visible()) == (False, True)
+    page.keyboard.press("ArrowLeft")
+    assert (shared.is_visible(), own.is_visible()) == (True, False)
+
+
+def test_paper_shows_what_a_screen_folds_away(visit):
+    page = visit(viewport=DESK)
+    table = page.locator("figcaption details table").first
+    assert not table.is_visible()
+    page.emulate_media(media="print")
+    assert table.is_visible()
+    assert not page.locator(".scales label").first.is_visible()

@@ -15,6 +15,10 @@ COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "sta
 
 
 QUICK: dict[str, object] = {
+    "explain.removal_images": 20,
+    "explain.attribution.images": 10,
+    "explain.attribution.networks": 1,
+    "explain.attribution.window": 14,
     "principles.equivalence.steps": 3,
     "principles.output_size.size": 4,
     "principles.locality.images": 8,
@@ -120,6 +124,9 @@ def test_all_results_are_there(project):
         assert metrics[name]["test_accuracy"] == pytest.approx(accuracy)
         assert project.json("reports/timings.json")[name]["train_seconds"] > 0
         assert list((project.folder / "reports/figures" / name).glob("*.png"))
+        assert list((project.folder / "reports/figures/explanation" / name).glob("*.png"))
+        explained = project.json(f"reports/explanation/{name}.json")
+        assert explained["verdict"] in ("supported", "partly supported", "not supported")
     findings = project.json("reports/principles.json")
     assert len(findings) == 11
     for finding in findings.values():
@@ -145,7 +152,8 @@ def test_a_models_own_setting_reruns_that_model_only(project):
 def test_the_same_parameters_give_the_same_results(project):
     """All but wall-clock times, and the page that shows them."""
     before = project.snapshot()
-    project.repro("--force", "train", "evaluate", "visualize", "principles", "handcrafted")
+    stages = ("train", "evaluate", "visualize", "explain", "principles", "handcrafted")
+    project.repro("--force", *stages)
     after = project.snapshot()
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}

@@ -12,18 +12,22 @@ Rules that hold for every figure:
 """
 
 from cnnpipe.plots.benchmark import layer_ratios, time_against_batch_size
+from cnnpipe.plots.explanation import attributions, exciting_patches
 from cnnpipe.plots.journey import journey
 from cnnpipe.plots.maps import feature_maps, filters
 from cnnpipe.plots.page import Array, save_png
-from cnnpipe.plots.results import confusion, training_curves, worst_mistakes
+from cnnpipe.plots.results import confusion, reliability, training_curves, worst_mistakes
 
 __all__ = [
     "Array",
+    "attributions",
     "confusion",
+    "exciting_patches",
     "feature_maps",
     "filters",
     "journey",
     "layer_ratios",
+    "reliability",
     "save_png",
     "time_against_batch_size",
     "training_curves",

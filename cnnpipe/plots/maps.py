@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil, floor, log
 
 import numpy as np
@@ -39,16 +39,38 @@ NAMES = 1.15
 
 
 @styled
-def filters(weights: Array, title: str) -> Figure:
+def filters(
+    weights: Array,
+    title: str,
+    *,
+    dead: Collection[int] = (),
+    own_scale: bool = False,
+    limit: float | None = None,
+) -> Figure:
     """Every kernel of one convolution, on one scale that is symmetric about zero.
 
     Rows are output channels and columns are input channels; where the rows do not fit below each
     other they go on in a block to the right. Kernels of a single input channel stand side by side.
 
     Shape: weights (O, C, kH, kW).
+
+    Args:
+        weights: of the convolution.
+        title: of the figure.
+        dead: output channels that never respond; they are outlined.
+        own_scale: divide each filter by its own largest magnitude, and say so.
+        limit: end of the scale, where figures of several networks share one; by default the largest
+            magnitude.
     """
     O, C, kH, kW = weights.shape  # noqa: E741 (the field's name)
-    scale = scale_of(weights, signed=True)
+    subtitle = "all on one scale; no kernel is stretched"
+    if own_scale:
+        largest = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
+        weights = weights / np.where(largest > 0, largest, 1)
+        subtitle = "each filter on a scale of its own"
+    if dead:
+        subtitle += f"; outlined: dead ({count(len(dead), 'filter')})"
+    scale = scale_of(weights if limit is None else np.array([limit]), signed=True)
     if C == 1:
         columns, rows_names = min(O, 16), ""
         blocks = [tiled(weights[:, 0], columns)]
@@ -62,11 +84,11 @@ def filters(weights: Array, title: str) -> Figure:
     left = MARGIN if C == 1 else 0.55
     top, between = BODY + 0.3, 0.4
     room = WIDTH - left - MARGIN - between * (len(blocks) - 1)
-    dot = _whole_dots(min(LARGEST_WEIGHT, room / sum(block.shape[1] for block in blocks)))
+    dot = whole_dots(min(LARGEST_WEIGHT, room / sum(block.shape[1] for block in blocks)))
     page = Page(
         top + dot * max(block.shape[0] for block in blocks) + MARGIN,
         title,
-        f"{O * C:,} kernels of {kH}×{kW} weights, all on one scale; no kernel is stretched",
+        f"{O * C:,} kernels of {kH}×{kW} weights, {subtitle}",
     )
     for number, block in enumerate(blocks):
         height, width = block.shape
@@ -83,8 +105,18 @@ def filters(weights: Array, title: str) -> Figure:
         _number(axes.yaxis, range(first, first + height // (kH + 1)), kH + 1, dot)
         if C == 1:
             axes.set_yticks([])
+        for channel in dead:
+            row, column = divmod(channel, columns) if C == 1 else (channel - first, 0)
+            if 0 <= row < height // (kH + 1):
+                corner = column * (kW + 1), row * (kH + 1)
+                across = kW + 1 if C == 1 else width - 1
+                axes.add_patch(
+                    Rectangle(corner, across, kH + 1, fill=False, edgecolor=INK, linewidth=1.1)
+                )
         left += width * dot + between
-    page.colour_bar(WIDTH - MARGIN - 1.7, 0.24, 1.6, scale)
+    page.colour_bar(
+        WIDTH - MARGIN - 1.9, 0.15, 1.6, scale, ("−largest", "0", "largest") if own_scale else ()
+    )
     return page.figure
 
 
@@ -119,7 +151,7 @@ def feature_maps(
     silent = sum(len(strip.silent) for strip in strips.values())
     if silent:
         subtitle += f"; outlined: zero everywhere for this image ({count(silent, 'map')})"
-    input_side = _whole_dots(0.84 / images.shape[1]) * images.shape[1]
+    input_side = whole_dots(0.84 / images.shape[1]) * images.shape[1]
     heights = [input_side, *(strip.height for strip in strips.values()), BARS]
     page = Page(BODY + sum(HEADING + height + GAP for height in heights), title, subtitle)
 
@@ -154,7 +186,7 @@ class _Strip:
         C, H, W = values.shape
         columns = C if C <= 8 else 16 if C <= 32 else 32
         self.image = tiled(values, columns)
-        dot = _whole_dots(min((WIDTH - 2 * MARGIN) / (columns * (W + 1) + 1), 0.84 / W))
+        dot = whole_dots(min((WIDTH - 2 * MARGIN) / (columns * (W + 1) + 1), 0.84 / W))
         self.width, self.height = self.image.shape[1] * dot, self.image.shape[0] * dot
         self.map_size = (H, W)
         quiet = np.flatnonzero(~values.reshape(C, -1).any(axis=1))
@@ -227,7 +259,7 @@ def _rows_per_block(rows: int, width: int, height: int) -> int:
     return ceil(rows / min(range(1, rows + 1), key=excess))
 
 
-def _whole_dots(inches: float) -> float:
+def whole_dots(inches: float) -> float:
     """Round down to whole dots, so that all squares come out equal."""
     return max(1, floor(inches * DPI)) / DPI
 

@@ -188,18 +188,25 @@ class Page:
         x, y = np.divide(xs, WIDTH), 1 - np.divide(ys, self.height)
         self.figure.add_artist(Line2D(x, y, **style))
 
+    def frame(self, left: float, top: float, width: float, height: float, colour: str) -> None:
+        """An empty rectangle."""
+        right, bottom = left + width, top + height
+        xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        self.line(xs, ys, color=colour, linewidth=0.9)
+
     def colour_bar(
         self,
         left: float,
         top: float,
         length: float,
         scale: Scale,
+        labels: Sequence[str] = (),
     ) -> None:
-        """A thin colour bar with its ends and zero in numbers."""
+        """A thin colour bar with its ends and zero in numbers, or in the words given."""
         axes = self.axes(left, top, length, 0.07)
         colours = ScalarMappable(Normalize(scale.low, scale.high), scale.colours)
         bar = self.figure.colorbar(colours, cax=axes, orientation="horizontal")
         ticks = sorted({scale.low, 0.0, scale.high})
-        bar.set_ticks(ticks, labels=[short(tick) for tick in ticks])
+        bar.set_ticks(ticks, labels=labels or [short(tick) for tick in ticks])
         axes.spines[:].set_linewidth(0.5)
         axes.tick_params(length=0, pad=2, labelsize=6.5)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,12 +36,15 @@ TILE = 1.15
 
 
 @styled
-def training_curves(curves: pd.DataFrame, title: str) -> Figure:
+def training_curves(
+    curves: pd.DataFrame, title: str, *, beside: pd.DataFrame | None = None
+) -> Figure:
     """Loss and accuracy after each epoch, in training and on the validation images.
 
     Args:
         curves: columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
         title: of the figure.
+        beside: curves of another run, which are not drawn but fit on the same axes.
     """
     page = Page(3.4, title, "after each epoch")
     for column, (quantity, label) in enumerate(
@@ -66,6 +70,12 @@ def training_curves(curves: pd.DataFrame, title: str) -> Figure:
         axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if beside is not None:
+            unseen = beside[[f"train_{quantity}", f"validation_{quantity}"]].to_numpy()
+            axes.update_datalim(
+                [(x, y) for x, ys in zip(beside["epoch"], unseen, strict=True) for y in ys]
+            )
+            axes.autoscale_view()
         if quantity == "loss":
             axes.set_ylim(bottom=0)
             legend = axes.legend(
@@ -79,12 +89,22 @@ def training_curves(curves: pd.DataFrame, title: str) -> Figure:
 
 
 @styled
-def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
+def confusion(
+    counts: Array, classes: Sequence[str], title: str, *, beside: Array | None = None
+) -> Figure:
     """Counts of true against predicted class, and the errors once more on a scale of their own.
 
     Shape: counts (K, K), rows true, columns predicted.
+
+    Args:
+        counts: of images.
+        classes: their names.
+        title: of the figure.
+        beside: counts of another network, which are not drawn but share the scales.
     """
-    errors = counts - np.diag(np.diag(counts))
+    errors = _errors(counts)
+    reach = counts if beside is None else np.maximum(counts, beside)
+    error_reach = errors if beside is None else np.maximum(errors, _errors(beside))
     longest = max(map(len, classes))
     slanted = longest > 2
     left, between = 0.5 + 0.065 * longest, 0.45
@@ -96,11 +116,14 @@ def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
         f"{counts.sum():,} images, {errors.sum():,} errors; each panel has its own scale",
     )
     ticks = np.arange(len(classes))
-    for column, (label, values, colours) in enumerate(
-        [("all predictions", counts, SEQUENTIAL), ("errors alone", errors, ERRORS)]
+    for column, (label, values, within, colours) in enumerate(
+        [
+            ("all predictions", counts, reach, SEQUENTIAL),
+            ("errors alone", errors, error_reach, ERRORS),
+        ]
     ):
         axes = page.axes(left + column * (side + between), BODY + 0.2, side, side)
-        largest = max(1, values.max())
+        largest = max(1, within.max())
         axes.imshow(values, cmap=colours, norm=Normalize(0, largest))
         axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
         axes.set_xlabel("predicted")
@@ -120,6 +143,58 @@ def confusion(counts: Array, classes: Sequence[str], title: str) -> Figure:
                 cell.set(ha="center", va="center")
     for diagonal in ticks:
         axes.add_patch(Rectangle((diagonal - 0.5, diagonal - 0.5), 1, 1, color=GROUND, lw=0))
+    return page.figure
+
+
+def _errors(counts: Array) -> Array:
+    without: Array = counts - np.diag(np.diag(counts))
+    return without
+
+
+@styled
+def reliability(
+    bins: Sequence[Mapping[str, Any]],
+    title: str,
+    subtitle: str,
+    *,
+    beside: Sequence[Mapping[str, Any]] = (),
+) -> Figure:
+    """Accuracy against confidence, and beside it how many images have that confidence.
+
+    Args:
+        bins: as `cnnpipe.evaluation.reliability` gives them.
+        title: of the figure.
+        subtitle: of the figure.
+        beside: bins of another network, which are not drawn but fit on the same axes.
+    """
+    page = Page(5.0, title, subtitle)
+    left, width = 0.65, 3.6
+    axes = page.axes(left, BODY + 0.15, width, width)
+    axes.grid(visible=True)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    confidence, accuracy = ([row[key] for row in bins] for key in ("confidence", "accuracy"))
+    for row in bins:
+        axes.plot([row["confidence"]] * 2, row["interval"], color=BLUE, linewidth=1.2, alpha=0.55)
+    axes.plot(
+        confidence, accuracy, color=BLUE, linewidth=0, marker="o", markersize=4.5, clip_on=False
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_title("accuracy by confidence", loc="left", fontsize=8.5, color=MUTED)
+    counts = page.axes(left + width + 0.75, BODY + 0.15, WIDTH - MARGIN - left - width - 0.9, width)
+    counts.grid(visible=True, axis="y")
+    edges = [row["low"] for row in bins]
+    widths = [row["high"] - row["low"] for row in bins]
+    counts.bar(edges, [row["images"] for row in bins], widths, align="edge", color=BLUE, lw=0)
+    counts.set_yscale("log")
+    counts.set_ylim(0.5, 2 * max(row["images"] for row in [*bins, *beside]))
+    counts.set_xlim(0, 1)
+    counts.set_title("images, logarithmic", loc="left", fontsize=8.5, color=MUTED)
+    for panel in (axes, counts):
+        panel.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+        panel.set_xlabel("confidence")
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.set_ylabel("accuracy")
     return page.figure
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from cnnpipe.artifacts import load_csv, load_json
+from cnnpipe.errors import InputError
 from cnnpipe.formatting import short
 
 DATASET_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST"}
@@ -34,38 +38,6 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class ModelSources:
-    """All that is known of one model."""
-
-    name: str
-    title: str
-    evaluation: Mapping[str, Any] | None
-    predictions: pd.DataFrame | None
-    curves: pd.DataFrame | None
-    timing: Mapping[str, Any] | None
-    pictures: Sequence[Picture]
-
-    def pictures_of(self, kind: str) -> list[Picture]:
-        return [picture for picture in self.pictures if picture.kind == kind]
-
-
-@dataclass
-class CheckSummary:
-    """One operator, algorithm and device: its largest error in each dtype.
-
-    Errors count in units of the rounding bound that `cnnpipe.reference` derives.
-    """
-
-    name: tuple[str, str, str]
-    cases: int = 0
-    errors: dict[str, float] = field(default_factory=dict)
-    passed: bool = True
-
-    def largest(self, dtypes: Sequence[str]) -> list[str]:
-        return [short(self.errors[dtype]) if dtype in self.errors else "–" for dtype in dtypes]
-
-
-@dataclass(frozen=True)
 class FindingSource:
     """One claim of the theory: its entry as a `Finding` summed it up, its figures, its table."""
 
@@ -75,6 +47,8 @@ class FindingSource:
     table: pd.DataFrame | None
     """The first of its tables; None if its file is gone."""
     table_file: str
+    stage: str
+    """Which makes it."""
 
     @property
     def title(self) -> str:
@@ -91,6 +65,55 @@ class FindingSource:
             return []
         records = self.table.head(TABLE_ROWS).to_dict("records")
         return [[_cell(value) for value in record.values()] for record in records]
+
+
+@dataclass(frozen=True)
+class ModelSources:
+    """All that is known of one model."""
+
+    name: str
+    title: str
+    evaluation: Mapping[str, Any] | None
+    predictions: pd.DataFrame | None
+    curves: pd.DataFrame | None
+    timing: Mapping[str, Any] | None
+    pictures: Sequence[Picture]
+    attribution: FindingSource | None
+    """Whether maps of what an answer rests on depend on the weights."""
+    filters: pd.DataFrame | None
+    """One row per filter of every convolution."""
+
+    def pictures_of(self, kind: str) -> list[Picture]:
+        return [picture for picture in self.pictures if picture.kind == kind]
+
+    def picture_of(self, kind: str, layer: str) -> Picture | None:
+        """The picture of one layer, if there is one."""
+        found = (p for p in self.pictures_of(kind) if p.facts["layer"] == layer)
+        return next(found, None)
+
+    def filters_of(self, layer: str) -> list[dict[str, Any]]:
+        """Rows of one layer's filters, the most valuable first."""
+        if self.filters is None:
+            return []
+        rows = self.filters[self.filters["layer"] == layer]
+        rows = rows.sort_values("accuracy_lost", ascending=False, kind="stable")
+        return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+
+
+@dataclass
+class CheckSummary:
+    """One operator, algorithm and device: its largest error in each dtype.
+
+    Errors count in units of the rounding bound that `cnnpipe.reference` derives.
+    """
+
+    name: tuple[str, str, str]
+    cases: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
+    passed: bool = True
+
+    def largest(self, dtypes: Sequence[str]) -> list[str]:
+        return [short(self.errors[dtype]) if dtype in self.errors else "–" for dtype in dtypes]
 
 
 @dataclass(frozen=True)
@@ -125,7 +148,7 @@ class Sources:
 
     def flat_params(self) -> list[tuple[str, Any]]:
         """Every parameter by its dotted key."""
-        return list(_flat(self.params))
+        return list(flattened(self.params))
 
     def checks(self) -> list[CheckSummary]:
         """Verification by operator, algorithm and device."""
@@ -159,7 +182,7 @@ def read_sources(
         models=[_read_model(reports, name, timings.get(name)) for name in models],
         verification=_json(reports / "verify.json"),
         principles=[
-            _read_finding(reports, name, summary, [{"file": summary["figure"]}])
+            _read_finding(reports, name, summary, [{"file": summary["figure"]}], "principles")
             for name, summary in (_json(reports / "principles.json") or {}).items()
         ],
         handcrafted=_read_handcrafted(reports),
@@ -172,6 +195,8 @@ def read_sources(
 
 def _read_model(reports: Path, name: str, timing: Mapping[str, Any] | None) -> ModelSources:
     figures = _json(reports / "figures" / f"{name}.json") or {"title": name, "figures": []}
+    explained = _json(reports / "explanation" / f"{name}.json")
+    described = [*figures["figures"], *(explained["figures"] if explained else [])]
     return ModelSources(
         name=name,
         title=figures["title"],
@@ -179,7 +204,22 @@ def _read_model(reports: Path, name: str, timing: Mapping[str, Any] | None) -> M
         predictions=_csv(reports / "predictions" / f"{name}.csv"),
         curves=_csv(reports / "curves" / f"{name}.csv"),
         timing=timing,
-        pictures=[_picture(reports / "figures", facts) for facts in figures["figures"]],
+        pictures=read_pictures(reports / "figures", described),
+        attribution=_read_attribution(reports, name, explained) if explained else None,
+        filters=_csv(reports / "explanation" / name / "filters.csv"),
+    )
+
+
+def _read_attribution(reports: Path, name: str, explained: Mapping[str, Any]) -> FindingSource:
+    tables = {"methods": f"explanation/{name}/methods.csv"}
+    figure = f"figures/explanation/{name}/attribution.png"
+    described = [{"file": figure}]
+    return _read_finding(
+        reports,
+        f"attribution-{name}",
+        {**explained, "tables": tables, "figure": figure},
+        described,
+        f"explain@{name}",
     )
 
 
@@ -190,23 +230,28 @@ def _read_handcrafted(reports: Path) -> FindingSource | None:
     figures = [figure | {"file": f"figures/{figure['file']}"} for figure in summary["figures"]]
     # Of its tables, the one that has a row per method.
     tables = {"methods": "handcrafted/methods.csv"}
-    return _read_finding(reports, "handcrafted", summary | {"tables": tables}, figures)
+    return _read_finding(
+        reports, "handcrafted", summary | {"tables": tables}, figures, "handcrafted"
+    )
 
 
 def _read_finding(
-    reports: Path, name: str, summary: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]
+    reports: Path,
+    name: str,
+    summary: Mapping[str, Any],
+    figures: Sequence[Mapping[str, Any]],
+    stage: str,
 ) -> FindingSource:
     first = next(iter(summary["tables"].values()))
     return FindingSource(
         name=name,
         summary=summary,
-        pictures=[
-            _picture(reports, {"kind": name, "caption": "", **facts})
-            for facts in figures
-            if (reports / facts["file"]).exists()
-        ],
+        pictures=read_pictures(
+            reports, [{"kind": name, "caption": "", **facts} for facts in figures]
+        ),
         table=_csv(reports / first),
         table_file=first,
+        stage=stage,
     )
 
 
@@ -221,12 +266,30 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def read_pictures(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """The figures that are there. Encoding them is most of the page's work, and runs in threads."""
+    present = [facts for facts in described if (folder / facts["file"]).exists()]
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(partial(_picture, folder), present))
+
+
 def _picture(folder: Path, facts: Mapping[str, Any]) -> Picture:
+    """A figure for the page: the same pixels as the PNG file, in a third less bytes as WebP.
+
+    Raises:
+        InputError: the file is no image.
+    """
     file = folder / facts["file"]
-    with Image.open(file) as image:
-        width, height = image.size
-    encoded = base64.b64encode(file.read_bytes()).decode("ascii")
-    return Picture(facts["kind"], f"data:image/png;base64,{encoded}", width, height, facts)
+    try:
+        with Image.open(file) as image, io.BytesIO() as encoded:
+            width, height = image.size
+            image.convert("RGB").save(encoded, "webp", lossless=True, quality=100)
+            text = base64.b64encode(encoded.getvalue()).decode("ascii")
+    except (OSError, SyntaxError) as error:  # what Pillow raises at damaged files
+        raise InputError(
+            f"{file}: damaged: {error}; delete it and run `dvc repro` to make it again"
+        ) from None
+    return Picture(facts["kind"], f"data:image/webp;base64,{text}", width, height, facts)
 
 
 def _json(path: Path) -> Any:
@@ -237,9 +300,10 @@ def _csv(path: Path) -> pd.DataFrame | None:
     return load_csv(path) if path.exists() else None
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested mappings by its dotted key."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binomtest
 
-from cnnpipe.formatting import NBSP, count, percent, short
+from cnnpipe.comparison import mcnemar_p_value
+from cnnpipe.formatting import NBSP, count, percent, points, short
 from cnnpipe.report.sources import ModelSources, Sources
 
 SIGNIFICANCE = 0.05
@@ -20,7 +20,7 @@ SIGNIFICANCE = 0.05
 class Verdict:
     """A sentence, and what it is: a claim that holds, one that does not, or a measurement."""
 
-    kind: Literal["supported", "not supported", "measured"]
+    kind: Literal["supported", "partly supported", "not supported", "measured"]
     text: str
 
 
@@ -54,6 +54,8 @@ def verdicts(sources: Sources) -> list[Verdict]:
         *(verdict for model in sources.models for verdict in _confusion(model)),
         *(verdict for model in sources.models for verdict in _overfitting(model)),
         *(verdict for model in sources.models for verdict in _calibration(model)),
+        *(verdict for model in sources.models for verdict in filter_verdicts(model)),
+        *(verdict for model in sources.models for verdict in _attribution(model)),
     ]
 
 
@@ -83,11 +85,7 @@ def _accuracy(model: ModelSources) -> Iterator[Verdict]:
 
 
 def _comparison(one: ModelSources, other: ModelSources) -> Iterator[Verdict]:
-    """Exact McNemar test: of the images that only one classifies correctly, how many are whose?
-
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12, 1947.
-    """
+    """Exact McNemar test: of the images that only one classifies correctly, how many are whose?"""
     if one.predictions is None or other.predictions is None:
         return
     one_right, other_right = (
@@ -97,18 +95,19 @@ def _comparison(one: ModelSources, other: ModelSources) -> Iterator[Verdict]:
     best, rest = (one, other) if only_one > only_other else (other, one)
     fewest, most = sorted([int(only_one), int(only_other)])
     discordant = most + fewest
-    p = binomtest(most, discordant).pvalue if discordant else 1.0
+    p = mcnemar_p_value(most, fewest)
     holds = p < SIGNIFICANCE
     yield Verdict(
         "supported" if holds else "not supported",
         f"{best.title} is better than {rest.title} on this test set: of the "
         f"{count(discordant, 'image')} that only one of them classifies correctly, "
-        f"{best.title} has {most} and {rest.title} {fewest} (exact McNemar test, {_p_value(p)})."
+        f"{best.title} has {most} and {rest.title} {fewest} (exact McNemar test, {p_text(p)})."
         + ("" if holds else " Chance alone makes such a difference often enough."),
     )
 
 
-def _p_value(p: float) -> str:
+def p_text(p: float) -> str:
+    """A p-value as papers write it."""
     return f"p{NBSP}<{NBSP}0.001" if p < 0.001 else f"p{NBSP}={NBSP}{p:.3f}"
 
 
@@ -149,3 +148,31 @@ def _calibration(model: ModelSources) -> Iterator[Verdict]:
             f"The confidence of {model.title} is off by {100 * scores['ece']:.2f} percentage "
             f"points on average (expected calibration error).",
         )
+
+
+def filter_verdicts(model: ModelSources) -> Iterator[Verdict]:
+    """What the filters of a network are worth, one by one."""
+    if (filters := model.filters) is None:
+        return
+    dead = int((filters["silent"] == 1).sum())
+    if filters["silent"].notna().any():
+        yield Verdict(
+            "measured",
+            f"{dead or 'None'} of the {count(len(filters), 'filter')} of {model.title} "
+            f"{'are' if dead > 1 else 'is'} dead, that is zero everywhere on every test image.",
+        )
+    best = filters.iloc[int(filters["accuracy_lost"].argmax())]
+    beyond = int((filters["low"] > 0).sum())
+    yield Verdict(
+        "measured",
+        f"The most valuable filter of {model.title} is number {best['filter']} of {best['layer']}: "
+        f"without it {points(best['accuracy_lost'])} percentage points of accuracy are lost "
+        f"(95{NBSP}% interval {points(best['low'])} to {points(best['high'])}); "
+        f"{beyond} of {len(filters)} are worth something beyond chance, taken one by one.",
+    )
+
+
+def _attribution(model: ModelSources) -> Iterator[Verdict]:
+    if model.attribution:
+        summary = model.attribution.summary
+        yield Verdict(summary["verdict"], reason(summary))

@@ -1,0 +1,100 @@
+"use strict";
+
+/** The colours of the page's figures, and the scales that turn numbers into them. */
+const colours = (() => {
+  const LEVELS = 64; // from zero to a scale's end
+  const BLUES = ["#ffffff", "#cfe1f3", "#97c1e6", "#559bd3", "#1f6fb5", "#0d4a86", "#082850"];
+  const ORANGES = ["#ffffff", "#fbdcc4", "#f5b384", "#e58442", "#c2540a", "#8c3a05", "#532003"];
+  const GREYS = ["#ffffff", "#1c2430"];
+  const GAP = [230, 233, 237]; // between maps
+  const MUTED = [91, 101, 114]; // the outline of a silent map
+
+  const rgb = (hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
+
+  /** LEVELS colours that pass evenly through the ones given. */
+  function ramp(anchors) {
+    const stops = anchors.map(rgb);
+    return Array.from({ length: LEVELS }, (_, level) => {
+      const place = (level / (LEVELS - 1)) * (stops.length - 1);
+      const before = Math.min(Math.floor(place), stops.length - 2);
+      return stops[before].map((part, k) =>
+        Math.round(part + (place - before) * (stops[before + 1][k] - part)),
+      );
+    });
+  }
+
+  const above = ramp(BLUES);
+  const below = ramp(ORANGES);
+  const greys = ramp(GREYS);
+
+  /** A colour as the four bytes of a canvas's pixel, whatever the machine's byte order. */
+  const packed = new Map(
+    [above, below, greys].flat().map((colour) => [colour, pack(colour)]),
+  );
+
+  function pack(colour) {
+    return new Uint32Array(Uint8Array.of(...colour, 255).buffer)[0];
+  }
+
+  const level = (part) => Math.min(LEVELS - 1, Math.floor(part * LEVELS));
+
+  /** A scale {low, high, colour}: from zero on, or symmetric about zero where values are signed. */
+  function scaleOf(values, signed = values.some((value) => value < 0)) {
+    const limit = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
+    const colour = (value) => (value < 0 ? below : above)[level(Math.abs(value) / limit)];
+    return { low: signed ? -limit : 0, high: limit, colour };
+  }
+
+  /** Of images: black is ink. `paper` and `full` are the values of no ink and of all of it. */
+  function inkScale(paper, full) {
+    const colour = (value) => greys[level(Math.min(1, Math.max(0, (value - paper) / (full - paper))))];
+    return { low: paper, high: full, colour };
+  }
+
+  /** Numbers as pixels of a picture. */
+  function picture(context, values, width, scale) {
+    const image = context.createImageData(width, values.length / width);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let k = 0; k < pixels.length; k++) pixels[k] = packed.get(scale.colour(values[k]));
+    return image;
+  }
+
+  const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
+
+  /** Black or white, whichever reads better on a colour: the contrast is at least 4.5 : 1. */
+  function textOn(colour) {
+    const linear = colour.map((part) => {
+      const c = part / 255;
+      return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    });
+    const luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    return luminance > 0.179 ? "#000000" : "#ffffff";
+  }
+
+  /** A number in at most three significant digits, with a true minus sign. */
+  function short(value) {
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    const plain = size >= 1e-3 && size < 1e5;
+    const text = plain ? String(Number(value.toPrecision(3))) : powerOfTen(value);
+    return text.replace("-", "−");
+  }
+
+  /** 1.7·10⁻⁷ */
+  function powerOfTen(value) {
+    const [digits, exponent] = value.toExponential(1).split("e");
+    const raised = exponent.replace(/[-+\d]/g, (sign) => SUPERSCRIPTS[sign]);
+    return `${digits}·10${raised}`;
+  }
+
+  const SUPERSCRIPTS = { "+": "", "-": "⁻", ...[..."⁰¹²³⁴⁵⁶⁷⁸⁹"] };
+
+  /** A fraction in percent; what is neither 0 nor 1 is not rounded to 0 % or 100 %. */
+  function percent(fraction) {
+    if (fraction > 0 && fraction < 0.001) return "< 0.1 %";
+    if (fraction < 1 && fraction > 0.999) return "> 99.9 %";
+    return `${(100 * fraction).toFixed(1)} %`;
+  }
+
+  return { GAP, MUTED, css, inkScale, percent, picture, scaleOf, short, textOn };
+})();

@@ -1,0 +1,40 @@
+"use strict";
+
+/** The page's elements, as its scripts find and make them. */
+const markup = (() => {
+  /** The elements of a section by the name that their `data-part` gives them. */
+  function parts(root) {
+    const found = {};
+    for (const element of root.querySelectorAll("[data-part]")) found[element.dataset.part] = element;
+    return found;
+  }
+
+  /** An element with its properties and what stands in it. Text stays text. */
+  function make(tag, properties = {}, ...children) {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+  }
+
+  /** Fill a select with [value, text] pairs; the chosen value stays chosen where it is still offered. */
+  function fillSelect(select, options) {
+    const chosen = select.value;
+    select.replaceChildren(...options.map(([value, text]) => make("option", { value, textContent: text })));
+    if (options.some(([value]) => String(value) === chosen)) select.value = chosen;
+  }
+
+  /** Call `action` once, before the next picture is painted, however often it is asked for. */
+  function everyFrame(action) {
+    let waiting = false;
+    return () => {
+      if (waiting) return;
+      waiting = true;
+      requestAnimationFrame(() => {
+        waiting = false;
+        action();
+      });
+    };
+  }
+
+  return { everyFrame, fillSelect, make, parts };
+})();

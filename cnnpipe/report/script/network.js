@@ -1,0 +1,242 @@
+"use strict";
+
+/**
+ * The forward pass of a convolutional network, on plain arrays.
+ *
+ * What goes from layer to layer is a stack of maps, {channels, height, width, values}. `values` is
+ * a Float32Array in which map c has its pixel in row y, column x at (c · height + y) · width + x.
+ * Neurons are maps of one pixel. Sums are kept in float64 and rounded to float32 once.
+ *
+ * A layer is what stands in the page's JSON, with its tensors as Float32Arrays:
+ * {name, kind, weight: {shape, values}, bias, …}. Shapes are PyTorch's.
+ */
+const network = (() => {
+  const stack = (channels, height, width) => ({
+    channels,
+    height,
+    width,
+    values: new Float32Array(channels * height * width),
+  });
+
+  /** Windows that fit along one axis: ⌊(size + 2·padding − dilation·(kernelSize − 1) − 1) / stride⌋ + 1. */
+  function outputSize(size, { kernelSize, stride = 1, padding = 0, dilation = 1 }) {
+    return Math.floor((size + 2 * padding - dilation * (kernelSize - 1) - 1) / stride) + 1;
+  }
+
+  /** Zeros around every map. */
+  function pad(input, padding) {
+    if (padding === 0) return input;
+    const { channels, height, width, values } = input;
+    const padded = stack(channels, height + 2 * padding, width + 2 * padding);
+    for (let row = 0; row < channels * height; row++) {
+      const channel = Math.floor(row / height);
+      const y = (row % height) + padding;
+      const start = (channel * padded.height + y) * padded.width + padding;
+      padded.values.set(values.subarray(row * width, (row + 1) * width), start);
+    }
+    return padded;
+  }
+
+  /**
+   * Cross-correlation, what the field calls convolution:
+   *
+   *   out[o, y, x] = bias[o] + Σ_c Σ_i Σ_j weight[o, c, i, j] · in[c, y·s + i·d − p, x·s + j·d − p]
+   *
+   * The sums over the kernel's entries are the outer loops: each entry multiplies a shifted copy of a
+   * whole map, which is the order in which memory is fastest.
+   */
+  function conv2d(input, { weight, bias, stride = 1, padding = 0, dilation = 1 }) {
+    const [outChannels, inChannels, kernelHeight, kernelWidth] = weight.shape;
+    const height = outputSize(input.height, { kernelSize: kernelHeight, stride, padding, dilation });
+    const width = outputSize(input.width, { kernelSize: kernelWidth, stride, padding, dilation });
+    const padded = pad(input, padding);
+    const source = padded.values;
+    const output = stack(outChannels, height, width);
+    const sums = new Float64Array(height * width);
+    let entry = 0;
+    for (let o = 0; o < outChannels; o++) {
+      sums.fill(bias ? bias.values[o] : 0);
+      for (let c = 0; c < inChannels; c++) {
+        for (let i = 0; i < kernelHeight; i++) {
+          for (let j = 0; j < kernelWidth; j++) {
+            const w = weight.values[entry++];
+            const corner = (c * padded.height + i * dilation) * padded.width + j * dilation;
+            for (let y = 0; y < height; y++) {
+              const row = corner + y * stride * padded.width;
+              const out = y * width;
+              for (let x = 0; x < width; x++) sums[out + x] += w * source[row + x * stride];
+            }
+          }
+        }
+      }
+      output.values.set(sums, o * height * width);
+    }
+    return output;
+  }
+
+  /** (x − mean) / √(variance + ε) · weight + bias, with the statistics of training, map by map. */
+  function batchNorm2d(input, layer) {
+    const output = stack(input.channels, input.height, input.width);
+    const pixels = input.height * input.width;
+    for (let c = 0; c < input.channels; c++) {
+      const { scale, shift } = batchNormLine(layer, c);
+      for (let k = c * pixels; k < (c + 1) * pixels; k++) {
+        output.values[k] = input.values[k] * scale + shift;
+      }
+    }
+    return output;
+  }
+
+  /** Batch normalisation of one map as a straight line, x ↦ scale · x + shift. */
+  function batchNormLine(layer, channel) {
+    const [weight, bias, mean, variance] = ["weight", "bias", "running_mean", "running_var"].map(
+      (name) => layer[name].values[channel],
+    );
+    const scale = weight / Math.sqrt(variance + layer.epsilon);
+    return { scale, shift: bias - mean * scale };
+  }
+
+  const activations = {
+    relu: (x) => Math.max(0, x),
+    tanh: Math.tanh,
+    sigmoid: (x) => 1 / (1 + Math.exp(-x)),
+  };
+
+  function activate(input, kind) {
+    return { ...input, values: input.values.map(activations[kind]) };
+  }
+
+  /** One number for each window of kernelSize × kernelSize pixels; the windows do not overlap. */
+  function pool2d(input, kernelSize, summarise) {
+    const height = outputSize(input.height, { kernelSize, stride: kernelSize });
+    const width = outputSize(input.width, { kernelSize, stride: kernelSize });
+    const output = stack(input.channels, height, width);
+    const window = new Float32Array(kernelSize * kernelSize);
+    let out = 0;
+    for (let c = 0; c < input.channels; c++) {
+      for (let y = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          const corner = (c * input.height + y * kernelSize) * input.width + x * kernelSize;
+          for (let k = 0; k < window.length; k++) {
+            const row = Math.floor(k / kernelSize);
+            window[k] = input.values[corner + row * input.width + (k % kernelSize)];
+          }
+          output.values[out++] = summarise(window);
+        }
+      }
+    }
+    return output;
+  }
+
+  const largest = (window) => window.reduce((a, b) => Math.max(a, b), -Infinity);
+  const mean = (window) => window.reduce((a, b) => a + b, 0) / window.length;
+
+  /** out[o] = bias[o] + Σ_k weight[o, k] · in[k], over all pixels of all maps in their order. */
+  function linear(input, { weight, bias }) {
+    const [outputs, inputs] = weight.shape;
+    const output = stack(outputs, 1, 1);
+    for (let o = 0; o < outputs; o++) {
+      let sum = bias.values[o];
+      for (let k = 0; k < inputs; k++) sum += weight.values[o * inputs + k] * input.values[k];
+      output.values[o] = sum;
+    }
+    return output;
+  }
+
+  const forward = {
+    conv2d,
+    linear,
+    batch_norm2d: batchNorm2d,
+    max_pool2d: (input, layer) => pool2d(input, layer.kernel_size, largest),
+    avg_pool2d: (input, layer) => pool2d(input, layer.kernel_size, mean),
+    relu: (input) => activate(input, "relu"),
+    tanh: (input) => activate(input, "tanh"),
+    sigmoid: (input) => activate(input, "sigmoid"),
+  };
+
+  /** exp(z_k) / Σ exp(z); the largest logit is taken off first, so that nothing overflows. */
+  function softmax(logits) {
+    const top = largest(logits);
+    const powers = Float64Array.from(logits, (z) => Math.exp(z - top));
+    const total = powers.reduce((a, b) => a + b, 0);
+    return powers.map((power) => power / total);
+  }
+
+  /** Stored pixels, 0 to 255, as the network expects them: (pixel / 255 − mean) / deviation. */
+  function normalise(pixels, side, { mean: average, std }) {
+    const input = stack(1, side, side);
+    input.values.set(Float64Array.from(pixels, (pixel) => (pixel / 255 - average) / std));
+    return input;
+  }
+
+  /**
+   * Run a network on one image.
+   *
+   * Returns what each layer gives out, the logits, the probabilities, the class that leads, and
+   * the time that it took in milliseconds.
+   */
+  function run(model, pixels) {
+    const start = performance.now();
+    const input = normalise(pixels, Math.round(Math.sqrt(pixels.length)), model.normalization);
+    const outputs = [];
+    let output = input;
+    for (const layer of model.layers) {
+      output = forward[layer.kind](output, layer);
+      outputs.push(output);
+    }
+    const probabilities = softmax(output.values);
+    const milliseconds = performance.now() - start;
+    const prediction = probabilities.indexOf(largest(probabilities));
+    return { input, outputs, logits: output.values, probabilities, prediction, milliseconds };
+  }
+
+  /** A network as the page's JSON has it, with its weights unpacked. */
+  function unpack(model) {
+    const values = decoders[model.precision](bytes(model.weights));
+    const tensor = ({ shape, offset }) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      return { shape, values: values.subarray(offset, offset + size) };
+    };
+    const layers = model.layers.map((layer) => {
+      const unpacked = { ...layer };
+      for (const name of ["weight", "bias", "running_mean", "running_var"]) {
+        if (layer[name]) unpacked[name] = tensor(layer[name]);
+      }
+      return unpacked;
+    });
+    return { ...model, layers };
+  }
+
+  /** Base64 as bytes. */
+  function bytes(text) {
+    const decoded = atob(text);
+    const found = new Uint8Array(decoded.length);
+    for (let k = 0; k < found.length; k++) found[k] = decoded.charCodeAt(k);
+    return found;
+  }
+
+  /** Bytes as numbers of `size` bytes each, which `read` takes from a view at an offset. */
+  function numbers(packed, size, read) {
+    const view = new DataView(packed.buffer);
+    const found = new Float32Array(packed.length / size);
+    for (let k = 0; k < found.length; k++) found[k] = read(view, size * k);
+    return found;
+  }
+
+  const decoders = {
+    float32: (packed) => numbers(packed, 4, (view, offset) => view.getFloat32(offset, true)),
+    float16: (packed) => numbers(packed, 2, (view, offset) => half(view.getUint16(offset, true))),
+  };
+
+  /** IEEE 754 half precision: 1 bit of sign, 5 of exponent, 10 of fraction. */
+  function half(bits) {
+    const sign = bits >> 15 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const fraction = (bits & 1023) / 1024;
+    if (exponent === 0) return sign * 2 ** -14 * fraction;
+    if (exponent === 31) return fraction ? NaN : sign * Infinity;
+    return sign * 2 ** (exponent - 15) * (1 + fraction);
+  }
+
+  return { batchNormLine, bytes, conv2d, outputSize, run, softmax, stack, unpack };
+})();

@@ -1,0 +1,104 @@
+"use strict";
+
+/** One map, large: its pixels as squares, the padding around them, and marks upon both. */
+const plane = (() => {
+  const SIDE = 336; // at least so many of the canvas's own pixels, so that lines are fine on small maps
+
+  /**
+   * Paint one map of a stack.
+   *
+   * `padding` draws so many hatched pixels around it; pixels from `upTo` on are left blank, as not
+   * computed yet; `marks` are windows {y, x, height, width} to outline.
+   */
+  function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = [] } = {}) {
+    const { height, width, values } = maps;
+    const zoom = Math.ceil(SIDE / (Math.max(height, width) + 2 * padding));
+    resize(canvas, (width + 2 * padding) * zoom, (height + 2 * padding) * zoom);
+    const context = canvas.getContext("2d");
+    context.fillStyle = colours.css(colours.GAP);
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    if (padding) hatch(context, canvas);
+    const start = channel * height * width;
+    for (let k = 0; k < Math.min(height * width, upTo); k++) {
+      context.fillStyle = colours.css(scale.colour(values[start + k]));
+      const [y, x] = [Math.floor(k / width) + padding, (k % width) + padding];
+      context.fillRect(x * zoom, y * zoom, zoom, zoom);
+    }
+    for (const mark of marks) outline(context, mark, padding, zoom);
+  }
+
+  /** Setting a canvas's size clears it and costs time, so only when it changes. */
+  function resize(canvas, width, height) {
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+  }
+
+  function hatch(context, canvas) {
+    context.strokeStyle = colours.css(colours.MUTED);
+    context.lineWidth = 1;
+    context.beginPath();
+    for (let x = -canvas.height; x < canvas.width; x += 6) {
+      context.moveTo(x, canvas.height);
+      context.lineTo(x + canvas.height, 0);
+    }
+    context.stroke();
+  }
+
+  /** Black within white: seen on every colour. */
+  function outline(context, { y, x, height = 1, width = 1 }, padding, zoom) {
+    const place = [(x + padding) * zoom, (y + padding) * zoom, width * zoom, height * zoom];
+    for (const [colour, thickness] of [["#ffffff", 5], ["#000000", 2.5]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = thickness;
+      context.strokeRect(...place);
+    }
+  }
+
+  /** The map's pixel under a pointer; its padding counts as its edge. */
+  function pixelAt(canvas, event, { height, width, padding = 0 }) {
+    const box = canvas.getBoundingClientRect();
+    const along = (place, length, size) =>
+      clamp(Math.floor((place / length) * (size + 2 * padding)) - padding, size);
+    return {
+      y: along(event.clientY - box.top, box.height, height),
+      x: along(event.clientX - box.left, box.width, width),
+    };
+  }
+
+  const clamp = (place, size) => Math.min(size - 1, Math.max(0, place));
+
+  const STEPS = {
+    ArrowUp: ({ y, x }) => ({ y: y - 1, x }),
+    ArrowDown: ({ y, x }) => ({ y: y + 1, x }),
+    ArrowLeft: ({ y, x }) => ({ y, x: x - 1 }),
+    ArrowRight: ({ y, x }) => ({ y, x: x + 1 }),
+    Home: ({ y }) => ({ y, x: 0 }),
+    End: ({ y }, { width }) => ({ y, x: width - 1 }),
+    PageUp: ({ x }) => ({ y: 0, x }),
+    PageDown: ({ x }, { height }) => ({ y: height - 1, x }),
+  };
+
+  /**
+   * Let pointer and keyboard choose a pixel.
+   *
+   * `size()` gives {height, width, padding} and `place()` the chosen pixel; `move(pixel, how)` is told
+   * the new one, `how` being "pointer" or "key".
+   */
+  function choose(canvas, { size, place, move }) {
+    const point = (event) => {
+      if (event.type === "pointermove" && event.pointerType === "touch") return;
+      move(pixelAt(canvas, event, size()), "pointer");
+    };
+    canvas.addEventListener("pointermove", point);
+    canvas.addEventListener("pointerdown", point);
+    canvas.addEventListener("keydown", (event) => {
+      const step = STEPS[event.key];
+      if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      const { y, x } = step(place(), size());
+      move({ y: clamp(y, size().height), x: clamp(x, size().width) }, "key");
+    });
+  }
+
+  return { choose, paint };
+})();

@@ -1,0 +1,185 @@
+"use strict";
+
+/** Stride, padding and dilation on a small image, with the output-size formula filled in. */
+const sandbox = (() => {
+  const SIDE = 14;
+
+  const image = (value) => {
+    const maps = network.stack(1, SIDE, SIDE);
+    maps.values.forEach((_, k) => (maps.values[k] = value(Math.floor(k / SIDE), k % SIDE)));
+    return maps;
+  };
+
+  /** A digit of 28×28 at half the size: each pixel the mean of four, from 0 to 1. */
+  function halved(pixels) {
+    const ink = (y, x) => pixels[y * 2 * SIDE + x] / 255;
+    return image((y, x) => {
+      const [top, left] = [2 * y, 2 * x];
+      return (ink(top, left) + ink(top, left + 1) + ink(top + 1, left) + ink(top + 1, left + 1)) / 4;
+    });
+  }
+
+  const PATTERNS = {
+    edge: { title: "an upright edge", maps: () => image((_, x) => Number(x >= SIDE / 2)) },
+    point: { title: "one bright pixel", maps: () => image((y, x) => Number(y === 6 && x === 6)) },
+    board: { title: "a chessboard", maps: () => image((y, x) => (y + x) % 2) },
+  };
+
+  const KERNELS = {
+    sobelX: { title: "Sobel, left to right", values: [-1, 0, 1, -2, 0, 2, -1, 0, 1] },
+    sobelY: { title: "Sobel, top to bottom", values: [-1, -2, -1, 0, 0, 0, 1, 2, 1] },
+    laplace: { title: "Laplace", values: [0, 1, 0, 1, -4, 1, 0, 1, 0] },
+    blur: { title: "mean of 3×3", values: Array(9).fill(0.11) },
+    identity: { title: "identity", values: [0, 0, 0, 0, 1, 0, 0, 0, 0] },
+    wide: { title: "Gauss, 5×5", values: gauss() },
+  };
+  const OWN = "own";
+
+  /** Binomial weights, [1 4 6 4 1] in both directions, to two decimals as the cells show them. */
+  function gauss() {
+    const row = [1, 4, 6, 4, 1];
+    return row.flatMap((a) => row.map((b) => Math.round((a * b * 100) / 256) / 100));
+  }
+
+  /** Bring the sandbox to life; its digit is the first of the page's. */
+  function attach(root, digits) {
+    const part = markup.parts(root);
+    const place = { y: 6, x: 6 };
+    let [kernel, input, output, upTo] = [KERNELS.sobelX.values, null, null, Infinity];
+
+    const size = () => Math.sqrt(kernel.length);
+    const geometry = () => ({
+      stride: Number(part.stride.value),
+      padding: Number(part.padding.value),
+      dilation: Number(part.dilation.value),
+    });
+    const layer = () => ({
+      weight: { shape: [1, 1, size(), size()], values: Float32Array.from(kernel) },
+      ...geometry(),
+    });
+
+    function recompute() {
+      const pattern = PATTERNS[part.pattern.value];
+      input = pattern ? pattern.maps() : halved(digits.images[0].pixels);
+      const before = output;
+      const fits = network.outputSize(SIDE, { kernelSize: size(), ...geometry() }) > 0;
+      output = fits ? network.conv2d(input, layer()) : null;
+      if (fits) keepPlace(before ?? output);
+      restart();
+      paint();
+    }
+
+    /** The same place in the image, whatever the output's size. */
+    function keepPlace(before) {
+      const kept = (at, length, old) => Math.floor(((at + 0.5) * length) / old);
+      place.y = kept(place.y, output.height, before.height);
+      place.x = kept(place.x, output.width, before.width);
+    }
+
+    const paint = markup.everyFrame(() => {
+      for (const name of ["stride", "padding", "dilation"]) part[`${name}Value`].value = part[name].value;
+      paintFormula();
+      part.outputFigure.hidden = part.work.hidden = part.sweep.hidden = !output;
+      const { padding } = geometry();
+      const marks = output ? convolution.window({ height: size(), width: size(), ...geometry() }, place.y, place.x) : [];
+      plane.paint(part.inputPlane, input, 0, colours.inkScale(0, 1), { padding, marks });
+      if (output) paintOutput();
+    });
+
+    function paintFormula() {
+      const { stride, padding, dilation } = geometry();
+      const found = network.outputSize(SIDE, { kernelSize: size(), ...geometry() });
+      const extent = dilation * (size() - 1) + 1;
+      part.formula.textContent =
+        `output = ⌊(${SIDE} + 2·${padding} − ${dilation}·(${size()} − 1) − 1) / ${stride}⌋ + 1 = ` +
+        (found > 0 ? String(found) : "no output");
+      part.verdict.textContent =
+        found > 0
+          ? `The kernel spans ${extent} pixels and fits ${found} times along each axis: ${found}×${found} outputs.`
+          : `The kernel spans ${extent} pixels, and with padding there are only ${SIDE + 2 * padding}: it does not fit.`;
+    }
+
+    function paintOutput() {
+      const signed = colours.scaleOf(output.values, true);
+      plane.paint(part.outputPlane, output, 0, signed, { marks: [{ ...place }], upTo });
+      const [{ patch, products, sum }] = convolution.terms(layer(), input, 0, place.y, place.x);
+      arithmetic.fill(part.patch, patch, size(), colours.inkScale(0, 1));
+      arithmetic.fill(part.products, products, size(), colours.scaleOf(products, true));
+      part.sum.textContent = arithmetic.fixed(sum);
+      part.where.textContent = `Output pixel in row ${place.y}, column ${place.x}`;
+    }
+
+    /** The kernel as cells that can be written in. */
+    function offerKernel() {
+      const rows = Array.from({ length: size() }, (_, i) =>
+        markup.make("tr", {}, ...Array.from({ length: size() }, (__, j) => cell(i, j))),
+      );
+      part.kernel.tBodies[0].replaceChildren(...rows);
+    }
+
+    function cell(i, j) {
+      const field = markup.make("input", {
+        type: "number",
+        step: "any",
+        value: String(kernel[i * size() + j]),
+        ariaLabel: `Kernel, row ${i}, column ${j}`,
+      });
+      field.addEventListener("input", () => {
+        kernel = kernel.with(i * size() + j, Number(field.value));
+        part.preset.value = OWN;
+        recompute();
+      });
+      return markup.make("td", {}, field);
+    }
+
+    part.preset.addEventListener("change", () => {
+      kernel = KERNELS[part.preset.value]?.values ?? kernel;
+      offerKernel();
+      recompute();
+    });
+    for (const name of ["pattern", "stride", "padding", "dilation"]) {
+      part[name].addEventListener("input", recompute);
+    }
+
+    function move({ y, x }, how) {
+      if (!output) return;
+      Object.assign(place, { y, x });
+      restart();
+      paint();
+      if (how === "key") {
+        const value = arithmetic.fixed(convolution.pixel(output, 0, place));
+        part.status.textContent = `Row ${y}, column ${x}: ${value}.`;
+      }
+    }
+
+    plane.choose(part.outputPlane, { size: () => output, place: () => place, move });
+
+    const walk = sweep.attach(part.sweep, {
+      count: () => output.height * output.width,
+      go: (k) => {
+        Object.assign(place, { y: Math.floor(k / output.width), x: k % output.width });
+        upTo = k + 1;
+        paint();
+      },
+      end: () => {
+        upTo = Infinity;
+        paint();
+      },
+    });
+
+    function restart() {
+      upTo = Infinity;
+      walk.stop();
+    }
+
+    const titles = (choices) => Object.entries(choices).map(([name, { title }]) => [name, title]);
+    const [{ index, label }] = digits.images;
+    const named = `test image ${index} (${digits.classes[label]}), halved`;
+    markup.fillSelect(part.pattern, [["digit", named], ...titles(PATTERNS)]);
+    markup.fillSelect(part.preset, [...titles(KERNELS), [OWN, "your own"]]);
+    offerKernel();
+    recompute();
+  }
+
+  return { attach };
+})();
