@@ -154,6 +154,25 @@ def test_a_damaged_file_is_named_with_its_revision(project):
     path.write_text(good, encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("evaluation/lenet5.json", '{"macs": 1}', "lacks test_accuracy, test_errors"),
+        ("evaluation/lenet5.json", "[1]", "lacks test_accuracy"),
+        ("predictions/lenet5.csv", "index,label\n", "lacks prediction; another version of cnnpipe"),
+        ("figures/lenet5.json", '{"figures": []}', "lacks title"),
+    ],
+)
+def test_a_file_of_another_schema_is_named_with_its_revision(project, file, content, message):
+    path = project.folder / "reports" / file
+    good = path.read_bytes()
+    path.unlink()  # it may be a link into DVC's cache
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(f"workspace: reports/{file}: {message}")):
+        read_revision(project.folder, "workspace", MODEL_NAMES)
+    path.write_bytes(good)
+
+
 def test_only_what_differs_is_listed(comparison):
     assert comparison.params == [
         ("train.epochs", "3", "6"),
@@ -175,9 +194,24 @@ def test_deltas_have_their_interval_and_the_exact_test(comparison):
     assert rows["Parameters"] == ["61,706", "61,706", "0"]
     assert lenet5.verdict.kind == "not supported"  # p = 2 · (1/2)² = 0.5
     text = lenet5.verdict.text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "longer is better: of 10 test images, 0 are" in text
-    assert "2 by longer alone (exact McNemar test, p = 0.500)" in text
+    assert text.startswith(
+        "longer is better: of 10 test images, main alone classifies 0 correctly and longer alone 2 "
+        "(exact McNemar test, p = 0.500). Chance alone"
+    )
     assert lenet5.changed == [(1, "1", "2", "1"), (4, "4", "5", "4")]
+
+
+def test_as_many_right_answers_make_neither_the_better(project):
+    one, other = (read_revision(project.folder, name, MODEL_NAMES) for name in ("main", "longer"))
+    # LeNet-5 on main is wrong on 1, 4 and 9; so is this, on 0, 2 and 9.
+    table = other.models["lenet5"].predictions
+    table["prediction"] = table["label"].where(~table["index"].isin([0, 2, 9]), 3)
+    lenet5, _ = compare(one, other).models
+    assert lenet5.verdict.kind == "measured"
+    assert lenet5.verdict.text.replace("\N{NO-BREAK SPACE}", " ") == (
+        "Both are equally good: of 10 test images, main alone classifies 2 correctly and longer "
+        "alone 2 (exact McNemar test, p = 1.000)."
+    )
 
 
 def test_runs_on_different_images_are_not_compared(project):
@@ -226,6 +260,8 @@ def test_what_comes_from_outside_stays_text(page):
         ("nope", "nope: no such revision; expected"),
         ("--help", "no such revision"),
         ("", "an empty name: no such"),
+        ("main:params.yaml", "no such revision"),
+        ("main^{tree}", "no such revision"),
     ],
 )
 def test_a_bad_revision_is_one_line(project, name, message):

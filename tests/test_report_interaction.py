@@ -333,6 +333,20 @@ def test_a_pressed_map_is_taken_apart_in_the_other_section(page):
     assert value.endswith(": " + part(page, "activationValue", hand).inner_text())
 
 
+def test_a_pressed_neuron_of_no_convolution_takes_nothing_apart(page):
+    draw(page, SEVEN)
+    before = page.evaluate("scrollY"), part(page, "layer", "by-hand").input_value()
+    block = page.locator("[data-part=maps0] .layer", has_text="f6_act")
+    assert block.get_attribute("data-takes-apart") is None
+    box = block.locator("canvas").evaluate(
+        "e => ((b) => [b.left, b.top])(e.getBoundingClientRect())"
+    )
+    at = {"clientX": box[0] + 30, "clientY": box[1] + 8}
+    block.locator("canvas").dispatch_event("click", at)
+    settle(page)
+    assert (page.evaluate("scrollY"), part(page, "layer", "by-hand").input_value()) == before
+
+
 def test_the_drawing_can_be_taken_apart_as_long_as_it_is_there(page):
     image = part(page, "image", "by-hand")
     drawing = image.locator("option[value=drawing]")

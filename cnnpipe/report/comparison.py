@@ -149,12 +149,17 @@ def _verdict(only_first: int, only_second: int, images: int, names: tuple[str, s
         return Verdict("measured", text)
     p = mcnemar_p_value(only_first, only_second)
     holds = p < SIGNIFICANCE
+    evidence = (
+        f"of {count(images, 'test image')}, {names[0]} alone classifies {only_first} correctly and "
+        f"{names[1]} alone {only_second} (exact McNemar test, {p_text(p)})."
+    )
+    if only_first == only_second:
+        return Verdict("measured", f"Both are equally good: {evidence}")
     better = names[0] if only_first > only_second else names[1]
     return Verdict(
         "supported" if holds else "not supported",
-        f"{better} is better: of {count(images, 'test image')}, {only_first} are classified "
-        f"correctly by {names[0]} alone and {only_second} by {names[1]} alone (exact McNemar test, "
-        f"{p_text(p)})." + ("" if holds else " Chance alone makes such a difference often enough."),
+        f"{better} is better: {evidence}"
+        + ("" if holds else " Chance alone makes such a difference often enough."),
     )
 
 

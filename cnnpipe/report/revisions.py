@@ -28,13 +28,29 @@ from cnnpipe.report.sources import flattened
 
 WORKSPACE = "workspace"
 """DVC's name for the files as they lie there."""
-FILES = (
-    "reports/evaluation/{}.json",
-    "reports/predictions/{}.csv",
-    "reports/curves/{}.csv",
-    "reports/figures/{}.json",
-    "data/models/{}.safetensors",
-)
+RESULTS = {
+    "reports/evaluation/{}.json": (
+        "test_accuracy",
+        "test_errors",
+        "test_loss",
+        "ece",
+        "parameters",
+        "macs",
+        "per_class",
+        "confusion",
+    ),
+    "reports/predictions/{}.csv": ("index", "label", "prediction"),
+    "reports/curves/{}.csv": (
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+    ),
+    "reports/figures/{}.json": ("title",),
+}
+"""What is read of a model, and the keys or columns without which it cannot be compared."""
+WEIGHTS = "data/models/{}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -100,7 +116,10 @@ def _read(
     files: DVCFileSystem, folder: Path, name: str, models: Sequence[str]
 ) -> tuple[dict[str, ModelResults], dict[str, Any]]:
     """Copy what is there into a folder, and read it with the readers that check it."""
-    for file in ["params.yaml", *(path.format(model) for path in FILES for model in models)]:
+    for file in [
+        "params.yaml",
+        *(path.format(model) for path in (*RESULTS, WEIGHTS) for model in models),
+    ]:
         _copy(files, file, folder)
     try:
         results = {model: _read_model(folder, model) for model in models}
@@ -115,6 +134,8 @@ def _resolve(repo: Repo, name: str) -> str:
     try:
         # Git would take an empty name for HEAD.
         commit = resolve_rev(repo.scm, name) if name else None
+        if commit:
+            resolve_rev(repo.scm, f"{commit}^{{commit}}")  # refuses a file's or a folder's hash
     except RevError:
         commit = None
     if commit is None:
@@ -142,17 +163,28 @@ def _copy(files: DVCFileSystem, path: str, folder: Path) -> None:
 
 
 def _read_model(folder: Path, name: str) -> ModelResults:
-    present = {path: folder / path.format(name) for path in FILES}
-    evaluation, predictions, curves, figures, weights = (
-        path if path.exists() else None for path in present.values()
+    evaluation, predictions, curves, figures = (
+        _read_results(folder / path.format(name), needed) for path, needed in RESULTS.items()
     )
+    weights = folder / WEIGHTS.format(name)
     return ModelResults(
-        evaluation=load_json(evaluation) if evaluation else {},
-        predictions=load_csv(predictions) if predictions else None,
-        curves=load_csv(curves) if curves else None,
-        title=load_json(figures)["title"] if figures else name,
-        kernels=_kernels(weights) if weights else {},
+        evaluation=evaluation or {},
+        predictions=predictions,
+        curves=curves,
+        title=figures["title"] if figures else name,
+        kernels=_kernels(weights) if weights.exists() else {},
     )
+
+
+def _read_results(path: Path, needed: Sequence[str]) -> Any:
+    """A JSON object or a table; None if it is not there. Revisions may have other schemas."""
+    if not path.exists():
+        return None
+    found = load_csv(path) if path.suffix == ".csv" else load_json(path)
+    present = found if isinstance(found, (dict, pd.DataFrame)) else ()
+    if missing := [key for key in needed if key not in present]:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; another version of cnnpipe made it")
+    return found
 
 
 def _kernels(path: Path) -> dict[str, NDArray[Any]]:

@@ -56,13 +56,12 @@ const draw = (() => {
       const room = host.clientWidth;
       for (const block of layers[k]) {
         if (block.hidden) continue;
-        const { index, maps, canvas, name } = layerOf(k, block);
+        const { maps, canvas, name } = layerOf(k, block);
         const scale = colours.scaleOf(maps.values);
         featureMaps.paint(canvas, maps, scale, room);
         canvas.setAttribute("aria-label", featureMaps.describe(name, maps, scale));
         block.querySelector(".range").textContent = `${colours.short(scale.low)} to ${colours.short(scale.high)}`;
         block.querySelector(".bar").classList.toggle("signed", scale.low < 0);
-        block.dataset.index = String(index);
       }
     }
 
@@ -91,7 +90,7 @@ const draw = (() => {
       canvas.addEventListener("pointerleave", () => (value.textContent = ""));
       canvas.addEventListener("click", (event) => {
         const at = pointed(event);
-        if (!at || block.dataset.depth === "neurons") return;
+        if (!at || !block.dataset.takesApart) return;
         const image = board.image() ? preset.index : null;
         takeApart({ image, model: k, layer: at.index, channel: at.channel, y: at.y, x: at.x });
       });

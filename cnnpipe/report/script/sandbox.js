@@ -66,6 +66,8 @@ const sandbox = (() => {
       output = fits ? network.conv2d(input, layer()) : null;
       if (fits) keepPlace(before ?? output);
       restart();
+      for (const name of ["stride", "padding", "dilation"]) part[`${name}Value`].value = part[name].value;
+      paintFormula();
       paint();
     }
 
@@ -77,8 +79,6 @@ const sandbox = (() => {
     }
 
     const paint = markup.everyFrame(() => {
-      for (const name of ["stride", "padding", "dilation"]) part[`${name}Value`].value = part[name].value;
-      paintFormula();
       part.outputFigure.hidden = part.work.hidden = part.sweep.hidden = !output;
       const { padding } = geometry();
       const marks = output ? convolution.window({ height: size(), width: size(), ...geometry() }, place.y, place.x) : [];

@@ -15,7 +15,6 @@
       clearInterval(timer);
       timer = 0;
       blink.setAttribute("aria-pressed", "false");
-      blink.textContent = "Blink";
       divideAt(slider.value);
     };
     const start = () => {
@@ -26,7 +25,6 @@
         divideAt(first ? 100 : 0);
       }, TURN);
       blink.setAttribute("aria-pressed", "true");
-      blink.textContent = "Stop";
     };
 
     slider.addEventListener("input", stop);
