@@ -226,13 +226,18 @@ const draw = (() => {
   function paintAnswer(card, result, classes) {
     card.class.textContent = result ? classes[result.prediction] : "–";
     card.confidence.textContent = result ? colours.percent(result.probabilities[result.prediction]) : "no drawing, no answer";
-    card.time.textContent = result ? `${result.milliseconds.toFixed(1)} ms` : "";
+    card.time.textContent = result ? duration(result.milliseconds) : "";
     [...card.bars.tBodies[0].rows].forEach((row, k) => {
       const probability = result ? result.probabilities[k] : 0;
       row.classList.toggle("first", Boolean(result) && k === result.prediction);
       row.querySelector(".fill").style.width = `${100 * probability}%`;
       row.querySelector(".number").textContent = result ? colours.percent(probability) : "–";
     });
+  }
+
+  /** In whole milliseconds: not every browser's clock counts finer. */
+  function duration(milliseconds) {
+    return milliseconds < 1 ? "< 1 ms" : `${Math.round(milliseconds)} ms`;
   }
 
   function spoken(results, models, classes, seen) {
