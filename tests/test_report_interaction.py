@@ -677,6 +677,17 @@ def test_the_sandbox_computes_with_the_readers_own_kernel(page):
     assert sum(numbers(page, "products", "sandbox")) == 2.5
 
 
+@pytest.mark.parametrize("entry", ["", "1e39"])
+def test_an_entry_beyond_the_limits_is_marked_and_not_computed_with(page, entry):
+    part(page, "pattern", "sandbox").select_option("point")
+    part(page, "preset", "sandbox").select_option("identity")
+    field = part(page, "kernel", "sandbox").get_by_label("Kernel, row 1, column 1")
+    field.fill(entry)
+    settle(page)
+    assert float(part(page, "sum", "sandbox").inner_text()) == 1
+    assert field.evaluate("field => field.matches(':invalid')")
+
+
 def test_the_sandbox_sweeps_over_its_output(page):
     slide(page, stride=4)  # 4×4 outputs, 0.4 seconds each
     button, where = part(page, "sweep", "sandbox"), part(page, "where", "sandbox")

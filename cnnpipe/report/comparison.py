@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from cnnpipe.comparison import mcnemar_p_value, paired_difference
-from cnnpipe.formatting import NBSP, count, percent, points, short
+from cnnpipe.comparison import paired_difference
+from cnnpipe.formatting import NBSP, percent, points, short
 from cnnpipe.report.pairs import Pair, draw_pairs
 from cnnpipe.report.revisions import ModelResults, Revision
-from cnnpipe.report.verdicts import SIGNIFICANCE, Verdict, p_text
+from cnnpipe.report.verdicts import Verdict, paired_verdict
 
 CHANGED = 40
 """Of the images whose answer turned, so many stand in the table."""
@@ -122,7 +122,7 @@ def _paired(one: ModelResults, other: ModelResults, names: tuple[str, str]) -> _
     only_second = int((second_right & ~first_right).sum())
     images = len(first_right)
     return _Paired(
-        _verdict(only_first, only_second, images, names),
+        paired_verdict(only_first, only_second, images, names),
         paired_difference(only_second, only_first, images),
         _changed(
             [str(row["class"]) for row in one.evaluation["per_class"]],
@@ -140,27 +140,6 @@ def _changed(classes: Sequence[str], before: pd.DataFrame, after: pd.DataFrame) 
             before["index"], before["label"], before["prediction"], after["prediction"], strict=True
         )
     ]
-
-
-def _verdict(only_first: int, only_second: int, images: int, names: tuple[str, str]) -> Verdict:
-    """Exact McNemar test: which of the two is better, and does chance explain it?"""
-    if only_first == only_second == 0:
-        text = f"Both classify the same of {count(images, 'test image')} correctly."
-        return Verdict("measured", text)
-    p = mcnemar_p_value(only_first, only_second)
-    holds = p < SIGNIFICANCE
-    evidence = (
-        f"of {count(images, 'test image')}, {names[0]} alone classifies {only_first} correctly and "
-        f"{names[1]} alone {only_second} (exact McNemar test, {p_text(p)})."
-    )
-    if only_first == only_second:
-        return Verdict("measured", f"Both are equally good: {evidence}")
-    better = names[0] if only_first > only_second else names[1]
-    return Verdict(
-        "supported" if holds else "not supported",
-        f"{better} is better: {evidence}"
-        + ("" if holds else " Chance alone makes such a difference often enough."),
-    )
 
 
 def _rows(

@@ -122,6 +122,8 @@ class Sources:
 
     models: Sequence[ModelSources]
     verification: Mapping[str, Any] | None
+    benchmark: Mapping[str, Any] | None
+    benchmark_pictures: Sequence[Picture]
     principles: Sequence[FindingSource]
     """In the order of the theory; empty if they have not been measured."""
     handcrafted: FindingSource | None
@@ -145,6 +147,19 @@ class Sources:
     @property
     def evaluated(self) -> list[ModelSources]:
         return [model for model in self.models if model.evaluation]
+
+    def title_of(self, name: str) -> str:
+        """A model's name for people."""
+        return next((model.title for model in self.models if model.name == name), name)
+
+    def layers_faster_than_torch(self) -> int:
+        """At how many convolutions own code trains no slower than torch's."""
+        layers = (self.benchmark or {}).get("layers", [])
+        return sum(
+            layer["ratios"][f"{layer['auto']} / torch"]["median"] <= 1
+            for layer in layers
+            if layer["phase"] == "training"
+        )
 
     def flat_params(self) -> list[tuple[str, Any]]:
         """Every parameter by its dotted key."""
@@ -181,6 +196,8 @@ def read_sources(
     return Sources(
         models=[_read_model(reports, name, timings.get(name)) for name in models],
         verification=_json(reports / "verify.json"),
+        benchmark=_json(reports / "benchmark.json"),
+        benchmark_pictures=_read_benchmark_pictures(reports),
         principles=[
             _read_finding(reports, name, summary, [{"file": summary["figure"]}], "principles")
             for name, summary in (_json(reports / "principles.json") or {}).items()
@@ -221,6 +238,12 @@ def _read_attribution(reports: Path, name: str, explained: Mapping[str, Any]) ->
         described,
         f"explain@{name}",
     )
+
+
+def _read_benchmark_pictures(reports: Path) -> list[Picture]:
+    file = "figures/benchmark/layers.png"
+    described = [{"kind": "layers", "file": file}] if (reports / file).exists() else []
+    return read_pictures(reports, described)
 
 
 def _read_handcrafted(reports: Path) -> FindingSource | None:

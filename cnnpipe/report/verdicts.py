@@ -49,6 +49,7 @@ def verdicts(sources: Sources) -> list[Verdict]:
     """All that can be said from what is there."""
     return [
         *_operators(sources),
+        *_speed(sources),
         *(verdict for model in sources.models for verdict in _accuracy(model)),
         *(v for pair in combinations(sources.models, 2) for v in _comparison(*pair)),
         *(verdict for model in sources.models for verdict in _confusion(model)),
@@ -72,6 +73,20 @@ def _operators(sources: Sources) -> Iterator[Verdict]:
         )
 
 
+def _speed(sources: Sources) -> Iterator[Verdict]:
+    if race := sources.benchmark:
+        for row in race["models"]:
+            if row["phase"] == "training" and row["batch_size"] == race["batch_size"]:
+                ratio = row["ratios"]["scratch / torch"]
+                yield Verdict(
+                    "supported" if ratio["median"] <= 1 else "not supported",
+                    f"{sources.title_of(row['model'])} trains as fast with this project’s layers "
+                    f"as with torch’s: a step of {count(row['batch_size'], 'image')} takes "
+                    f"{short(ratio['median'])} times torch’s time (quartiles "
+                    f"{short(ratio['low'])} to {short(ratio['high'])}).",
+                )
+
+
 def _accuracy(model: ModelSources) -> Iterator[Verdict]:
     if scores := model.evaluation:
         low, high = scores["test_accuracy_interval"]
@@ -92,16 +107,36 @@ def _comparison(one: ModelSources, other: ModelSources) -> Iterator[Verdict]:
         table["prediction"] == table["label"] for table in (one.predictions, other.predictions)
     )
     only_one, only_other = (one_right & ~other_right).sum(), (other_right & ~one_right).sum()
-    best, rest = (one, other) if only_one > only_other else (other, one)
-    fewest, most = sorted([int(only_one), int(only_other)])
-    discordant = most + fewest
-    p = mcnemar_p_value(most, fewest)
+    names = one.title, other.title
+    yield paired_verdict(int(only_one), int(only_other), len(one_right), names)
+
+
+def paired_verdict(
+    only_first: int, only_second: int, images: int, names: tuple[str, str]
+) -> Verdict:
+    """Exact McNemar test: which of the two is better, and does chance explain it?
+
+    Args:
+        only_first: images that the first alone classifies correctly.
+        only_second: images that the second alone classifies correctly.
+        images: all of them.
+        names: of the two, for people.
+    """
+    if only_first == only_second == 0:
+        text = f"Both classify the same of {count(images, 'test image')} correctly."
+        return Verdict("measured", text)
+    p = mcnemar_p_value(only_first, only_second)
     holds = p < SIGNIFICANCE
-    yield Verdict(
+    evidence = (
+        f"of {count(images, 'test image')}, {names[0]} alone classifies {only_first} correctly and "
+        f"{names[1]} alone {only_second} (exact McNemar test, {p_text(p)})."
+    )
+    if only_first == only_second:
+        return Verdict("measured", f"Both are equally good: {evidence}")
+    better = names[0] if only_first > only_second else names[1]
+    return Verdict(
         "supported" if holds else "not supported",
-        f"{best.title} is better than {rest.title} on this test set: of the "
-        f"{count(discordant, 'image')} that only one of them classifies correctly, "
-        f"{best.title} has {most} and {rest.title} {fewest} (exact McNemar test, {p_text(p)})."
+        f"{better} is better: {evidence}"
         + ("" if holds else " Chance alone makes such a difference often enough."),
     )
 

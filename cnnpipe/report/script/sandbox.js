@@ -3,6 +3,8 @@
 /** Stride, padding and dilation on a small image, with the output-size formula filled in. */
 const sandbox = (() => {
   const SIDE = 14;
+  /** Of a kernel: what the digits of the page still show, far from overflow in 32 bits. */
+  const LARGEST_ENTRY = 1000;
 
   const image = (value) => {
     const maps = network.stack(1, SIDE, SIDE);
@@ -121,10 +123,14 @@ const sandbox = (() => {
       const field = markup.make("input", {
         type: "number",
         step: "any",
+        min: -LARGEST_ENTRY,
+        max: LARGEST_ENTRY,
+        required: true,
         value: String(kernel[i * size() + j]),
         ariaLabel: `Kernel, row ${i}, column ${j}`,
       });
       field.addEventListener("input", () => {
+        if (!field.validity.valid) return; // the style sheet marks it; the last good entry stays
         kernel = kernel.with(i * size() + j, Number(field.value));
         part.preset.value = OWN;
         recompute();
