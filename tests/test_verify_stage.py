@@ -33,7 +33,7 @@ def verify_with(monkeypatch: pytest.MonkeyPatch, relu: object) -> None:
         if case.operator == "relu"
     ]
 
-    def relu_alone(params: object, seed: int) -> Iterator[Comparison]:
+    def relu_alone(params: object, seed: int, **_: object) -> Iterator[Comparison]:
         return verify(params, seed, operators={"relu": relu}, cases=cases)
 
     monkeypatch.setattr(stage, "verify", relu_alone)
@@ -98,3 +98,28 @@ def test_bad_parameters_end_in_one_line_before_anything_is_written() -> None:
     assert len(result.output.splitlines()) == 1
     assert "verify.normwise" in result.output
     assert not Path("reports").exists()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_gpus_algorithm_is_verified_where_it_is_used(
+    named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: set[str] = set()
+
+    def watch(params: object, seed: int, algorithms: list[str]) -> Iterator[Comparison]:
+        verified.update(algorithms)
+        case = next(case for case in argument_grid() if case.operator == "relu")
+        return verify(params, seed, cases=[case])
+
+    monkeypatch.setattr(stage, "verify", watch)
+    if named:
+        params = Path("params.yaml")
+        text = params.read_text(encoding="utf-8")
+        assert text.count("algorithm: auto") == 1
+        params.write_text(
+            text.replace("algorithm: auto", "algorithm: implicit_gemm"), encoding="utf-8"
+        )
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert {"auto", "direct", "winograd"} < verified
+    assert ("implicit_gemm" in verified) == named
