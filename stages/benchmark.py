@@ -16,6 +16,7 @@ from stages.command import REPORTS, stage
 
 @stage
 def main() -> None:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the memory profiler's talk of GPUs
     params = load_params()
     device = choose_device(params.train.device)
     architectures = {name: params.models.of(name).architecture() for name in MODEL_NAMES}
@@ -29,7 +30,8 @@ def main() -> None:
                 _tell(f"{name}, {result['phase']}", result)
     layers = list(race_layers(budget, device))
     report = {
-        "machine": describe(device) | {"omp_wait_policy": os.environ["OMP_WAIT_POLICY"]},
+        "machine": describe(device)
+        | {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")},
         "batch_size": budget.batch_size,
         "models": models,
         "layers": layers,
