@@ -192,6 +192,7 @@ def write_reports(folder: Path, **options) -> Path:
     dataset = {"name": options.get("dataset", "mnist"), "classes": ["0"], "files": files}
     write(folder / "dataset.json", dataset)
     write(folder / "benchmark.json", benchmark())
+    draw(folder / "figures", "benchmark", {"layers": {}})
     return folder
 
 
