@@ -346,8 +346,9 @@ def test_page_has_landmarks_a_skip_link_and_headings_in_order(page):
 def test_every_figure_tells_its_finding_and_has_its_numbers_as_a_table(page):
     document = Document(page)
     images = document.all("img")
-    # Both models', one of a claim, two of the hand-crafted race; kernels are drawn on two scales.
-    figures = 2 * (len(FIGURES) + len(EXPLAINED) - 1) + 3
+    # Both models', the operators' race, one of a claim, two of the hand-crafted race; kernels are
+    # drawn on two scales.
+    figures = 2 * (len(FIGURES) + len(EXPLAINED) - 1) + 4
     assert len(document.all("figure")) == figures
     assert len(images) == figures + 2
     assert all(len(image["alt"]) > 40 for image in images)
