@@ -48,6 +48,9 @@ def test_the_claim_holds():
     assert finding.interval is None
     table = finding.tables["operators"].set_index("operator")
     assert table.loc["conv2d, direct", "cases"] == len(grid(PARAMS))
+    assert table.loc["conv2d, toeplitz", "sizes"] == sum(
+        case.stride == case.dilation == 1 and counted(case) > 0 for case in grid(PARAMS)
+    )
     assert (table["refused"] > 0).any()
     assert (table["cases"] == table["sizes"] + table["refused"]).all()
 

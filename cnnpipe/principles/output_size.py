@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -27,7 +28,13 @@ import torch
 from torch import Tensor
 
 from cnnpipe.formatting import count
-from cnnpipe.functional import CONV2D_ALGORITHMS, avg_pool2d, conv2d, max_pool2d
+from cnnpipe.functional import (
+    CONV2D_ALGORITHMS,
+    UnsupportedError,
+    avg_pool2d,
+    conv2d,
+    max_pool2d,
+)
 from cnnpipe.params import OutputSizeParams
 from cnnpipe.principles.finding import Finding, Verdict
 from cnnpipe.principles.study import Study
@@ -107,10 +114,24 @@ def operators() -> dict[str, tuple[Operator, Callable[[Case], bool]]]:
         return 2 * case.padding <= case.kernel_size
 
     return {
-        **{f"conv2d, {name}": (convolution(name), lambda _: True) for name in CONV2D_ALGORITHMS},
+        **{
+            f"conv2d, {name}": (convolution(name), partial(_computes, convolution(name)))
+            for name in CONV2D_ALGORITHMS
+        },
         "max_pool2d": (maximum, is_pooling),
         "avg_pool2d": (average, lambda case: is_pooling(case) and case.dilation == 1),
     }
+
+
+def _computes(operator: Operator, case: Case) -> bool:
+    """Whether the algorithm takes on such windows; what fits nowhere, all have to refuse."""
+    try:
+        operator(torch.ones(1, 1, case.size, case.size), case, case)
+    except UnsupportedError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def _pairs(y: Case, x: Case) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
@@ -127,8 +148,10 @@ def compare(cases: list[Case], seed: int, formula: Formula = formula) -> pd.Data
     rows = []
     for name, (operator, takes) in operators().items():
         taken = [case for case in cases if takes(case)]
-        disagreeing = list(_disagreements(operator, taken, seed, formula))
         sizes = sum(counted(case) > 0 for case in taken)
+        if not sizes:  # an algorithm of another device
+            continue
+        disagreeing = list(_disagreements(operator, taken, seed, formula))
         rows.append(
             {
                 "operator": name,
