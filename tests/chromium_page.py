@@ -1,4 +1,9 @@
-"""The report opened in a real browser, from disk and offline, for the tests of its scripts."""
+"""The report opened in a real browser, from disk and offline, for the tests of its scripts.
+
+The page draws with the browser's next frame, so nothing is read right after an action: `expect`
+waits for what is expected, and `settle` until all is painted. Nothing sleeps. What moves by itself
+is tried with `stopped`, where time passes only when a test says so.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +31,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PATIENCE = 30_000  # milliseconds until what is expected must be there, on a machine that is busy
 SMALL_VGG = {"blocks": [[6, 5], [4]], "hidden": 12}
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -39,6 +45,7 @@ needs_trained_models = pytest.mark.skipif(
 @contextmanager
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -46,8 +53,12 @@ def chromium():
 
 
 @contextmanager
-def opened(browser, file: Path, **options) -> Iterator:
-    """A page that asked for nothing and complained of nothing, or the test fails."""
+def opened(browser, file: Path, *, stopped: bool = False, **options) -> Iterator:
+    """A page, painted, that asks for nothing and complains of nothing, or the test fails.
+
+    Args:
+        stopped: whether the page's clock stands still; `page.clock.run_for(milliseconds)` moves it.
+    """
     complaints = []
     context = browser.new_context(offline=True, **{"viewport": DESK} | options)
     page = context.new_page()
@@ -61,10 +72,26 @@ def opened(browser, file: Path, **options) -> Iterator:
             or complaints.append(request.url)
         ),
     )
+    if stopped:
+        page.clock.install(time=0)
     page.goto(file.as_uri())
+    if stopped:
+        page.clock.pause_at(60)  # seconds
+    else:
+        settle(page)
     yield page
     context.close()
     assert not complaints, "\n".join(complaints)
+
+
+def expect(actual):
+    """Playwright's assertions, which wait until they hold."""
+    return pytest.importorskip("playwright.sync_api").expect(actual)
+
+
+def settle(page) -> None:
+    """Wait until all that the page was asked for is painted."""
+    page.evaluate("() => window.cnnpipe?.painted()")
 
 
 def randomise(model: nn.Module) -> nn.Module:

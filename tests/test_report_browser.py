@@ -1,29 +1,19 @@
 """The page in a real browser: opened from disk, with the network off, on a desk and on a phone."""
 
-import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
 from test_report import page_of, write_reports
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -37,29 +27,8 @@ def file(tmp_path_factory) -> Path:
 @pytest.fixture
 def visit(browser, file):
     """Open the page; fail afterwards if it asked for anything or complained."""
-    contexts, complaints = [], []
-
-    def open_page(**options):
-        context = browser.new_context(offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url == file.as_uri() or request.url.startswith("data:")
-                else complaints.append(request.url)
-            ),
-        )
-        page.goto(file.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    with ExitStack() as pages:
+        yield lambda **options: pages.enter_context(opened(browser, file, **options))
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
@@ -81,22 +50,22 @@ def test_opened_details_fit_a_phone_too(visit):
 
 def test_page_needs_no_javascript(visit):
     page = visit(viewport=DESK, java_script_enabled=False)
-    assert page.locator("h1").is_visible()
+    expect(page.locator("h1")).to_be_visible()
     details = page.locator("figcaption details").first
-    assert not details.locator("table").is_visible()
+    expect(details.locator("table")).to_be_hidden()
     details.locator("summary").click()
-    assert details.locator("table").is_visible()
+    expect(details.locator("table")).to_be_visible()
 
 
 def test_keyboard_starts_at_the_skip_link_and_opens_tables(visit):
     page = visit(viewport=DESK)
     page.keyboard.press("Tab")
-    assert page.locator(".skip").evaluate("link => link === document.activeElement")
-    assert page.locator(".skip").bounding_box()["x"] >= 0
+    expect(page.locator(".skip")).to_be_focused()
+    expect(page.locator(".skip")).to_be_in_viewport()
     summary = page.locator("figcaption summary").first
     summary.focus()
     page.keyboard.press("Enter")
-    assert page.locator("figcaption details table").first.is_visible()
+    expect(page.locator("figcaption details table").first).to_be_visible()
 
 
 def test_banner_is_the_first_thing_to_read(visit):
@@ -109,8 +78,8 @@ def test_banner_is_the_first_thing_to_read(visit):
 def test_print_shows_figures_and_hides_navigation(visit):
     page = visit(viewport=DESK)
     page.emulate_media(media="print")
-    assert not page.locator("nav").is_visible()
-    assert page.locator("figure").first.is_visible()
+    expect(page.locator("nav")).to_be_hidden()
+    expect(page.locator("figure").first).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -127,18 +96,23 @@ def test_the_scale_of_kernels_is_switched_without_javascript(visit):
     page = visit(viewport=DESK, java_script_enabled=False)
     scales = page.locator("fieldset.scales").first
     shared, own = scales.locator(".plate.shared"), scales.locator(".plate.own")
-    assert (shared.is_visible(), own.is_visible()) == (True, False)
+
+    def expect_only(shown, hidden):
+        expect(shown).to_be_visible()
+        expect(hidden).to_be_hidden()
+
+    expect_only(shared, own)
     scales.get_by_label("each filter its own").focus()
     page.keyboard.press("Space")
-    assert (shared.is_visible(), own.is_visible()) == (False, True)
+    expect_only(own, shared)
     page.keyboard.press("ArrowLeft")
-    assert (shared.is_visible(), own.is_visible()) == (True, False)
+    expect_only(shared, own)
 
 
 def test_paper_shows_what_a_screen_folds_away(visit):
     page = visit(viewport=DESK)
     table = page.locator("figcaption details table").first
-    assert not table.is_visible()
+    expect(table).to_be_hidden()
     page.emulate_media(media="print")
-    assert table.is_visible()
-    assert not page.locator(".scales label").first.is_visible()
+    expect(table).to_be_visible()
+    expect(page.locator(".scales label").first).to_be_hidden()

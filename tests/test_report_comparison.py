@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chromium_page import DESK, PHONE, chromium, needs_chromium, opened
+from chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
 from test_report import Document, write_reports
 
 from cnnpipe.errors import InputError
@@ -315,30 +315,33 @@ def browser():
 
 @needs_chromium
 def test_the_divide_moves_and_both_are_seen_by_turns(browser, file):
-    with opened(browser, file) as page:
+    with opened(browser, file, stopped=True) as page:
         figure = page.locator(".pair").first
-        one, slider, button = (
-            figure.locator(".one"),
-            figure.get_by_role("slider"),
-            figure.get_by_role("button"),
-        )
-        assert "50%" in one.evaluate("e => getComputedStyle(e).clipPath")
+        slider, button = figure.get_by_role("slider"), figure.get_by_role("button")
+
+        def expect_clipped(percent):
+            clip = f"inset(0px {percent}% 0px 0px)"
+            expect(figure.locator(".one")).to_have_css("clip-path", clip)
+
+        expect_clipped(50)
         slider.focus()
         for _ in range(10):
             page.keyboard.press("ArrowLeft")
-        assert "60%" in one.evaluate("e => getComputedStyle(e).clipPath")
+        expect_clipped(60)
         boxes = [figure.locator(f".{side}").bounding_box() for side in ("one", "other")]
         assert boxes[0] == boxes[1]
         button.press("Enter")
-        assert button.get_attribute("aria-pressed") == "true"
-        seen = set()
-        for _ in range(12):
-            seen.add(one.evaluate("e => getComputedStyle(e).clipPath"))
-            page.wait_for_timeout(150)
-        assert seen == {"inset(0px 0% 0px 0px)", "inset(0px 100% 0px 0px)"}
+        expect(button).to_have_attribute("aria-pressed", "true")
+        for percent in (0, 100, 0, 100):  # each is seen for 700 ms
+            expect_clipped(percent)
+            page.clock.run_for(650)
+            expect_clipped(percent)
+            page.clock.run_for(50)
         button.press("Enter")
-        assert button.get_attribute("aria-pressed") == "false"
-        assert "60%" in one.evaluate("e => getComputedStyle(e).clipPath")
+        expect(button).to_have_attribute("aria-pressed", "false")
+        expect_clipped(60)
+        page.clock.run_for(1500)
+        expect_clipped(60)
 
 
 @needs_chromium
@@ -347,7 +350,7 @@ def test_without_javascript_both_figures_stand_below_each_other(browser, file):
         figure = page.locator(".pair").first
         one, other = (figure.locator(f".{side}").bounding_box() for side in ("one", "other"))
         assert other["y"] >= one["y"] + one["height"]
-        assert not figure.locator(".controls").is_visible()
+        expect(figure.locator(".controls")).to_be_hidden()
 
 
 @needs_chromium

@@ -104,7 +104,7 @@ const draw = (() => {
     // A stroke that ended is answered with the next frame; speak after it.
     const finished = () => {
       update();
-      requestAnimationFrame(() => requestAnimationFrame(rest));
+      markup.nextFrame(() => markup.nextFrame(rest));
     };
 
     const board = pad.attach(part.pad, part.overlay, {

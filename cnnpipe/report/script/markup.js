@@ -23,18 +23,35 @@ const markup = (() => {
     if (options.some(([value]) => String(value) === chosen)) select.value = chosen;
   }
 
+  let pending = 0; // actions that wait for their frame
+
+  /** Call `action` before the next picture is painted. */
+  function nextFrame(action) {
+    pending += 1;
+    requestAnimationFrame(() => {
+      pending -= 1;
+      action();
+    });
+  }
+
   /** Call `action` once, before the next picture is painted, however often it is asked for. */
   function everyFrame(action) {
     let waiting = false;
     return () => {
       if (waiting) return;
       waiting = true;
-      requestAnimationFrame(() => {
+      nextFrame(() => {
         waiting = false;
         action();
       });
     };
   }
 
-  return { everyFrame, fillSelect, make, parts };
+  /** Resolves when all that was asked for is painted. At least one frame: a browser tells of pointers with it. */
+  async function painted() {
+    do await new Promise(requestAnimationFrame);
+    while (pending > 0);
+  }
+
+  return { everyFrame, fillSelect, make, nextFrame, painted, parts };
 })();

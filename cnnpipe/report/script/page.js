@@ -28,4 +28,5 @@ const page = (() => {
 })();
 
 // For the curious, in the browser's console, and for the tests.
-window.cnnpipe = { ...page.start(), arithmetic, colours, convolution, digit, ink, network };
+const { painted } = markup;
+window.cnnpipe = { ...page.start(), arithmetic, colours, convolution, digit, ink, network, painted };
