@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro bench test check format clean
+.PHONY: help env repro bench record test check format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ repro: $(READY) ## run the pipeline; results in reports/index.html
 
 bench: $(READY) ## race the own layers against torch's anew; reports/benchmark.json
 	dvc repro --single-item --force benchmark
+
+record: $(READY) ## run the record settings over five seeds, for hours; reports/records.json
+	python scripts/record.py
 
 test: $(READY) ## run the tests
 	pytest -n auto

@@ -145,6 +145,14 @@ class ModelsParams(Section):
         return self.lenet5 if name == "lenet5" else self.vgg
 
 
+class EvaluateParams(Section):
+    """How a trained network is judged."""
+
+    shift: Annotated[int, Field(ge=0, le=3)]
+    """Pixels; answers are averaged over the (2·shift + 1)² copies of an image moved by up to so
+    many, up or down and left or right. 0 is the image alone."""
+
+
 class VisualizeParams(Section):
     samples: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=10)]
     """Indices into the test set of the digits that are followed through every layer."""
@@ -371,6 +379,7 @@ class Params(Section):
     verify: VerifyParams
     train: TrainParams
     models: ModelsParams
+    evaluate: EvaluateParams
     visualize: VisualizeParams
     explain: ExplainParams
     principles: PrinciplesParams

@@ -8,16 +8,17 @@ from cnnpipe.artifacts import save_csv, save_json
 from cnnpipe.data import load_dataset
 from cnnpipe.evaluation import evaluate
 from cnnpipe.models import load_model, summarize_layers
-from cnnpipe.params import MODEL_NAMES, ModelName
+from cnnpipe.params import MODEL_NAMES, ModelName, load_params
 from stages.command import MODELS, RAW, REPORTS, stage
 
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: ModelName) -> None:
+    shift = load_params().evaluate.shift
     dataset = load_dataset(RAW)
     model, normalization = load_model(MODELS / f"{name}.safetensors")
-    evaluation = evaluate(model, dataset.test, dataset.classes, normalization)
+    evaluation = evaluate(model, dataset.test, dataset.classes, normalization, shift)
     layers = summarize_layers(model)
     metrics = {
         "model": name,
@@ -35,6 +36,7 @@ def main(name: ModelName) -> None:
     click.echo(
         f"{name}: {metrics['test_accuracy']:.2%} of {metrics['images']} test images "
         f"({metrics['test_errors']} errors; 95 % interval {low:.2%} to {high:.2%})"
+        + (f", averaged over {evaluation.copies} shifted copies" if shift else "")
     )
 
 

@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from cnnpipe.data import Split
-from cnnpipe.evaluation import Evaluation, evaluate, expected_calibration_error, reliability
+from cnnpipe.evaluation import (
+    Evaluation,
+    evaluate,
+    expected_calibration_error,
+    moved_copies,
+    reliability,
+)
 from cnnpipe.preprocessing import Normalization
 
 CLASSES = ("cat", "dog", "owl")
@@ -129,3 +135,119 @@ def test_evaluate_runs_the_network_over_the_split():
         [1 / (2 + e), 1 / (2 + e), e / (2 + e)]
     )
     assert evaluation.metrics()["test_accuracy"] == pytest.approx(2 / 3)
+
+
+class Corners(nn.Module):
+    """Logit of class k: how bright, from 0 to 1, the k-th pixel of the image's first row is."""
+
+    def forward(self, images):
+        return images[:, 0, 0, :3]
+
+
+def white_pixels(*places):
+    """A black image of 28×28 for each (row, column), which is white."""
+    images = torch.zeros(len(places), 28, 28, dtype=torch.uint8)
+    for image, place in zip(images, places, strict=True):
+        image[place] = 255
+    return images
+
+
+def test_moved_copies_by_hand():
+    """A pixel in the corner, moved by one: it leaves by the edge in five of nine copies."""
+    [corner] = white_pixels((0, 0))
+    found = [copy[0].nonzero().tolist() for copy in moved_copies(corner[None], 1)]
+    gone = []
+    # up: gone; same row: gone to the left, there, to the right; down: the same a row lower
+    assert found == [gone, gone, gone, gone, [[0, 0]], [[0, 1]], gone, [[1, 0]], [[1, 1]]]
+
+
+def test_copies_are_filled_with_black_and_nothing_wraps_around():
+    images = torch.full((2, 28, 28), 7, dtype=torch.uint8)
+    copies = list(moved_copies(images, 3))
+    assert len(copies) == 49
+    assert all(copy.shape == images.shape and copy.dtype == torch.uint8 for copy in copies)
+    first = copies[0]  # three pixels up and to the left
+    assert (first[:, :25, :25] == 7).all()
+    assert (first[:, 25:] == 0).all()
+    assert (first[:, :, 25:] == 0).all()
+
+
+def test_background_is_what_a_black_pixel_becomes():
+    """The network sees the same number at a filled edge as at paper."""
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, images):
+            seen.append(images)
+            return images[:, 0, 0, :3]
+
+    normalization = Normalization(0.13, 0.31)
+    split = Split(torch.full((1, 28, 28), 255, dtype=torch.uint8), torch.tensor([0]))
+    evaluate(Watching(), split, CLASSES, normalization, shift=1)
+    down_and_right = seen[-1][0, 0]
+    assert down_and_right[0, 5].item() == pytest.approx(normalization.background)
+    assert down_and_right[5, 0].item() == pytest.approx(normalization.background)
+
+
+def test_shifted_answer_by_hand():
+    """The white pixel (0, 1) lights up class 0, 1 or 2 where it is moved left, not, or right.
+
+    Of the nine copies the three of the same row have logits (1, 0, 0), (0, 1, 0), (0, 0, 1); in
+    the other six the pixel is in no place that counts: their mean is (1, 1, 1)/9. The pixel (1, 0)
+    is seen where it moves up: (1, 0, 0), (0, 1, 0), or out of the image: the mean is (1, 1, 0)/9.
+    """
+    split = Split(white_pixels((0, 1), (1, 0)), torch.tensor([1, 0]))
+    evaluation = evaluate(Corners(), split, CLASSES, Normalization(0.0, 1.0), shift=1)
+    assert evaluation.probabilities[0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    e = np.exp(1 / 9)
+    assert evaluation.probabilities[1].tolist() == pytest.approx(
+        [e / (2 * e + 1), e / (2 * e + 1), 1 / (2 * e + 1)]
+    )
+
+
+def test_averaging_logits_is_averaging_log_softmax():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+    split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
+    normalization = Normalization(0.13, 0.31)
+    evaluation = evaluate(model, split, CLASSES, normalization, shift=2)
+    with torch.no_grad():
+        answers = [
+            model(normalization(copy)).double().log_softmax(1)
+            for copy in moved_copies(split.images, 2)
+        ]
+    expected = torch.stack(answers).mean(0).softmax(1)
+    assert torch.allclose(torch.from_numpy(evaluation.probabilities), expected)
+
+
+def test_a_network_that_ignores_position_answers_as_before():
+    """Shift-invariant and with enough margin: moving changes nothing."""
+
+    class Brightness(nn.Module):
+        def forward(self, images):
+            total = images.sum(dim=(1, 2, 3))
+            return torch.stack([total, 2 - total, 0 * total], dim=1)
+
+    split = Split(white_pixels((5, 5), (14, 20)), torch.tensor([0, 1]))
+    still, moved = (
+        evaluate(Brightness(), split, CLASSES, Normalization(0.0, 1.0), shift) for shift in (0, 3)
+    )
+    assert np.allclose(still.probabilities, moved.probabilities)
+
+
+def test_without_shift_it_is_the_answer_to_the_image_bit_for_bit():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+    split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
+    normalization = Normalization(0.13, 0.31)
+    evaluation = evaluate(model, split, CLASSES, normalization)
+    with torch.no_grad():
+        expected = model(normalization(split.images)).double().softmax(1).numpy()
+    assert (evaluation.probabilities == expected).all()
+    assert "copies" not in evaluation.metrics()
+
+
+def test_the_number_of_copies_is_noted():
+    split = Split(white_pixels((5, 5)), torch.tensor([0]))
+    evaluation = evaluate(Corners(), split, CLASSES, Normalization(0.0, 1.0), shift=2)
+    assert evaluation.metrics()["copies"] == 25

@@ -204,7 +204,7 @@ def test_missing_keys(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "holds nothing; expected a mapping of seed, data, verify, train, models, visualize"),
+        ("", "holds nothing; expected a mapping of seed, data, verify, train, models, evaluate"),
         ("# nothing\n", "holds nothing; expected a mapping of"),
         ("- seed\n", "holds ['seed']; expected a mapping of"),
         ("seed", "holds 'seed'; expected a mapping of"),

@@ -26,7 +26,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cnnpipe.formatting import count, duration, percent, points, short
 from cnnpipe.report.embedded import Embedded, read_embedded
 from cnnpipe.report.sources import Sources, read_sources
-from cnnpipe.report.verdicts import filter_verdicts, measured, reason, verdicts
+from cnnpipe.report.verdicts import averaged_over, filter_verdicts, measured, reason, verdicts
 
 __all__ = ["Embedded", "Sources", "environment", "read_embedded", "read_sources", "render"]
 
@@ -53,6 +53,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     templates.filters |= {
+        "averaged_over": averaged_over,
         "count": count,
         "duration": duration,
         "filter_verdicts": filter_verdicts,

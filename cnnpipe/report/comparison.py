@@ -155,10 +155,14 @@ def _rows(
         percent(other["test_accuracy"], 2),
         f"{_signed(points(difference))} points{spread}",
     )
+    copies = [scores.get("copies", 1) for scores in (one, other)]
+    if max(copies) > 1:
+        before, after = ("the image alone" if n == 1 else f"{n} shifted copies" for n in copies)
+        yield "Answers averaged over", before, after, "–"
     for label, key in [
         ("Errors", "test_errors"),
         ("Parameters", "parameters"),
-        ("Multiply-adds per image", "macs"),
+        (f"Multiply-adds per {'copy' if max(copies) > 1 else 'image'}", "macs"),
     ]:
         yield (
             label,

@@ -282,6 +282,7 @@ def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -
     return {
         "classes": list(dataset.classes),
         "boxed": dataset.name in BOXED,
+        "copies": {model.name: model.copies for model in models},
         "side": dataset.test_images.shape[1],
         "groups": [{"title": title, "indices": group} for title, group in groups.items()],
         "images": [
@@ -306,7 +307,10 @@ def _worst_mistakes(model: ModelSources, images: int) -> list[int]:
 
 
 def _answer(model: ModelSources, index: int) -> dict[str, Any] | None:
-    """PyTorch's prediction for a test image, from the evaluation on the whole test set."""
+    """PyTorch's prediction for a test image, from the evaluation on the whole test set.
+
+    It is of the image as it is, or averaged over as many shifted copies as `copies` tells.
+    """
     if model.predictions is None:
         return None
     row = model.predictions[model.predictions["index"] == index]

@@ -83,6 +83,11 @@ class ModelSources:
     filters: pd.DataFrame | None
     """One row per filter of every convolution."""
 
+    @property
+    def copies(self) -> int:
+        """Of each test image, moved by a few pixels, that an answer of the evaluation averages."""
+        return int((self.evaluation or {}).get("copies", 1))
+
     def pictures_of(self, kind: str) -> list[Picture]:
         return [picture for picture in self.pictures if picture.kind == kind]
 
@@ -147,6 +152,11 @@ class Sources:
     @property
     def evaluated(self) -> list[ModelSources]:
         return [model for model in self.models if model.evaluation]
+
+    @property
+    def copies(self) -> int:
+        """The most copies of a test image that any model's evaluation averages over."""
+        return max((model.copies for model in self.models), default=1)
 
     def title_of(self, name: str) -> str:
         """A model's name for people."""

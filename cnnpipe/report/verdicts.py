@@ -93,10 +93,15 @@ def _accuracy(model: ModelSources) -> Iterator[Verdict]:
         yield Verdict(
             "measured",
             f"{model.title} classifies {percent(scores['test_accuracy'], 2)} of "
-            f"{count(scores['images'], 'test image')} correctly "
+            f"{count(scores['images'], 'test image')} correctly{averaged_over(model)} "
             f"({count(scores['test_errors'], 'error')}; 95{NBSP}% interval "
             f"{percent(low, 2)} to {percent(high, 2)}).",
         )
+
+
+def averaged_over(model: ModelSources) -> str:
+    """What follows an accuracy whose answers are not to the image alone; else nothing."""
+    return f", averaged over {model.copies} shifted copies" if model.copies > 1 else ""
 
 
 def _comparison(one: ModelSources, other: ModelSources) -> Iterator[Verdict]:

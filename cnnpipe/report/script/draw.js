@@ -127,7 +127,7 @@ const draw = (() => {
     for (const group of digits.groups) {
       const buttons = group.indices.map((index) => {
         const image = digits.images.find((each) => each.index === index);
-        const chosen = { index, text: captionOf(image, models, digits.classes) };
+        const chosen = { index, text: captionOf(image, models, digits) };
         return presetButton(image, chosen, () => {
           preset = chosen;
           board.reset(image.pixels);
@@ -164,12 +164,13 @@ const draw = (() => {
     return everyStep || block.dataset.depth !== "step";
   }
 
-  function captionOf({ index, label, answers }, models, classes) {
+  function captionOf({ index, label, answers }, models, { classes, copies }) {
     const said = models
       .filter(({ name }) => answers[name])
       .map(({ name, title }) => {
         const { prediction, confidence } = answers[name];
-        return `${title}: ${classes[prediction]}, ${colours.percent(confidence)}`;
+        const averaged = copies[name] > 1 ? ` (averaged over ${copies[name]} shifted copies)` : "";
+        return `${title}: ${classes[prediction]}, ${colours.percent(confidence)}${averaged}`;
       });
     const told = said.length ? `; PyTorch's answers: ${said.join("; ")}` : "";
     return `Test image ${index}, labelled ${classes[label]}${told}`;
@@ -252,9 +253,16 @@ const draw = (() => {
 
   /**
    * Hold this page's forward pass against PyTorch's: the probabilities of the predicted class and of the
-   * label, which the evaluation wrote down. One image at a time, so that the page stays quick.
+   * label, which the evaluation wrote down. One image at a time, so that the page stays quick. Where the
+   * evaluation averaged over shifted copies, there is nothing that one pass could be held against.
    */
   function compare(models, digits, note) {
+    if (models.some(({ name }) => digits.copies[name] > 1)) {
+      note.textContent =
+        "This page answers for the one image that it is given. PyTorch's answers to test images were averaged over " +
+        "shifted copies of each, so they may differ, and are not compared.";
+      return;
+    }
     const largest = models.map(() => 0);
     const images = digits.images.filter(({ answers }) => models.every(({ name }) => answers[name]));
     const next = (k) => {

@@ -1,0 +1,246 @@
+"""Run the record settings over several seeds as DVC experiments; reports/records.json.
+
+experiments/record.yaml says what differs from params.yaml. Each seed is one experiment of DVC,
+record-MODEL-SEED, in a copy of the project under .dvc/tmp/exps: the workspace and params.yaml stay
+as they are. A seed that is done is not run again, so the same command goes on after an interruption
+or a failure. A new commit asks for new experiments; DVC's run cache then gives the trained weights
+of every seed whose code, data and parameters are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from dvc_data.index import DataIndexDirError
+from repro import INTERRUPTED, clone_problem
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cnnpipe.artifacts import load_csv, load_json, save_json
+from cnnpipe.errors import InputError
+from cnnpipe.formatting import count, duration, percent
+from cnnpipe.hardware import choose_device
+from cnnpipe.params import MODEL_NAMES, ModelName, load_params
+from cnnpipe.records import Run, summarize_runs
+from stages.command import REPORTS, stage
+
+SETTINGS = Path("experiments/record.yaml")
+RECORDS = REPORTS / "records.json"
+LOGS = Path(".cnnpipe/record")
+RESULTS = ("reports/evaluation/{}.json", "reports/predictions/{}.csv", "reports/timings/{}.json")
+
+
+@dataclass
+class Seed:
+    """One seed of one model, as an experiment of DVC."""
+
+    model: ModelName
+    seed: int
+    overrides: Mapping[str, Any]
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"record-{self.model}-{self.seed}"
+
+    @property
+    def log(self) -> Path:
+        return LOGS / f"{self.name}.log"
+
+    def commit(self) -> str | None:
+        """The experiment's commit, if it is done at the present commit."""
+        head = git("rev-parse", "HEAD")
+        ref = f"refs/exps/{head[:2]}/{head[2:]}/{self.name}"
+        return git("for-each-ref", "--format=%(objectname)", ref) or None
+
+    def start(self, threads: int) -> None:
+        """Begin the experiment; return once DVC has put it into a folder of its own."""
+        # ++ sets a key whether or not it is there; a key that no schema knows ends `validate`.
+        settings = {"seed": self.seed, **self.overrides}
+        command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", f"--name={self.name}"]
+        command += [f"--set-param=++{key}={json.dumps(value)}" for key, value in settings.items()]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, f"evaluate@{self.model}"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            )
+        # DVC takes the first experiment that waits, so two must never wait at the same time.
+        while self.running() and b"Reproducing experiment" not in self.log.read_bytes():
+            time.sleep(0.2)
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def problem(self) -> str:
+        """The last that DVC or a stage said of its failure."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        said = [line for line in lines if line.casefold().startswith("error: ")]
+        return " ".join(["failed:", *(said[:1] or lines[-1:]), f"(all of it in {self.log})"])
+
+    def read(self, commit: str) -> Run:
+        """What the experiment left in git and in DVC's cache."""
+        files = DVCFileSystem(".", rev=commit)
+        with TemporaryDirectory() as folder:
+            for number, path in enumerate(RESULTS):
+                try:
+                    content = files.read_bytes(path.format(self.model))
+                except (FileNotFoundError, DvcException, DataIndexDirError):
+                    raise InputError(
+                        f"{self.name}: {path.format(self.model)} is not in DVC's cache; "
+                        f"run `dvc exp remove {self.name}` and this command again"
+                    ) from None
+                Path(folder, str(number)).write_bytes(content)
+            evaluation, predictions, timing = (Path(folder, str(n)) for n in range(len(RESULTS)))
+            return Run(self.seed, load_json(evaluation), load_csv(predictions), load_json(timing))
+
+
+@stage
+@click.argument("models", nargs=-1, type=click.Choice(MODEL_NAMES))
+@click.option("--seeds", default="1,2,3,4,5", show_default=True, help="Separated by commas.")
+@click.option("--jobs", type=click.IntRange(1), help="Seeds at a time; default: one per core.")
+def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
+    """Run the record settings of MODELS (both by default) over several seeds."""
+    numbers = read_seeds(seeds)
+    if problem := clone_problem() or changed_files():
+        raise InputError(problem)
+    settings = read_settings()
+    waiting = [
+        Seed(name, number, settings[name]) for name in models or MODEL_NAMES for number in numbers
+    ]
+    failed = run_all([seed for seed in waiting if not seed.commit()], jobs or default_jobs(waiting))
+    for name in models or MODEL_NAMES:
+        report(name, [seed for seed in waiting if seed.model == name])
+    if failed:
+        names = ", ".join(seed.name for seed in failed)
+        raise InputError(
+            f"{names}: failed, see {failed[0].log}; the other seeds are kept, and the same command "
+            f"goes on; {RECORDS} was not changed for models that lack a seed"
+        )
+
+
+def read_seeds(text: str) -> list[int]:
+    """The numbers of --seeds."""
+    parts = text.replace(",", " ").split()
+    if not parts or not all(part.isdecimal() for part in parts) or len({*parts}) < len(parts):
+        raise InputError(f"--seeds: got {text!r}; expected different integers such as 1,2,3")
+    return [int(part) for part in parts]
+
+
+def changed_files() -> str | None:
+    """Why a record could not be traced to a commit, or nothing. Results may differ from it."""
+    lines = git("status", "--porcelain", "--untracked-files=no").splitlines()
+    names = [line.split(maxsplit=1)[1] for line in lines]
+    changed = [name for name in names if not name.startswith(("reports/", "dvc.lock"))]
+    if not changed:
+        return None
+    return f"{', '.join(changed)}: changed since the last commit; commit first: a record names one"
+
+
+def read_settings() -> dict[str, dict[str, Any]]:
+    """By model, the dotted keys of params.yaml that the record runs set."""
+    try:
+        tree = YAML(typ="safe").load(SETTINGS.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{SETTINGS}: no such file; run from the project's root") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{SETTINGS}: not YAML: {' '.join(str(error).split())}") from None
+    if (
+        not isinstance(tree, dict)
+        or set(tree) != set(MODEL_NAMES)
+        or not all(isinstance(section, dict) for section in tree.values())
+    ):
+        raise InputError(f"{SETTINGS}: expected a mapping of {' and '.join(MODEL_NAMES)}")
+    return tree
+
+
+def default_jobs(seeds: Sequence[Seed]) -> int:
+    """As many as there are cores; on an accelerator, which a run fills by itself, one."""
+    params = load_params()
+    devices = {choose_device(params.models.of(seed.model).device).type for seed in seeds}
+    return os.cpu_count() or 1 if devices == {"cpu"} else 1
+
+
+def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:
+    """Run experiments side by side; those that failed."""
+    jobs = max(1, min(jobs, len(seeds)))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, active = list(seeds), list[Seed]()
+    try:
+        while waiting or active:
+            for seed in [seed for seed in active if not seed.running()]:
+                active.remove(seed)
+                click.echo(f"{seed.name}: {'done' if seed.commit() else seed.problem()}")
+            if waiting and len(active) < jobs:
+                active.append(waiting.pop(0))
+                click.echo(f"{active[-1].name}: runs on {count(threads, 'thread')}")
+                active[-1].start(threads)
+            else:
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        # The terminal interrupted DVC and its stages, too; they end before their locks do.
+        for seed in active:
+            if seed.process:
+                seed.process.wait()
+        click.echo("Interrupted; seeds that are done are kept, and the same command goes on.")
+        sys.exit(INTERRUPTED)
+    return [seed for seed in seeds if not seed.commit()]
+
+
+def report(name: ModelName, seeds: Sequence[Seed]) -> None:
+    """Print a model's table; write it to reports/records.json if no seed is missing."""
+    done = [(seed, commit) for seed in seeds if (commit := seed.commit())]
+    if not done:
+        return
+    summary = summarize_runs([seed.read(commit) for seed, commit in done])
+    click.echo(table(name, summary))
+    if len(done) == len(seeds):
+        records = load_json(RECORDS) if RECORDS.exists() else {}
+        facts = {"commit": git("rev-parse", "HEAD"), "overrides": dict(seeds[0].overrides)}
+        save_json(RECORDS, {**records, name: facts | summary})
+
+
+def table(name: str, summary: Mapping[str, Any]) -> str:
+    """A model's runs, their mean and their vote, as text."""
+    rows = [
+        f"  seed {run['seed']}: {percent(run['test_accuracy'], 2)}, {run['test_errors']} errors, "
+        f"trained in {duration(run['train_seconds'])}"
+        for run in summary["runs"]
+    ]
+    spread = summary["sd_test_accuracy"]
+    mean = percent(summary["mean_test_accuracy"], 3)
+    return "\n".join(
+        [
+            f"{name} on {summary['images']} test images of {summary['dataset']}:",
+            *rows,
+            f"  mean of {summary['seeds']} seeds: {mean}"
+            + (f" ± {percent(spread, 3)} (sd)" if spread is not None else ""),
+            f"  beside it, the vote of all: {percent(summary['vote']['test_accuracy'], 2)}, "
+            f"{summary['vote']['test_errors']} errors",
+        ]
+    )
+
+
+def git(*arguments: str) -> str:
+    """What git prints."""
+    return subprocess.run(
+        ["git", *arguments], check=True, capture_output=True, text=True, encoding="utf-8"
+    ).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
