@@ -31,7 +31,6 @@ from ruamel.yaml.error import YAMLError
 from cnnpipe.artifacts import load_csv, load_json, save_json
 from cnnpipe.errors import InputError
 from cnnpipe.formatting import count, duration, percent
-from cnnpipe.hardware import choose_device
 from cnnpipe.params import MODEL_NAMES, ModelName, load_params
 from cnnpipe.records import Run, summarize_runs
 from stages.command import REPORTS, stage
@@ -135,10 +134,11 @@ def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
 
 def read_seeds(text: str) -> list[int]:
     """The numbers of --seeds."""
-    parts = text.replace(",", " ").split()
-    if not parts or not all(part.isdecimal() for part in parts) or len({*parts}) < len(parts):
+    parts = [part.strip() for part in text.split(",")]
+    seeds = [int(part) for part in parts if part.isdecimal()]
+    if len({*seeds}) < len(parts):
         raise InputError(f"--seeds: got {text!r}; expected different integers such as 1,2,3")
-    return [int(part) for part in parts]
+    return seeds
 
 
 def changed_files() -> str | None:
@@ -170,6 +170,9 @@ def read_settings() -> dict[str, dict[str, Any]]:
 
 def default_jobs(seeds: Sequence[Seed]) -> int:
     """As many as there are cores; on an accelerator, which a run fills by itself, one."""
+    # Torch takes longer to import than all else here takes to run.
+    from cnnpipe.hardware import choose_device
+
     params = load_params()
     devices = {choose_device(params.models.of(seed.model).device).type for seed in seeds}
     return os.cpu_count() or 1 if devices == {"cpu"} else 1
