@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -31,7 +33,7 @@ stages:
       - reports/timings/${item.model}.json
 """
 STAGE = """\
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 from ruamel.yaml import YAML
 
@@ -40,6 +42,8 @@ name, params = sys.argv[1], YAML(typ="safe").load(Path("params.yaml").read_text(
 seed = params["seed"]
 with Path(os.environ["DVC_ROOT"], "ran.txt").open("a") as file:
     file.write(f"{seed} {params['models']['lenet5']['epochs']} {params['evaluate']['shift']}\\n")
+if Path(os.environ["DVC_ROOT"], "slow").exists():
+    time.sleep(600)
 if seed == 3 and Path(os.environ["DVC_ROOT"], "fail").exists():
     sys.exit("Error: the loss is nan at step 7")
 for folder in ("evaluation", "predictions", "timings"):
@@ -56,7 +60,9 @@ SETTINGS = """\
 lenet5: {models.lenet5.epochs: 6, evaluate.shift: 1}
 vgg: {}
 """
-IGNORED = "/reports/predictions\n/reports/timings\n/.cnnpipe/\n/ran.txt\n/fail\n__pycache__/\n"
+IGNORED = (
+    "/reports/predictions\n/reports/timings\n/.cnnpipe/\n/ran.txt\n/fail\n/slow\n__pycache__/\n"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +145,32 @@ def test_seeds_run_side_by_side_are_kept_and_go_on(project: Path) -> None:
     assert (project / "params.yaml").read_bytes() == params
     changes = run(project, "git", "status", "--porcelain").split()
     assert changes == ["??", "reports/"], "nothing but the records appeared"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts a group of processes")
+def test_an_interruption_leaves_all_as_it_was_and_is_gone_on_from(project: Path) -> None:
+    (project / "slow").touch()
+    with subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "record.py", "vgg", "--seeds", "2"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 300
+        while not (project / "ran.txt").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("Interrupted; seeds that are done are kept")
+    assert run(project, "git", "status", "--porcelain") == ""
+
+    (project / "slow").unlink()
+    again = record(project, "vgg", "--seeds", "2")
+    assert again.returncode == 0, again.stderr
+    found = json.loads((project / "reports" / "records.json").read_text(encoding="utf-8"))
+    assert (found["vgg"]["mean_test_accuracy"], found["vgg"]["sd_test_accuracy"]) == (0.75, None)
 
 
 @pytest.fixture
