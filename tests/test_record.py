@@ -151,7 +151,7 @@ def test_seeds_run_side_by_side_are_kept_and_go_on(project: Path) -> None:
 def test_an_interruption_leaves_all_as_it_was_and_is_gone_on_from(project: Path) -> None:
     (project / "slow").touch()
     with subprocess.Popen(
-        [sys.executable, ROOT / "scripts" / "record.py", "vgg", "--seeds", "2"],
+        [sys.executable, ROOT / "scripts" / "record.py", "lenet5", "--seeds", "2"],
         cwd=project,
         stdout=subprocess.PIPE,
         text=True,
@@ -167,10 +167,13 @@ def test_an_interruption_leaves_all_as_it_was_and_is_gone_on_from(project: Path)
     assert run(project, "git", "status", "--porcelain") == ""
 
     (project / "slow").unlink()
-    again = record(project, "vgg", "--seeds", "2")
+    again = record(project, "lenet5", "--seeds", "2")
     assert again.returncode == 0, again.stderr
     found = json.loads((project / "reports" / "records.json").read_text(encoding="utf-8"))
-    assert (found["vgg"]["mean_test_accuracy"], found["vgg"]["sd_test_accuracy"]) == (0.75, None)
+    assert (found["lenet5"]["mean_test_accuracy"], found["lenet5"]["sd_test_accuracy"]) == (
+        0.75,
+        None,
+    )
 
 
 @pytest.fixture

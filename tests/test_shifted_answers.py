@@ -80,5 +80,5 @@ def test_one_pass_is_not_held_against_averaged_answers(tmp_path):
     assert notes[0].startswith("Measured in this browser just now")
     assert notes[1].startswith("This page answers for the one image that it is given.")
     assert AVERAGED not in captions[0]
-    assert captions[1].endswith(f"VGG: 1, 50.0\N{NO-BREAK SPACE}% ({AVERAGED})")
+    assert captions[1].endswith(f"VGG: 1, 50.0 % ({AVERAGED})")
     assert captions[1].count(AVERAGED) == 1
