@@ -78,10 +78,10 @@ def race(contestants: Mapping[str, Run], seconds: float, device: torch.device) -
 
     Args:
         contestants: what to run, by name.
-        seconds: time to spend after two rounds to warm up; at least `LEAST_ROUNDS` rounds.
+        seconds: time to spend after a round to warm up; at least `LEAST_ROUNDS` rounds.
         device: whose queue has to be empty before a clock is read.
     """
-    for run in [*contestants.values()] * 2:
+    for run in contestants.values():
         run()
     _wait(device)
     times: dict[str, list[float]] = {name: [] for name in contestants}
