@@ -29,6 +29,7 @@ from torch import Tensor
 
 from cnnpipe.artifacts import load_weights, project_root, save_weights, sha256_of
 from cnnpipe.errors import InputError
+from cnnpipe.params import TrainParams
 
 KEPT = 2
 
@@ -136,17 +137,25 @@ class Checkpoints:
 
 
 def run_key(
-    parameters: Mapping[str, Any], tensors: Iterable[Tensor], *, script: Path, **others: Any
+    run: TrainParams,
+    seed: int,
+    tensors: Iterable[Tensor],
+    script: Path,
+    device: str,
+    processes: int,
 ) -> str:
     """16 hexadecimal digits of a SHA-256 over everything that a run's weights depend on.
 
-    Besides what is passed: the files of cnnpipe that are imported now, and torch's version.
+    Besides what is passed: the files of cnnpipe that are imported now, torch's version, and the
+    number of threads, by which sums are cut into parts.
 
     Args:
-        parameters: of the run.
-        tensors: the data set.
+        run: settings of the run.
+        seed: of the run.
+        tensors: the images and labels, training and validation.
         script: the stage.
-        others: numbers and texts (seed, device, threads, processes, ...).
+        device: the kind of device that is trained on.
+        processes: how many share the work.
     """
     data = hashlib.sha256()
     for tensor in tensors:
@@ -158,12 +167,16 @@ def run_key(
         if name.partition(".")[0] == "cnnpipe" and (file := getattr(module, "__file__", None))
     }
     inputs = {
-        "parameters": dict(parameters),
+        # Where and how often it runs change no bit, or are told by the last two.
+        "run": run.model_dump(exclude={"device", "processes", "checkpoint"}),
+        "seed": seed,
         "data": data.hexdigest(),
         "code": modules,
         "script": sha256_of(script),
         "torch": torch.__version__,
-        "others": others,
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "processes": processes,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -224,13 +224,20 @@ def check_batch(batch_size: int, processes: int) -> None:
         )
 
 
-def launch(processes: int, *command: str) -> None:
+def launch(processes: int, device: torch.device, batch_size: int, *command: str) -> bool:
     """Run `python command` in several processes of this machine, as torchrun does, to their end.
 
+    Returns:
+        False, with nothing done, if one process is wanted or this is already one of several.
+
     Raises:
+        InputError: the device or the batch does not serve so many, or one of them was killed.
         SystemExit: one of them failed, or this process was told to stop; all have ended.
-        InputError: one of them was killed.
     """
+    if processes == 1 or is_worker():
+        return False
+    check_device(device, processes)
+    check_batch(batch_size, processes)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -246,6 +253,7 @@ def launch(processes: int, *command: str) -> None:
     ]
     try:
         run.run(run.parse_args(arguments))
+        return True
     except SignalException as stop:
         sys.exit(128 + int(stop.sigval))
     except ChildFailedError as error:

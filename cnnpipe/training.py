@@ -8,6 +8,7 @@ that was interrupted goes on from its last checkpoint, to the same bits.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -319,6 +320,8 @@ class _Watch:
         first = self.first_step + len(self.state.losses)
         for step, loss in enumerate(losses, start=first):
             if not math.isfinite(loss):
+                if distributed.rank() > 0:  # every process knows, the first tells
+                    sys.exit(distributed.LOST)
                 has_checkpoint = self.kept_in is not None and any(self.kept_in.glob("step-*"))
                 raise DivergedError(
                     f"the loss is {loss} at step {step} of {self.bar.total}; "

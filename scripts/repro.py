@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from cnnpipe.errors import InputError
 from cnnpipe.params import load_params
@@ -82,15 +83,23 @@ def dvc(*arguments: str) -> int:
     """
     command = [sys.executable, "-m", "dvc", *arguments]
     with subprocess.Popen(command, process_group=0 if os.name == "posix" else None) as process:
+        handle(stop)
+        try:
+            return process.wait()
+        except SystemExit as stopped:
+            handle(signal.SIG_IGN)
+            end(process, int(stopped.code or 0) - 128)
+            raise
 
-        def stop(number: int, _: FrameType | None) -> None:
-            end(process, number)
-            sys.exit(128 + number)
 
-        for name in STOPPING:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), stop)
-        return process.wait()
+def handle(handler: Any) -> None:
+    for name in STOPPING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handler)
+
+
+def stop(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def end(process: subprocess.Popen[bytes], number: int) -> None:
@@ -98,13 +107,14 @@ def end(process: subprocess.Popen[bytes], number: int) -> None:
     if os.name != "posix":
         process.wait()  # the console interrupted all of them
         return
-    deadline = time.monotonic() + PATIENCE
     send(process, number)
-    while send(process, 0):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         process.poll()  # a process that nobody waited for still counts as one of the group
-        if time.monotonic() > deadline:
-            send(process, signal.SIGKILL)
+        if not send(process, 0):
+            return
         time.sleep(0.02)
+    send(process, signal.SIGKILL)
 
 
 def send(process: subprocess.Popen[bytes], number: int) -> bool:

@@ -1,10 +1,8 @@
 """Train one model: data/models/<model>.safetensors, its learning curves, and how long it took.
 
-`train.processes` starts so many of this script; `torchrun -m stages.train <model>` does it by hand,
-on one machine or several (docs/training.md). An interrupted run goes on where it was.
+An interrupted run goes on where it was; several processes may share the work: docs/training.md.
 """
 
-import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +20,7 @@ from cnnpipe.hardware import choose_device, describe
 from cnnpipe.models import build_model, save_model
 from cnnpipe.params import MODEL_NAMES, ModelName, Params, load_params
 from cnnpipe.preprocessing import Normalization
-from cnnpipe.training import DivergedError, train
+from cnnpipe.training import train
 from stages.command import MODELS, RAW, REPORTS, stage
 
 
@@ -35,18 +33,10 @@ def main(name: ModelName) -> None:
     run = params.models.of(name)
     dataset = load_dataset(RAW)
     device = choose_device(run.device)
-    if run.processes > 1 and not distributed.is_worker():
-        distributed.check_device(device, run.processes)
-        distributed.check_batch(run.batch_size, run.processes)
-        distributed.launch(run.processes, "-m", "stages.train", name)
+    if distributed.launch(run.processes, device, run.batch_size, "-m", "stages.train", name):
         return
     with distributed.process_group(device) as own_device:
-        try:
-            _train(name, params, dataset, own_device)
-        except DivergedError:
-            if distributed.rank() > 0:  # all of them know, one tells
-                sys.exit(distributed.LOST)
-            raise
+        _train(name, params, dataset, own_device)
 
 
 def _train(name: ModelName, params: Params, dataset: Dataset, device: torch.device) -> None:
@@ -56,24 +46,15 @@ def _train(name: ModelName, params: Params, dataset: Dataset, device: torch.devi
     architecture = run.architecture() | {"classes": len(dataset.classes)}
     torch.manual_seed(params.seed)
     model = build_model(name, backend=run.backend, algorithm=run.algorithm, **architecture)
-    key = run_key(
-        run.model_dump(exclude={"device", "processes", "checkpoint"}),
-        [dataset.train.images, dataset.train.labels],
-        script=Path(__file__),
-        seed=params.seed,
-        validation=params.data.validation,
-        classes=len(dataset.classes),
-        device=device.type,
-        threads=torch.get_num_threads(),
-        processes=distributed.processes(),
-    )
+    data = [training.images, training.labels, validation.images, validation.labels]
+    key = run_key(run, params.seed, data, Path(__file__), device.type, distributed.processes())
     checkpoints = Checkpoints(name, key, interval=run.checkpoint)
     first = distributed.rank() == 0
+    splits = training.to(device), validation.to(device)
     with checkpoints.locked() if first else nullcontext():
         trained, curves = train(
             model.to(device),
-            training.to(device),
-            validation.to(device),
+            *splits,
             run,
             normalization,
             seed=params.seed,
@@ -84,18 +65,13 @@ def _train(name: ModelName, params: Params, dataset: Dataset, device: torch.devi
             return
         save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
         save_csv(REPORTS / "curves" / f"{name}.csv", pd.DataFrame(map(asdict, curves)))
-        seconds = checkpoints.seconds
-        timing = {
-            "train_seconds": round(seconds, 1),
-            "epochs": run.epochs,
-            "processes": distributed.processes(),
-            **describe(device),
-        }
-        save_json(REPORTS / "timings" / f"{name}.json", timing)
+        timing = {"train_seconds": round(checkpoints.seconds, 1), "epochs": run.epochs}
+        hardware = describe(device) | {"processes": distributed.processes()}
+        save_json(REPORTS / "timings" / f"{name}.json", timing | hardware)
         checkpoints.remove()
     click.echo(
         f"{name}: {curves[-1].validation_accuracy:.2%} of {len(validation)} validation images "
-        f"after {run.epochs} epochs in {seconds:.0f} s on {device}"
+        f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s on {device}"
     )
 
 
