@@ -210,15 +210,3 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return {key: _unpack(item, tensors) for key, item in content}
     items = [_unpack(item, tensors) for item in content]
     return tuple(items) if kind == "tuple" else items
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load `state`, its tensors laid out in memory as their parameters are.
-
-    A file has no memory layout, and CUDA's fused kernels want a parameter and its moments alike.
-    """
-    optimizer.load_state_dict(state)
-    for parameter, moments in optimizer.state.items():
-        for name, moment in moments.items():
-            if isinstance(moment, Tensor) and moment.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter).copy_(moment)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from cnnpipe import distributed
-from cnnpipe.checkpoint import Checkpoints, restore_optimizer
+from cnnpipe.checkpoint import Checkpoints
 from cnnpipe.data import Split
 from cnnpipe.errors import InputError
 from cnnpipe.hardware import choose_dtype
 from cnnpipe.models import predict
 from cnnpipe.params import TrainParams
 from cnnpipe.preprocessing import Normalization, augment
+from cnnpipe.training_state import Epoch, TrainingState
 
 STEPS_BETWEEN_REPORTS = 20
 """Reading a loss waits for the device; once in so many steps it costs nothing that can be seen."""
@@ -35,21 +35,6 @@ STEPS_BETWEEN_REPORTS = 20
 
 class DivergedError(InputError):
     """The loss is no longer a number: these parameters do not train this network."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of the training curves; accuracies are fractions."""
-
-    epoch: int
-    train_loss: float
-    """Mean over the epoch's augmented batches, while the weights move; with label smoothing."""
-    train_accuracy: float
-    validation_loss: float
-    """Of the averaged weights at the end of the epoch, on images that are never trained on."""
-    validation_accuracy: float
-    learning_rate: float
-    """At the epoch's last step."""
 
 
 def train(
@@ -101,7 +86,7 @@ def train(
     schedule = OneCycleLR(optimizer, params.lr, total_steps, pct_start=params.warmup)
     loss_function = nn.CrossEntropyLoss(label_smoothing=params.label_smoothing)
     averaged = AveragedModel(model, multi_avg_fn=_average(params.ema_decay), use_buffers=True)
-    state = _State(model, averaged, optimizer, schedule, generator)
+    state = TrainingState(model, averaged, optimizer, schedule, generator)
 
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -154,72 +139,7 @@ def train(
     return averaged.module.eval(), state.history
 
 
-@dataclass
-class _State:
-    """All that changes in a run. Between two steps this is what a checkpoint holds."""
-
-    model: nn.Module
-    averaged: AveragedModel
-    optimizer: torch.optim.Optimizer
-    schedule: OneCycleLR
-    generator: torch.Generator
-    """Of the order of the images and the random maps; dropout draws from torch's own."""
-    step: int = 0
-    """Steps done."""
-    order: Tensor | None = None
-    """Of the images in the epoch that is under way, (images,)."""
-    losses: list[float] = field(default_factory=list)
-    """Of the epoch's steps so far."""
-    accuracies: list[float] = field(default_factory=list)
-    history: list[Epoch] = field(default_factory=list)
-
-    def end_epoch(self) -> None:
-        self.order = None
-        self.losses, self.accuracies = [], []
-
-    def capture(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "dropout": distributed.from_all(self._dropout_state()),
-            "step": self.step,
-            "order": self.order,
-            "losses": self.losses,
-            "accuracies": self.accuracies,
-            "history": [asdict(epoch) for epoch in self.history],
-        }
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        self.model.load_state_dict(saved["model"])
-        self.averaged.load_state_dict(saved["averaged"])
-        restore_optimizer(self.optimizer, saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.generator.set_state(saved["generator"])
-        cpu, *gpu = saved["dropout"][distributed.rank()]
-        torch.set_rng_state(cpu)
-        if gpu:
-            torch.cuda.set_rng_state(gpu[0], self._device)
-        self.step, self.order = saved["step"], saved["order"]
-        self.losses, self.accuracies = saved["losses"], saved["accuracies"]
-        self.history = [Epoch(**epoch) for epoch in saved["history"]]
-
-    def is_finite(self) -> bool:
-        values = [*self.model.state_dict().values(), *self.averaged.state_dict().values()]
-        return all(bool(value.isfinite().all()) for value in values)
-
-    def _dropout_state(self) -> list[Tensor]:
-        gpu = [torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else []
-        return [torch.get_rng_state(), *gpu]
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
-
-def _save(checkpoints: Checkpoints, state: _State) -> None:
+def _save(checkpoints: Checkpoints, state: TrainingState) -> None:
     """Take a checkpoint, unless the weights are no longer numbers: then the last one is worth more.
 
     A loss is known before the step that it leads to, so finite losses do not tell.
@@ -232,7 +152,7 @@ def _save(checkpoints: Checkpoints, state: _State) -> None:
 
 
 def _batches(
-    split: Split, params: TrainParams, normalization: Normalization, state: _State
+    split: Split, params: TrainParams, normalization: Normalization, state: TrainingState
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """An epoch in random order, fresh or gone on with; images that fill no batch sit it out.
 
@@ -287,7 +207,7 @@ class _Watch:
     Values stay on the device and are read in groups, since reading one waits for the device.
     """
 
-    def __init__(self, bar: tqdm[Any], state: _State, kept_in: Path | None) -> None:
+    def __init__(self, bar: tqdm[Any], state: TrainingState, kept_in: Path | None) -> None:
         self.bar = bar
         self.state = state
         self.first_step = state.step + 1 - len(state.losses)

@@ -14,11 +14,11 @@ import torch
 from cnnpipe import distributed
 from cnnpipe.artifacts import load_json, save_csv, save_json
 from cnnpipe.checkpoint import Checkpoints, run_key
-from cnnpipe.data import Dataset, load_dataset, split_validation
+from cnnpipe.data import load_dataset, split_validation
 from cnnpipe.errors import InputError
 from cnnpipe.hardware import choose_device, describe
 from cnnpipe.models import build_model, save_model
-from cnnpipe.params import MODEL_NAMES, ModelName, Params, load_params
+from cnnpipe.params import MODEL_NAMES, ModelName, load_params
 from cnnpipe.preprocessing import Normalization
 from cnnpipe.training import train
 from stages.command import MODELS, RAW, REPORTS, stage
@@ -35,40 +35,30 @@ def main(name: ModelName) -> None:
     device = choose_device(run.device)
     if distributed.launch(run.processes, device, run.batch_size, "-m", "stages.train", name):
         return
-    with distributed.process_group(device) as own_device:
-        _train(name, params, dataset, own_device)
-
-
-def _train(name: ModelName, params: Params, dataset: Dataset, device: torch.device) -> None:
-    run = params.models.of(name)
     training, validation = split_validation(dataset.train, params.data.validation, params.seed)
+    data = [training.images, training.labels, validation.images, validation.labels]
     normalization = Normalization.of(training.images)
     architecture = run.architecture() | {"classes": len(dataset.classes)}
     torch.manual_seed(params.seed)
     model = build_model(name, backend=run.backend, algorithm=run.algorithm, **architecture)
-    data = [training.images, training.labels, validation.images, validation.labels]
-    key = run_key(run, params.seed, data, Path(__file__), device.type, distributed.processes())
-    checkpoints = Checkpoints(name, key, interval=run.checkpoint)
-    first = distributed.rank() == 0
-    splits = training.to(device), validation.to(device)
-    with checkpoints.locked() if first else nullcontext():
-        trained, curves = train(
-            model.to(device),
-            *splits,
-            run,
-            normalization,
-            seed=params.seed,
-            progress=first,
-            checkpoints=checkpoints,
-        )
-        if not first:
-            return
-        save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
-        save_csv(REPORTS / "curves" / f"{name}.csv", pd.DataFrame(map(asdict, curves)))
-        timing = {"train_seconds": round(checkpoints.seconds, 1), "epochs": run.epochs}
-        hardware = describe(device) | {"processes": distributed.processes()}
-        save_json(REPORTS / "timings" / f"{name}.json", timing | hardware)
-        checkpoints.remove()
+
+    with distributed.process_group(device) as device:
+        key = run_key(run, params.seed, data, Path(__file__), device.type, distributed.processes())
+        saved = Checkpoints(name, key, interval=run.checkpoint)
+        first = distributed.rank() == 0
+        with saved.locked() if first else nullcontext():
+            arguments = model.to(device), training.to(device), validation.to(device), run
+            trained, curves = train(
+                *arguments, normalization, seed=params.seed, progress=first, checkpoints=saved
+            )
+            if not first:
+                return
+            save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
+            save_csv(REPORTS / "curves" / f"{name}.csv", pd.DataFrame(map(asdict, curves)))
+            timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
+            hardware = describe(device) | {"processes": distributed.processes()}
+            save_json(REPORTS / "timings" / f"{name}.json", timing | hardware)
+            saved.remove()
     click.echo(
         f"{name}: {curves[-1].validation_accuracy:.2%} of {len(validation)} validation images "
         f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s on {device}"
