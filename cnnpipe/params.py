@@ -111,6 +111,10 @@ class TrainParams(Section):
     label_smoothing: Fraction
     ema_decay: Fraction
     """Of the exponential moving average of the weights, per step; 0 turns it off."""
+    processes: Annotated[int, Field(ge=1, le=1024)]
+    """Processes of this machine that share each batch: one per GPU, or several of the CPU."""
+    checkpoint: Annotated[float, Field(ge=0, le=86_400)]
+    """Seconds between two checkpoints; one more is taken at the end of each epoch."""
     augment: AugmentParams
 
 

@@ -50,7 +50,13 @@ class Normalization:
 
 
 def augment(
-    images: Tensor, params: AugmentParams, background: float, generator: torch.Generator
+    images: Tensor,
+    params: AugmentParams,
+    background: float,
+    generator: torch.Generator,
+    *,
+    part: int = 0,
+    parts: int = 1,
 ) -> Tensor:
     """Map each image by its own random rotation, shear, change of size and shift.
 
@@ -64,8 +70,11 @@ def augment(
         params: half-widths of the uniform distributions of θ, φ (degrees), s − 1 and t/2.
         background: the value outside the image.
         generator: a CPU generator, so that every device sees the same random maps.
+        part, parts: `images` are this one of so many equal parts of a batch. The maps of the whole
+            batch are drawn, so the parts together are mapped as the batch would be.
     """
-    maps = _random_affine_maps(len(images), params, generator).to(images.device)  # (N, 2, 3)
+    maps = _random_affine_maps(len(images) * parts, params, generator)
+    maps = maps.chunk(parts)[part].to(images.device)  # (N, 2, 3)
     grid = affine_grid(maps, list(images.shape), align_corners=False)  # (N, H, W, 2)
     # Outside the image grid_sample reads 0: shift so that 0 is the background.
     shifted = images - background

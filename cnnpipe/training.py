@@ -1,14 +1,16 @@
 """Fit a network: AdamW, one-cycle learning rate, random affine maps, averaged weights.
 
 The whole data set lives on the device as bytes; a batch is an index away. Every random number comes
-from generators seeded here, on the CPU, so a run depends on its parameters and seed alone.
+from generators seeded here, on the CPU, so a run depends on its parameters and seed alone. A run
+that was interrupted goes on from its last checkpoint, to the same bits.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,12 +19,15 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from cnnpipe import distributed
+from cnnpipe.checkpoint import Checkpoints
 from cnnpipe.data import Split
 from cnnpipe.errors import InputError
 from cnnpipe.hardware import choose_dtype
 from cnnpipe.models import predict
 from cnnpipe.params import TrainParams
 from cnnpipe.preprocessing import Normalization, augment
+from cnnpipe.training_state import Epoch, TrainingState
 
 STEPS_BETWEEN_REPORTS = 20
 """Reading a loss waits for the device; once in so many steps it costs nothing that can be seen."""
@@ -30,21 +35,6 @@ STEPS_BETWEEN_REPORTS = 20
 
 class DivergedError(InputError):
     """The loss is no longer a number: these parameters do not train this network."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of the training curves; accuracies are fractions."""
-
-    epoch: int
-    train_loss: float
-    """Mean over the epoch's augmented batches, while the weights move; with label smoothing."""
-    train_accuracy: float
-    validation_loss: float
-    """Of the averaged weights at the end of the epoch, on images that are never trained on."""
-    validation_accuracy: float
-    learning_rate: float
-    """At the epoch's last step."""
 
 
 def train(
@@ -56,6 +46,7 @@ def train(
     *,
     seed: int,
     progress: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Train `model`; return the averaged weights as a model of their own, and the curves.
 
@@ -66,9 +57,11 @@ def train(
         normalization: measured on `training`.
         seed: of the order of the images, the random maps and dropout.
         progress: show a bar with loss, accuracy and time left.
+        checkpoints: where the run goes on from, and leaves what it would go on from.
 
     Raises:
-        InputError: the training set is smaller than one batch.
+        InputError: the training set is smaller than one batch, or a batch does not fall into
+            equal parts for the processes.
         DivergedError: the loss became NaN or infinite; names the step.
     """
     device = training.images.device
@@ -78,12 +71,14 @@ def train(
             f"batch_size: got {params.batch_size}; expected at most {len(training)}, "
             "the number of training images"
         )
-    torch.manual_seed(seed)  # dropout
+    distributed.check_batch(params.batch_size, distributed.processes())
+    torch.manual_seed(seed + distributed.rank())  # dropout: each process silences its own neurons
     generator = torch.Generator().manual_seed(seed)
     dtype = choose_dtype(params.precision, device)
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # the layout that tensor cores read
 
+    network = distributed.parallel(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
     )
@@ -91,10 +86,11 @@ def train(
     schedule = OneCycleLR(optimizer, params.lr, total_steps, pct_start=params.warmup)
     loss_function = nn.CrossEntropyLoss(label_smoothing=params.label_smoothing)
     averaged = AveragedModel(model, multi_avg_fn=_average(params.ema_decay), use_buffers=True)
+    state = TrainingState(model, averaged, optimizer, schedule, generator)
 
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(images)
+            logits = network(images)
             loss = loss_function(logits, labels)
         optimizer.zero_grad()
         loss.backward()
@@ -102,32 +98,83 @@ def train(
         averaged.update_parameters(model)
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).float().mean()
 
-    history: list[Epoch] = []
-    with tqdm(total=total_steps, unit="step", disable=not progress, mininterval=1) as bar:
-        for epoch in range(1, params.epochs + 1):
+    if checkpoints:
+        first = distributed.rank() == 0
+        if saved := distributed.from_first(checkpoints.load() if first else None):
+            state.restore(saved)
+        if saved and first:
+            epoch = min(1 + state.step // steps_per_epoch, params.epochs)
+            print(
+                f"{checkpoints.name}: goes on after step {state.step:,} of {total_steps:,} "
+                f"(epoch {epoch})",
+                flush=True,
+            )
+    with tqdm(
+        total=total_steps, initial=state.step, unit="step", disable=not progress, mininterval=1
+    ) as bar:
+        for epoch in range(1 + state.step // steps_per_epoch, params.epochs + 1):
             bar.set_description(f"epoch {epoch}/{params.epochs}")
-            watch = _Watch(bar, first_step=1 + (epoch - 1) * steps_per_epoch)
+            watch = _Watch(bar, state, checkpoints.folder if checkpoints else None)
             model.train()
-            for images, labels in _batches(training, params, normalization, generator):
+            for images, labels in _batches(training, params, normalization, state):
                 learning_rate = float(schedule.get_last_lr()[0])
                 watch.record(*step(images, labels))
                 schedule.step()
+                state.step += 1
+                if (
+                    checkpoints
+                    and watch.is_up_to_date
+                    and distributed.from_first(checkpoints.due())
+                ):
+                    _save(checkpoints, state)
             train_loss, train_accuracy = watch.finish()
-            loss, accuracy = _loss_and_accuracy(averaged.module, validation, normalization)
-            history.append(Epoch(epoch, train_loss, train_accuracy, loss, accuracy, learning_rate))
-    return averaged.module.eval(), history
+            if distributed.rank() == 0:
+                loss, accuracy = _loss_and_accuracy(averaged.module, validation, normalization)
+                state.history.append(
+                    Epoch(epoch, train_loss, train_accuracy, loss, accuracy, learning_rate)
+                )
+            state.end_epoch()
+            if checkpoints:
+                _save(checkpoints, state)
+    return averaged.module.eval(), state.history
+
+
+def _save(checkpoints: Checkpoints, state: TrainingState) -> None:
+    """Take a checkpoint, unless the weights are no longer numbers: then the last one is worth more.
+
+    A loss is known before the step that it leads to, so finite losses do not tell.
+    """
+    if not state.is_finite():
+        return
+    captured = state.capture()
+    if distributed.rank() == 0:
+        checkpoints.save(state.step, captured)
 
 
 def _batches(
-    split: Split, params: TrainParams, normalization: Normalization, generator: torch.Generator
+    split: Split, params: TrainParams, normalization: Normalization, state: TrainingState
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in a fresh random order; the images that fill no whole batch sit it out."""
-    order = torch.randperm(len(split), generator=generator).to(split.images.device)
-    for start in range(0, len(split) - params.batch_size + 1, params.batch_size):
-        batch = order[start : start + params.batch_size]
+    """An epoch in random order, fresh or gone on with; images that fill no batch sit it out.
+
+    Every process draws the same order and the same maps, and takes its part of each batch.
+    """
+    if state.order is None:
+        state.order = torch.randperm(len(split), generator=state.generator)
+    order = state.order.to(split.images.device)
+    steps = len(split) // params.batch_size
+    for index in range(state.step % steps, steps):
+        batch = order[index * params.batch_size : (index + 1) * params.batch_size]
+        batch = distributed.part_of(batch)
         images = normalization(split.images[batch])  # (N, 1, H, W)
         yield (
-            augment(images, params.augment, normalization.background, generator),
+            augment(
+                images,
+                params.augment,
+                normalization.background,
+                state.generator,
+                part=distributed.rank(),
+                parts=distributed.processes(),
+            ),
             split.labels[batch],
         )
 
@@ -160,38 +207,53 @@ class _Watch:
     Values stay on the device and are read in groups, since reading one waits for the device.
     """
 
-    def __init__(self, bar: tqdm[Any], first_step: int) -> None:
+    def __init__(self, bar: tqdm[Any], state: TrainingState, kept_in: Path | None) -> None:
         self.bar = bar
-        self.first_step = first_step
+        self.state = state
+        self.first_step = state.step + 1 - len(state.losses)
+        self.kept_in = kept_in
         self.waiting: list[tuple[Tensor, Tensor]] = []
-        self.losses: list[float] = []
-        self.accuracies: list[float] = []
 
     def record(self, loss: Tensor, accuracy: Tensor) -> None:
         self.waiting.append((loss, accuracy))
         if len(self.waiting) == STEPS_BETWEEN_REPORTS:
             self._read()
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether every loss was read, and found to be a number."""
+        return not self.waiting
+
     def finish(self) -> tuple[float, float]:
         """The epoch's mean loss and accuracy."""
         self._read()
-        count = len(self.losses)
-        return math.fsum(self.losses) / count, math.fsum(self.accuracies) / count
+        count = len(self.state.losses)
+        return math.fsum(self.state.losses) / count, math.fsum(self.state.accuracies) / count
 
     def _read(self) -> None:
         if not self.waiting:
             return
         losses, accuracies = (
-            torch.stack(values).tolist() for values in zip(*self.waiting, strict=True)
+            distributed.mean(torch.stack(values)).tolist()
+            for values in zip(*self.waiting, strict=True)
         )
-        for step, loss in enumerate(losses, start=self.first_step + len(self.losses)):
+        first = self.first_step + len(self.state.losses)
+        for step, loss in enumerate(losses, start=first):
             if not math.isfinite(loss):
+                if distributed.rank() > 0:  # every process knows, the first tells
+                    sys.exit(distributed.LOST)
+                has_checkpoint = self.kept_in is not None and any(self.kept_in.glob("step-*"))
                 raise DivergedError(
                     f"the loss is {loss} at step {step} of {self.bar.total}; "
-                    "nothing was saved; a smaller lr usually helps"
+                    + (
+                        f"the weights before are kept in {self.kept_in}"
+                        if has_checkpoint
+                        else "nothing was saved"
+                    )
+                    + "; a smaller lr usually helps"
                 )
-        self.losses += losses
-        self.accuracies += accuracies
+        self.state.losses += losses
+        self.state.accuracies += accuracies
         self.waiting.clear()
         self.bar.set_postfix(
             loss=f"{losses[-1]:.3f}", accuracy=f"{accuracies[-1]:.3f}", refresh=False

@@ -7,16 +7,24 @@ that parameter, and this script says at the start and at the end that the result
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from cnnpipe.errors import InputError
 from cnnpipe.params import load_params
 from stages.command import REPORTS, UNREACHABLE
 
-INTERRUPTED = 130
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that end a run; Windows has no SIGHUP."""
+PATIENCE = 15
+"""Seconds that DVC and its stage get to end in."""
 FALL_BACK = ["exp", "run", "-S", "data.name=digits"]
 NOT_MNIST = (
     "digits: 1,797 real handwritten digits of scikit-learn, 8x8 enlarged to 28x28. Not MNIST"
@@ -35,7 +43,7 @@ def main() -> int:
     status = dvc("repro")
     if status == 0:
         return finish()
-    if status == INTERRUPTED or not UNREACHABLE.exists():
+    if not UNREACHABLE.exists():
         return status
     say(
         "No mirror gave the data set; each one's answer stands above.",
@@ -65,14 +73,57 @@ def clone_problem() -> str | None:
 
 
 def dvc(*arguments: str) -> int:
-    """Run DVC of this interpreter's environment in this terminal; its exit status."""
-    with subprocess.Popen([sys.executable, "-m", "dvc", *arguments]) as process:
+    """Run DVC of this interpreter's environment; its exit status.
+
+    DVC passes no SIGTERM on to its stage. So both are in a process group of their own, which gets
+    every signal that should end this script, and has ended when this script ends.
+
+    Raises:
+        SystemExit: a signal came; 128 plus its number.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    with subprocess.Popen(command, process_group=0 if os.name == "posix" else None) as process:
+        handle(stop)
         try:
             return process.wait()
-        except KeyboardInterrupt:
-            # The terminal interrupted DVC and its stage too; they must end before their locks do.
-            process.wait()
-            return INTERRUPTED
+        except SystemExit as stopped:
+            handle(signal.SIG_IGN)
+            end(process, int(stopped.code or 0) - 128)
+            raise
+
+
+def handle(handler: Any) -> None:
+    for name in STOPPING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handler)
+
+
+def stop(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def end(process: subprocess.Popen[bytes], number: int) -> None:
+    """Pass a signal on to DVC and its stage, and wait until none of them is left."""
+    if os.name != "posix":
+        process.wait()  # the console interrupted all of them
+        return
+    send(process, number)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        process.poll()  # a process that nobody waited for still counts as one of the group
+        if not send(process, 0):
+            return
+        time.sleep(0.02)
+    send(process, signal.SIGKILL)
+
+
+def send(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to the group; whether there still is one."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def finish() -> int:
@@ -96,7 +147,4 @@ def say(*lines: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    sys.exit(main())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from types import FrameType
+from typing import NoReturn, ParamSpec
 
 import click
 
@@ -29,9 +33,28 @@ def stage(run: Callable[P, None]) -> click.Command:
 
     @wraps(run)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            run(*args, **kwargs)
-        except (InputError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+        with _stoppable():
+            try:
+                run(*args, **kwargs)
+            except (InputError, OSError) as error:
+                raise click.ClickException(str(error)) from error
 
     return click.command(guarded)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the block as an exception does: temporary files are removed.
+
+    The exit status is the shell's for such an end, 143 or 130, so DVC takes no result for good.
+    """
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,13 +1,19 @@
-"""Train one model: data/models/<model>.safetensors, its learning curves, and how long it took."""
+"""Train one model: data/models/<model>.safetensors, its learning curves, and how long it took.
 
-import time
+An interrupted run goes on where it was; several processes may share the work: docs/training.md.
+"""
+
+from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 import pandas as pd
 import torch
 
+from cnnpipe import distributed
 from cnnpipe.artifacts import load_json, save_csv, save_json
+from cnnpipe.checkpoint import Checkpoints, run_key
 from cnnpipe.data import load_dataset, split_validation
 from cnnpipe.errors import InputError
 from cnnpipe.hardware import choose_device, describe
@@ -25,32 +31,37 @@ def main(name: ModelName) -> None:
         raise InputError("reports/verify.json: the operators are wrong; training does not start")
     params = load_params()
     run = params.models.of(name)
-    device = choose_device(run.device)
     dataset = load_dataset(RAW)
+    device = choose_device(run.device)
+    if distributed.launch(run.processes, device, run.batch_size, "-m", "stages.train", name):
+        return
     training, validation = split_validation(dataset.train, params.data.validation, params.seed)
+    data = [training.images, training.labels, validation.images, validation.labels]
     normalization = Normalization.of(training.images)
     architecture = run.architecture() | {"classes": len(dataset.classes)}
-
     torch.manual_seed(params.seed)
     model = build_model(name, backend=run.backend, algorithm=run.algorithm, **architecture)
-    start = time.perf_counter()
-    trained, curves = train(
-        model.to(device),
-        training.to(device),
-        validation.to(device),
-        run,
-        normalization,
-        seed=params.seed,
-    )
-    seconds = time.perf_counter() - start
 
-    save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
-    save_csv(REPORTS / "curves" / f"{name}.csv", pd.DataFrame(map(asdict, curves)))
-    timing = {"train_seconds": round(seconds, 1), "epochs": run.epochs} | describe(device)
-    save_json(REPORTS / "timings" / f"{name}.json", timing)
+    with distributed.process_group(device) as device:
+        key = run_key(run, params.seed, data, Path(__file__), device.type, distributed.processes())
+        saved = Checkpoints(name, key, interval=run.checkpoint)
+        first = distributed.rank() == 0
+        with saved.locked() if first else nullcontext():
+            arguments = model.to(device), training.to(device), validation.to(device), run
+            trained, curves = train(
+                *arguments, normalization, seed=params.seed, progress=first, checkpoints=saved
+            )
+            if not first:
+                return
+            save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
+            save_csv(REPORTS / "curves" / f"{name}.csv", pd.DataFrame(map(asdict, curves)))
+            timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
+            hardware = describe(device) | {"processes": distributed.processes()}
+            save_json(REPORTS / "timings" / f"{name}.json", timing | hardware)
+            saved.remove()
     click.echo(
         f"{name}: {curves[-1].validation_accuracy:.2%} of {len(validation)} validation images "
-        f"after {run.epochs} epochs in {seconds:.0f} s on {device}"
+        f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s on {device}"
     )
 
 

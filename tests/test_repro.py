@@ -98,9 +98,15 @@ def test_another_failure_is_passed_on(tmp_path: Path) -> None:
     assert load_params(folder / "params.yaml").data.name == "mnist"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends a terminal's signal to a process group")
-def test_interruption_ends_all_and_exits_130(tmp_path: Path) -> None:
-    program = "import pathlib, time; pathlib.Path('started').touch(); time.sleep(60)"
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("whole_group", [True, False], ids=["group", "script alone"])
+def test_a_signal_ends_dvc_and_its_stage(tmp_path: Path, number: int, whole_group: bool) -> None:
+    """Whether it comes from a terminal, to all, or from a supervisor, to the script alone."""
+    program = (
+        "import os, pathlib, time; "
+        "pathlib.Path('started').write_text(str(os.getpid())); time.sleep(60)"
+    )
     folder = project(tmp_path / "project", command=f'python -c "{program}"')
     with subprocess.Popen(
         [sys.executable, ROOT / "scripts" / "repro.py"],
@@ -109,13 +115,14 @@ def test_interruption_ends_all_and_exits_130(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
-        while not (folder / "started").exists():
+        started = folder / "started"
+        while not (started.exists() and started.read_text()):
             assert process.poll() is None
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=20) == 130
-    with pytest.raises(ProcessLookupError):  # no process of the group is left
-        os.killpg(process.pid, 0)
+        (os.killpg if whole_group else os.kill)(process.pid, number)
+        assert process.wait(timeout=20) == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
     assert not (folder / "dvc.lock").exists()
 
 

@@ -26,6 +26,8 @@ SETTINGS = TrainParams(
     weight_decay=0.01,
     label_smoothing=0.0,
     ema_decay=0.5,
+    processes=1,
+    checkpoint=3600,
     augment=AugmentParams(degrees=5, translate=0.05, scale=0.05, shear=5),
 )
 
