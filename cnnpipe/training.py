@@ -56,6 +56,7 @@ def train(
     *,
     seed: int,
     progress: bool = True,
+    observe: Callable[[nn.Module, int], None] | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Train `model`; return the averaged weights as a model of their own, and the curves.
 
@@ -66,6 +67,8 @@ def train(
         normalization: measured on `training`.
         seed: of the order of the images, the random maps and dropout.
         progress: show a bar with loss, accuracy and time left.
+        observe: is given the averaged weights and the epoch after each epoch's last step, before
+            the validation; it must draw no random numbers and leave the weights as they are.
 
     Raises:
         InputError: the training set is smaller than one batch.
@@ -113,6 +116,8 @@ def train(
                 watch.record(*step(images, labels))
                 schedule.step()
             train_loss, train_accuracy = watch.finish()
+            if observe is not None:
+                observe(averaged.module, epoch)
             loss, accuracy = _loss_and_accuracy(averaged.module, validation, normalization)
             history.append(Epoch(epoch, train_loss, train_accuracy, loss, accuracy, learning_rate))
     return averaged.module.eval(), history
