@@ -65,6 +65,8 @@ def augment(
         background: the value outside the image.
         generator: a CPU generator, so that every device sees the same random maps.
     """
+    if not any(params.model_dump().values()):
+        return images  # every map is the identity; resampling by it would only cost time
     maps = _random_affine_maps(len(images), params, generator).to(images.device)  # (N, 2, 3)
     grid = affine_grid(maps, list(images.shape), align_corners=False)  # (N, H, W, 2)
     # Outside the image grid_sample reads 0: shift so that 0 is the background.

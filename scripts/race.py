@@ -1,8 +1,9 @@
-"""Race to an accuracy: reports/race.json, and its table. `make race`; docs/race.md has the rules.
+"""Race to an accuracy: reports/race.json, and its table in race.md. docs/race.md has the rules.
 
 Each finished run is written at once: after an interruption the same command goes on where it was.
 """
 
+import os
 from typing import Any
 
 import stages.command  # first: it says how OpenMP's threads wait, which torch reads when imported
@@ -11,7 +12,7 @@ import stages.command  # first: it says how OpenMP's threads wait, which torch r
 import click
 import torchvision
 
-from cnnpipe.artifacts import load_json, save_json
+from cnnpipe.artifacts import atomic_write, load_json, save_json
 from cnnpipe.data import Dataset, Split, load_dataset, split_validation
 from cnnpipe.errors import InputError
 from cnnpipe.hardware import choose_device, describe
@@ -77,7 +78,8 @@ def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
 
 def _machine(params: Params) -> dict[str, Any]:
     device = choose_device(params.train.device)
-    return describe(device) | {"torchvision": torchvision.__version__}
+    waiting = {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    return describe(device) | {"torchvision": torchvision.__version__} | waiting
 
 
 def _splits(dataset: Dataset, held_out: bool, seed: int) -> tuple[Split, Split]:
@@ -110,6 +112,9 @@ def _save(data: str, machine: dict[str, Any], raced: list[dict[str, Any]]) -> No
             ],
         },
     )
+    with atomic_write(RESULTS.with_suffix(".md")) as file:
+        described = ", ".join(f"{key} {value}" for key, value in machine.items())
+        file.write(f"# Time to an accuracy on {data}\n\n{table(raced)}\n\n{described}\n")
 
 
 if __name__ == "__main__":
