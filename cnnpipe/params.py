@@ -4,7 +4,7 @@
 duplicate keys with one line that names the key, the value and what is allowed.
 
 A model's section overrides the shared `train` section key by key, so `params.models.vgg` holds the
-settings of VGG's training run complete, whichever section they came from.
+settings of VGG's training run complete, whichever section they came from. So do the race's recipes.
 
 `json_schema` says the same to editors: params.yaml names the file that it is written to.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -356,6 +356,23 @@ class BenchmarkParams(Section):
     """For each comparison; it takes longer where five rounds do."""
 
 
+class RecipeParams(Section):
+    """A network and a schedule that reach an accuracy in little time."""
+
+    target: Annotated[float, Field(gt=0, lt=1)]
+    """Test accuracy to reach, a fraction. The recipe was chosen on validation images."""
+    vgg: VGGParams
+    """The network, and what it overrides of `train`."""
+
+
+class RaceParams(Section):
+    """Seconds from the first batch to a test accuracy (`make race`)."""
+
+    seeds: Annotated[int, Field(ge=2, le=100)]
+    """Runs of each contestant."""
+    recipes: Annotated[list[RecipeParams], Field(min_length=1, max_length=10)]
+
+
 class HandcraftedParams(Section):
     """Sizes of the race between hand-crafted features and networks."""
 
@@ -389,6 +406,7 @@ class Params(Section):
     principles: PrinciplesParams
     handcrafted: HandcraftedParams
     benchmark: BenchmarkParams
+    race: RaceParams
 
 
 MAXIMUM_SIZE = 2**16
@@ -443,15 +461,35 @@ def _line(problem: object) -> str:
 
 
 def _with_train_defaults(tree: dict[Any, Any]) -> dict[Any, Any]:
-    """Fill each model's section with the keys of `train` that it does not override."""
-    train, models = tree.get("train"), tree.get("models")
-    if not isinstance(train, dict) or not isinstance(models, dict):
+    """Fill each model's section, and each recipe's, with the keys of `train` it does not override.
+
+    What is no mapping, or no list, stays as it is for the schema to refuse.
+    """
+    train, models, race = tree.get("train"), tree.get("models"), tree.get("race")
+    if not isinstance(train, dict):
         return tree
+    tree = dict(tree)
+    if isinstance(models, dict):
+        tree["models"] = _complete(train, models, models)
+    if isinstance(race, dict) and isinstance(race.get("recipes"), list):
+        recipes = [
+            _complete(train, recipe, ["vgg"]) if isinstance(recipe, dict) else recipe
+            for recipe in race["recipes"]
+        ]
+        tree["race"] = {**race, "recipes": recipes}
+    return tree
+
+
+def _complete(
+    train: dict[Any, Any], sections: dict[Any, Any], names: Iterable[Any]
+) -> dict[Any, Any]:
+    """`sections`, those of them that are named completed by the keys of `train`."""
     complete = {
-        name: _override(train, section) if isinstance(section, dict) else section
-        for name, section in models.items()
+        name: _override(train, sections[name])
+        for name in names
+        if isinstance(sections.get(name), dict)
     }
-    return {**tree, "models": complete}
+    return {**sections, **complete}
 
 
 def _override(shared: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:

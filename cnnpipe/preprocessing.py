@@ -73,6 +73,8 @@ def augment(
         part, parts: `images` are this one of so many equal parts of a batch. The maps of the whole
             batch are drawn, so the parts together are mapped as the batch would be.
     """
+    if not any(params.model_dump().values()):
+        return images  # every map is the identity; resampling by it would only cost time
     maps = _random_affine_maps(len(images) * parts, params, generator)
     maps = maps.chunk(parts)[part].to(images.device)  # (N, 2, 3)
     grid = affine_grid(maps, list(images.shape), align_corners=False)  # (N, H, W, 2)

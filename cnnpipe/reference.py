@@ -1,6 +1,6 @@
 """What the operators are held against: the truth, and how far rounding may carry them from it.
 
-The only module of the package that calls torch's own convolution, pooling and activations.
+Beside `tutorial` the only module that calls torch's own convolution, pooling and activations.
 
 **Truth.** Torch's operator, in float64 on the CPU, of the very numbers that the operator under test
 was given: each number of a smaller type is a float64 exactly. Convolution has a second truth that

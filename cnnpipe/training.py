@@ -47,6 +47,7 @@ def train(
     seed: int,
     progress: bool = True,
     checkpoints: Checkpoints | None = None,
+    observe: Callable[[nn.Module, int], None] | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Train `model`; return the averaged weights as a model of their own, and the curves.
 
@@ -58,6 +59,8 @@ def train(
         seed: of the order of the images, the random maps and dropout.
         progress: show a bar with loss, accuracy and time left.
         checkpoints: where the run goes on from, and leaves what it would go on from.
+        observe: is given the averaged weights and the epoch after each epoch's last step, before
+            the validation; it must draw no random numbers and leave the weights as they are.
 
     Raises:
         InputError: the training set is smaller than one batch, or a batch does not fall into
@@ -129,6 +132,8 @@ def train(
                     _save(checkpoints, state)
             train_loss, train_accuracy = watch.finish()
             if distributed.rank() == 0:
+                if observe:
+                    observe(averaged.module, epoch)
                 loss, accuracy = _loss_and_accuracy(averaged.module, validation, normalization)
                 state.history.append(
                     Epoch(epoch, train_loss, train_accuracy, loss, accuracy, learning_rate)

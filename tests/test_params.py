@@ -109,6 +109,13 @@ class TestGood:
         augment = load_params(path).models.vgg.augment
         assert augment == AugmentParams(degrees=0, translate=0.1, scale=0.1, shear=5)
 
+    def test_recipes_of_the_race_override_train_key_by_key(self, tmp_path: Path) -> None:
+        content = changed("train.warmup", 0.25)
+        content["race"]["recipes"][0]["vgg"]["augment"] = {"degrees": 0}
+        recipe = load_params(write(tmp_path / "p.yaml", content)).race.recipes[0].vgg
+        assert recipe.warmup == 0.25
+        assert recipe.augment == AugmentParams(degrees=0, translate=0.1, scale=0.1, shear=5)
+
     @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
     def test_ways_to_write_a_number(self, tmp_path: Path, text: str) -> None:
         path = write(tmp_path / "p.yaml", TEXT.replace("\nseed", f"\n# {text}\nseed"))
@@ -183,6 +190,19 @@ class TestGood:
         ("benchmark.batch_sizes", 8, "benchmark.batch_sizes: got 8; expected a list of length ≥ 1"),
         ("benchmark.seconds", 0, "benchmark.seconds: got 0; expected a number > 0"),
         ("benchmark.second", 1, "benchmark.second: unknown key; did you mean seconds? allowed"),
+        ("race.seeds", 1, "race.seeds: got 1; expected an integer ≥ 2"),
+        ("race.recipes", {}, "race.recipes: got {}; expected a list of length ≥ 1"),
+        ("race.recipes", [3], "race.recipes.0: got 3; expected a mapping of target, vgg"),
+        (
+            "race.recipes",
+            [{"target": 1.0, "vgg": {"blocks": [[4]], "hidden": 4, "dropout": 0.0}}],
+            "race.recipes.0.target: got 1.0; expected a number > 0 and < 1",
+        ),
+        (
+            "race.recipes",
+            [{"target": 0.9, "vgg": {"blocks": [[4]], "dropout": 0.0}}],
+            "race.recipes.0.vgg.hidden: missing; expected an integer",
+        ),
         ("visualize.samples", [-1], "visualize.samples.0: got -1; expected an integer ≥ 0"),
     ],
 )

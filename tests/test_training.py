@@ -82,6 +82,33 @@ def test_the_same_seed_gives_the_same_bits():
         assert torch.equal(value, second.state_dict()[key]), key
 
 
+def test_an_observer_sees_each_epochs_averaged_weights_and_changes_nothing():
+    seen = []
+
+    def observe(model, epoch):
+        seen.append((epoch, {key: value.clone() for key, value in model.state_dict().items()}))
+        predict(model, TRAINING.images, NORMALIZATION)
+
+    plain, curves = run()
+    torch.manual_seed(0)
+    model = build_model("lenet5", classes=2)
+    watched, again = train(
+        model,
+        TRAINING,
+        VALIDATION,
+        SETTINGS,
+        NORMALIZATION,
+        seed=0,
+        progress=False,
+        observe=observe,
+    )
+    assert curves == again
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    for key, value in watched.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[key]), key
+        assert torch.equal(value, seen[-1][1][key]), key
+
+
 def test_another_seed_gives_another_run():
     assert run(epochs=1)[1] != run(epochs=1, seed=1)[1]
 

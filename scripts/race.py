@@ -1,0 +1,121 @@
+"""Race to an accuracy: reports/race.json, and its table in race.md. docs/race.md has the rules.
+
+Each finished run is written at once: after an interruption the same command goes on where it was.
+"""
+
+import os
+from typing import Any
+
+import stages.command  # first: it says how OpenMP's threads wait, which torch reads when imported
+
+# isort: split
+import click
+import torchvision
+
+from cnnpipe.artifacts import atomic_write, load_json, save_json
+from cnnpipe.data import Dataset, Split, load_dataset, split_validation
+from cnnpipe.errors import InputError
+from cnnpipe.hardware import choose_device, describe
+from cnnpipe.params import Params, load_params
+from cnnpipe.race import (
+    BACKENDS,
+    CONTESTANTS,
+    entries,
+    run_recipe,
+    run_tutorial,
+    summarize,
+    table,
+    with_runs,
+)
+
+RESULTS = stages.command.REPORTS / "race.json"
+HELD_OUT = 1 / 6
+"""Of the training images, where recipes are chosen."""
+
+
+@stages.command.stage
+@click.option("--only", multiple=True, type=click.Choice(CONTESTANTS), help="These contestants.")
+@click.option("--fresh", is_flag=True, help="Start over; else finished runs stay.")
+@click.option(
+    "--held-out",
+    is_flag=True,
+    help="Judge on a sixth of the training images instead of the test set, to choose a recipe; "
+    "prints and saves nothing.",
+)
+def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
+    params = load_params()
+    dataset = load_dataset(stages.command.RAW)
+    machine = _machine(params)
+    planned = entries(params.race)
+    seeds = range(1, params.race.seeds + 1)
+    if not (fresh or held_out) and RESULTS.exists():
+        earlier = load_json(RESULTS)
+        before = {key: earlier[key] for key in ("data", "machine")}
+        if before != {"data": dataset.name, "machine": machine}:
+            raise InputError(
+                f"{RESULTS}: other data, another machine or other versions; times of both do not "
+                "belong into one table; --fresh starts over"
+            )
+        planned = with_runs(planned, earlier["entries"], seeds)
+
+    for seed in seeds:  # the contestants take turns: a machine's speed drifts
+        for entry in planned:
+            done = seed in [run["seed"] for run in entry["runs"]]
+            if done or (only and entry["contestant"] not in only):
+                continue
+            training, test = _splits(dataset, held_out, seed)
+            run = _race(params, entry, training, test, seed)
+            entry["runs"].append(run)
+            last = run["looks"][-1]
+            click.echo(
+                f"{entry['contestant']} for {entry['target']:.1%}, seed {seed}: "
+                f"{last['accuracy']:.2%} after {last['seconds']:.1f} s"
+            )
+            if not held_out:
+                _save(dataset.name, machine, planned)
+    click.echo(table(planned))
+
+
+def _machine(params: Params) -> dict[str, Any]:
+    device = choose_device(params.train.device)
+    waiting = {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    return describe(device) | {"torchvision": torchvision.__version__} | waiting
+
+
+def _splits(dataset: Dataset, held_out: bool, seed: int) -> tuple[Split, Split]:
+    if held_out:
+        return split_validation(dataset.train, HELD_OUT, seed)
+    return dataset.train, dataset.test
+
+
+def _race(
+    params: Params, entry: dict[str, Any], training: Split, test: Split, seed: int
+) -> dict[str, Any]:
+    device = choose_device(params.train.device)
+    contestant, target = entry["contestant"], entry["target"]
+    if contestant == "tutorial":
+        return run_tutorial(target, training, test.to(device), seed=seed)
+    recipe = next(recipe for recipe in params.race.recipes if recipe.target == target)
+    return run_recipe(recipe, BACKENDS[contestant], training.to(device), test.to(device), seed=seed)
+
+
+def _save(data: str, machine: dict[str, Any], raced: list[dict[str, Any]]) -> None:
+    save_json(
+        RESULTS,
+        {
+            "data": data,
+            "machine": machine,
+            "entries": [
+                entry | {"summary": summarize(entry["target"], entry["runs"])}
+                for entry in raced
+                if entry["runs"]
+            ],
+        },
+    )
+    with atomic_write(RESULTS.with_suffix(".md")) as file:
+        described = ", ".join(f"{key} {value}" for key, value in machine.items())
+        file.write(f"# Time to an accuracy on {data}\n\n{table(raced)}\n\n{described}\n")
+
+
+if __name__ == "__main__":
+    main()
