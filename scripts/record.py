@@ -24,7 +24,7 @@ import click
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc_data.index import DataIndexDirError
-from repro import INTERRUPTED, clone_problem
+from repro import clone_problem, end
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -77,6 +77,7 @@ class Seed:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                process_group=0 if os.name == "posix" else None,
             )
         # DVC takes the first experiment that waits, so two must never wait at the same time.
         while self.running() and b"Reproducing experiment" not in self.log.read_bytes():
@@ -194,13 +195,12 @@ def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:
                 active[-1].start(threads)
             else:
                 time.sleep(0.5)
-    except KeyboardInterrupt:
-        # The terminal interrupted DVC and its stages, too; they end before their locks do.
+    except SystemExit as stop:  # how `stage` tells of a signal
         for seed in active:
             if seed.process:
-                seed.process.wait()
+                end(seed.process, int(stop.code or 0) - 128)
         click.echo("Interrupted; seeds that are done are kept, and the same command goes on.")
-        sys.exit(INTERRUPTED)
+        raise
     return [seed for seed in seeds if not seed.commit()]
 
 

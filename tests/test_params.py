@@ -38,6 +38,8 @@ SMALL = {
         "weight_decay": 0.01,
         "label_smoothing": 0.05,
         "ema_decay": 0.99,
+        "processes": 1,
+        "checkpoint": 30,
         "augment": {"degrees": 10, "translate": 0.1, "scale": 0.1, "shear": 5},
     },
     "models": {
