@@ -26,10 +26,8 @@ from cnnpipe.features import (
     milestones,
 )
 from cnnpipe.formatting import percent
-from cnnpipe.params import ModelName, VisualizeParams
+from cnnpipe.params import VisualizeParams
 from cnnpipe.preprocessing import Normalization
-
-TITLES: dict[ModelName, str] = {"lenet5": "LeNet-5", "vgg": "VGG"}
 
 
 @dataclass(frozen=True)

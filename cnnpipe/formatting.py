@@ -1,8 +1,22 @@
-"""Numbers as people read them, the same in figures and in the report."""
+"""Names and numbers as people read them, the same in figures and in the report."""
 
 from __future__ import annotations
 
 NBSP = "\N{NO-BREAK SPACE}"
+TITLES = {
+    "lenet5": "LeNet-5",
+    "vgg": "VGG",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "kmnist": "Kuzushiji-MNIST",
+    "digits": "scikit-learn’s digits",
+}
+"""Of models and data sets, by their names in params.yaml."""
+
+
+def title_of(name: str) -> str:
+    """What people call a model or a data set; any other name is its own title."""
+    return TITLES.get(name, name)
 
 
 def short(value: float) -> str:

@@ -8,7 +8,8 @@ from cnnpipe.artifacts import load_csv, save_csv, save_json
 from cnnpipe.data import load_dataset
 from cnnpipe.explanation import attribute, describe_filters, exciting_patches, finding
 from cnnpipe.explanation_figures import attribution_figure, filter_figures
-from cnnpipe.figures import TITLES, images_to_draw
+from cnnpipe.figures import images_to_draw
+from cnnpipe.formatting import title_of
 from cnnpipe.models import load_model, predict
 from cnnpipe.params import MODEL_NAMES, ModelName, load_params
 from cnnpipe.plots import save_png
@@ -19,7 +20,7 @@ from stages.command import MODELS, RAW, REPORTS, stage
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: ModelName) -> None:
-    params, title = load_params(), TITLES[name]
+    params, title = load_params(), title_of(name)
     dataset = load_dataset(RAW)
     model, normalization = load_model(MODELS / f"{name}.safetensors")
     predictions = load_csv(REPORTS / "predictions" / f"{name}.csv")

@@ -5,10 +5,11 @@ import torch
 
 from cnnpipe.artifacts import save_csv, save_json
 from cnnpipe.data import load_dataset
+from cnnpipe.formatting import title_of
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.race import time_methods
-from cnnpipe.handcrafted.verdict import DATASET_TITLES, TITLES, captions, methods_metrics
+from cnnpipe.handcrafted.verdict import TITLES, captions, methods_metrics
 from cnnpipe.handcrafted.views import strips, views
 from cnnpipe.hardware import describe
 from cnnpipe.models import load_model
@@ -29,7 +30,7 @@ def main() -> None:
     for name, table in finding.tables.items():
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
     units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
-    title, one = TITLES["lenet5"], f"a test image of {DATASET_TITLES[dataset.name]}"
+    title, one = TITLES["lenet5"], f"a test image of {title_of(dataset.name)}"
     figures = {
         "robustness": plots.robustness(finding.tables["robustness"], TITLES, units),
         "corruptions": plots.corruptions(digit, strips(digit, params.seed), one),

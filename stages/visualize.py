@@ -6,7 +6,8 @@ import click
 
 from cnnpipe.artifacts import load_csv, load_json, save_json
 from cnnpipe.data import load_dataset
-from cnnpipe.figures import TITLES, images_to_draw, result_figures, sample_figures
+from cnnpipe.figures import images_to_draw, result_figures, sample_figures
+from cnnpipe.formatting import title_of
 from cnnpipe.models import load_model
 from cnnpipe.params import MODEL_NAMES, ModelName, load_params
 from cnnpipe.plots import save_png
@@ -24,7 +25,7 @@ def main(name: ModelName) -> None:
     predictions = load_csv(REPORTS / "predictions" / f"{name}.csv")
 
     drawn = images_to_draw(params, predictions, dataset)
-    title, described = TITLES[name], []
+    title, described = title_of(name), []
     for illustration in chain(
         sample_figures(title, model, normalization, dataset, drawn),
         result_figures(title, curves, evaluation, predictions, dataset, params.mistakes),

@@ -1,8 +1,11 @@
 """Numbers as people read them."""
 
+from typing import get_args
+
 import pytest
 
-from cnnpipe.formatting import count, duration, percent, short
+from cnnpipe.formatting import count, duration, percent, short, title_of
+from cnnpipe.params import DatasetName, ModelName
 
 
 @pytest.mark.parametrize(
@@ -23,3 +26,11 @@ from cnnpipe.formatting import count, duration, percent, short
 )
 def test_numbers_as_people_read_them(text, expected):
     assert text.replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_names_of_params_have_one_title_each():
+    names = [*get_args(ModelName), *get_args(DatasetName)]
+    titles = [title_of(name) for name in names]
+    assert titles[:3] == ["LeNet-5", "VGG", "MNIST"]
+    assert not set(names) & set(titles)
+    assert title_of("a network of the tests") == "a network of the tests"

@@ -49,7 +49,7 @@ def test_a_trained_network_supports_the_claim():
     finding = measure(replace(STUDY, models={"vgg": model}))
     assert finding.verdict == "supported"
     assert finding.interval[0] > 5
-    assert finding.statement.startswith("Supported: in vgg")
+    assert finding.statement.startswith("Supported: in VGG")
 
 
 def test_a_network_without_activations_refutes_the_claim():

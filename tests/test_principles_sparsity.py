@@ -39,7 +39,7 @@ def test_sigmoid_refutes_the_claim():
     finding = measure(replace(STUDY, models={"lenet5": model}))
     assert finding.verdict == "not supported"
     assert finding.number == 0
-    assert finding.statement.startswith("Not supported: in lenet5 0.0")
+    assert finding.statement.startswith("Not supported: in LeNet-5 0.0")
 
 
 def test_mostly_silent_networks_support_the_claim():

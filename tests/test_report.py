@@ -490,7 +490,7 @@ def test_mnist_needs_no_banner(page):
 
 def test_another_data_set_is_announced_before_everything_else(tmp_path):
     page = page_of(write_reports(tmp_path, dataset="digits"))
-    assert "This run used digits, not MNIST." in Document(page).text
+    assert "This run used scikit-learn’s digits, not MNIST." in Document(page).text
     assert page.index("not MNIST") < page.index("<h1>")
 
 

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from cnnpipe.data import Dataset
 from cnnpipe.explanation.filters import evenly_spread
 from cnnpipe.features import capture_activations
+from cnnpipe.formatting import title_of
 from cnnpipe.params import AttributionParams
 from cnnpipe.preprocessing import Normalization
 from cnnpipe.principles.finding import Verdict, bootstrap_interval
@@ -226,7 +227,8 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
         "uncertainty": f"bootstrap over {images} test images, mean of {networks} random networks",
         "question": "Which pixels does the answer rest on, and would random weights say the same?",
         "data": (
-            f"Test images of {dataset.name}; explained is the logit of the class that {title} "
+            f"Test images of {title_of(dataset.name)}; explained is the logit of the class that "
+            f"{title} "
             f"answered, right or wrong. The number is of {images} further images, spread evenly."
         ),
         "scale": (

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnnpipe.formatting import NBSP, count, percent
+from cnnpipe.formatting import NBSP, count, percent, title_of
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.methods import Method, Training
 from cnnpipe.handcrafted.race import (
@@ -50,14 +50,8 @@ TITLES = {
     "canny": "Canny edges",
     "hog": "HOG",
     "sift": "SIFT words",
-    "lenet5": "LeNet-5",
-    "vgg": "VGG",
-}
-DATASET_TITLES = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "kmnist": "Kuzushiji-MNIST",
-    "digits": "scikit-learn’s digits",
+    "lenet5": title_of("lenet5"),
+    "vgg": title_of("vgg"),
 }
 NETWORK = "lenet5"
 SAME: Training = "augmented"
@@ -181,7 +175,7 @@ def judge(
             },
         },
         question="Which features survive when the images change?",
-        data=f"{DATASET_TITLES[details['dataset']]}: {details['training']:,} training images, the "
+        data=f"{title_of(details['dataset'])}: {details['training']:,} training images, the "
         f"same for every method but this pipeline’s models, and {details['test']:,} test images, "
         "the same for all; classifiers are also given "
         f"{count(details['copies'], 'randomly mapped copy', 'randomly mapped copies')} of each "
@@ -273,7 +267,7 @@ def _statement(
             "failed to generalize": "As trained, without any new fit, on",
         }[word]
         sentences.append(
-            f"{how} {DATASET_TITLES[dataset]}, {network} reaches "
+            f"{how} {title_of(dataset)}, {network} reaches "
             f"{percent(comparison.network_accuracy)} and {TITLES[comparison.handcrafted]} "
             f"{percent(comparison.handcrafted_accuracy)}: {_gap(comparison)}, so “{word}” "
             f"{comparison.answer}."

@@ -49,7 +49,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnpipe.features import capture_activations
-from cnnpipe.formatting import percent, short
+from cnnpipe.formatting import percent, short, title_of
 from cnnpipe.layers import AvgPool2d, Conv2d, ReLU, Sigmoid, Tanh
 from cnnpipe.params import Activation, ActivationParams
 from cnnpipe.principles.finding import Finding, Verdict, mean_interval
@@ -296,7 +296,8 @@ def _conclude(
         data=(
             f"Plain stacks of {params.channels} channels, {params.seeds} seeds each. Gradients at "
             f"the start over {min(BATCH_AT_THE_START, params.steps * params.batch_size)} images of "
-            f"{study.dataset.name}; training {params.steps} steps of {params.batch_size} images; "
+            f"{title_of(study.dataset.name)}; training {params.steps} steps of "
+            f"{params.batch_size} images; "
             f"accuracy on {test_images:,} test images."
         ),
         limits=(

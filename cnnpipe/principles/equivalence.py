@@ -37,7 +37,7 @@ import torch
 from scipy.signal import convolve2d as scipy_convolve2d
 from torch import Tensor, nn
 
-from cnnpipe.formatting import count, percent, short
+from cnnpipe.formatting import count, percent, short, title_of
 from cnnpipe.functional import conv2d, convolve2d
 from cnnpipe.layers import Conv2d
 from cnnpipe.models import build_model
@@ -332,7 +332,8 @@ def judge(
         question="Does a network that convolves learn what one that cross-correlates learns?",
         data=(
             f"LeNet-5 in double precision, {count(params.steps, 'step')} of "
-            f"{count(params.batch_size, 'image')} of {dataset}, one seed; random images and "
+            f"{count(params.batch_size, 'image')} of {title_of(dataset)}, one seed; random images "
+            "and "
             "kernels for the outputs."
         ),
         limits=(

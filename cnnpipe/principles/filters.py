@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cnnpipe.features import convolution_filters
-from cnnpipe.formatting import count
+from cnnpipe.formatting import count, title_of
 from cnnpipe.params import ModelName
 from cnnpipe.principles.finding import Finding, Interval, Verdict, bootstrap_interval
 from cnnpipe.principles.study import Study
@@ -102,7 +102,7 @@ def measure(study: Study) -> Finding:
         number=gains[least].number,
         unit=(
             "more cosine with the best hand-crafted template than random filters of the same size, "
-            f"in {least}, which gains least"
+            f"in {title_of(least)}, which gains least"
         ),
         interval=gains[least].interval,
         uncertainty=f"bootstrap over {count(int((table['model'] == least).sum()), 'filter')}",
@@ -281,7 +281,7 @@ def _statement(verdict: Verdict, table: pd.DataFrame, gains: Mapping[ModelName, 
     for model, gain in gains.items():
         rows = table[table["model"] == model]
         parts.append(
-            f"in {model} the mean cosine of a learned filter with its best template is "
+            f"in {title_of(model)} the mean cosine of a learned filter with its best template is "
             f"{rows['match'].mean():.2f}, of a random filter {rows['random'].mean():.2f}, "
             f"{_more(gain.number, gain.interval)}; of a random filter as smooth "
             f"{rows['random as smooth'].mean():.2f}, "

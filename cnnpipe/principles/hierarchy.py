@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cnnpipe.features import capture_activations
-from cnnpipe.formatting import percent
+from cnnpipe.formatting import percent, title_of
 from cnnpipe.principles.finding import Finding, Interval, Verdict, bootstrap_interval
 from cnnpipe.principles.study import Study, fit, untrained
 from cnnpipe.responses import Strongest, Window, cut, stages, strongest, windows
@@ -280,7 +280,7 @@ def _conclude(
         number=100 * rises[least].number,
         unit=(
             "percentage points that a linear probe gains from the first layer to the last hidden "
-            f"one, in {least}, which gains least"
+            f"one, in {title_of(least)}, which gains least"
         ),
         interval=(100 * low, 100 * high),
         uncertainty=f"bootstrap over {len(linear):,} test images",
@@ -289,7 +289,8 @@ def _conclude(
         question="What does each layer know of the class, and what excites its filters?",
         data=(
             f"Probes learn from {min(params.images, len(study.dataset.train)):,} training images "
-            f"of {study.dataset.name} and are judged on {len(linear):,} test images, among which "
+            f"of {title_of(study.dataset.name)} and are judged on {len(linear):,} test images, "
+            "among which "
             "filters find what excites them; the filters shown are spread evenly over a layer."
         ),
         limits=(
@@ -311,7 +312,8 @@ def _statement(
             ends.append(f"from {percent(rows.iloc[1])} to {percent(rows.iloc[-1])} {state}")
         low, high = details["rise_interval"][name]
         parts.append(
-            f"in {name} a linear probe's accuracy goes, from the first layer to the last hidden "
+            f"in {title_of(name)} a linear probe's accuracy goes, from the first layer to the "
+            "last hidden "
             f"one, {' and '.join(ends)}; trained it rises by {rise:.1f} points "
             f"({low:.1f} to {high:.1f})"
         )
@@ -322,11 +324,12 @@ def _statement(
             of_model[of_model["state"] == state]["purity"] for state in ("trained", "untrained")
         )
         pure.append(
-            f"from {percent(trained.iloc[0], 0)} to {percent(trained.iloc[-1], 0)} in {name} "
+            f"from {percent(trained.iloc[0], 0)} to {percent(trained.iloc[-1], 0)} in "
+            f"{title_of(name)} "
             f"(untrained from {percent(fresh.iloc[0], 0)} to {percent(fresh.iloc[-1], 0)})"
         )
     fields = [
-        f"from {sizes[0]} to {sizes[-1]} pixels in {name}"
+        f"from {sizes[0]} to {sizes[-1]} pixels in {title_of(name)}"
         for name, sizes in details["receptive_fields"].items()
     ]
     return (

@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.formatting import NBSP, count, percent
+from cnnpipe.formatting import NBSP, count, percent, title_of
 from cnnpipe.layers import Conv2d, ReLU
 from cnnpipe.principles.finding import Finding, Verdict, mean_interval
 from cnnpipe.principles.shifts import (
@@ -186,7 +186,8 @@ def conclude(accuracies: pd.DataFrame, study: Study) -> Finding:
         },
         question="How many images does the bias of convolution replace, and is it the bias?",
         data=(
-            f"{study.dataset.name}: {params.steps} steps of at most {params.batch_size} images, "
+            f"{title_of(study.dataset.name)}: {params.steps} steps of at most {params.batch_size} "
+            "images, "
             f"whatever the size of the set; {params.seeds} seeds; {test_images}"
         ),
         limits=(

@@ -37,7 +37,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnpipe.formatting import count, percent, short
+from cnnpipe.formatting import count, percent, short, title_of
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field, window_extent
 from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d
@@ -327,7 +327,7 @@ def judge(layers: pd.DataFrame, maps: pd.DataFrame, dataset: str, images: int) -
         question="Which pixels can a neuron see, and which does it look at?",
         data=(
             f"The neuron in the middle of each layer’s maps, over {count(images, 'test image')} of "
-            f"{dataset}; the networks as trained."
+            f"{title_of(dataset)}; the networks as trained."
         ),
         limits=(
             "What the neuron looks for. Neurons near the edge, whose fields are cut off; and the "

@@ -33,7 +33,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnnpipe.formatting import NBSP, count, percent, short
+from cnnpipe.formatting import NBSP, count, percent, short, title_of
 from cnnpipe.functional import avg_pool2d, max_pool2d, relu
 from cnnpipe.geometry import output_size
 from cnnpipe.layers import Conv2d
@@ -255,7 +255,8 @@ def conclude(
         },
         question="What does pooling do to maps and to shifts that stride alone does not?",
         data=(
-            f"{study.dataset.name}: maps of LeNet-5's first convolution on {images}; networks "
+            f"{title_of(study.dataset.name)}: maps of LeNet-5's first convolution on {images}; "
+            "networks "
             f"trained for {params.steps} steps of {params.batch_size} images from {params.seeds} "
             f"seeds, judged on {test_images}, a quarter moved each way"
         ),

@@ -35,7 +35,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.formatting import count, percent
+from cnnpipe.formatting import count, percent, title_of
 from cnnpipe.functional.windows import pad, sliding_windows
 from cnnpipe.geometry import WindowGeometry, conv2d_parameters
 from cnnpipe.layers import Conv2d, MaxPool2d, ReLU
@@ -285,7 +285,7 @@ def judge(
         },
         question="What would it cost to give each position its own weights, and would it help?",
         data=(
-            f"{dataset}, {_list(sizes)} training images, "
+            f"{title_of(dataset)}, {_list(sizes)} training images, "
             f"{count(params.test_images, 'test image')}, {count(params.seeds, 'seed')}, "
             f"{count(params.steps, 'step')} of {count(params.batch_size, 'image')} each."
         ),

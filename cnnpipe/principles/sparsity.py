@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnpipe.features import capture_activations
-from cnnpipe.formatting import percent
+from cnnpipe.formatting import percent, title_of
 from cnnpipe.layers import ReLU, Sigmoid, Tanh
 from cnnpipe.params import ModelName
 from cnnpipe.principles.finding import Finding, Verdict, bootstrap_interval
@@ -87,14 +87,18 @@ def measure(study: Study) -> Finding:
         verdict=verdict,
         statement=_statement(verdict, table, majority, len(images)),
         number=means[least],
-        unit=f"of the hidden neurons are exactly zero for an image, in {least}, the least sparse",
+        unit=(
+            "of the hidden neurons are exactly zero for an image, "
+            f"in {title_of(least)}, the least sparse"
+        ),
         interval=intervals[least],
         uncertainty=f"bootstrap over {len(images):,} test images",
         tables={"layers": table},
         details=details,
         question="Which share of its neurons is exactly zero while a network looks at an image?",
         data=(
-            f"The first {len(images):,} test images of {study.dataset.name}; every neuron behind "
+            f"The first {len(images):,} test images of {title_of(study.dataset.name)}; every "
+            "neuron behind "
             "an activation function, each pixel of a feature map counted once."
         ),
         limits=(
@@ -179,18 +183,20 @@ def _statement(
     for name, share in majority.items():
         trained, fresh = totals[name, "trained"], totals[name, "untrained"]
         parts.append(
-            f"in {name} {percent(trained['zero'])} of the hidden neurons are exactly zero for an "
+            f"in {title_of(name)} {percent(trained['zero'])} of the hidden neurons are exactly "
+            "zero for an "
             f"image on average (untrained {percent(fresh['zero'])}), and more than half of them "
             f"are for {percent(share)} of {images:,} images"
         )
     layers = table[(table["state"] == "trained") & (table["layer"] != ALL)]
     extremes = layers.loc[[layers["zero"].idxmin(), layers["zero"].idxmax()]]
     low, high = (
-        f"{percent(row['zero'])} in {row['layer']} of {row['model']}"
+        f"{percent(row['zero'])} in {row['layer']} of {title_of(row['model'])}"
         for row in extremes.to_dict("records")
     )
     never = ", ".join(
-        f"{percent(totals[name, 'trained']['zero for every image'])} in {name}" for name in majority
+        f"{percent(totals[name, 'trained']['zero for every image'])} in {title_of(name)}"
+        for name in majority
     )
     return (
         f"{verdict.capitalize()}: {'; '.join(parts)}. By layer it is from {low} to {high}; "

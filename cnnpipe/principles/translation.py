@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cnnpipe.formatting import NBSP, count, percent, short
+from cnnpipe.formatting import NBSP, count, percent, short, title_of
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field
 from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
@@ -250,7 +250,8 @@ def conclude(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Fi
         },
         question="Does the output move with the image? Does the answer stay when the image moves?",
         data=(
-            f"{study.dataset.name}: equivariance on {EQUIVARIANCE_IMAGES} test images in double "
+            f"{title_of(study.dataset.name)}: equivariance on {EQUIVARIANCE_IMAGES} test images "
+            "in double "
             f"precision; accuracy on {test_images}, a quarter moved each way, of networks trained "
             f"for {params.steps} steps of {params.batch_size} images, from {params.seeds} seeds"
         ),

@@ -18,9 +18,8 @@ from PIL import Image
 
 from cnnpipe.artifacts import load_csv, load_json
 from cnnpipe.errors import InputError
-from cnnpipe.formatting import short
+from cnnpipe.formatting import short, title_of
 
-DATASET_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST"}
 TABLE_ROWS = 40
 """Of a table that is longer, so many rows stand on the page."""
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotlib")
@@ -147,7 +146,7 @@ class Sources:
 
     @property
     def dataset_title(self) -> str:
-        return DATASET_TITLES.get(self.dataset_name, self.dataset_name)
+        return title_of(self.dataset_name)
 
     @property
     def evaluated(self) -> list[ModelSources]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cnnpipe.formatting import title_of
 from cnnpipe.plots.page import (
     BLUE,
     BODY,
@@ -54,7 +55,7 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     top = BODY + 0.1
     for model in models:
         rows = matches[matches["model"] == model]
-        page.text(MARGIN, top, model, fontweight="bold")
+        page.text(MARGIN, top, title_of(model), fontweight="bold")
         side = int(weights[weights["model"] == model]["row"].max()) + 1
         page.text(
             MARGIN + NAMES,

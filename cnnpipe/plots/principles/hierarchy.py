@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from cnnpipe.formatting import title_of
 from cnnpipe.plots.page import (
     BLUE,
     BODY,
@@ -94,7 +95,7 @@ def _accuracy(
     axes.set_xticks(range(len(rows)), rows["layer"], rotation=30, ha="right")
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.grid(visible=True, axis="y")
-    title = f"{model}: accuracy of linear probes (dashed: linear on pixels)"
+    title = f"{title_of(model)}: accuracy of linear probes (dashed: linear on pixels)"
     axes.set_title(title, loc="left", fontsize=7.5, color=MUTED)
     axes.legend(frameon=False, labelcolor="linecolor", loc="lower left", borderpad=0)
 
@@ -115,7 +116,7 @@ def _purity(
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.grid(visible=True, axis="y")
-    title = f"{model}: of a filter's {details['top']} most exciting images, of one class"
+    title = f"{title_of(model)}: of a filter's {details['top']} most exciting images, of one class"
     axes.set_title(title, loc="left", fontsize=7.5, color=MUTED)
 
 
@@ -130,7 +131,7 @@ def _most_exciting(page: Page, top: float, patches: pd.DataFrame, row: float) ->
     shown = int(patches.groupby(["model", "layer"])["filter"].nunique().max())
     pitch = min(LARGEST + 0.02, ((WIDTH - 2 * MARGIN - NAMES) / shown - BETWEEN) / ranks)
     for model, of_model in patches.groupby("model", sort=False):
-        page.text(MARGIN, top, str(model), color=MUTED)
+        page.text(MARGIN, top, title_of(str(model)), color=MUTED)
         top += 0.24
         for layer, rows in of_model.groupby("layer", sort=False):
             first = rows.iloc[0]

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from cnnpipe.formatting import title_of
 from cnnpipe.plots.page import (
     BLUE,
     BODY,
@@ -59,7 +60,7 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     )
     top = BODY
     for model in models:
-        page.text(MARGIN, top, model, fontsize=8.5, fontweight="bold")
+        page.text(MARGIN, top, title_of(model), fontsize=8.5, fontweight="bold")
         top += 0.26
         rows_of_model = layers[layers["model"] == model].reset_index(drop=True)
         for position, layer in rows_of_model.iterrows():
@@ -125,4 +126,5 @@ def _sizes(page: Page, place: int, top: float, layers: pd.DataFrame, image_side:
             tick.set(ha="right", rotation_mode="anchor")
     axes.set_ylim(0, 1.1 * max(image_side, layers["theory"].max()))
     model = layers["model"].iloc[0]
-    axes.set_title(f"{model}: side of the field, pixels", loc="left", fontsize=8.5, color=MUTED)
+    title = f"{title_of(model)}: side of the field, pixels"
+    axes.set_title(title, loc="left", fontsize=8.5, color=MUTED)

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from cnnpipe.formatting import title_of
 from cnnpipe.plots.page import BLUE, BODY, INK, MARGIN, MUTED, ORANGE, WIDTH, Page, styled
 
 ROW = 0.27
@@ -74,7 +75,7 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         axes.grid(visible=True, axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_title(model, loc="left", fontsize=8.5, color=MUTED)
+        axes.set_title(title_of(model), loc="left", fontsize=8.5, color=MUTED)
         axes.set_xlabel("exactly zero (dashed: half)")
         if panel == len(models) - 1:
             legend = axes.legend(
