@@ -49,8 +49,8 @@ const markup = (() => {
 
   /** Resolves when all that was asked for is painted. At least one frame: a browser tells of pointers with it. */
   async function painted() {
-    do await new Promise(requestAnimationFrame);
-    while (pending > 0);
+    await new Promise(requestAnimationFrame);
+    if (pending > 0) await painted();
   }
 
   return { everyFrame, fillSelect, make, nextFrame, painted, parts };
