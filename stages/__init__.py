@@ -1,6 +1,8 @@
 """One click script per DVC stage: parse, load, call `cnnpipe`, save. No logic."""
 
+import ctypes
 import os
+from contextlib import suppress
 
 # OpenMP's threads spin while they wait for each other, unless told to sleep. Where another process
 # wants the same cores (a second experiment of the queue, say), a spinning thread keeps the very
@@ -14,3 +16,12 @@ import os
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+# glibc hands freed memory back to the system, which clears every page anew when the next training
+# step asks for it: 5,000 to 8,000 page faults a step of VGG. Kept instead, the step takes 77 ms
+# instead of 88, LeNet-5's 13 instead of 14, and the peak stays the same. Other C libraries have no
+# mallopt, or ignore these two.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+with suppress(AttributeError, OSError, TypeError):  # TypeError: Windows has no library of that name
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that it takes
+    ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
