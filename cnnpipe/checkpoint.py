@@ -76,13 +76,14 @@ class Checkpoints:
                 unfinished.unlink()
             yield
         finally:
-            lock.release()
             if not self.files():
                 shutil.rmtree(self.folder, ignore_errors=True)
+            lock.release()
 
     def files(self) -> list[Path]:
         """What is there, oldest first."""
-        return sorted(self.folder.glob("step-*.safetensors"))
+        files = self.folder.glob("step-*.safetensors")
+        return sorted(files, key=lambda file: int(file.stem.removeprefix("step-")))
 
     def due(self) -> bool:
         """Whether `interval` has passed since the last checkpoint."""
@@ -111,7 +112,7 @@ class Checkpoints:
                     raise InputError(f"{file}: damaged: of another run")
                 state: dict[str, Any] = _unpack(json.loads(metadata["state"]), tensors)
                 self._seconds_before = float(metadata["seconds"])
-            except (InputError, OSError, KeyError, ValueError) as error:
+            except (InputError, KeyError, ValueError) as error:
                 reason = str(error).partition("; delete it")[0]
                 print(f"Warning: {reason}; it is not used", file=sys.stderr, flush=True)
                 file.unlink()
@@ -146,8 +147,8 @@ def run_key(
 ) -> str:
     """16 hexadecimal digits of a SHA-256 over everything that a run's weights depend on.
 
-    Besides what is passed: the files of cnnpipe that are imported now, torch's version, and the
-    number of threads, by which sums are cut into parts.
+    Besides what is passed: the files of cnnpipe that are imported now, all operators, torch's
+    version, and the number of threads, by which sums are cut into parts.
 
     Args:
         run: settings of the run.
@@ -161,17 +162,19 @@ def run_key(
     for tensor in tensors:
         data.update(json.dumps([str(tensor.dtype), list(tensor.shape)]).encode())
         data.update(tensor.cpu().contiguous().numpy().data)
-    modules = {
-        name: sha256_of(Path(file))
+    files = {
+        Path(file)
         for name, module in sys.modules.items()
         if name.partition(".")[0] == "cnnpipe" and (file := getattr(module, "__file__", None))
     }
+    here = Path(__file__).parent
+    files.update(here.glob("functional/*.py"))  # some are imported when they are first needed
     inputs = {
         # Where and how often it runs change no bit, or are told by the last two.
         "run": run.model_dump(exclude={"device", "processes", "checkpoint"}),
         "seed": seed,
         "data": data.hexdigest(),
-        "code": modules,
+        "code": {file.relative_to(here).as_posix(): sha256_of(file) for file in sorted(files)},
         "script": sha256_of(script),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -15,8 +15,11 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
@@ -88,7 +91,8 @@ def parallel(model: nn.Module) -> nn.Module:
     for name, layer in list(model.named_modules()):
         if type(layer) is nn.BatchNorm2d:
             model.set_submodule(name, GlobalBatchNorm2d.of(layer))
-    return DistributedDataParallel(model)
+    # Statistics of the whole batch are the same in all processes: there is nothing to send.
+    return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -181,6 +185,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
+    _end_with_the_launcher()
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
@@ -191,6 +196,18 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_the_launcher() -> None:
+    """End this process soon after torchrun has gone: a SIGKILL gives it no time to say so."""
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os._exit(LOST)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def check_device(device: torch.device, processes: int) -> None:
@@ -247,19 +264,20 @@ def launch(processes: int, device: torch.device, batch_size: int, *command: str)
     logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL + 1)
     threads = max(1, torch.get_num_threads() // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    arguments = [
-        *("--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}"),
-        *("--shutdown-timeout=10", *command),
-    ]
+    arguments = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}"]
     try:
-        run.run(run.parse_args(arguments))
+        with TemporaryDirectory() as logs:
+            options = [f"--log-dir={logs}", "--shutdown-timeout=10"]
+            run.run(run.parse_args([*arguments, *options, *command]))
         return True
     except SignalException as stop:
         sys.exit(128 + int(stop.sigval))
     except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
-        if any(code > 0 and code != LOST for code in codes):  # told by the process itself
-            sys.exit(max(code for code in codes if code != LOST))
-        number, failure = next(iter(error.failures.items()))
+        # Those that were left alone, or stopped because another one failed, have told nothing.
+        told = {failure.exitcode for failure in error.failures.values()}
+        told -= {LOST, 128 + signal.SIGTERM}
+        if max(told, default=0) > 0:
+            sys.exit(max(told))
+        number, failure = error.get_first_failure()
         how = signal.Signals(-failure.exitcode).name if failure.exitcode < 0 else "a lost peer"
         raise InputError(f"process {number} of {processes} was ended by {how}") from None

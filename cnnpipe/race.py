@@ -190,14 +190,20 @@ def entries(params: RaceParams) -> list[dict[str, Any]]:
         {
             "contestant": contestant,
             "target": recipe.target,
-            "settings": recipe.vgg.model_dump() | {"backend": backend},
+            "settings": recipe_settings(recipe, contestant),
         }
         for recipe in params.recipes
-        for contestant, backend in BACKENDS.items()
+        for contestant in BACKENDS
     ]
     target = params.recipes[0].target
     planned.append({"contestant": "tutorial", "target": target, "settings": tutorial.SETTINGS})
     return [entry | {"runs": []} for entry in planned]
+
+
+def recipe_settings(recipe: RecipeParams, contestant: Contestant) -> dict[str, Any]:
+    """What a run's time depends on; the race uses one process, `train.device` and no checkpoint."""
+    settings = recipe.vgg.model_dump(exclude={"device", "processes", "checkpoint"})
+    return settings | {"backend": BACKENDS[contestant]}
 
 
 def with_runs(

@@ -127,6 +127,7 @@ def train(
                 if (
                     checkpoints
                     and watch.is_up_to_date
+                    and state.step % steps_per_epoch  # the epoch's end saves what the epoch gave
                     and distributed.from_first(checkpoints.due())
                 ):
                     _save(checkpoints, state)

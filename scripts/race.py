@@ -21,6 +21,7 @@ from cnnpipe.race import (
     BACKENDS,
     CONTESTANTS,
     entries,
+    recipe_settings,
     run_recipe,
     run_tutorial,
     summarize,
@@ -43,6 +44,8 @@ HELD_OUT = 1 / 6
     "prints and saves nothing.",
 )
 def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
+    if fresh and only:
+        raise InputError("--fresh: starts over with every contestant; expected no --only beside it")
     params = load_params()
     dataset = load_dataset(stages.command.RAW)
     machine = _machine(params)
@@ -95,7 +98,11 @@ def _race(
     contestant, target = entry["contestant"], entry["target"]
     if contestant == "tutorial":
         return run_tutorial(target, training, test.to(device), seed=seed)
-    recipe = next(recipe for recipe in params.race.recipes if recipe.target == target)
+    recipe = next(
+        recipe
+        for recipe in params.race.recipes
+        if (recipe.target, recipe_settings(recipe, contestant)) == (target, entry["settings"])
+    )
     return run_recipe(recipe, BACKENDS[contestant], training.to(device), test.to(device), seed=seed)
 
 

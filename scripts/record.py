@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ import click
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc_data.index import DataIndexDirError
-from repro import clone_problem, end
+from repro import clone_problem, end, handle, send
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -48,6 +49,8 @@ class Seed:
     model: ModelName
     seed: int
     overrides: Mapping[str, Any]
+    head: str
+    """The commit that the experiment is of."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -59,13 +62,18 @@ class Seed:
         return LOGS / f"{self.name}.log"
 
     def commit(self) -> str | None:
-        """The experiment's commit, if it is done at the present commit."""
-        head = git("rev-parse", "HEAD")
-        ref = f"refs/exps/{head[:2]}/{head[2:]}/{self.name}"
+        """The experiment's own commit, if it is done."""
+        ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{self.name}"
         return git("for-each-ref", "--format=%(objectname)", ref) or None
 
     def start(self, threads: int) -> None:
-        """Begin the experiment; return once DVC has put it into a folder of its own."""
+        """Begin the experiment; return once DVC has put it into a folder of its own.
+
+        Raises:
+            InputError: the project is no longer at the commit that the record is to name.
+        """
+        if problem := changed_files() or moved_on(self.head):
+            raise InputError(problem)
         # ++ sets a key whether or not it is there; a key that no schema knows ends `validate`.
         settings = {"seed": self.seed, **self.overrides}
         command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", f"--name={self.name}"]
@@ -87,7 +95,7 @@ class Seed:
         return self.process is not None and self.process.poll() is None
 
     def problem(self) -> str:
-        """The last that DVC or a stage said of its failure."""
+        """The first that DVC or a stage said of its failure."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         said = [line for line in lines if line.casefold().startswith("error: ")]
         return " ".join(["failed:", *(said[:1] or lines[-1:]), f"(all of it in {self.log})"])
@@ -119,8 +127,11 @@ def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
     if problem := clone_problem() or changed_files():
         raise InputError(problem)
     settings = read_settings()
+    head = git("rev-parse", "HEAD")
     waiting = [
-        Seed(name, number, settings[name]) for name in models or MODEL_NAMES for number in numbers
+        Seed(name, number, settings[name], head)
+        for name in models or MODEL_NAMES
+        for number in numbers
     ]
     failed = run_all([seed for seed in waiting if not seed.commit()], jobs or default_jobs(waiting))
     for name in models or MODEL_NAMES:
@@ -150,6 +161,13 @@ def changed_files() -> str | None:
     if not changed:
         return None
     return f"{', '.join(changed)}: changed since the last commit; commit first: a record names one"
+
+
+def moved_on(head: str) -> str | None:
+    """Why later runs would not be of the commit that the first ones are of, or nothing."""
+    if git("rev-parse", "HEAD") == head:
+        return None
+    return f"the project was at {head[:7]} when this began and is at another commit now; run again"
 
 
 def read_settings() -> dict[str, dict[str, Any]]:
@@ -195,10 +213,15 @@ def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:
                 active[-1].start(threads)
             else:
                 time.sleep(0.5)
-    except SystemExit as stop:  # how `stage` tells of a signal
-        for seed in active:
-            if seed.process:
-                end(seed.process, int(stop.code or 0) - 128)
+    except BaseException as stop:
+        # `stage` makes a SystemExit of a signal; whatever it is, nothing may run on behind it.
+        number = int(stop.code or 0) - 128 if isinstance(stop, SystemExit) else signal.SIGTERM
+        handle(signal.SIG_IGN)
+        processes = [seed.process for seed in active if seed.process]
+        for process in processes:
+            send(process, number)
+        for process in processes:
+            end(process, number)
         click.echo("Interrupted; seeds that are done are kept, and the same command goes on.")
         raise
     return [seed for seed in seeds if not seed.commit()]
@@ -213,7 +236,7 @@ def report(name: ModelName, seeds: Sequence[Seed]) -> None:
     click.echo(table(name, summary))
     if len(done) == len(seeds):
         records = load_json(RECORDS) if RECORDS.exists() else {}
-        facts = {"commit": git("rev-parse", "HEAD"), "overrides": dict(seeds[0].overrides)}
+        facts = {"commit": seeds[0].head, "overrides": dict(seeds[0].overrides)}
         save_json(RECORDS, {**records, name: facts | summary})
 
 

@@ -21,8 +21,8 @@ from cnnpipe.errors import InputError
 from cnnpipe.params import load_params
 from stages.command import REPORTS, UNREACHABLE
 
-STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Signals that end a run; Windows has no SIGHUP."""
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+"""Signals that end a run; Windows has the first two."""
 PATIENCE = 15
 """Seconds that DVC and its stage get to end in."""
 FALL_BACK = ["exp", "run", "-S", "data.name=digits"]
@@ -85,7 +85,8 @@ def dvc(*arguments: str) -> int:
     with subprocess.Popen(command, process_group=0 if os.name == "posix" else None) as process:
         handle(stop)
         try:
-            return process.wait()
+            status = process.wait()
+            return 128 - status if status < 0 else status
         except SystemExit as stopped:
             handle(signal.SIG_IGN)
             end(process, int(stopped.code or 0) - 128)
@@ -119,6 +120,8 @@ def end(process: subprocess.Popen[bytes], number: int) -> None:
 
 def send(process: subprocess.Popen[bytes], number: int) -> bool:
     """Send a signal to the group; whether there still is one."""
+    if os.name != "posix":
+        return process.poll() is None  # the console interrupts all of them
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:

@@ -44,15 +44,17 @@ def stage(run: Callable[P, None]) -> click.Command:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the block as an exception does: temporary files are removed.
+    """Let SIGTERM, SIGHUP and Ctrl-C end the block as an exception does, without temporary files.
 
-    The exit status is the shell's for such an end, 143 or 130, so DVC takes no result for good.
+    The exit status is the shell's for such an end, 143, 129 or 130: DVC takes no result for good.
     """
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has the first two
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

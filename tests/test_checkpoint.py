@@ -94,6 +94,22 @@ def test_an_interrupted_run_ends_in_the_same_bits(name, kill_at, goes_on_after, 
     assert_same(resumed, run(name))
 
 
+def test_an_interruption_between_the_last_step_of_an_epoch_and_its_end(folder, monkeypatch):
+    """The losses are read at step 12, the epoch's last; its row of the curves is still to come."""
+    monkeypatch.setattr(cnnpipe.training, "STEPS_BETWEEN_REPORTS", 4)
+    expected = run()
+
+    def killed(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cnnpipe.training, "_loss_and_accuracy", killed)
+        with pytest.raises(Killed), opened().locked():
+            run(checkpoints=opened())
+    with opened().locked():
+        assert_same(run(checkpoints=opened()), expected)
+
+
 def test_a_run_interrupted_again_and_again(folder):
     for kill_at in (7, 4, 9, 8, 2, 6):
         with pytest.raises(Killed), opened().locked():

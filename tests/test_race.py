@@ -104,7 +104,7 @@ class TestRuns:
         assert [look["epoch"] for look in result["looks"]] == [1, 2]
         assert 0 < result["looks"][0]["seconds"] < result["looks"][1]["seconds"]
 
-    def test_looking_changes_no_accuracy_of_the_same_seed(self, params):
+    def test_a_seed_gives_the_same_accuracies_again(self, params):
         first, second = (
             run_recipe(params.recipes[0], "torch", split(64), split(200, 1), seed=3)
             for _ in range(2)
