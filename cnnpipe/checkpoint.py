@@ -162,19 +162,19 @@ def run_key(
     for tensor in tensors:
         data.update(json.dumps([str(tensor.dtype), list(tensor.shape)]).encode())
         data.update(tensor.cpu().contiguous().numpy().data)
-    files = {
-        Path(file)
+    code = {
+        name: sha256_of(Path(file))
         for name, module in sys.modules.items()
         if name.partition(".")[0] == "cnnpipe" and (file := getattr(module, "__file__", None))
     }
-    here = Path(__file__).parent
-    files.update(here.glob("functional/*.py"))  # some are imported when they are first needed
+    for operator in Path(__file__).parent.glob("functional/*.py"):  # some are imported when needed
+        code[f"functional/{operator.name}"] = sha256_of(operator)
     inputs = {
         # Where and how often it runs change no bit, or are told by the last two.
         "run": run.model_dump(exclude={"device", "processes", "checkpoint"}),
         "seed": seed,
         "data": data.hexdigest(),
-        "code": {file.relative_to(here).as_posix(): sha256_of(file) for file in sorted(files)},
+        "code": code,
         "script": sha256_of(script),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

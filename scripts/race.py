@@ -36,7 +36,11 @@ HELD_OUT = 1 / 6
 
 @stages.command.stage
 @click.option("--only", multiple=True, type=click.Choice(CONTESTANTS), help="These contestants.")
-@click.option("--fresh", is_flag=True, help="Start over; else finished runs stay.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Start over, with --only these contestants; else finished runs stay.",
+)
 @click.option(
     "--held-out",
     is_flag=True,
@@ -44,14 +48,13 @@ HELD_OUT = 1 / 6
     "prints and saves nothing.",
 )
 def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
-    if fresh and only:
-        raise InputError("--fresh: starts over with every contestant; expected no --only beside it")
     params = load_params()
     dataset = load_dataset(stages.command.RAW)
     machine = _machine(params)
     planned = entries(params.race)
     seeds = range(1, params.race.seeds + 1)
-    if not (fresh or held_out) and RESULTS.exists():
+    starts_over = fresh and not only
+    if not (starts_over or held_out) and RESULTS.exists():
         earlier = load_json(RESULTS)
         before = {key: earlier[key] for key in ("data", "machine")}
         if before != {"data": dataset.name, "machine": machine}:
@@ -60,6 +63,9 @@ def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
                 "belong into one table; --fresh starts over"
             )
         planned = with_runs(planned, earlier["entries"], seeds)
+        for entry in planned:
+            if fresh and entry["contestant"] in only:
+                entry["runs"].clear()
 
     for seed in seeds:  # the contestants take turns: a machine's speed drifts
         for entry in planned:
