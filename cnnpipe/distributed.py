@@ -11,6 +11,7 @@ Axes: N batch, C channels.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -92,7 +93,10 @@ def parallel(model: nn.Module) -> nn.Module:
         if type(layer) is nn.BatchNorm2d:
             model.set_submodule(name, GlobalBatchNorm2d.of(layer))
     # Statistics of the whole batch are the same in all processes: there is nothing to send.
-    return DistributedDataParallel(model, broadcast_buffers=False)
+    new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if new_name else "broadcast_buffers"  # before torch 2.13
+    options: dict[str, Any] = {name: False}
+    return DistributedDataParallel(model, **options)
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
