@@ -229,7 +229,8 @@ def test_the_settings_name_parameters_that_exist(
             place = params
             for part in key.split("."):
                 place = place[part]
-            assert type(place) is type(value), key
+            # YAML's 15 is an integer, and a float where one is expected.
+            assert isinstance(value, (int, float) if isinstance(place, float) else type(place)), key
 
 
 @pytest.mark.parametrize("seeds", ["", "1,1", "1,x", "-1", "1,01"])
