@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro bench record race test check format clean
+.PHONY: help env repro bench record race torture test check format clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ record: $(READY) ## run the record settings over five seeds, for hours; reports/
 
 race: $(READY) ## time to 99 % and 99.5 % against a tutorial's loop, about an hour; reports/race.json
 	python scripts/race.py
+
+torture: $(READY) ## try to break every promise, for half an hour; docs/reliability.md
+	python -m torture
 
 test: $(READY) ## run the tests
 	pytest -n auto
