@@ -1,4 +1,4 @@
-"""Try all promises, or those that are named: `python -m torture [NAME ...]`; reports/torture.json."""
+"""Try all promises, or those that are named: `python -m torture [NAME ...]`."""
 
 from __future__ import annotations
 
