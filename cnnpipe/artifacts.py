@@ -205,10 +205,9 @@ def sha256_of(path: Path) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise _missing(path) from None
+    if not path.is_file():  # nor is a folder one, or a link to itself
+        raise _missing(path)
+    return path.read_bytes()
 
 
 def _missing(path: Path) -> InputError:

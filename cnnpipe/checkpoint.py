@@ -82,8 +82,14 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """What is there, oldest first."""
-        files = self.folder.glob("step-*.safetensors")
-        return sorted(files, key=lambda file: int(file.stem.removeprefix("step-")))
+        steps = {
+            file: file.stem.removeprefix("step-")
+            for file in self.folder.glob("step-*.safetensors")
+            if file.is_file()
+        }
+        # A copy that a person made, "step-0000034 (copy)", is none of them.
+        named = [file for file, step in steps.items() if step.isdecimal()]
+        return sorted(named, key=lambda file: int(steps[file]))
 
     def due(self) -> bool:
         """Whether `interval` has passed since the last checkpoint."""

@@ -213,17 +213,24 @@ def save_model(
 def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequential, Normalization]:
     """Build the network that `save_model` described, with its weights, in evaluation mode.
 
+    Args:
+        path: <name>.safetensors, whose name is the network's.
+        backend: whose layers.
+
     Raises:
-        InputError: the file is missing, damaged, or no model of this project.
+        InputError: the file is missing, damaged, another network's, or no model of this project.
     """
     state, metadata = load_weights(path)
     try:
         description = json.loads(metadata["cnnpipe"])
+        if description["name"] != path.stem:
+            raise ValueError(f"the weights of {description['name']}")
         model = build_model(description["name"], backend=backend, **description["architecture"])
         model.load_state_dict(state)
         normalization = Normalization(**description["normalization"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: not a model of this version: {error}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a model of this version: {reason}") from error
     return model.eval(), normalization
 
 

@@ -21,8 +21,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from cnnpipe.errors import InputError
 
@@ -365,12 +366,15 @@ class RecipeParams(Section):
     """The network, and what it overrides of `train`."""
 
 
+MAXIMUM_RECIPES = 10
+
+
 class RaceParams(Section):
     """Seconds from the first batch to a test accuracy (`make race`)."""
 
     seeds: Annotated[int, Field(ge=2, le=100)]
     """Runs of each contestant."""
-    recipes: Annotated[list[RecipeParams], Field(min_length=1, max_length=10)]
+    recipes: Annotated[list[RecipeParams], Field(min_length=1, max_length=MAXIMUM_RECIPES)]
 
 
 class HandcraftedParams(Section):
@@ -411,6 +415,8 @@ class Params(Section):
 
 MAXIMUM_SIZE = 2**16
 """Bytes of params.yaml; a file beyond that is something else, and would take minutes to parse."""
+MAXIMUM_KEYS = 1000
+"""Of one mapping, with all that it merges; a few merges of merges could make billions of keys."""
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -432,23 +438,61 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the project's root") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a file of YAML") from None
     if len(content) > MAXIMUM_SIZE:
         raise InputError(f"{path}: {len(content)} bytes; expected at most {MAXIMUM_SIZE}")
     try:
-        tree = YAML(typ="safe").load(content.decode("utf-8"))
+        tree = _yaml().load(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     except DuplicateKeyError as error:
         raise InputError(f"{path}: {_at(error)}: {_line(error.problem)}; allowed: once") from None
     except MarkedYAMLError as error:
         raise InputError(f"{path}: not YAML: {_at(error)}: {_line(error.problem)}") from None
-    except (YAMLError, ValueError, TypeError, RecursionError) as error:
-        # The last three: a number of too many digits, a key that is a list, nesting without end.
+    except (YAMLError, ValueError, RecursionError, AssertionError) as error:
+        # The last three: an escape beyond Unicode, nesting without end, a version that is none.
         raise InputError(f"{path}: not YAML: {_line(error)}") from None
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else _given(tree)
         raise InputError(f"{path}: holds {found}; expected {_expected(_schema_at(()))}")
     return tree
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)  # whether or not the parser in C is installed
+    yaml.Constructor = _Constructor
+    return yaml
+
+
+class _Constructor(SafeConstructor):
+    """Makes values of a YAML file; names the line of one that cannot be made."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()  # an escape can name half a character, which nothing can print
+        except (ValueError, TypeError, LookupError) as error:
+            given = _given(node.value) if isinstance(node, ScalarNode) else "what stands there"
+            kind = str(node.tag).rpartition(":")[2]
+            raise ConstructorError(
+                problem=f"{given} is no !!{kind} ({error})", problem_mark=node.start_mark
+            ) from None
+        return value
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """Put in what the mapping merges, `<<`."""
+        self._check_size(node)
+        super().flatten_mapping(node)
+        self._check_size(node)
+
+    def _check_size(self, node: MappingNode) -> None:
+        if (keys := len(node.value)) > MAXIMUM_KEYS:
+            raise ConstructorError(
+                problem=f"a mapping of {keys} keys; expected at most {MAXIMUM_KEYS}",
+                problem_mark=node.start_mark,
+            )
 
 
 def _at(error: MarkedYAMLError) -> str:
@@ -463,20 +507,20 @@ def _line(problem: object) -> str:
 def _with_train_defaults(tree: dict[Any, Any]) -> dict[Any, Any]:
     """Fill each model's section, and each recipe's, with the keys of `train` it does not override.
 
-    What is no mapping, or no list, stays as it is for the schema to refuse.
+    What is no mapping, or no list, or too many stays as it is for the schema to refuse.
     """
     train, models, race = tree.get("train"), tree.get("models"), tree.get("race")
     if not isinstance(train, dict):
         return tree
     tree = dict(tree)
     if isinstance(models, dict):
-        tree["models"] = _complete(train, models, models)
-    if isinstance(race, dict) and isinstance(race.get("recipes"), list):
-        recipes = [
+        tree["models"] = _complete(train, models, MODEL_NAMES)
+    if isinstance(race, dict) and isinstance(recipes := race.get("recipes"), list):
+        complete = [
             _complete(train, recipe, ["vgg"]) if isinstance(recipe, dict) else recipe
-            for recipe in race["recipes"]
+            for recipe in recipes[:MAXIMUM_RECIPES]
         ]
-        tree["race"] = {**race, "recipes": recipes}
+        tree["race"] = {**race, "recipes": complete + recipes[MAXIMUM_RECIPES:]}
     return tree
 
 

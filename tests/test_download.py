@@ -6,15 +6,12 @@ import gzip
 import hashlib
 import re
 import socket
-import struct
 import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -31,151 +28,19 @@ from cnnpipe.data.mirrors import (
 from cnnpipe.data.sources import FILE_NAMES, MNIST_SIZES, Source, SourceFile, from_torchvision
 from cnnpipe.errors import InputError
 from cnnpipe.params import load_params
-
-CONTENT = {name: f"{name} ".encode() * 50 for name in FILE_NAMES}
-ARCHIVES = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in CONTENT.items()}
-SOURCE = Source(
-    name="tiny",
-    files=tuple(
-        SourceFile(name, len(content), sha256=hashlib.sha256(content).hexdigest())
-        for name, content in CONTENT.items()
-    ),
-    mirrors=(),
-)
-TIMEOUT = 0.3
-"""Seconds; long for a loopback answer, short for a test."""
-
-
-class Mirror(BaseHTTPRequestHandler):
-    """Answers /<behaviour>/<file> as the behaviour says."""
-
-    def do_GET(self) -> None:
-        _, behaviour, *_, file = self.path.split("/")
-        self.server.asked.append(behaviour)  # type: ignore[attr-defined]
-        if behaviour.isdigit():
-            self.send_error(int(behaviour))
-        elif hasattr(self, behaviour):
-            getattr(self, behaviour)(ARCHIVES[file])
-        else:
-            self.send_error(404)
-
-    def answer(self, body: bytes, length: int | None = None, **headers: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def redirect(self, to: str) -> None:
-        self.send_response(302)
-        self.send_header("Location", to)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def good(self, archive: bytes) -> None:
-        self.answer(archive)
-
-    def labelled(self, archive: bytes) -> None:
-        self.answer(archive, Content_Type="application/x-gzip", Content_Encoding="gzip")
-
-    def moved(self, archive: bytes) -> None:
-        self.redirect(self.path.replace("moved", "good"))
-
-    def html(self, archive: bytes) -> None:
-        self.answer(b"\n<!DOCTYPE html><html>Log in to the network</html>")
-
-    def text(self, archive: bytes) -> None:
-        self.answer(b"not here")
-
-    def empty(self, archive: bytes) -> None:
-        self.answer(b"")
-
-    def short(self, archive: bytes) -> None:
-        self.answer(archive[:-20], length=len(archive))
-        self.close_connection = True
-
-    def truncated(self, archive: bytes) -> None:
-        self.answer(archive[:-5])
-
-    def flipped(self, archive: bytes) -> None:
-        self.answer(archive[:30] + bytes([archive[30] ^ 4]) + archive[31:])
-
-    def other(self, archive: bytes) -> None:
-        content = bytearray(gzip.decompress(archive))
-        content[7] ^= 1
-        self.answer(gzip.compress(bytes(content)))
-
-    def little(self, archive: bytes) -> None:
-        self.answer(gzip.compress(b"little"))
-
-    def bomb(self, archive: bytes) -> None:
-        self.answer(gzip.compress(bytes(2**22)))
-
-    def appended(self, archive: bytes) -> None:
-        self.answer(archive + archive)
-
-    def large(self, archive: bytes) -> None:
-        self.answer(archive + bytes(2**20))
-
-    def stall(self, archive: bytes) -> None:
-        time.sleep(3 * TIMEOUT)
-        self.close_connection = True
-
-    def pause(self, archive: bytes) -> None:
-        self.answer(archive[:10], length=len(archive))
-        self.wfile.flush()
-        time.sleep(3 * TIMEOUT)
-        self.close_connection = True
-
-    def drip(self, archive: bytes) -> None:
-        for byte in b"HTTP/1.0 200 OK\r\nX: " + b"x" * 10_000:
-            self.wfile.write(bytes([byte]))
-            time.sleep(0.02)
-
-    def reset(self, archive: bytes) -> None:
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-
-    def nonsense(self, archive: bytes) -> None:
-        self.wfile.write(b"220 this is no web server\r\n")
-        self.close_connection = True
-
-    def loop(self, archive: bytes) -> None:
-        self.redirect(self.path)
-
-    def scheme(self, archive: bytes) -> None:
-        self.redirect("file:///etc/hostname")
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    block_on_close = False
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Mirror)
-        self.asked: list[str] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, *args: Any) -> None:
-        pass
+from torture.mirror import ARCHIVES, CONTENT, FAULTS, GOOD, SOURCE, TIMEOUT, Server, bomb, running
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Server]:
-    with Server() as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+def only_server() -> Iterator[Server]:
+    with running() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
-def server(running: Server) -> Server:
-    running.asked.clear()
-    return running
+def server(only_server: Server) -> Server:
+    only_server.asked.clear()
+    return only_server
 
 
 @pytest.fixture(autouse=True)
@@ -206,33 +71,7 @@ def fetched(*mirrors: str | Path, source: Source = SOURCE) -> dict[str, bytes]:
     return dict(fetch(source, mirrors, TIMEOUT))
 
 
-WRONG_ANSWERS = {
-    "403": r"403 Forbidden",
-    "404": r"404 Not Found",
-    "500": r"500 Internal Server Error",
-    "204": r"204 No Content",
-    "html": r"wrong content: a web page instead of a gzip file",
-    "text": r"wrong content: 8 bytes instead of a gzip file",
-    "empty": r"wrong content: an empty body instead of a gzip file",
-    "short": r"IncompleteRead\(\d+ bytes read, 20 more expected\)",
-    "truncated": r"damaged gzip file: truncated",
-    "flipped": r"(damaged gzip file|wrong content): ",
-    "other": r"wrong content: its SHA-256 is not the pinned one",
-    "little": r"wrong content: decompresses to 6 of [\d,]+ bytes",
-    "bomb": r"wrong content: decompresses to more than [\d,]+ bytes",
-    "appended": r"damaged gzip file: [\d,]+ bytes appended",
-    "large": r"too large: more than [\d,]+ bytes",
-    "stall": r"no answer for 0\.3 s",
-    "pause": r"no answer for 0\.3 s",
-    "drip": r"not complete after 4\.5 s",
-    "reset": r"Connection reset by peer",
-    "nonsense": r"220 this is no web server",
-    "loop": r"refused redirect: Exceeded 5 redirects",
-    "scheme": r"refused redirect: No connection adapters were found for 'file:///etc/hostname'",
-}
-
-
-@pytest.mark.parametrize("behaviour", WRONG_ANSWERS)
+@pytest.mark.parametrize("behaviour", FAULTS)
 def test_wrong_answer_then_next_mirror(
     server: Server, behaviour: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,7 +80,7 @@ def test_wrong_answer_then_next_mirror(
     assert time.monotonic() - start < 6
     assert "good" in server.asked
     said = capsys.readouterr().err.splitlines()[0]
-    assert re.search(f"/{behaviour}/.*: {WRONG_ANSWERS[behaviour]}", said), said
+    assert re.search(f"/{behaviour}/.*: {FAULTS[behaviour]}", said), said
 
 
 def test_each_answer_stands_on_its_own_line(server: Server) -> None:
@@ -254,9 +93,45 @@ def test_each_answer_stands_on_its_own_line(server: Server) -> None:
     assert said[5] == "two ways on:"
 
 
-@pytest.mark.parametrize("behaviour", ["good", "labelled", "moved"])
+@pytest.mark.parametrize("behaviour", GOOD)
 def test_good_answers(server: Server, behaviour: str) -> None:
     assert fetched(f"{server.url}/{behaviour}") == CONTENT
+
+
+def test_what_comes_along_with_a_redirect_is_not_unpacked(server: Server) -> None:
+    bomb()
+    tracemalloc.start()
+    try:
+        assert fetched(f"{server.url}/flood") == CONTENT
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_password_outlives_a_redirect_of_its_mirror_unseen(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = server.url.replace("//", "//name:secret@")
+    assert fetched(f"{url}/scheme", f"{url}/moved") == CONTENT
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_an_address_that_is_none_is_named() -> None:
+    with pytest.raises(
+        SourcesUnreachable, match=r"\n  http://\[/train-.*gz: refused address: http"
+    ):
+        fetched("http://name:secret@[")
+
+
+def test_a_folder_or_a_link_to_itself_is_no_archive(archives: Path) -> None:
+    first, second = (archives / f"{name}.gz" for name in FILE_NAMES[:2])
+    first.unlink()
+    first.mkdir()
+    second.unlink()
+    second.symlink_to(second)
+    with pytest.raises(SourcesUnreachable) as raised:
+        fetched(archives)
+    assert f"  {first}: no such file\n  {second}: no such file\n" in str(raised.value)
 
 
 def test_a_mirror_that_does_not_answer_is_asked_once(server: Server) -> None:
@@ -344,12 +219,12 @@ class TestDecompress:
                 decompress(self.ARCHIVE[:length], len(self.CONTENT))
 
     def test_a_bomb_takes_no_memory(self) -> None:
-        packer = zlib.compressobj(wbits=31)
-        bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
+        archive = bomb(64)
+        assert zlib.crc32(gzip.decompress(archive)) == zlib.crc32(bytes(2**26))
         tracemalloc.start()
         try:
             with pytest.raises(MirrorError, match="more than 10,000 bytes"):
-                decompress(bomb, 10_000)
+                decompress(archive, 10_000)
             assert tracemalloc.get_traced_memory()[1] < 2**20
         finally:
             tracemalloc.stop()
@@ -371,9 +246,13 @@ class TestMirror:
         assert parse_mirror("../shared") == Path("/project/../shared")
         assert parse_mirror("/shared") == Path("/shared")
 
-    @pytest.mark.parametrize("text", ["ftp://a/b", "s3://bucket", "http://", "file://host/x"])
+    @pytest.mark.parametrize(
+        "text", ["ftp://a/b", "s3://bucket", "http://", "file://host/x", "http://["]
+    )
     def test_other_urls_are_refused(self, text: str) -> None:
-        with pytest.raises(InputError, match=f"CNNPIPE_MIRROR: got '{text}'; expected a folder"):
+        with pytest.raises(
+            InputError, match=f"CNNPIPE_MIRROR: got '{re.escape(text)}'; expected a folder"
+        ):
             parse_mirror(text)
 
     def test_order(self) -> None:

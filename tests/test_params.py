@@ -240,8 +240,17 @@ def test_missing_keys(tmp_path: Path, key: str) -> None:
         ("seed: !!python/object/apply:os.getcwd []\n", "not YAML: line 1: could not determine"),
         ("? {a: b}\n: c\n", "not YAML: line 1: found unhashable key"),
         ("seed: \x00\n", "not YAML: unacceptable character #x0000"),
+        ("seed: 1\ndata: !!bool maybe\n", "not YAML: line 2: 'maybe' is no !!bool ("),
+        ("seed: !!int ''\n", "not YAML: line 1: '' is no !!int ("),
+        ("seed: !!float ''\n", "not YAML: line 1: '' is no !!float ("),
+        ("seed: 2020-99-99\n", "not YAML: line 1: '2020-99-99' is no !!timestamp (month must be"),
+        ("seed: 0x_\n", "not YAML: line 1: '0x_' is no !!int ("),
+        ('"\\ud800": 1\n', r"not YAML: line 1: '\ud800' is no !!str ("),
+        ('seed: "\\U00110000"\n', "not YAML: chr() arg not in range(0x110000)"),
+        ("%YAML 1.3\n---\nseed: 1\n", "not YAML: version minor part can only be 2 or 1"),
+        ("<<: {sede: 1}\n", "sede: unknown key; did you mean seed?"),
         ("[" * 1_000, "not YAML: "),
-        (f"seed: {'9' * 5_000}\n", "not YAML: Exceeds the limit (4300 digits)"),
+        (f"seed: {'9' * 5_000}\n", "not YAML: line 1: '99999"),
         (f"{TEXT}\nbig: 1\n".replace("seed: 1", f"seed: 0x{'f' * 6_000}"), "big: unknown key"),
         (TEXT.replace("seed: 1", f"seed: 0x{'f' * 6_000}"), "seed: got a number of too many digit"),
         (b"\xff\xfe", "not UTF-8 text: invalid start byte at byte 0"),
@@ -257,6 +266,20 @@ def test_missing_keys(tmp_path: Path, key: str) -> None:
             ),
             "b: unknown key",
         ),
+        (
+            "a: &a {k: 1}\n"
+            + "".join(
+                f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n"
+                for a, b in zip("abcdefghijkl", "bcdefghijklm", strict=True)
+            ),
+            "not YAML: line 5: a mapping of 6561 keys; expected at most 1000",
+        ),
+        (
+            f"train: &t {{{', '.join(f'k{key}: 1' for key in range(999))}}}\n"
+            f"models: {{{', '.join(f'm{key}: *t' for key in range(999))}}}\n"
+            f"race: {{recipes: [{', '.join(['*t'] * 9_999)}]}}\n",
+            "train.k0: unknown key",
+        ),
     ],
 )
 def test_bad_files(tmp_path: Path, content: str | bytes, said: str) -> None:
@@ -265,6 +288,7 @@ def test_bad_files(tmp_path: Path, content: str | bytes, said: str) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     assert problem(tmp_path / "p.yaml") == "no such file; run from the project's root"
+    assert problem(tmp_path) == "Is a directory; expected a file of YAML"
 
 
 class TestJsonSchema:

@@ -10,11 +10,12 @@ import hashlib
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 import requests
@@ -27,6 +28,8 @@ from cnnpipe.errors import InputError
 
 Mirror = str | Path
 
+REDIRECTS = 5
+"""Most that are followed for one file."""
 PATIENCE = 15
 """A mirror may take this many time-outs for one file in all, however steadily it drips."""
 CHUNK = 2**14
@@ -71,11 +74,12 @@ def parse_mirror(text: str) -> Mirror:
     """
     if "://" not in text:
         return project_root() / Path(text).expanduser()
-    parts = urlsplit(text)
-    if parts.scheme in ("http", "https") and parts.netloc:
-        return text
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(url2pathname(unquote(parts.path)))
+    with suppress(ValueError):  # "http://[" is no URL
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.netloc:
+            return text
+        if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+            return Path(url2pathname(unquote(parts.path)))
     raise InputError(
         f"CNNPIPE_MIRROR: got {text!r}; expected a folder, or an http, https or file URL"
     )
@@ -131,11 +135,12 @@ def _join(mirror: Mirror, name: str) -> Mirror:
 
 
 def _shown(place: Mirror) -> str:
-    """A place as it may be printed: without the password of a URL."""
+    """A place as it may be printed: without the password of a URL, be it valid or not."""
     if isinstance(place, Path):
         return str(place)
-    parts = urlsplit(place)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    scheme, _, rest = place.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _fetch_file(place: Mirror, file: SourceFile, timeout: float) -> bytes:
@@ -189,11 +194,11 @@ def _kind(body: bytes) -> str:
 def _read_file(path: Path, limit: int) -> bytes:
     if not path.parent.is_dir():
         raise DeadMirrorError("no such folder")
+    if not path.is_file():
+        raise MirrorError("no such file")
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
-    except FileNotFoundError:
-        raise MirrorError("no such file") from None
     except OSError as error:
         raise MirrorError(error.strerror or str(error)) from None
     if len(content) > limit:
@@ -224,6 +229,13 @@ def _read_url(url: str, name: str, limit: int, timeout: float) -> bytes:
     return bytes(reception.body)
 
 
+class _Session(requests.Session):
+    """Follows no redirect by itself: it would unpack, without a bound, what comes along with it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        return None
+
+
 class _Reception:
     """One HTTP answer while it comes in."""
 
@@ -238,28 +250,44 @@ class _Reception:
     def run(self) -> None:
         try:
             self._receive()
-        except (requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
-            self.failure = MirrorError(f"refused redirect: {error}")
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL):
+            self.failure = MirrorError(f"refused address: {_line(_shown(self.url))}")
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as error:
             self.failure = DeadMirrorError(_reason(error, self.timeout))
         except Exception as error:
             self.failure = error
 
     def _receive(self) -> None:
-        with requests.Session() as session:
-            session.max_redirects = 5
-            # The session follows redirects to http and https only, and the body stays as sent.
-            headers = {"Accept-Encoding": "identity"}
-            with session.get(
-                self.url, headers=headers, timeout=self.timeout, stream=True
-            ) as answer:
-                if answer.status_code != HTTPStatus.OK:
-                    raise MirrorError(f"{answer.status_code} {answer.reason}".strip())
-                self.length = answer.raw.length_remaining
-                for chunk in answer.raw.stream(CHUNK, decode_content=False):
-                    self.body += chunk
-                    if len(self.body) > self.limit:
-                        raise MirrorError(f"too large: more than {self.limit:,} bytes")
+        headers = {"Accept-Encoding": "identity"}
+        with _Session() as session:
+            for _ in range(1 + REDIRECTS):
+                # The session knows http and https only.
+                with session.get(
+                    self.url, headers=headers, timeout=self.timeout, stream=True
+                ) as answer:
+                    target = requests.Session.get_redirect_target(session, answer)
+                    if target is None:
+                        self._keep(answer)
+                        return
+                try:
+                    self.url = urljoin(self.url, target)
+                except ValueError:
+                    raise MirrorError(f"refused address: {_line(target)}") from None
+        raise MirrorError(f"more than {REDIRECTS} redirects")
+
+    def _keep(self, answer: requests.Response) -> None:
+        if answer.status_code != HTTPStatus.OK:
+            raise MirrorError(_line(f"{answer.status_code} {answer.reason}"))
+        self.length = answer.raw.length_remaining
+        for chunk in answer.raw.stream(CHUNK, decode_content=False):  # as sent
+            self.body += chunk
+            if len(self.body) > self.limit:
+                raise MirrorError(f"too large: more than {self.limit:,} bytes")
 
 
 def _reason(error: Exception, timeout: float) -> str:
@@ -271,4 +299,11 @@ def _reason(error: Exception, timeout: float) -> str:
         return f"no answer for {timeout:g} s"
     if isinstance(root, OSError) and root.strerror:
         return root.strerror
-    return " ".join(str(root).split()) or type(root).__name__
+    return _line(root) or type(root).__name__
+
+
+def _line(text: object) -> str:
+    """What a mirror sent, as one short line of characters that can be printed."""
+    words = "".join(c if c.isprintable() else " " for c in str(text)).split()
+    line = " ".join(words)
+    return line if len(line) <= 200 else f"{line[:199]}…"

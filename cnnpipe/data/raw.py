@@ -7,16 +7,23 @@ the bytes came from, so that every mirror leaves the same folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnpipe.artifacts import atomic_write, load_json, save_json
 from cnnpipe.data import idx, sources
-from cnnpipe.data.sources import FILE_NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from cnnpipe.data.sources import (
+    FILE_NAMES,
+    MNIST_SIZES,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+)
 from cnnpipe.errors import InputError
 from cnnpipe.params import DatasetName
 
@@ -37,19 +44,20 @@ class RawDataset(NamedTuple):
 
 def write_raw(folder: Path, name: DatasetName, files: Iterable[tuple[str, bytes]]) -> None:
     """Write the files as they come, and dataset.json when all are there."""
-    described = {}
+    digests, sizes = {}, {}
     for file, content in files:
         with atomic_write(folder / file, "wb") as out:
             out.write(content)
-        described[file] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    save_json(
-        folder / DESCRIPTION,
-        {
-            "name": name,
-            "classes": list(sources.CLASSES[name]),
-            "files": {file: described[file] for file in FILE_NAMES},
-        },
-    )
+        digests[file], sizes[file] = hashlib.sha256(content).hexdigest(), len(content)
+    save_json(folder / DESCRIPTION, _description(name, digests, sizes))
+
+
+def _description(
+    name: DatasetName, digests: Mapping[str, str], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """What dataset.json holds."""
+    files = {file: {"sha256": digests[file], "bytes": sizes[file]} for file in FILE_NAMES}
+    return {"name": name, "classes": list(sources.CLASSES[name]), "files": files}
 
 
 def read_raw(folder: Path) -> RawDataset:
@@ -58,8 +66,11 @@ def read_raw(folder: Path) -> RawDataset:
     Raises:
         InputError: a file is missing or damaged; the text names it and the cure.
     """
-    name, digests = _read_description(folder / DESCRIPTION)
+    described, name, digests = _read_description(folder / DESCRIPTION)
     contents = {file: _read_pinned(folder / file, digests[file]) for file in FILE_NAMES}
+    sizes = {file: len(content) for file, content in contents.items()}
+    if described != _description(name, digests, sizes):
+        raise InputError(f"{folder / DESCRIPTION}: damaged: not of the files beside it; {CURE}")
     classes = sources.CLASSES[name]
 
     def images(file: str) -> NDArray[np.uint8]:
@@ -88,8 +99,8 @@ def read_raw(folder: Path) -> RawDataset:
     )
 
 
-def _read_description(path: Path) -> tuple[DatasetName, dict[str, str]]:
-    """The data set's name and the digest that each of its files must have."""
+def _read_description(path: Path) -> tuple[Any, DatasetName, dict[str, str]]:
+    """All that stands there, the data set's name, and the digest that each file must have."""
     described = load_json(path)
     try:
         name: DatasetName = described["name"]
@@ -101,14 +112,15 @@ def _read_description(path: Path) -> tuple[DatasetName, dict[str, str]]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged: {error!r}; {CURE}") from None
     # What the project pins counts, whatever stands in the folder.
-    return name, sources.PINS.get(name, recorded)
+    return described, name, sources.PINS.get(name, recorded)
 
 
 def _read_pinned(path: Path, digest: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {CURE}") from None
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {CURE}")
+    with path.open("rb") as file:
+        # No data set's file is larger than MNIST's, however much lies there.
+        content = file.read(MNIST_SIZES[path.name] + 1)
     if hashlib.sha256(content).hexdigest() != digest:
         raise InputError(f"{path}: damaged: its SHA-256 is not the pinned one; {CURE}")
     return content
