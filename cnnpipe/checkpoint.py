@@ -113,12 +113,8 @@ class Checkpoints:
         files = self.files()
         for file in reversed(files):
             try:
-                tensors, metadata = load_weights(file)
-                if metadata["key"] != self.key:
-                    raise InputError(f"{file}: damaged: of another run")
-                state: dict[str, Any] = _unpack(json.loads(metadata["state"]), tensors)
-                self._seconds_before = float(metadata["seconds"])
-            except (InputError, KeyError, ValueError) as error:
+                state, self._seconds_before = self._read(file)
+            except InputError as error:
                 reason = str(error).partition("; delete it")[0]
                 print(f"Warning: {reason}; it is not used", file=sys.stderr, flush=True)
                 file.unlink()
@@ -131,6 +127,16 @@ class Checkpoints:
                 flush=True,
             )
         return None
+
+    def _read(self, file: Path) -> tuple[dict[str, Any], float]:
+        """The state in a file, and the seconds up to it."""
+        tensors, metadata = load_weights(file)
+        if metadata.get("key") != self.key:
+            raise InputError(f"{file}: damaged: of another run")
+        try:
+            return _unpack(json.loads(metadata["state"]), tensors), float(metadata["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{file}: damaged: not the state of a run ({error!r})") from None
 
     def remove(self) -> None:
         """Delete the checkpoints: the run's results are on disk."""

@@ -183,29 +183,21 @@ class TestWeights:
         with pytest.raises(InputError, match=r"w\.safetensors: damaged"):
             load_weights(path)
 
-    def test_swapped_tensors_and_zeroed_tails_are_noticed(self, tmp_path: Path) -> None:
-        path = tmp_path / "w.safetensors"
-        save_weights(path, {"a": torch.zeros(4), "b": torch.ones(4)}, {})
-        good = path.read_bytes()
-        for damaged in (good[:-32] + good[-16:] + good[-32:-16], good[:-16] + bytes(16)):
-            path.write_bytes(damaged)
-            with pytest.raises(InputError, match="does not match its SHA-256"):
-                load_weights(path)
-
-    def test_foreign_safetensors_and_pickles_are_refused(self, tmp_path: Path) -> None:
+    def test_foreign_safetensors_are_refused(self, tmp_path: Path) -> None:
         import safetensors.torch
 
         path = tmp_path / "w.safetensors"
         safetensors.torch.save_file({"a": torch.zeros(1)}, path)
         with pytest.raises(InputError, match="not weights of cnnpipe"):
             load_weights(path)
-        torch.save({"a": torch.zeros(1)}, path)
-        with pytest.raises(InputError, match="not weights of cnnpipe"):
-            load_weights(path)
 
     def test_a_missing_file_names_the_cure(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
         with pytest.raises(InputError, match="no such file; `dvc repro` makes it"):
-            load_weights(tmp_path / "w.safetensors")
+            load_weights(path)
+        path.mkdir()
+        with pytest.raises(InputError, match="no such file; `dvc repro` makes it"):
+            load_weights(path)
 
 
 def test_sha256_of(tmp_path: Path) -> None:

@@ -179,13 +179,6 @@ class TestDamage:
         assert output.out == ""
         assert_same(resumed, run())
 
-    def test_a_truncated_one(self, capsys):
-        _, newer = self.interrupted()
-        newer.write_bytes(newer.read_bytes()[:1000])
-        with opened().locked():
-            assert_same(run(checkpoints=opened()), run())
-        assert str(newer) in capsys.readouterr().err
-
     def test_one_of_another_run(self, capsys):
         for file in self.interrupted():
             tensors, metadata = load_weights(file)
@@ -193,6 +186,24 @@ class TestDamage:
         with opened().locked():
             assert_same(run(checkpoints=opened()), run())
         assert "damaged: of another run" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("change", [{"state": '{"tensor": "no"}'}, {"seconds": "soon"}])
+    def test_one_that_holds_no_state_is_named(self, change, capsys):
+        older, newer = self.interrupted()
+        tensors, metadata = load_weights(newer)
+        save_weights(newer, tensors, metadata | change)
+        with opened().locked():
+            assert opened().load()["step"] == int(older.stem[5:])
+        assert f"Warning: {newer}: damaged: not the state of a run (" in capsys.readouterr().err
+
+    def test_what_only_looks_like_one_is_left_alone(self, folder):
+        newest = self.interrupted()[-1]
+        copy = newest.with_name(f"{newest.stem} (copy).safetensors")
+        copy.write_bytes(b"mine")
+        newest.with_name("step-9999999.safetensors").mkdir()
+        with opened().locked():
+            assert opened().load()["step"] == int(newest.stem[5:])
+        assert copy.exists()
 
     def test_what_a_killed_save_left_is_removed(self, folder):
         newest = self.interrupted()[-1]

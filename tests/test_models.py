@@ -163,6 +163,22 @@ def test_load_model_refuses_a_plan_it_cannot_build(tmp_path):
         load_model(path)
 
 
+def test_load_model_refuses_the_weights_of_another_network(tmp_path):
+    path = tmp_path / "lenet5.safetensors"
+    plan = {"blocks": [[4]], "hidden": 16}
+    save_model(path, build_model("vgg", **plan), "vgg", plan, Normalization(0, 1))
+    with pytest.raises(InputError, match=r"lenet5\.safetensors: .*: the weights of vgg$"):
+        load_model(path)
+
+
+def test_load_model_says_in_one_line_which_weights_do_not_fit(tmp_path):
+    path = tmp_path / "lenet5.safetensors"
+    save_model(path, build_model("lenet5"), "lenet5", {"classes": 11}, Normalization(0, 1))
+    with pytest.raises(InputError, match="size mismatch for output.weight") as raised:
+        load_model(path)
+    assert str(raised.value).isprintable()
+
+
 def test_predict_runs_in_evaluation_mode_and_puts_the_mode_back():
     model = build_model("vgg").train()
     images = torch.randint(256, (3, 28, 28), dtype=torch.uint8)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from torture import data, weights
 from torture.campaign import Promise
 
-MODULES: tuple[ModuleType, ...] = ()
+MODULES: tuple[ModuleType, ...] = (data, weights)
 
 PROMISES: dict[str, Promise] = {
     value.name: value
