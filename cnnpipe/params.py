@@ -413,8 +413,8 @@ class Params(Section):
     race: RaceParams
 
 
-MAXIMUM_SIZE = 2**16
-"""Bytes of params.yaml; a file beyond that is something else, and would take minutes to parse."""
+MAXIMUM_SIZE = 2**15
+"""Bytes of params.yaml; a file beyond that is something else, and would take long to parse."""
 MAXIMUM_KEYS = 1000
 """Of one mapping, with all that it merges; a few merges of merges could make billions of keys."""
 
@@ -455,13 +455,14 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         raise InputError(f"{path}: not YAML: {_line(error)}") from None
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else _given(tree)
-        raise InputError(f"{path}: holds {found}; expected {_expected(_schema_at(()))}")
+        raise InputError(f"{path}: holds {found}; expected {_expected(schema_at(()))}")
     return tree
 
 
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)  # whether or not the parser in C is installed
     yaml.Constructor = _Constructor
+    yaml.composer.warn_double_anchors = False  # YAML allows them, and one line is all we print
     return yaml
 
 
@@ -571,11 +572,11 @@ def _worst_problem(error: ValidationError) -> str:
     location = [part for part in problem["loc"] if part != "[key]"]
     key = ".".join(_shown(part) for part in location)
     if _is_unknown_key(problem):
-        allowed = _keys(_schema_at(location[:-1]))
+        allowed = _keys(schema_at(location[:-1]))
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.7)
         meant = f"did you mean {close[0]}? " if close else ""
         return f"{key}: unknown key; {meant}allowed here: {', '.join(allowed)}"
-    expected = _expected(_schema_at(location))
+    expected = _expected(schema_at(location))
     if problem["type"] == "missing":
         return f"{key}: missing; expected {expected}"
     return f"{key}: got {_given(problem['input'])}; expected {expected}"
@@ -599,7 +600,7 @@ def _shown(part: object) -> str:
     return text if text.isprintable() and len(text) <= 80 else _given(text)
 
 
-def _schema_at(place: Sequence[int | str]) -> dict[str, Any]:
+def schema_at(place: Sequence[int | str]) -> dict[str, Any]:
     """The JSON schema of what stands at a place such as ('models', 'vgg', 'blocks', 0)."""
     schema = json_schema()
     node = schema

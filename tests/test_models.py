@@ -174,7 +174,7 @@ def test_load_model_refuses_the_weights_of_another_network(tmp_path):
 def test_load_model_says_in_one_line_which_weights_do_not_fit(tmp_path):
     path = tmp_path / "lenet5.safetensors"
     save_model(path, build_model("lenet5"), "lenet5", {"classes": 11}, Normalization(0, 1))
-    with pytest.raises(InputError, match="size mismatch for output.weight") as raised:
+    with pytest.raises(InputError, match=r"size mismatch for output\.weight") as raised:
         load_model(path)
     assert str(raised.value).isprintable()
 

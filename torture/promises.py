@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from torture import data, weights
+from torture import data, params, weights
 from torture.campaign import Promise
 
-MODULES: tuple[ModuleType, ...] = (data, weights)
+MODULES: tuple[ModuleType, ...] = (data, weights, params)
 
 PROMISES: dict[str, Promise] = {
     value.name: value
