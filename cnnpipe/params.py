@@ -15,6 +15,7 @@ import difflib
 import reprlib
 import textwrap
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -630,6 +631,7 @@ def _expected(node: dict[str, Any]) -> str:
     return " ".join([words, " and ".join(limits)]) if limits else words
 
 
+@cache
 def json_schema() -> dict[str, Any]:
     """The JSON schema of params.yaml as it stands in the file.
 

@@ -218,7 +218,9 @@ def _described(folder: Path, randomness: random.Random) -> tuple[str, set[str]]:
     done = randomness.choice(list(changes))
     changes[done]()
     (folder / DESCRIPTION).write_text(json.dumps(described))
-    return f"dataset.json: {done} ({file})", {DESCRIPTION, file}
+    # Under another name the first file is not the pinned one.
+    named = {*FILE_NAMES} if done == "another name" else {file}
+    return f"dataset.json: {done} ({file})", {DESCRIPTION, *named}
 
 
 def _no_file(folder: Path, randomness: random.Random) -> tuple[str, set[str]]:

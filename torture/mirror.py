@@ -210,7 +210,7 @@ class Mirror(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def many(self, archive: bytes) -> None:
-        self.answer(archive, **{f"X-{number}": "x" for number in range(200)})
+        self.answer(archive, len(archive), **{f"X-{number}": "x" for number in range(200)})
 
     def lengths(self, archive: bytes) -> None:
         self.answer(archive, Content_Length="3")
@@ -250,6 +250,7 @@ class Server(ThreadingHTTPServer):
 @contextmanager
 def running() -> Iterator[Server]:
     """A server that answers as long as the block lasts, with no proxy in between."""
+    bomb()  # which would take longer than a time-out when it is asked for
     with Server() as server, patch.dict(os.environ, {"NO_PROXY": "*", "no_proxy": "*"}):
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         try:
