@@ -160,6 +160,7 @@ class TestGood:
         ("seed", "s" * 10_000, "seed: got 'sss"),
         ("train.lr", float("nan"), "train.lr: got nan; expected a number > 0 and ≤ 1"),
         ("train.lr", float("inf"), "train.lr: got inf; expected a number > 0 and ≤ 1"),
+        ("benchmark.seconds", float("inf"), "benchmark.seconds: got inf; expected a number > 0"),
         ("train.lr", "fast", "train.lr: got 'fast'; expected a number > 0 and ≤ 1"),
         ("train.warmup", 1, "train.warmup: got 1; expected a number > 0 and < 1"),
         ("train.ema_decay", 1.0, "train.ema_decay: got 1.0; expected a number ≥ 0 and < 1"),
