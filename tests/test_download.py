@@ -247,7 +247,7 @@ class TestMirror:
         assert parse_mirror("/shared") == Path("/shared")
 
     @pytest.mark.parametrize(
-        "text", ["ftp://a/b", "s3://bucket", "http://", "file://host/x", "http://["]
+        "text", ["ftp://a/b", "s3://bucket", "http://", "file://host/x", "http://[", "~no!/x"]
     )
     def test_other_urls_are_refused(self, text: str) -> None:
         with pytest.raises(

@@ -70,11 +70,12 @@ def parse_mirror(text: str) -> Mirror:
     """CNNPIPE_MIRROR as a URL or a folder; relative folders start at the project's root.
 
     Raises:
-        InputError: `text` is a URL of another scheme, or a file URL of another machine.
+        InputError: `text` is a URL of another scheme or of none, a file URL of another machine,
+            or starts from a home that is not known.
     """
-    if "://" not in text:
-        return project_root() / Path(text).expanduser()
-    with suppress(ValueError):  # "http://[" is no URL
+    with suppress(ValueError, RuntimeError):  # "http://[" is no URL, nobody lives in "~nobody!"
+        if "://" not in text:
+            return project_root() / Path(text).expanduser()
         parts = urlsplit(text)
         if parts.scheme in ("http", "https") and parts.netloc:
             return text
