@@ -473,7 +473,10 @@ def bombs(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial
                 mirror = str(here)
                 for name in FILE_NAMES:
                     _bomb_files()[kind](here / f"{name}.gz")
-            yield Trial(kind, *_small_download(here, mirror))
+            try:
+                yield Trial(kind, *_small_download(here, mirror))
+            except subprocess.TimeoutExpired as error:
+                yield Trial(kind, False, str(error))
             shutil.rmtree(here)
 
 

@@ -397,16 +397,20 @@ def _computed() -> float:
 def _run(folder: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("DVC_ROOT", None)
-    return subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
+    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return subprocess.CompletedProcess(command, -1, "", str(error))
 
 
 def _snapshot(folder: Path) -> dict[str, bytes | None]:
