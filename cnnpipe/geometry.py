@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Self
 
 Pair = tuple[int, int]
 
@@ -123,6 +124,18 @@ class WindowGeometry:
     def overlaps(self) -> bool:
         """Whether neighbouring windows span common pixels."""
         return self.stride[0] < self.extent[0] or self.stride[1] < self.extent[1]
+
+    def without_idle_steps(self) -> Self:
+        """The same windows, but for a stride or dilation that is never taken, however long.
+
+        One window has no next one, and one entry neither.
+        """
+        (kH, kW), (H, W) = self.kernel_size, self.padded_size
+        stride = min(self.stride[0], H), min(self.stride[1], W)
+        dilation = self.dilation[0] if kH > 1 else 1, self.dilation[1] if kW > 1 else 1
+        if (stride, dilation) == (self.stride, self.dilation):
+            return self
+        return replace(self, stride=stride, dilation=dilation)
 
     @property
     def taps(self) -> list[Pair]:

@@ -133,6 +133,7 @@ def truths(
     dtype = operands["input"].dtype
     operator, terms_of = _REFERENCES[name]
     if not dtype.is_floating_point:
+        operands = _map(torch.positive, operands)  # torch refuses some that are channels last
         values = quantities(partial(operator, **arguments), operands, probes)
         return {key: Truth(value, torch.zeros(()), value.dtype) for key, value in values.items()}
 
@@ -180,7 +181,7 @@ def compare(actual: Tensor | None, truth: Truth, *, normwise: bool = False) -> E
     scale = truth.value.double().abs().nan_to_num(0, 0).max()
     errors = torch.stack([distance / bound, distance, distance / scale])
     return Error(
-        *errors.masked_fill(right, 0).nan_to_num(math.inf, math.inf).flatten(1).amax(1).tolist()
+        *errors.masked_fill(right, 0).nan_to_num(math.inf, math.inf).view(3, -1).amax(1).tolist()
     )
 
 
@@ -200,13 +201,14 @@ def rounding_bound(terms: Terms, dtype: torch.dtype) -> Tensor:
 
     γ_n(u) = n·u / (1 − n·u)
 
-    Underflow: a sum may flush numbers below the smallest normal one to zero, as GPUs do; and each
-    rounding may take half of the smallest number that can be stored.
+    Underflow: a sum may flush terms below the smallest normal number to zero, as GPUs do, and CPUs
+    in bfloat16; and each rounding may take half of the smallest number that can be stored.
     """
     store = torch.finfo(dtype)
     add = torch.finfo(torch.float32) if store.bits == 16 else store
     gamma = _gamma(terms.n, add.eps / 2) + _gamma(terms.k, store.eps / 2)
-    underflow = add.smallest_normal + (terms.n + terms.k) * store.smallest_normal * store.eps / 2
+    underflow = terms.n * add.smallest_normal
+    underflow += (terms.n + terms.k) * store.smallest_normal * store.eps / 2
     return torch.where(terms.n > 0, gamma * terms.magnitude + underflow, 0.0)
 
 
@@ -220,7 +222,8 @@ def _terms_of_sums(operator: partial[Any], operands: Tensors, probes: Tensors) -
     if operator.func is functional.avg_pool2d:  # its division would turn the number of terms into 1
         operator = partial(operator, divisor_override=1)
     counts = quantities(operator, _map(torch.ones_like, operands), _map(torch.ones_like, probes))
-    return {key: Terms(magnitudes[key], counts[key], k=2) for key in counts}
+    # The magnitude of a mean's divisor, too, may have been negative.
+    return {key: Terms(magnitudes[key].abs(), counts[key], k=2) for key in counts}
 
 
 def _terms_of_selections(
@@ -267,7 +270,7 @@ def _terms_of_curves(
 
 
 def _map(function: Callable[[Tensor], Tensor], tensors: Tensors) -> dict[str, Tensor]:
-    return {name: function(tensor).contiguous() for name, tensor in tensors.items()}
+    return {name: function(tensor).contiguous().resolve_neg() for name, tensor in tensors.items()}
 
 
 def _conv2d(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:

@@ -110,6 +110,16 @@ def test_input_is_left_alone(ours: Any, torchs: Any) -> None:
     torch.testing.assert_close(x, before, rtol=0, atol=0)
 
 
+@each_operator
+def test_vmap_of_value_and_gradient(ours: Any, torchs: Any) -> None:
+    x = randn(3, 4)
+    torch.testing.assert_close(torch.func.vmap(ours)(x), torchs(x))
+    for operator in (ours, torchs):
+        slope = torch.func.vmap(torch.func.grad(lambda x, f=operator: f(x).square().sum()))
+        expected = 2 * torchs(x) * torch.func.grad(lambda x: torchs(x).sum())(x)
+        torch.testing.assert_close(slope(x), expected)
+
+
 @pytest.mark.parametrize("operator", [relu, sigmoid, tanh])
 def test_refuses_what_is_no_tensor(operator: Any) -> None:
     with pytest.raises(TypeError, match="input: expected a Tensor, got float"):
@@ -118,10 +128,10 @@ def test_refuses_what_is_no_tensor(operator: Any) -> None:
 
 @pytest.mark.parametrize("operator", [sigmoid, tanh])
 def test_refuses_integers(operator: Any) -> None:
-    with pytest.raises(TypeError, match=r"floating-point dtype, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"floating-point dtype .*, got torch\.int64"):
         operator(torch.tensor([1]))
 
 
 def test_relu_refuses_complex_numbers() -> None:
-    with pytest.raises(TypeError, match=r"a real dtype, got torch\.complex64"):
+    with pytest.raises(TypeError, match=r"a real dtype .*, got torch\.complex64"):
         relu(torch.tensor([1j]))

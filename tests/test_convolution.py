@@ -455,6 +455,105 @@ def test_autocast_brings_operands_of_two_dtypes_together(algorithm: str) -> None
     assert w.grad.dtype == torch.float32
 
 
+@each_algorithm
+def test_backward_under_autocast_computes_in_32_bits(algorithm: str) -> None:
+    x, w = randn(2, 4, 6, 6, dtype=torch.float32), randn(4, 4, 3, 3, seed=1, dtype=torch.float32)
+    x.requires_grad_(), w.requires_grad_()
+    y = conv2d(x, w, padding=1, algorithm=algorithm)
+    outside = torch.autograd.grad(y, (x, w), torch.ones_like(y), retain_graph=True)
+    with torch.autocast("cpu"):
+        inside = torch.autograd.grad(y, (x, w), torch.ones_like(y))
+    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
+
+
+@each_algorithm
+@pytest.mark.parametrize("bias", [None, torch.zeros(3, dtype=torch.float64)])
+def test_output_may_be_overwritten(algorithm: str, bias: Tensor | None) -> None:
+    x, w = randn(2, 4, 6, 6).requires_grad_(), randn(3, 4, 3, 3, seed=1).requires_grad_()
+
+    def gradients(operator: Any) -> tuple[Tensor, ...]:
+        y = operator(x, w, bias)
+        y.clamp_min_(0)  # as an activation does that works in place
+        return torch.autograd.grad(y.pow(2).sum(), (x, w))
+
+    actual = gradients(functools.partial(conv2d, algorithm=algorithm))
+    torch.testing.assert_close(actual, gradients(torchs.conv2d))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+def test_a_compiler_gets_the_formula() -> None:
+    # Traced, winograd's writes into overlapping views come out wrong, without an error.
+    operands = randn(2, 8, 9, 8), randn(8, 8, 3, 3, seed=1)
+    operator = functools.partial(conv2d, padding=1, algorithm="winograd")
+    compiled = torch.compile(operator, backend="aot_eager")
+    assert_matches_torch(compiled, functools.partial(torchs.conv2d, padding=1), *operands)
+
+
+def test_vmap_runs_over_images_and_over_kernels() -> None:
+    x, w, b = randn(3, 2, 4, 6, 6), randn(3, 6, 2, 3, 3, seed=1), randn(3, 6, seed=2)
+    operator = functools.partial(conv2d, padding=1, groups=2)
+    over_all = torch.stack([operator(*operands) for operands in zip(x, w, b, strict=True)])
+    torch.testing.assert_close(torch.func.vmap(operator)(x, w, b), over_all)
+    of_images = torch.func.vmap(operator, in_dims=(0, None))(x, w[0])
+    torch.testing.assert_close(of_images, torch.stack([operator(images, w[0]) for images in x]))
+
+
+@each_algorithm
+def test_gradient_of_each_image(algorithm: str) -> None:
+    x, w = randn(3, 2, 6, 6), randn(4, 2, 3, 3, seed=1)
+
+    def loss(w: Tensor, image: Tensor) -> Tensor:
+        return conv2d(image, w, algorithm=algorithm).sin().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(w, x)
+    expected = [torch.func.grad(loss)(w, image) for image in x]
+    torch.testing.assert_close(each, torch.stack(expected))
+
+
+def test_steps_that_are_never_taken_may_be_of_any_length() -> None:
+    for algorithm in ("direct", "im2col", "fft"):
+        for arguments in (
+            {"stride": (1, 2**62), "padding": 1},
+            {"stride": 10**6},
+            {"stride": 2, "dilation": (2**62, 1)},
+        ):
+            w = randn(2, 3, 1, 3, seed=1)
+            plain = {name: _short(value) for name, value in arguments.items()}
+            assert_matches_torch(
+                functools.partial(conv2d, algorithm=algorithm, **arguments),
+                functools.partial(torchs.conv2d, **plain),
+                randn(2, 3, 5, 5),
+                w,
+            )
+
+
+def _short(step: int | tuple[int, int]) -> int | tuple[int, ...]:
+    return tuple(min(n, 99) for n in step) if isinstance(step, tuple) else min(step, 99)
+
+
+@each_algorithm
+def test_windows_that_see_padding_only(algorithm: str) -> None:
+    # The one window along the width lies in the padding: no pixel there has any gradient.
+    x, w = randn(1, 2, 4, 5), randn(3, 2, 3, 1, seed=1)
+    if computes(algorithm, x, w, stride=(1, 20), padding=(0, 3)):
+        assert_matches_torch(
+            functools.partial(conv2d, stride=(1, 20), padding=(0, 3), algorithm=algorithm),
+            functools.partial(torchs.conv2d, stride=(1, 20), padding=(0, 3)),
+            x,
+            w,
+        )
+
+
+@each_algorithm
+@pytest.mark.parametrize("channels", [(2, 3), (8, 3), (4, 16)])
+def test_nan_stays_in_its_image(algorithm: str, channels: tuple[int, int]) -> None:
+    x, w = randn(3, channels[0], 6, 7), randn(channels[1], channels[0], 3, 3, seed=1)
+    x[1] = torch.nan
+    y = conv2d(x, w, padding=1, algorithm=algorithm)
+    assert y[1].isnan().all()
+    assert y[[0, 2]].isfinite().all()
+
+
 X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
 
 
@@ -464,8 +563,8 @@ X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
         (([1], W), TypeError, "input: expected a Tensor, got list"),
         ((X, None), TypeError, "weight: expected a Tensor, got NoneType"),
         ((X, W, 1.0), TypeError, "bias: expected a Tensor, got float"),
-        ((X.long(), W), TypeError, "input: expected a floating-point dtype, got torch.int64"),
-        ((X, W.long()), TypeError, "weight: expected a floating-point dtype, got torch.int64"),
+        ((X.long(), W), TypeError, "input: expected a floating-point dtype .*, got torch.int64"),
+        ((X, W.long()), TypeError, "weight: expected a floating-point dtype .*, got torch.int64"),
         ((X, W.double()), TypeError, "weight: expected the input's torch.float32, got torch.fl"),
         (
             (X, W, B.half()),
@@ -477,6 +576,12 @@ X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
         ((X, W[0]), ValueError, r"weight: expected shape .*, got \(2, 3, 3\)"),
         ((X, W), ValueError, r"input: expected 2 channels \(1 groups of .* 2\), got 4"),
         ((X, W, B[:5]), ValueError, r"bias: expected shape \(6,\), got \(5,\)"),
+        ((X.to_sparse(), W), TypeError, "input: expected a dense tensor, got .* torch.sparse_coo"),
+        ((X.to(torch.float8_e4m3fn), W), TypeError, "a floating-point dtype .*, got torch.float8"),
+        ((X[..., :0], W), ValueError, r"input: expected pixels, got shape \(2, 4, 6, 0\)"),
+        ((X, W[:0]), ValueError, r"weight: expected channels to map, got shape \(0, 2, 3, 3\)"),
+        ((X, W, B, 10**30), ValueError, "stride: expected an int of 64 bits, got 1000"),
+        ((X, W, B, b"ab"), TypeError, "stride: expected an int, got b'ab'"),
         ((X, W[..., :0]), ValueError, "weight: expected a kernel of at least 1×1, got 3×0"),
         ((X, W, B, 0), ValueError, "stride: expected an int ≥ 1, got 0"),
         ((X, W, B, 1.5), TypeError, "stride: expected an int, got 1.5"),
@@ -498,6 +603,12 @@ def test_refuses(arguments: tuple[Any, ...], error: type[Exception], message: st
         complete = (*complete[:6], 1)
     with pytest.raises(error, match=message):
         conv2d(*complete)
+
+
+@pytest.mark.parametrize("weight", [None, torch.zeros(3)])
+def test_convolve2d_refuses_before_it_flips(weight: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="weight: expected"):
+        convolve2d(X, weight)
 
 
 def test_refuses_an_unknown_algorithm() -> None:

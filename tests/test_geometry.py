@@ -95,6 +95,14 @@ def test_adjoint_geometry_has_the_size_of_the_input() -> None:
     assert geometry.adjoint().output_size == (8, 8)
 
 
+def test_idle_steps_are_dropped() -> None:
+    # One window down, of one row: its stride of 99 and dilation of 7 are never taken.
+    geometry = ConvolutionGeometry((3, 9), (1, 2), stride=(99, 3), dilation=(7, 4))
+    plain = geometry.without_idle_steps()
+    assert (plain.stride, plain.dilation) == ((3, 3), (1, 4))
+    assert plain.output_size == geometry.output_size == (1, 2)
+
+
 def test_receptive_field_of_lenet5() -> None:
     c1, s2, c3, s4, c5 = (5, 1, 1), (2, 2, 1), (5, 1, 1), (2, 2, 1), (5, 1, 1)
     assert receptive_field([c1, s2, c3, s4, c5]) == [

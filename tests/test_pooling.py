@@ -197,6 +197,47 @@ def test_second_derivative_of_a_square_of_maxima() -> None:
     torch.testing.assert_close(second(max_pool2d), second(torchs.max_pool2d))
 
 
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_gradient_that_is_not_finite_goes_to_the_winner_alone(
+    value: float, overlapping: bool
+) -> None:
+    x = randn(1, 1, 6, 6)
+    results = []
+    for pool in (max_pool2d, torchs.max_pool2d):
+        leaf = x.clone().requires_grad_()
+        y = pool(leaf, 3, 2 if overlapping else 3)
+        g = torch.ones_like(y).index_put((torch.tensor([0]),) * 4, torch.tensor(value).double())
+        results.append(torch.autograd.grad(y, leaf, g)[0])
+    torch.testing.assert_close(*results, equal_nan=True)
+
+
+def test_window_of_nothing_but_padding_points_into_the_image() -> None:
+    # Entries −1 and 2 of two pixels: dilation 3 steps over both.
+    maximum, indices = max_pool2d(
+        torch.zeros(1, 2, 2), 2, 3, 1, dilation=3, ceil_mode=True, return_indices=True
+    )
+    assert maximum.tolist() == [[[-torch.inf]]]
+    assert 0 <= indices.item() < 4
+
+
+@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
+def test_vmap_is_one_more_batch(pool: Any) -> None:
+    x = randn(3, 2, 4, 6, 5)
+    operator = functools.partial(pool, kernel_size=3, stride=2, padding=1)
+    expected = torch.stack([operator(maps) for maps in x])
+    torch.testing.assert_close(torch.func.vmap(operator)(x), expected)
+    gradient = torch.func.grad(lambda maps: operator(maps).sin().sum())
+    expected = torch.stack([gradient(maps) for maps in x])
+    torch.testing.assert_close(torch.func.vmap(gradient)(x), expected)
+
+
+def test_stride_that_is_never_taken_may_be_of_any_length() -> None:
+    x = randn(1, 2, 4, 4)
+    for pool in (max_pool2d, avg_pool2d):
+        torch.testing.assert_close(pool(x, 3, 2**62, 1), pool(x, 3, 99, 1))
+
+
 @pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
 @pytest.mark.parametrize("images", [(0, 3), (0,)])
 def test_empty_batch(pool: Any, images: tuple[int, ...]) -> None:
@@ -223,8 +264,9 @@ def test_memory_layout_is_kept(pool: Any) -> None:
     [
         (([1.0], 2), TypeError, "input: expected a Tensor, got list"),
         ((IMAGE[0, 0], 2), ValueError, r"expected shape .* \(C, H, W\), got \(4, 4\)"),
-        ((IMAGE.bool(), 2), TypeError, "input: expected a .* dtype, got torch.bool"),
-        ((IMAGE.cfloat(), 2), TypeError, "input: expected a .* dtype, got torch.complex64"),
+        ((IMAGE.bool(), 2), TypeError, "input: expected a .* dtype .*, got torch.bool"),
+        ((IMAGE.cfloat(), 2), TypeError, "input: expected a .* dtype .*, got torch.complex64"),
+        ((IMAGE[..., :0], 2, 2, 1), ValueError, r"expected pixels, got shape \(1, 1, 4, 0\)"),
         ((IMAGE, 0), ValueError, "kernel_size: expected an int ≥ 1, got 0"),
         ((IMAGE, 2.0), TypeError, "kernel_size: expected an int, got 2.0"),
         ((IMAGE, (2, 2, 2)), ValueError, r"kernel_size: .* pair of ints, got \(2, 2, 2\)"),
@@ -242,11 +284,17 @@ def test_refuses(
 
 
 def test_refuses_what_only_one_of_them_knows() -> None:
+    with pytest.raises(TypeError, match="ceil_mode: expected True or False, got 1"):
+        max_pool2d(IMAGE, 2, ceil_mode=1)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"a real dtype .*, got torch\.uint16"):
+        max_pool2d(IMAGE.to(torch.uint16), 2)
+    with pytest.raises(TypeError, match="count_include_pad: expected True or False, got None"):
+        avg_pool2d(IMAGE, 2, count_include_pad=None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="dilation: expected an int ≥ 1, got 0"):
         max_pool2d(IMAGE, 2, dilation=0)
     with pytest.raises(ValueError, match="divisor_override: expected an int other than 0, got 0"):
         avg_pool2d(IMAGE, 2, divisor_override=0)
     with pytest.raises(TypeError, match=r"divisor_override: expected an int, got 0\.5"):
         avg_pool2d(IMAGE, 2, divisor_override=0.5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"floating-point dtype, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"floating-point dtype .*, got torch\.int64"):
         avg_pool2d(IMAGE.long(), 2)

@@ -103,6 +103,20 @@ def test_average_pooling_counts_its_terms_before_it_divides() -> None:
     assert found["forward"].bound.item() == pytest.approx((4 + 2) * 3 * 2**-24, rel=1e-5)
 
 
+def test_a_negative_divisor_leaves_bounds_positive() -> None:
+    operands = {"input": images([1.0, 2], [3, 4])}
+    found = truths("avg_pool2d", operands, {}, {"kernel_size": 2, "divisor_override": -5})
+    assert found["forward"].value.item() == -2  # (1 + 2 + 3 + 4) / −5
+    assert found["forward"].bound.item() > 0
+
+
+def test_a_negated_view_is_its_numbers() -> None:
+    view = torch.complex(images([1.0]), images([-2.0])).conj().imag
+    assert view.is_neg()
+    found = truths("conv2d", {"input": view, "weight": images([3.0])}, {}, {})
+    assert found["forward"].value.item() == found["forward_scipy"].value.item() == 6
+
+
 def test_selections_are_exact_until_gradients_meet() -> None:
     # Two windows, [1 5] and [5 2]; both hand their gradient to the 5.
     operands = {"input": images([1, 5, 2]).float()}
@@ -143,6 +157,13 @@ def test_integers_must_be_exact() -> None:
     off_by_one = torch.tensor([[[[2**62]]]])
     assert compare(off_by_one, found["forward"]).bounds == math.inf
     assert compare(off_by_one + 1, found["forward"]).bounds == 0
+
+
+def test_integers_may_lie_in_any_order() -> None:
+    maps = torch.arange(400).view(1, 1, 20, 20).remainder(256).to(torch.uint8).expand(1, 2, 20, 20)
+    last = maps.contiguous(memory_format=torch.channels_last)
+    found = truths("max_pool2d", {"input": last}, {}, {"kernel_size": 20})
+    assert found["forward"].value.tolist() == [[[[255]], [[255]]]]
 
 
 def test_rounding_bound_of_float32() -> None:
@@ -194,6 +215,11 @@ def test_compare_normwise_holds_all_elements_against_the_largest_bound() -> None
     actual = torch.tensor([0.5, 0.0])
     assert compare(actual, expected).bounds == pytest.approx(500)
     assert compare(actual, expected, normwise=True).bounds == pytest.approx(0.5)
+
+
+def test_compare_of_a_single_number() -> None:
+    right = Truth(torch.tensor(2.0).double(), torch.tensor(0.5).double(), torch.float32)
+    assert compare(torch.tensor(3.0), right) == Error(bounds=2, absolute=1, relative=0.5)
 
 
 def test_compare_of_nothing() -> None:

@@ -8,15 +8,19 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from cnnpipe.functional.arguments import check_floating_point, check_real
+from cnnpipe.functional.arguments import check_bool, check_floating_point, check_real
 from cnnpipe.functional.windows import accumulation_dtype
+
+Batched = tuple[Tensor, int]
+"""A result under `torch.func.vmap`, and which of its axes is the one that was added."""
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, x), elementwise; NaN stays NaN.
 
     y' = [y ≠ 0], as y is never negative: 1 where x > 0 (and where it is NaN), else 0. At x = 0,
-    where there is no derivative, 0 is chosen as everywhere.
+    where there is no derivative, 0 is chosen as everywhere. It is multiplied with the incoming
+    gradient: an infinite one is NaN where y' is 0 (where torch says 0), so that nothing hides it.
 
     Args:
         input: any shape.
@@ -29,6 +33,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
         Nair, Hinton: Rectified linear units improve restricted Boltzmann machines (2010).
     """
     check_real(input, "input")
+    check_bool(inplace, "inplace")
     output: Tensor = _ReLU.apply(input, inplace)
     return output
 
@@ -75,9 +80,37 @@ class _ReLU(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
+        return _Gate.apply(g, y.detach()), None
+
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, inplace: bool) -> Batched:
+        return _ReLU.apply(x, inplace), in_dims[0]
+
+
+class _Gate(Function):
+    """[y ≠ 0]·g, linear in g and its own adjoint."""
+
+    @staticmethod
+    def forward(g: Tensor, y: Tensor) -> Tensor:
         # As numbers, because products are an order of magnitude faster on a CPU than masks.
-        slope = torch.ne(y.detach(), 0, out=torch.empty_like(y))
-        return slope.mul_(g), None
+        slope = torch.ne(y, 0, out=torch.empty_like(y))
+        return slope.mul_(g)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return _Gate.apply(g, y), None
+
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], g: Tensor, y: Tensor) -> Batched:
+        of_g, of_y = in_dims
+        g = g if of_g is None else g.movedim(of_g, 0)
+        y = y.expand_as(g) if of_y is None else y.movedim(of_y, 0)
+        return _Gate.apply(g, y), 0
 
 
 class _Sigmoid(Function):
@@ -96,6 +129,10 @@ class _Sigmoid(Function):
         grad: Tensor = torch.addcmul(g, g, y, value=-1) * y  # g·(1 − y)·y
         return grad
 
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor) -> Batched:
+        return _Sigmoid.apply(x), in_dims[0]
+
 
 class _Tanh(Function):
     @staticmethod
@@ -112,3 +149,7 @@ class _Tanh(Function):
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         return torch.addcmul(g, g, y * y, value=-1)  # g·(1 − y²)
+
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor) -> Batched:
+        return _Tanh.apply(x), in_dims[0]

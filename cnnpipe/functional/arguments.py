@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Sequence
 from typing import SupportsIndex
 
@@ -13,6 +14,9 @@ from cnnpipe.geometry import Pair
 
 IntOrPair = int | Sequence[int]
 
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def as_int(value: SupportsIndex, name: str, least: int | None = None) -> int:
     """An int that is at least `least`; True and 2.0 are none."""
@@ -21,13 +25,20 @@ def as_int(value: SupportsIndex, name: str, least: int | None = None) -> int:
     number = operator.index(value)
     if least is not None and number < least:
         raise ValueError(f"{name}: expected an int ≥ {least}, got {number}")
+    if abs(number) > sys.maxsize:
+        raise ValueError(f"{name}: expected an int of 64 bits, got {number}")
     return number
+
+
+def check_bool(value: bool, name: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
 
 
 def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
     """One int for both axes, or a pair (of the H axis, of the W axis)."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        both = as_int(value, name, least)
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        both = as_int(value, name, least)  # type: ignore[arg-type]  # bytes are refused there
         return both, both
     if len(value) != 2:
         raise ValueError(f"{name}: expected an int or a pair of ints, got {value!r}")
@@ -51,12 +62,16 @@ def pooling_arguments(
 def check_tensor(value: Tensor, name: str) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a Tensor, got {type(value).__name__}")
+    if value.layout is not torch.strided or value.is_nested:
+        raise TypeError(f"{name}: expected a dense tensor, got one of layout {value.layout}")
 
 
 def check_floating_point(value: Tensor, name: str) -> None:
     check_tensor(value, name)
-    if not value.is_floating_point():
-        raise TypeError(f"{name}: expected a floating-point dtype, got {value.dtype}")
+    if value.dtype not in FLOATS:
+        raise TypeError(
+            f"{name}: expected a floating-point dtype ({_names(FLOATS)}), got {value.dtype}"
+        )
 
 
 def check_images(input: Tensor) -> None:
@@ -65,9 +80,17 @@ def check_images(input: Tensor) -> None:
         raise ValueError(
             f"input: expected shape (N, C, H, W) or (C, H, W), got {tuple(input.shape)}"
         )
+    if 0 in input.shape[-2:]:
+        raise ValueError(f"input: expected pixels, got shape {tuple(input.shape)}")
 
 
 def check_real(value: Tensor, name: str) -> None:
     check_tensor(value, name)
-    if value.dtype == torch.bool or value.is_complex():
-        raise TypeError(f"{name}: expected a real dtype, got {value.dtype}")
+    if value.dtype not in FLOATS + INTEGERS:
+        raise TypeError(
+            f"{name}: expected a real dtype ({_names(FLOATS + INTEGERS)}), got {value.dtype}"
+        )
+
+
+def _names(dtypes: Sequence[torch.dtype]) -> str:
+    return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)

@@ -16,6 +16,8 @@ derivatives of every order exist. An algorithm is a module that computes the thr
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -85,6 +87,9 @@ def conv2d(
 
     for stride s, dilation d and padding p; pixels outside of the input are zero.
 
+    The channels of the result lie side by side in memory: where torch's lets you `view` it, here
+    `flatten` it. `torch.func` derives in reverse only: `jacrev(jacrev(f))`, not `hessian(f)`.
+
     Shape:
         input (N, C, H, W) or (C, H, W), weight (O, C/groups, kH, kW), bias (O,)
         → (N, O, H_out, W_out) or (O, H_out, W_out)
@@ -97,7 +102,8 @@ def conv2d(
         padding: pixels of zeros on each side; "valid" is none, "same" keeps the size (stride 1).
         dilation: pixels between neighbouring entries of the kernel.
         groups: channels fall into so many groups that do not see each other.
-        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names.
+        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names. In a
+            graph of `torch.compile` or `torch.export` it is always "direct".
 
     Raises:
         TypeError: not floating-point tensors of one dtype, or a size that is not an int.
@@ -114,10 +120,6 @@ def conv2d(
         dtype = torch.get_autocast_dtype(device)
         input, weight = _cast(input, dtype), _cast(weight, dtype)
         bias = None if bias is None else _cast(bias, dtype)
-        with torch.autocast(device, enabled=False):
-            return conv2d(
-                input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm
-            )
     _check_dtypes(input, weight, bias)
     geometry = _geometry(input, weight, stride, padding, dilation, groups)
     images = input if input.ndim == 4 else input.unsqueeze(0)
@@ -144,6 +146,7 @@ def convolve2d(
     A network that learns its kernels cannot tell the two apart. Arguments, shapes and errors are
     those of `conv2d`.
     """
+    _check_tensors(input, weight, bias, groups)
     return conv2d(
         input,
         weight.flip(-2, -1),
@@ -167,8 +170,12 @@ class _CrossCorrelation(Function):
         geometry: ConvolutionGeometry,
         algorithm: Algorithm,
     ) -> Tensor:
-        y = algorithm.forward(x, w, geometry)
-        return y if bias is None else y.add_(bias.view(-1, 1, 1))
+        with _without_autocast(x):
+            y = algorithm.forward(x, w, geometry)
+        if bias is not None:
+            y.add_(bias.view(-1, 1, 1))
+        # Autograd lets nobody overwrite what a function returns as a view, as algorithms may do.
+        return y.detach()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
@@ -188,6 +195,27 @@ class _CrossCorrelation(Function):
             None,
         )
 
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        x: Tensor,
+        w: Tensor,
+        bias: Tensor | None,
+        geometry: ConvolutionGeometry,
+        algorithm: Algorithm,
+    ) -> tuple[Tensor, int]:
+        of_x, of_w, of_bias = in_dims[:3]
+        B = info.batch_size
+        if of_w is None and of_bias is None:
+            images = _fold(x, of_x, 0, B)
+            y = _CrossCorrelation.apply(images, w, bias, geometry, algorithm)
+            return y.unflatten(0, (B, -1)), 0
+        x, w = _fold(x, of_x, 1, B), _fold(w, of_w, 0, B)
+        bias = None if bias is None else _fold(bias, of_bias, 0, B)
+        how = _in_groups(x, geometry, algorithm, B)
+        return _CrossCorrelation.apply(x, w, bias, *how).unflatten(1, (B, -1)), 1
+
 
 class _InputGradient(Function):
     """(g, w) → ∂T/∂x."""
@@ -196,7 +224,8 @@ class _InputGradient(Function):
     def forward(
         g: Tensor, w: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
     ) -> Tensor:
-        return algorithm.input_gradient(g, w, geometry)
+        with _without_autocast(g):
+            return algorithm.input_gradient(g, w, geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
@@ -215,6 +244,23 @@ class _InputGradient(Function):
             None,
         )
 
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        g: Tensor,
+        w: Tensor,
+        geometry: ConvolutionGeometry,
+        algorithm: Algorithm,
+    ) -> tuple[Tensor, int]:
+        (of_g, of_w), B = in_dims[:2], info.batch_size
+        if of_w is None:
+            x = _InputGradient.apply(_fold(g, of_g, 0, B), w, geometry, algorithm)
+            return x.unflatten(0, (B, -1)), 0
+        g, w = _fold(g, of_g, 1, B), _fold(w, of_w, 0, B)
+        how = _in_groups(g, geometry, algorithm, B)
+        return _InputGradient.apply(g, w, *how).unflatten(1, (B, -1)), 1
+
 
 class _WeightGradient(Function):
     """(x, g) → ∂T/∂w."""
@@ -223,7 +269,8 @@ class _WeightGradient(Function):
     def forward(
         x: Tensor, g: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
     ) -> Tensor:
-        return algorithm.weight_gradient(x, g, geometry)
+        with _without_autocast(x):
+            return algorithm.weight_gradient(x, g, geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
@@ -241,6 +288,44 @@ class _WeightGradient(Function):
             None,
             None,
         )
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        x: Tensor,
+        g: Tensor,
+        geometry: ConvolutionGeometry,
+        algorithm: Algorithm,
+    ) -> tuple[Tensor, int]:
+        (of_x, of_g), B = in_dims[:2], info.batch_size
+        x, g = _fold(x, of_x, 1, B), _fold(g, of_g, 1, B)
+        how = _in_groups(x, geometry, algorithm, B)
+        return _WeightGradient.apply(x, g, *how).unflatten(0, (B, -1)), 0
+
+
+def _fold(tensor: Tensor, of_vmap: int | None, axis: int, size: int) -> Tensor:
+    """Merge the axis that `torch.func.vmap` adds into another, repeating what has none."""
+    if of_vmap is None:
+        shape = (*tensor.shape[:axis], size, *tensor.shape[axis:])
+        return tensor.unsqueeze(axis).expand(shape).flatten(axis, axis + 1)
+    return tensor.movedim(of_vmap, axis).flatten(axis, axis + 1)
+
+
+def _in_groups(
+    x: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm, size: int
+) -> tuple[ConvolutionGeometry, Algorithm]:
+    """So many convolutions with kernels of their own are one whose groups do not see each other."""
+    geometry = replace(geometry, groups=size * geometry.groups)
+    return geometry, im2col if algorithm.unsupported(x, geometry) else algorithm
+
+
+def _without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """Where matrix products are computed as written: in a backward under autocast, too."""
+    device = tensor.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def conv2d_algorithm(
@@ -261,6 +346,12 @@ def conv2d_algorithm(
     - `taps` for all else with stride 1, unless it would drop most of what it computes.
 
     And `im2col` for strides, dilations and groups, in 16 bits and on other devices.
+
+    A NaN or an infinity is never lost, and never leaves its image (in a weight, its kernel). Within
+    them it goes exactly as far as the formula says with `direct` and `im2col`, but for the input's
+    gradient where a weight is not finite. `toeplitz`, which LeNet-5 has, also multiplies it by
+    zeros for up to kW − 1 windows on either side, `taps` for fewer than 16 output or 4 input
+    channels; `winograd` spreads it over a tile and `fft` over its image.
 
     Arguments and errors are those of `conv2d`.
     """
@@ -286,6 +377,10 @@ def _fastest(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> str:
 
 
 def _choose(algorithm: str, x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Algorithm:
+    # A compiler gets the formula: what others do to memory (out=, overlapping views) it may get
+    # wrong, and torch 2.14 does so without a word.
+    if torch.compiler.is_compiling():
+        return direct
     if algorithm == "auto":
         return _ALGORITHMS[_fastest(x, w, geometry)]
     try:
@@ -311,6 +406,8 @@ def _check_tensors(input: Tensor, weight: Tensor, bias: Tensor | None, groups: i
     check_images(input)
     if weight.ndim != 4:
         raise ValueError(f"weight: expected shape (O, C/groups, kH, kW), got {tuple(weight.shape)}")
+    if 0 in weight.shape[:2]:
+        raise ValueError(f"weight: expected channels to map, got shape {tuple(weight.shape)}")
     groups = as_int(groups, "groups", least=1)
     in_channels, (out_channels, group_channels) = input.shape[-3], weight.shape[:2]
     if out_channels % groups:
@@ -362,7 +459,7 @@ def _geometry(
             f"dilation) must fit into the padded input, got {geometry.padded_size[0]}×"
             f"{geometry.padded_size[1]}"
         )
-    return geometry
+    return geometry.without_idle_steps()
 
 
 def _four_sides(

@@ -18,6 +18,7 @@ from cnnpipe.functional.arguments import (
     IntOrPair,
     as_int,
     as_pair,
+    check_bool,
     check_floating_point,
     check_images,
     check_real,
@@ -28,9 +29,13 @@ from cnnpipe.functional.windows import (
     crop,
     pad,
     sliding_windows,
+    tap_of,
     zeros_like_padded,
 )
 from cnnpipe.geometry import Pair, WindowGeometry, output_size, window_extent
+
+Batched = tuple[Tensor, int]
+"""A result under `torch.func.vmap`, and which of its axes is the one that was added."""
 
 
 @overload
@@ -97,9 +102,10 @@ def max_pool2d(
     """
     check_real(input, "input")
     check_images(input)
+    check_bool(return_indices, "return_indices")
     geometry = _geometry(input, kernel_size, stride, padding, dilation, ceil_mode)
     maximum: Tensor = _MaxPool.apply(input, geometry)
-    return (maximum, _indices(input.detach(), geometry)) if return_indices else maximum
+    return (maximum, _Indices.apply(input.detach(), geometry)) if return_indices else maximum
 
 
 def avg_pool2d(
@@ -134,6 +140,7 @@ def avg_pool2d(
     """
     check_floating_point(input, "input")
     check_images(input)
+    check_bool(count_include_pad, "count_include_pad")
     geometry = _geometry(input, kernel_size, stride, padding, 1, ceil_mode)
     # The sum of a window may overflow 16 bits where its mean does not.
     wide = input.to(accumulation_dtype(input.dtype))
@@ -171,6 +178,10 @@ class _MaxPool(Function):
         x, maximum = ctx.saved_tensors
         return _ToWinner.apply(grad, x.detach(), maximum.detach(), ctx.geometry), None
 
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
+        return _MaxPool.apply(x.movedim(in_dims[0], 0), geometry), 0
+
 
 class _ToWinner(Function):
     """Hand the gradient of each window to its winner: the adjoint of `_FromWinner`."""
@@ -178,12 +189,12 @@ class _ToWinner(Function):
     @staticmethod
     def forward(grad: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry) -> Tensor:
         sums = zeros_like_padded(grad, geometry)
-        targets = sliding_windows(sums, geometry)
         for (i, j), share in _to_winners(grad.to(sums.dtype), x, maximum, geometry):
+            target = tap_of(sums, geometry, i, j)
             if geometry.overlaps:
-                targets[..., i, j] += share
+                target += share
             else:
-                targets[..., i, j] = share
+                target.copy_(share)
         return crop(sums, geometry).to(grad.dtype)
 
     @staticmethod
@@ -197,6 +208,10 @@ class _ToWinner(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return _FromWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Batched:
+        return _ToWinner.apply(*_side_by_side(info.batch_size, in_dims, inputs)), 0
+
 
 class _FromWinner(Function):
     """Read each window at its winner: linear in what is read, the winners being given."""
@@ -206,7 +221,7 @@ class _FromWinner(Function):
         windows = sliding_windows(pad(values, geometry), geometry)
         read = torch.zeros_like(maximum)
         for (i, j), won in _to_winners(torch.ones_like(maximum), x, maximum, geometry):
-            read.addcmul_(windows[..., i, j], won)
+            read = torch.where(won != 0, windows[..., i, j], read)
         return read
 
     @staticmethod
@@ -220,6 +235,10 @@ class _FromWinner(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return _ToWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Batched:
+        return _FromWinner.apply(*_side_by_side(info.batch_size, in_dims, inputs)), 0
+
 
 def _to_winners(
     parcels: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry
@@ -229,13 +248,13 @@ def _to_winners(
     Tap by tap, those that it wins are taken off the pile: so the first of equal entries wins.
     Products with 0 and 1, because on a CPU they are an order of magnitude faster than choices by a
     boolean mask. Padding is NaN here, which equals nothing and so wins nothing. A maximum that is
-    NaN equals no entry either, and takes the long way; so do devices that would have to be waited
-    for to look.
+    NaN equals no entry either, and 0·∞ is NaN; both take the long way, and so do devices that would
+    have to be waited for to look.
     """
-    if maximum.device.type != "cpu" or bool(maximum.sum().isnan()):
+    if maximum.device.type != "cpu" or not (_is_finite(maximum) and _is_finite(parcels)):
         winner = _winner(x, geometry)
         for tap, (i, j) in enumerate(geometry.taps):
-            yield (i, j), parcels * (winner == tap)
+            yield (i, j), torch.where(winner == tap, parcels, 0)
         return
     windows = sliding_windows(pad(x, geometry, torch.nan), geometry)
     pile = parcels.clone()
@@ -246,6 +265,27 @@ def _to_winners(
         pile -= won
         yield (i, j), won
     yield geometry.taps[-1], pile
+
+
+def _is_finite(numbers: Tensor) -> bool:
+    """Whether all are, in one pass; a sum that overflows says no as well."""
+    return bool(numbers.sum(dtype=accumulation_dtype(numbers.dtype)).isfinite())
+
+
+class _Indices(Function):
+    """x → where each window's maximum lies."""
+
+    @staticmethod
+    def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
+        return _indices(x, geometry)
+
+    @staticmethod
+    def setup_context(ctx: Any, _: tuple[Tensor, WindowGeometry], indices: Tensor) -> None:
+        ctx.mark_non_differentiable(indices)
+
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
+        return _Indices.apply(x.movedim(in_dims[0], 0), geometry), 0
 
 
 class _WindowSum(Function):
@@ -268,6 +308,10 @@ class _WindowSum(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _WindowSpread.apply(grad, ctx.geometry), None
 
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
+        return _WindowSum.apply(x.movedim(in_dims[0], 0), geometry), 0
+
 
 class _WindowSpread(Function):
     """Add the gradient of each window to all of its entries."""
@@ -275,9 +319,8 @@ class _WindowSpread(Function):
     @staticmethod
     def forward(grad: Tensor, geometry: WindowGeometry) -> Tensor:
         sums = zeros_like_padded(grad, geometry)
-        targets = sliding_windows(sums, geometry)
         for i, j in geometry.taps:
-            targets[..., i, j] += grad
+            tap_of(sums, geometry, i, j).add_(grad)
         return crop(sums, geometry)
 
     @staticmethod
@@ -288,6 +331,19 @@ class _WindowSpread(Function):
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor, None]:
         return _WindowSum.apply(x, ctx.geometry), None
 
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
+        return _WindowSpread.apply(x.movedim(in_dims[0], 0), geometry), 0
+
+
+def _side_by_side(size: int, in_dims: tuple[Any, ...], inputs: tuple[Any, ...]) -> list[Any]:
+    """Tensors with the axis that `torch.func.vmap` adds in front, where the windows ignore it."""
+    *tensors, geometry = inputs
+    return [
+        tensor.expand(size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+        for tensor, axis in zip(tensors, in_dims, strict=False)
+    ] + [geometry]
+
 
 def _geometry(
     input: Tensor,
@@ -297,6 +353,7 @@ def _geometry(
     dilation: IntOrPair,
     ceil_mode: bool,
 ) -> WindowGeometry:
+    check_bool(ceil_mode, "ceil_mode")
     kernel_sizes, strides, paddings, dilations = pooling_arguments(
         kernel_size, stride, padding, dilation
     )
@@ -308,13 +365,14 @@ def _geometry(
         covered = (count - 1) * s + window_extent(k, d)
         sides += [p, max(p, covered - size - p)]
     top, bottom, left, right = sides
-    return WindowGeometry(
+    geometry = WindowGeometry(
         input_size=(input.shape[-2], input.shape[-1]),
         kernel_size=kernel_sizes,
         stride=strides,
         padding=(top, bottom, left, right),
         dilation=dilations,
     )
+    return geometry.without_idle_steps()
 
 
 def _smallest(dtype: torch.dtype) -> float:
@@ -322,16 +380,20 @@ def _smallest(dtype: torch.dtype) -> float:
 
 
 def _indices(x: Tensor, geometry: WindowGeometry) -> Tensor:
-    """Where in the input each maximum lies, row·W + column, (…, H_out, W_out) int64."""
+    """Where in the input each maximum lies, row·W + column, (…, H_out, W_out) int64.
+
+    A window that dilation spreads over nothing but padding gets the pixel nearest to it.
+    """
     winner = _winner(x, geometry)
     top, _, left, _ = geometry.padding
     H_out, W_out = geometry.output_size
     row, column = winner // geometry.kernel_size[1], winner % geometry.kernel_size[1]
     first_row = torch.arange(H_out, device=x.device)[:, None] * geometry.stride[0] - top
     first_column = torch.arange(W_out, device=x.device) * geometry.stride[1] - left
-    rows = first_row + row * geometry.dilation[0]
-    columns = first_column + column * geometry.dilation[1]
-    return rows * geometry.input_size[1] + columns
+    H, W = geometry.input_size
+    rows = (first_row + row * geometry.dilation[0]).clamp(0, H - 1)
+    columns = (first_column + column * geometry.dilation[1]).clamp(0, W - 1)
+    return rows * W + columns
 
 
 def _winner(x: Tensor, geometry: WindowGeometry) -> Tensor:

@@ -20,7 +20,8 @@ products that start q pixels apart reach all windows.
 The gradient of the input is such a sum with the kernel flipped. The gradient of a band is the
 product (strips)ᵀ · (output gradients, zero at the dropped windows), and a kernel row's gradient the
 sum of its q copies'. As the zeros of a band are multiplied as well, a NaN or an infinity in a pixel
-reaches all q windows of its strips.
+reaches all q windows of its strips, which are windows of one image; q is 1 from 16 output and 4
+input channels on.
 
 For stride 1 and more than a few channels. Where there are few, a strip is short and the products
 narrow: `toeplitz` copies more and multiplies better.
@@ -129,12 +130,18 @@ class _Lattice:
 
     @property
     def pitch(self) -> int:
-        """Pixels from a row of one image to that of the next.
+        """Pixels from a row of one image to that of the next, in whole q.
 
-        The zeros after one row are those before the next, so the wider side is enough.
+        The zeros after one row are those before the next, so the wider side is enough. No strip
+        with a window that counts reaches the pixels of the next image: its NaN stays its own.
         """
-        _, _, left, right = self.geometry.padding
-        return max(self.geometry.input_size[1] + max(left, right), self.geometry.output_size[1])
+        left, windows = (
+            self.geometry.padding[2],
+            -(-self.geometry.output_size[1] // self.q) * self.q,
+        )
+        before_next = windows + self.geometry.kernel_size[1] - 1 - left
+        pixels = max(self.geometry.input_size[1] + left, before_next, windows)
+        return -(-pixels // self.q) * self.q
 
     @property
     def row(self) -> int:
@@ -180,28 +187,21 @@ class _Lattice:
         return self._planes(windows, H_out)[..., :W_out]
 
     def _planes(self, matrix: Tensor, height: int) -> Tensor:
-        rows = matrix.as_strided(
-            (height, self.images, self.pitch, matrix.shape[1]),
-            (self.row * matrix.shape[1], self.pitch * matrix.shape[1], matrix.shape[1], 1),
-        )
+        rows = matrix[: height * self.row].view(height, self.images, self.pitch, -1)
         return rows.permute(1, 3, 0, 2)
 
     def products(self, pixels: Tensor, windows: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(kernel row i, strips (count, strip·C), their windows (count, q·O)), all as views."""
         C_in, C_out = pixels.shape[1], windows.shape[1]
         step = self.starts * self.q
+        rows = windows.view(self.count, self.starts, self.q * C_out)
         for i in range(self.geometry.kernel_size[0]):
-            for start in range(0, step, self.q):
-                first = i * self.row + start
-                yield (
-                    i,
-                    pixels.as_strided(
-                        (self.count, self.strip * C_in), (step * C_in, 1), first * C_in
-                    ),
-                    windows.as_strided(
-                        (self.count, self.q * C_out), (step * C_out, 1), start * C_out
-                    ),
+            for start in range(self.starts):
+                first = i * self.row + start * self.q
+                strips = pixels.as_strided(
+                    (self.count, self.strip * C_in), (step * C_in, 1), first * C_in
                 )
+                yield i, strips, rows[:, start]
 
     def blocks(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The images and what belongs to them, block by block; the last may be smaller."""

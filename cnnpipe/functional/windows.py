@@ -7,7 +7,7 @@ them together are one strided view of the padded image, and cost no copy:
 
 Convolution takes the inner product of each window with the kernel, pooling the maximum or the sum.
 One *tap* windows[…, i, j] holds what the kernel's entry (i, j) meets in all windows; no pixel
-stands in it twice, so it may be written through as well.
+stands in it twice, so it may be written through as well: as a slice, which compilers understand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ def pad(images: Tensor, geometry: WindowGeometry, value: float = 0) -> Tensor:
     top, bottom, left, right = geometry.padding
     if not any(geometry.padding):
         return images
-    return torch.constant_pad_nd(images, (left, right, top, bottom), value)
+    sides = [left, right, top, bottom]
+    if min(sides) < 0:  # first added, then cut off: more may go than there was
+        images = torch.constant_pad_nd(images, [max(side, 0) for side in sides], value)
+        sides = [min(side, 0) for side in sides]
+    return torch.constant_pad_nd(images, sides, value)
 
 
 def crop(padded: Tensor, geometry: WindowGeometry) -> Tensor:
@@ -61,6 +65,18 @@ def sliding_windows(padded: Tensor, geometry: WindowGeometry) -> Tensor:
     )
 
 
+def tap_of(padded: Tensor, geometry: WindowGeometry, i: int, j: int) -> Tensor:
+    """What the kernel's entry (i, j) meets in all windows, as a view to write through.
+
+    Shape:
+        padded (…, H_padded, W_padded) → (…, H_out, W_out)
+    """
+    (H_out, W_out), (down, across) = geometry.output_size, geometry.stride
+    row, column = i * geometry.dilation[0], j * geometry.dilation[1]
+    rows = slice(row, row + (H_out - 1) * down + 1, down)
+    return padded[..., rows, column : column + (W_out - 1) * across + 1 : across]
+
+
 def overlap_add(windows: Tensor, geometry: WindowGeometry) -> Tensor:
     """Adjoint of `pad` and `sliding_windows`: each entry is added to the pixel it was read from.
 
@@ -68,9 +84,8 @@ def overlap_add(windows: Tensor, geometry: WindowGeometry) -> Tensor:
         windows (…, H_out, W_out, kH, kW) → (…, H, W)
     """
     sums = zeros_like_padded(windows[..., 0, 0], geometry)
-    targets = sliding_windows(sums, geometry)
     for i, j in geometry.taps:
-        targets[..., i, j] += windows[..., i, j]
+        tap_of(sums, geometry, i, j).add_(windows[..., i, j])
     return crop(sums, geometry).to(windows.dtype)
 
 

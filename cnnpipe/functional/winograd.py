@@ -244,8 +244,10 @@ def _combine(matrix: Matrix, values: Sequence[Tensor], slabs: Sequence[Tensor]) 
 def _sum(numbers: Sequence[Fraction], slabs: Sequence[Tensor], out: Tensor) -> None:
     """out = Σ number·slab without the zeros; a slab whose number is 1 needs no product."""
     terms = [(float(number), slab) for number, slab in zip(numbers, slabs, strict=True) if number]
-    terms.sort(key=lambda term: term[0] != 1)
-    match terms:
+    ones, others = (
+        [term for term in terms if (term[0] == 1) is is_one] for is_one in (True, False)
+    )
+    match ones + others:
         case [(1.0, one), (number, slab), *rest]:
             torch.add(one, slab, alpha=number, out=out)
         case [(number, slab), *rest]:
