@@ -13,8 +13,8 @@ import click
 
 from cnnpipe.artifacts import atomic_write, save_json
 from cnnpipe.hardware import describe
-from torture.campaign import Outcome, as_json, table, try_promise
-from torture.promises import PROMISES
+from torture.campaign import Outcome, as_json, table
+from torture.promises import PROMISES, try_named
 
 RESULTS = Path("reports/torture.json")
 DOCUMENT = Path("docs/reliability.md")
@@ -55,18 +55,12 @@ def _try_all(names: Sequence[str], seed: int, trials: int | None, jobs: int) -> 
     os.environ["OMP_NUM_THREADS"] = "1"
     done: dict[str, Outcome] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        # The longest first, so that none of them is left running alone at the end.
-        waiting = {pool.submit(_try_one, name, seed, trials): name for name in names}
+        waiting = {pool.submit(try_named, name, seed, trials): name for name in names}
         for future in as_completed(waiting):
             outcome = done[waiting[future]] = future.result()
             said = f"{outcome.held} of {outcome.tried} held in {outcome.seconds:.0f} s"
             click.echo(f"{outcome.name}: {said}", err=True)
     return [done[name] for name in names]
-
-
-def _try_one(name: str, seed: int, trials: int | None) -> Outcome:
-    promise = PROMISES[name]
-    return try_promise(promise, trials or promise.full, seed)
 
 
 def _save(outcomes: Sequence[Outcome], seed: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from torture import data, operators, params, transforms, weights
-from torture.campaign import Promise
+from torture.campaign import Outcome, Promise, try_promise
 
 MODULES: tuple[ModuleType, ...] = (data, weights, params, operators, transforms)
 
@@ -15,3 +15,10 @@ PROMISES: dict[str, Promise] = {
     for value in vars(module).values()
     if isinstance(value, Promise) and value.attempts.__module__ == module.__name__
 }
+
+
+def try_named(name: str, seed: int, trials: int | None) -> Outcome:
+    """Try one promise, by its own number of trials or another; here, since a module that runs as a
+    program is another one in the processes that it starts."""
+    promise = PROMISES[name]
+    return try_promise(promise, trials or promise.full, seed)
