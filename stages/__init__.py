@@ -2,7 +2,15 @@
 
 import ctypes
 import os
+import signal
+import sys
 from contextlib import suppress
+
+# Ctrl-C ends a stage that still imports its modules without a traceback: nothing is begun yet.
+# `stages.command` takes over then. While `python -m` looks for the stage, its name is "-m"; a
+# program that imports a stage keeps its own answer to Ctrl-C.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # OpenMP's threads spin while they wait for each other, unless told to sleep. Where another process
 # wants the same cores (a second experiment of the queue, say), a spinning thread keeps the very

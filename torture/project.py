@@ -12,10 +12,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import psutil
 from ruamel.yaml import YAML
+
+from cnnpipe.artifacts import TEMPORARY
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages")
@@ -63,27 +69,35 @@ SMALL: dict[str, Any] = {
 
 
 class Project:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, around: Mapping[str, str] = MappingProxyType({})) -> None:
+        """
+        Args:
+            around: environment variables of all its commands.
+        """
         self.folder = folder
+        self.around = around
 
     @classmethod
-    def create(cls, folder: Path, settings: dict[str, Any] = SMALL) -> Project:
+    def create(cls, folder: Path, settings: Mapping[str, Any] = SMALL) -> Project:
         """A fresh copy in `folder` (made if missing), in which nothing has run."""
         project = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)
+        project.temporary.mkdir()
         project.run("git", "init", "--quiet")
+        (folder / ".git" / "info").mkdir(exist_ok=True)
+        (folder / ".git" / "info" / "exclude").write_text("/.log\n/.temporary/\n")
         project.run(*DVC, "init", "--quiet")
         for key, value in settings.items():
             project.set(key, value)
         return project
 
-    def copy(self, folder: Path) -> Project:
+    def copy(self, folder: Path, around: Mapping[str, str] = MappingProxyType({})) -> Project:
         """The same project elsewhere, with all that has run in it."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder)
+        return Project(folder, around)
 
     def set(self, key: str, value: Any) -> None:
         """Change one setting of params.yaml, named as `dvc exp run -S` names it."""
@@ -118,12 +132,15 @@ class Project:
             "PYTHONPATH": str(self.folder),
             "PYTHONUNBUFFERED": "1",
             "DVC_NO_ANALYTICS": "1",  # sent by a process that outlives the command
-            "DVC_SITE_CACHE_DIR": str(self.folder / ".dvc" / "site"),
+            "DVC_SITE_CACHE_DIR": str(self.folder / ".dvc" / "tmp" / "site"),
+            "TMPDIR": str(self.temporary),
+            "JOBLIB_TEMP_FOLDER": str(self.temporary),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_AUTHOR_NAME": "torture",
             "GIT_AUTHOR_EMAIL": "torture@localhost",
             "GIT_COMMITTER_NAME": "torture",
             "GIT_COMMITTER_EMAIL": "torture@localhost",
+            **self.around,
         }
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -149,22 +166,27 @@ class Project:
         result = self.run(*DVC, "repro", *targets, check=check)
         return result.stdout + result.stderr
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a command in a session of its own; what it prints goes to `log`."""
-        with self.log.open("wb") as log:
+    def start(self, *command: str, log: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a command in a session of its own; what it prints goes to `self.log` or `log`."""
+        with (log or self.log).open("wb") as output:
             return subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
 
     @property
     def log(self) -> Path:
-        return self.folder / "log"
+        return self.folder / ".log"
+
+    @property
+    def temporary(self) -> Path:
+        """Where its processes keep their temporary files."""
+        return self.folder / ".temporary"
 
     def commit(self) -> None:
         """Commit everything to git, as experiments need it."""
@@ -173,6 +195,44 @@ class Project:
 
     def json(self, path: str) -> Any:
         return json.loads((self.folder / path).read_text(encoding="utf-8"))
+
+    def committed(self, stage: str) -> dict[str, Any] | None:
+        """What dvc.lock says of a stage."""
+        path = self.folder / "dvc.lock"
+        lock = YAML(typ="safe").load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        entry: dict[str, Any] | None = lock.get("stages", {}).get(stage)
+        return entry
+
+    def forget(self, stage: str) -> None:
+        """Undo a stage: its outputs, its entry in dvc.lock, and all that DVC has cached of runs."""
+        yaml = YAML()
+        path = self.folder / "dvc.lock"
+        lock = yaml.load(path.read_text(encoding="utf-8"))
+        for out in lock["stages"].pop(stage)["outs"]:
+            place = self.folder / out["path"]
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(lock, file)
+        shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that work in its folder now."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if Path(process.cwd()).is_relative_to(self.folder):
+                    found.append(process)
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Files that should have gone with their process."""
+        places = [*self.temporary.iterdir(), *self.folder.glob(TEMPORARY)]
+        for top in ("data", "reports", ".cnnpipe"):
+            places += (self.folder / top).rglob(TEMPORARY)
+        return sorted(str(place.relative_to(self.folder)) for place in places)
 
     def snapshot(self) -> dict[str, bytes]:
         """Every file under data/ and reports/, and its content."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from torture import data, params, weights
+from torture import concurrency, data, determinism, kills, params, weights
 from torture.campaign import Promise
 
-MODULES: tuple[ModuleType, ...] = (data, weights, params)
+MODULES: tuple[ModuleType, ...] = (data, weights, params, kills, concurrency, determinism)
 
 PROMISES: dict[str, Promise] = {
     value.name: value
