@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -38,7 +35,6 @@ def stage(run: Callable[P, None]) -> click.Command:
     @wraps(run)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         with _stoppable():
-            _end_with_dvc()
             try:
                 for pattern in (TEMPORARY, f"data/**/{TEMPORARY}", f"reports/**/{TEMPORARY}"):
                     remove_leftovers(Path().glob(pattern))
@@ -69,36 +65,3 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _end_with_dvc() -> None:
-    """End this stage soon after the DVC that runs it has gone.
-
-    A SIGTERM to DVC alone, or a SIGKILL, ends DVC without a word to its stage. That would go on,
-    and write its results while the next `dvc repro` writes its own.
-    """
-    if os.name != "posix" or "DVC_STAGE" not in os.environ:
-        return
-    before = _parents()
-
-    def watch() -> None:
-        while _parents() == before:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _parents() -> tuple[int, ...]:
-    """The process that runs this one; and where that is a shell (Debian's sh stays), DVC above it.
-
-    A process whose parent has ended gets another one.
-    """
-    parent = os.getppid()
-    try:
-        is_shell = b"\0-c\0" in Path(f"/proc/{parent}/cmdline").read_bytes()
-        status = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # no Linux
-        return (parent,)
-    # The name, in brackets, may hold anything; state and parent follow it.
-    return (parent, int(status.rpartition(")")[2].split()[1])) if is_shell else (parent,)

@@ -92,14 +92,15 @@ def test_under_nohup_a_hangup_changes_nothing(folder: Path) -> None:
         assert process.wait(timeout=10) == 0
 
 
+@pytest.mark.parametrize("moment", ["importing", "running"])
 @pytest.mark.parametrize("shell", ["", "/bin/sh"], ids=["", "a shell between"])
-def test_a_stage_ends_with_its_dvc(folder: Path, shell: str) -> None:
-    """DVC runs a stage in a shell, which takes the stage's place (bash) or waits for it (dash)."""
-    stage = slow(folder, running=60)
+def test_a_stage_ends_with_its_dvc(folder: Path, shell: str, moment: str) -> None:
+    """DVC runs a stage in a shell, which gives up its place (bash) or waits for it (dash)."""
+    stage = slow(folder, **{moment: 60})
     command = [shell, "-c", f"{' '.join(stage)}; exit 1"] if shell else stage
     dvc = f"import subprocess; subprocess.run({command})"
     with start(folder, [sys.executable, "-c", dvc], DVC_STAGE="slow") as process:
-        wait_for(folder / "running")
+        wait_for(folder / moment)
         process.kill()
     deadline = time.monotonic() + 10
     while any_left(process.pid):

@@ -154,7 +154,7 @@ def disturb(
         with suppress(subprocess.TimeoutExpired):
             process.wait(pause)
             return None
-        send(process, way.target, number)
+        target = send(process, way.target, number)
         sent = time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             process.wait(PROMPT)
@@ -163,7 +163,7 @@ def disturb(
         for left in alive:
             with suppress(psutil.Error):
                 left.kill()
-    name = f"{stage} by {way.command}: {number.name} to {way.target} after {pause:.2f} s"
+    name = f"{stage} by {way.command}: {number.name} to {target} after {pause:.2f} s"
     log = project.log.read_text(encoding="utf-8", errors="replace")
     said = ""
     if alive:
@@ -177,15 +177,17 @@ def disturb(
     return Trial(name, held=not said, said=said)
 
 
-def send(process: subprocess.Popen[bytes], target: str, number: int) -> None:
-    """To the stage alone only while it runs; before and after, to all."""
+def send(process: subprocess.Popen[bytes], target: str, number: int) -> str:
+    """Send a signal; to whom. The stage gets one alone only while it runs, else all get it."""
     stage = stage_of(process) if target == "stage" else None
     if stage:
         stage.send_signal(number)
-    elif target == "command":
+        return "stage"
+    if target == "command":
         process.send_signal(number)
-    else:
-        os.killpg(process.pid, number)
+        return "command"
+    os.killpg(process.pid, number)
+    return "all"
 
 
 def stage_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
