@@ -88,7 +88,7 @@ class Project:
         project.temporary.mkdir()
         project.run("git", "init", "--quiet")
         (folder / ".git" / "info").mkdir(exist_ok=True)
-        (folder / ".git" / "info" / "exclude").write_text("/.log\n/.temporary/\n")
+        (folder / ".git" / "info" / "exclude").write_text("/.cache/\n/.log\n/.temporary/\n")
         project.run(*DVC, "init", "--quiet")
         for key, value in settings.items():
             project.set(key, value)
@@ -135,6 +135,7 @@ class Project:
             "DVC_SITE_CACHE_DIR": str(self.folder / ".dvc" / "tmp" / "site"),
             "TMPDIR": str(self.temporary),
             "JOBLIB_TEMP_FOLDER": str(self.temporary),
+            "TORCHINDUCTOR_CACHE_DIR": str(self.folder / ".cache"),  # a cache, not left over
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_AUTHOR_NAME": "torture",
             "GIT_AUTHOR_EMAIL": "torture@localhost",
@@ -203,17 +204,25 @@ class Project:
         entry: dict[str, Any] | None = lock.get("stages", {}).get(stage)
         return entry
 
+    def outs(self, stage: str) -> list[Path]:
+        """The files and folders that a stage makes."""
+        name, _, model = stage.partition("@")
+        text = (self.folder / "dvc.yaml").read_text(encoding="utf-8")
+        listed = YAML(typ="safe").load(text)["stages"][name]["outs"]
+        names = [next(iter(out)) if isinstance(out, dict) else out for out in listed]
+        return [self.folder / out.replace("${item.model}", model) for out in names]
+
     def forget(self, stage: str) -> None:
         """Undo a stage: its outputs, its entry in dvc.lock, and all that DVC has cached of runs."""
+        for out in self.outs(stage):
+            if out.is_dir():
+                shutil.rmtree(out)
+            else:
+                out.unlink(missing_ok=True)
         yaml = YAML()
         path = self.folder / "dvc.lock"
         lock = yaml.load(path.read_text(encoding="utf-8"))
-        for out in lock["stages"].pop(stage)["outs"]:
-            place = self.folder / out["path"]
-            if place.is_dir():
-                shutil.rmtree(place)
-            else:
-                place.unlink(missing_ok=True)
+        lock["stages"].pop(stage, None)
         with path.open("w", encoding="utf-8") as file:
             yaml.dump(lock, file)
         shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
