@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count as counting
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -104,42 +105,50 @@ def signals(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
 def disturbed_stages(
     count: int, randomness: random.Random, folder: Path, ways: Sequence[Way]
 ) -> Iterator[Trial]:
-    """One stage after the other; each is disturbed a few times, and then runs to its end."""
+    """One stage after the other, a few disturbances each."""
     undisturbed = Project.create(folder / "undisturbed")
     undisturbed.repro()
     undisturbed.commit()
-    expected = results(undisturbed)
     tried = 0
-    for turn in counting():
-        stage = STAGES[turn % len(STAGES)]
-        project = undisturbed.copy(folder / "disturbed")
-        project.forget(stage)
-        begun = time.monotonic()
-        if problem := finish(project, stage) or difference(results(project), expected):
-            raise RuntimeError(f"{stage}, undisturbed: {problem}")
-        duration = time.monotonic() - begun
-        project.forget(stage)
-        seen: list[Trial] = []
-        while len(seen) < min(IN_A_ROW, count - tried):
-            way = ways[randomness.randrange(len(ways))]
-            # More of them towards the end, when the results are written.
-            pause = randomness.triangular(0, duration, duration)
-            trial = disturb(project, stage, way, randomness.choice(way.signals), pause)
-            if trial is None:  # it had ended before
-                project.forget(stage)
-            elif problem := committed_in_part(project, stage, expected):
-                seen.append(replace(trial, held=False, said=problem))
-            else:
-                seen.append(trial)
-        problem = finish(project, stage) or difference(results(project), expected)
-        problem = problem or left_over(project)
-        for trial in seen:
-            said = trial.said or problem
-            yield Trial(trial.name, held=not said, said=said)
-        tried += len(seen)
-        shutil.rmtree(project.folder)
-        if tried == count:
+    for stage in cycle(STAGES):
+        wanted = min(IN_A_ROW, count - tried)
+        if wanted == 0:
             return
+        yield from disturbed(undisturbed, stage, ways, wanted, randomness)
+        tried += wanted
+
+
+def disturbed(
+    undisturbed: Project, stage: str, ways: Sequence[Way], count: int, randomness: random.Random
+) -> list[Trial]:
+    """A stage disturbed so many times on its way to its end."""
+    expected = results(undisturbed)
+    project = undisturbed.copy(undisturbed.folder.with_name("disturbed"))
+    project.forget(stage)
+    begun = time.monotonic()
+    if problem := finish(project, stage) or difference(results(project), expected):
+        raise RuntimeError(f"{stage}, undisturbed: {problem}")
+    duration = time.monotonic() - begun
+    project.forget(stage)
+    seen: list[Trial] = []
+    while len(seen) < count:
+        way = randomness.choice(ways)
+        # More of them towards the end, when the results are written.
+        pause = randomness.triangular(0, duration, duration)
+        trial = disturb(project, stage, way, randomness.choice(way.signals), pause)
+        if trial is None:  # it had ended before
+            project.forget(stage)
+        elif problem := committed_in_part(project, stage, expected):
+            seen.append(replace(trial, held=False, said=problem))
+        else:
+            seen.append(trial)
+    problem = finish(project, stage) or difference(results(project), expected)
+    problem = problem or left_over(project)
+    shutil.rmtree(project.folder)
+    return [
+        replace(trial, held=trial.held and not problem, said=trial.said or problem)
+        for trial in seen
+    ]
 
 
 def disturb(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -178,6 +179,7 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hear_signals,
             )
 
     @property
@@ -251,3 +253,9 @@ class Project:
             for path in (self.folder / top).rglob("*")
             if path.is_file()
         }
+
+
+def _hear_signals() -> None:
+    """Also where this process was started by `nohup` or in the background, which ignores some."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
