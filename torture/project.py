@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from cnnpipe.artifacts import TEMPORARY
 
@@ -200,10 +201,13 @@ class Project:
         return json.loads((self.folder / path).read_text(encoding="utf-8"))
 
     def committed(self, stage: str) -> dict[str, Any] | None:
-        """What dvc.lock says of a stage."""
+        """What dvc.lock says of a stage; nothing where it is cut off before."""
         path = self.folder / "dvc.lock"
-        lock = YAML(typ="safe").load(path.read_text(encoding="utf-8")) if path.exists() else {}
-        entry: dict[str, Any] | None = lock.get("stages", {}).get(stage)
+        try:
+            lock = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+            entry: dict[str, Any] | None = lock["stages"].get(stage)
+        except (FileNotFoundError, YAMLError, TypeError, KeyError, AttributeError):
+            return None
         return entry
 
     def outs(self, stage: str) -> list[Path]:
