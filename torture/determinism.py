@@ -54,7 +54,7 @@ def surroundings(count: int, randomness: random.Random, folder: Path) -> Iterato
     "training again, with 1 and 2 threads and 1 and 2 processes: the same bits of weights and "
     f"curves for the same number of each; otherwise no logit of a test image differs by more than "
     f"{TOLERANCE} after two epochs on the digits",
-    full=20,
+    full=10,
     few=0,
 )
 def training(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
@@ -76,7 +76,7 @@ def _training(randomness: random.Random, folder: Path) -> Iterator[Trial]:
             if threads * processes > 1:
                 apart = (logits - serial).abs().max().item()
                 close = 0 < apart <= TOLERANCE  # 0 would say that nothing ran in parallel
-                yield Trial(f"{how} beside one", held=close, said=f"apart by {apart}")
+                yield Trial(f"{how}, beside one of each: {apart:.1e}", held=close, said="too far")
             again, _ = trained_with(start, model, seed, threads, processes)
             said = difference(again, files)
             yield Trial(f"{how} again", held=not said, said=said)

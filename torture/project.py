@@ -136,7 +136,6 @@ class Project:
             "DVC_NO_ANALYTICS": "1",  # sent by a process that outlives the command
             "DVC_SITE_CACHE_DIR": str(self.folder / ".dvc" / "tmp" / "site"),
             "TMPDIR": str(self.temporary),
-            "JOBLIB_TEMP_FOLDER": str(self.temporary),
             "TORCHINDUCTOR_CACHE_DIR": str(self.folder / ".cache"),  # a cache, not left over
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_AUTHOR_NAME": "torture",
