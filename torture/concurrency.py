@@ -197,6 +197,7 @@ def queue(project: Project, seeds: list[int]) -> None:
             break
         time.sleep(1)
     project.run(*DVC, "queue", "stop", "--kill", check=False)
+    project.outlived(20)  # the workers, which wait for more
 
 
 def committed_by(project: Project, experiment: str) -> dict[str, str]:

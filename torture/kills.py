@@ -169,11 +169,7 @@ def disturb(
         sent = time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             process.wait(PROMPT)
-        while (alive := project.processes()) and time.monotonic() < sent + PROMPT:
-            time.sleep(0.02)
-        for left in alive:
-            with suppress(psutil.Error):
-                left.kill()
+        alive = project.outlived(sent + PROMPT - time.monotonic())
     name = f"{stage} by {way.command}: {number.name} to {target} after {pause:.2f} s"
     log = project.log.read_text(encoding="utf-8", errors="replace")
     said = ""

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -240,6 +241,16 @@ class Project:
                 if Path(process.cwd()).is_relative_to(self.folder):
                     found.append(process)
         return found
+
+    def outlived(self, seconds: float) -> list[psutil.Process]:
+        """Those that are still there after some time; they are killed."""
+        deadline = time.monotonic() + seconds
+        while (alive := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for process in alive:
+            with suppress(psutil.Error):
+                process.kill()
+        return alive
 
     def leftovers(self) -> list[str]:
         """Files that should have gone with their process."""
