@@ -43,8 +43,6 @@ DRAWN_FROM_TIMES = "reports/figures/benchmark/"
 """Figures that must be there, whatever they show."""
 PROMPT = 10.0
 """Seconds in which a stopped run ends, with all its processes."""
-IN_A_ROW = 5
-"""Disturbances of a stage between two comparisons."""
 DONE = "exit status 0"
 
 
@@ -87,7 +85,7 @@ STOPS = (
     few=0,
 )
 def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    yield from disturbed_stages(count, randomness, folder, KILLS)
+    yield from disturbed_stages(count, randomness, folder, KILLS, in_a_row=10)
 
 
 @promise(
@@ -95,46 +93,52 @@ def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
     "`make repro`: unless it has just finished, it ends within 10 s with an error and leaves no "
     "process, no temporary file and no half-done stage in dvc.lock; the next run ends with the "
     "bytes of an undisturbed one",
-    full=120,
+    full=36,
     few=0,
 )
 def signals(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    yield from disturbed_stages(count, randomness, folder, STOPS)
+    yield from disturbed_stages(count, randomness, folder, STOPS, in_a_row=3)
 
 
 def disturbed_stages(
-    count: int, randomness: random.Random, folder: Path, ways: Sequence[Way]
+    count: int, randomness: random.Random, folder: Path, ways: Sequence[Way], in_a_row: int
 ) -> Iterator[Trial]:
-    """One stage after the other, a few disturbances each."""
+    """One stage after the other, so many disturbances each."""
     undisturbed = Project.create(folder / "undisturbed")
-    undisturbed.repro()
+    durations = {stage: run_and_time(undisturbed, stage) for stage in undisturbed.stages()}
     undisturbed.commit()
     tried = 0
     for stage in cycle(STAGES):
-        wanted = min(IN_A_ROW, count - tried)
+        wanted = min(in_a_row, count - tried)
         if wanted == 0:
             return
-        yield from disturbed(undisturbed, stage, ways, wanted, randomness)
+        yield from disturbed(undisturbed, stage, durations[stage], ways, wanted, randomness)
         tried += wanted
 
 
+def run_and_time(project: Project, stage: str) -> float:
+    begun = time.monotonic()
+    if problem := finish(project, stage):
+        raise RuntimeError(f"{stage}, undisturbed: {problem}")
+    return time.monotonic() - begun
+
+
 def disturbed(
-    undisturbed: Project, stage: str, ways: Sequence[Way], count: int, randomness: random.Random
+    undisturbed: Project,
+    stage: str,
+    duration: float,
+    ways: Sequence[Way],
+    count: int,
+    randomness: random.Random,
 ) -> list[Trial]:
     """A stage disturbed so many times on its way to its end."""
     expected = results(undisturbed)
     project = undisturbed.copy(undisturbed.folder.with_name("disturbed"))
     project.forget(stage)
-    begun = time.monotonic()
-    if problem := finish(project, stage) or difference(results(project), expected):
-        raise RuntimeError(f"{stage}, undisturbed: {problem}")
-    duration = time.monotonic() - begun
-    project.forget(stage)
     seen: list[Trial] = []
     while len(seen) < count:
         way = randomness.choice(ways)
-        # More of them towards the end, when the results are written.
-        pause = randomness.triangular(0, duration, duration)
+        pause = randomness.uniform(0, duration)
         trial = disturb(project, stage, way, randomness.choice(way.signals), pause)
         if trial is None or (trial.said == DONE and not difference(results(project), expected)):
             # It had ended before: well, or because a kill before it cut off dvc.lock.

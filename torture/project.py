@@ -210,6 +210,10 @@ class Project:
             return None
         return entry
 
+    def stages(self) -> list[str]:
+        """All stages in the order of dvc.yaml, where each stands after those that it needs."""
+        return self.run(*DVC, "stage", "list", "--name-only").stdout.split()
+
     def outs(self, stage: str) -> list[Path]:
         """The files and folders that a stage makes."""
         name, _, model = stage.partition("@")
