@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from hashlib import md5
 from itertools import cycle, islice
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from cnnpipe.artifacts import (
     save_json,
     save_weights,
 )
+from cnnpipe.errors import InputError
 from torture.campaign import Trial, promise
 from torture.kills import difference, results
 from torture.project import DVC, SMALL, Project
@@ -121,16 +122,20 @@ def readers(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
     for path in paths:
         write(path, 0)
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    others = [context.Process(target=rewrite, args=(paths, stop, first)) for first in (1, 2)]
-    others.append(context.Process(target=clear, args=(folder, stop)))
+    begin, stop = context.Barrier(4), context.Event()
+    others = [context.Process(target=rewrite, args=(paths, begin, stop, n)) for n in (1, 2)]
+    others.append(context.Process(target=clear, args=(folder, begin, stop)))
     for process in others:
         process.start()
+    begin.wait()
     try:
         for path in islice(cycle(paths), count):
-            values = read(path)
+            try:
+                values, said = read(path), ""
+            except InputError as error:
+                values, said = [], str(error)
             whole = len(values) == LENGTH and len(set(values)) == 1
-            yield Trial(f"read {path.name}", held=whole, said=f"{sorted(set(values))}")
+            yield Trial(f"read {path.name}", held=whole, said=said or f"{sorted(set(values))}")
     finally:
         stop.set()
         for process in others:
@@ -232,14 +237,16 @@ def read(path: Path) -> list[int]:
     return [int(metadata["value"]), *tensors["value"][1:].tolist()]
 
 
-def rewrite(paths: list[Path], stop: Event, value: int) -> None:
+def rewrite(paths: list[Path], begin: Barrier, stop: Event, value: int) -> None:
+    begin.wait()
     while not stop.is_set():
         for path in paths:
             write(path, value)
         value += 2
 
 
-def clear(folder: Path, stop: Event) -> None:
+def clear(folder: Path, begin: Barrier, stop: Event) -> None:
+    begin.wait()
     while not stop.is_set():
         remove_leftovers(folder.glob(TEMPORARY))
         time.sleep(0.01)
