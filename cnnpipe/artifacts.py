@@ -14,12 +14,17 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from cnnpipe.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 WEIGHTS_KEY = "cnnpipe"
 """The one entry of a weights file's metadata: safetensors writes several in random order, and the
 same weights would then be different bytes."""
+
+TEMPORARY = ".*.????????.tmp"
+"""What files are called, for `glob`, until they are complete."""
 
 
 def project_root() -> Path:
@@ -59,6 +67,8 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     try:
         # Not tempfile: its files are readable by their owner only, whatever the umask says.
         with temporary.open(mode.replace("w", "x"), **text) as file:  # type: ignore[call-overload]
+            with suppress(OSError):  # a file system without locks takes the file all the same
+                _lock(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -70,6 +80,30 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_folder(path.parent)
+
+
+def remove_leftovers(files: Iterable[Path]) -> None:
+    """Delete those of `files`, all `TEMPORARY`, whose writers were killed.
+
+    A living writer holds a lock on its file, but for the moments after it opens and closes it: a
+    file without a lock that nobody has written to for a second is left over.
+    """
+    for leftover in files:
+        with suppress(OSError):  # its writer lives, or has just finished
+            with leftover.open("rb") as file:
+                _lock(file)
+            if time.time() - leftover.stat().st_mtime > 1:
+                leftover.unlink()
+
+
+def _lock(file: IO[Any]) -> None:
+    """Lock an open file for this process.
+
+    Raises:
+        OSError: another process holds a lock on it, or the file system knows no locks.
+    """
+    if sys.platform != "win32":  # there nobody can delete a file that is open
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,24 +1,28 @@
 """Run the pipeline as `make repro` does: on the data set of params.yaml, or on digits if need be.
 
-This is `dvc repro`, and one thing more. If it stops because no mirror gave the data set, the same
-pipeline runs as an experiment on the digits inside scikit-learn, which need no network. DVC tracks
-that parameter, and this script says at the start and at the end that the results are not MNIST's.
+This is `dvc repro`, with its arguments, and two things more. If it stops because no mirror gave the
+data set, the same pipeline runs as an experiment on the digits inside scikit-learn, which need no
+network. DVC tracks that parameter, and this script says at the start and at the end that the
+results are not MNIST's. And if it stops because DVC was killed while it wrote its own files, these
+are mended, and it starts again.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from cnnpipe.artifacts import atomic_write
 from cnnpipe.errors import InputError
-from cnnpipe.params import load_params
 from stages.command import REPORTS, UNREACHABLE
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -35,12 +39,17 @@ mend the network) and run: dvc exp run -S data.name=mnist"""
 
 
 def main() -> int:
+    handle(stop)
     if problem := clone_problem():
         print(f"Error: {problem}", file=sys.stderr)
         return 1
     # A marker of an earlier run would explain a failure of this one that has another cause.
     UNREACHABLE.unlink(missing_ok=True)
-    status = dvc("repro")
+    targets = sys.argv[1:]
+    status = dvc("repro", *targets)
+    if status != 0 and (mended := mend_dvc()):
+        say(*mended)
+        status = dvc("repro", *targets)
     if status == 0:
         return finish()
     if not UNREACHABLE.exists():
@@ -82,9 +91,13 @@ def dvc(*arguments: str) -> int:
         SystemExit: a signal came; 128 plus its number.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
+    come: list[int] = []  # while DVC is being started, and cannot yet be stopped
+    handle(lambda number, _: come.append(number))
     with subprocess.Popen(command, process_group=0 if os.name == "posix" else None) as process:
-        handle(stop)
         try:
+            handle(stop)
+            if come:
+                stop(come[0])
             status = process.wait()
             return 128 - status if status < 0 else status
         except SystemExit as stopped:
@@ -95,11 +108,13 @@ def dvc(*arguments: str) -> int:
 
 def handle(handler: Any) -> None:
     for name in STOPPING:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handler)
+        number = getattr(signal, name, None)
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            continue  # `nohup` has it ignored
+        signal.signal(number, handler)
 
 
-def stop(number: int, _: FrameType | None) -> None:
+def stop(number: int, _: FrameType | None = None) -> NoReturn:
     sys.exit(128 + number)
 
 
@@ -129,8 +144,50 @@ def send(process: subprocess.Popen[bytes], number: int) -> bool:
     return True
 
 
+def mend_dvc() -> list[str]:
+    """Take back what DVC itself was killed in the midst of writing; what was done, or nothing.
+
+    DVC writes dvc.lock and its list of busy files in place. Cut off, they stop every later run.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo().lock:  # whoever writes these files holds it
+            return [*mend_busy(Path(".dvc/tmp/rwlock")), *mend_lock(Path("dvc.lock"))]
+    except DvcException:  # another DVC runs
+        return []
+
+
+def mend_busy(path: Path) -> Iterator[str]:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        path.unlink()
+        yield f"{path} was cut off when DVC was killed, and is deleted."
+
+
+def mend_lock(path: Path) -> Iterator[str]:
+    from dvc.exceptions import DvcException
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils.strictyaml import load
+
+    try:
+        if path.exists():
+            load(str(path), COMPILED_LOCKFILE_SCHEMA)
+    except DvcException:
+        committed = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
+        with atomic_write(path, "wb") as file:
+            file.write(committed.stdout or b"schema: '2.0'\n")
+        yield f"{path} was cut off when DVC was killed, and is again as git has it."
+
+
 def finish() -> int:
     """Say where the results are, and of which data set they are if not of MNIST."""
+    from cnnpipe.params import load_params  # takes a second that Ctrl-C should not fall into
+
     report = REPORTS / "index.html"
     try:
         name = load_params().data.name

@@ -2,7 +2,53 @@
 
 import ctypes
 import os
+import signal
+import sys
+import threading
+import time
 from contextlib import suppress
+from pathlib import Path
+
+
+def _end_with_dvc() -> None:
+    """End this process soon after the DVC that runs it has gone.
+
+    A SIGTERM to DVC alone, or a SIGKILL, ends DVC without a word to its stage. That would go on,
+    and write its results while the next `dvc repro` writes its own.
+    """
+    before = _parents()
+
+    def watch() -> None:
+        while _parents() == before:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _parents() -> tuple[int, ...]:
+    """The process that runs this one; and where that is a shell (Debian's sh stays), DVC above it.
+
+    A process whose parent has ended gets another one.
+    """
+    parent = os.getppid()
+    try:
+        is_shell = b"\0-c\0" in Path(f"/proc/{parent}/cmdline").read_bytes()
+        status = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux
+        return (parent,)
+    # The name, in brackets, may hold anything; state and parent follow it.
+    return (parent, int(status.rpartition(")")[2].split()[1])) if is_shell else (parent,)
+
+
+# While `python -m` looks for a stage, its name is "-m". A program that imports one is no stage.
+if sys.argv[:1] == ["-m"]:
+    # Until `stages.command` takes over, a stage imports its modules, for seconds, and has begun
+    # nothing: Ctrl-C ends it without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if os.name == "posix" and "DVC_STAGE" in os.environ:
+        _end_with_dvc()
 
 # OpenMP's threads spin while they wait for each other, unless told to sleep. Where another process
 # wants the same cores (a second experiment of the queue, say), a spinning thread keeps the very

@@ -13,6 +13,7 @@ from typing import NoReturn, ParamSpec
 
 import click
 
+from cnnpipe.artifacts import TEMPORARY, remove_leftovers
 from cnnpipe.errors import InputError
 
 RAW = Path("data/raw")
@@ -35,6 +36,8 @@ def stage(run: Callable[P, None]) -> click.Command:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         with _stoppable():
             try:
+                for pattern in (TEMPORARY, f"data/**/{TEMPORARY}", f"reports/**/{TEMPORARY}"):
+                    remove_leftovers(Path().glob(pattern))
                 run(*args, **kwargs)
             except (InputError, OSError) as error:
                 raise click.ClickException(str(error)) from error
@@ -47,13 +50,15 @@ def _stoppable() -> Iterator[None]:
     """Let SIGTERM, SIGHUP and Ctrl-C end the block as an exception does, without temporary files.
 
     The exit status is the shell's for such an end, 143, 129 or 130: DVC takes no result for good.
+    A SIGHUP that `nohup` has told the system to ignore stays ignored.
     """
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has the first two
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield

@@ -16,10 +16,12 @@ import pytest
 import torch
 
 from cnnpipe.artifacts import (
+    TEMPORARY,
     atomic_write,
     load_csv,
     load_json,
     load_weights,
+    remove_leftovers,
     save_csv,
     save_json,
     save_weights,
@@ -85,6 +87,33 @@ class TestAtomicWrite:
         with pytest.raises(OSError, match="file"), atomic_write(tmp_path / "file") as file:
             file.write("")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(
+        self, tmp_path: Path
+    ) -> None:
+        program = (
+            "import os, signal, sys; from pathlib import Path; from cnnpipe.artifacts import *\n"
+            "with atomic_write(Path(sys.argv[1])) as file:\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        subprocess.run([sys.executable, "-c", program, tmp_path / "dead"], check=False)
+        with atomic_write(tmp_path / "alive") as file:
+            assert len(list(tmp_path.glob(TEMPORARY))) == 2
+            for temporary in tmp_path.glob(TEMPORARY):
+                os.utime(temporary, (0, 0))
+            remove_leftovers(tmp_path.glob(TEMPORARY))
+            file.write("whole")
+        assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+        assert (tmp_path / "alive").read_text() == "whole"
+
+    def test_a_file_without_a_lock_is_left_to_its_writer_for_a_second(self, tmp_path: Path) -> None:
+        temporary = tmp_path / ".x.json.01234567.tmp"
+        temporary.touch()
+        remove_leftovers([temporary])
+        assert temporary.exists()
+        os.utime(temporary, (0, 0))
+        remove_leftovers([temporary])
+        assert not temporary.exists()
 
 
 class TestJson:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -358,19 +357,3 @@ def test_seconds_count_all_sittings(folder):
         assert second.seconds < 50
         assert second.load() == {"step": 1}
         assert 100 <= second.seconds < 150
-
-
-@pytest.mark.skipif(os.name != "posix", reason="kills a process group")
-@pytest.mark.parametrize("model", ["lenet5", "vgg"])
-def test_killed_at_random_through_dvc(model):
-    """The campaign of docs/training.md in small."""
-    command = [sys.executable, ROOT / "scripts" / "kills.py", "--kills", "3", "--model", model]
-    more = ["--epochs", "6", "--longest", "0.3"]
-    environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
-    environment["PYTHONPATH"] = str(ROOT)
-    result = subprocess.run(
-        [*command, *more], capture_output=True, text=True, check=False, env=environment, timeout=300
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "goes on after step" in result.stdout
-    assert result.stdout.endswith("bit-identical\n")

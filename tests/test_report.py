@@ -19,6 +19,7 @@ from cnnpipe.errors import InputError
 from cnnpipe.params import MODEL_NAMES, load_params
 from cnnpipe.report import read_embedded, read_sources, render
 from cnnpipe.report.verdicts import verdicts
+from torture.determinism import TOLERANCE
 
 PARAMS = {
     "seed": 1,
@@ -476,6 +477,11 @@ def test_verification_is_tabulated(page):
         ["conv2d", "im2col", "cpu", "pass", "120", "0.25", "–"],
         ["relu", "–", "cpu", "pass", "9", "–", "0.25"],
     ]
+
+
+def test_how_far_other_threads_lead_is_what_is_tried(page):
+    text = " ".join(Document(page).text.split())
+    assert f"no logit of a test image moved by more than {TOLERANCE} (make torture)" in text
 
 
 def test_parameters_and_data_hashes_are_listed(page):

@@ -126,6 +126,42 @@ def test_a_signal_ends_dvc_and_its_stage(tmp_path: Path, number: int, whole_grou
     assert not (folder / "dvc.lock").exists()
 
 
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
+    tmp_path: Path, committed: bool
+) -> None:
+    folder = project(tmp_path / "project", command="mkdir -p data/raw && touch data/raw/x")
+    assert repro(folder).returncode == 0
+    lock, busy = folder / "dvc.lock", folder / ".dvc" / "tmp" / "rwlock"
+    whole = lock.read_bytes()
+    if committed:
+        author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        run(folder, "git", "add", "dvc.lock")
+        run(folder, "git", *author, "commit", "--quiet", "--message", "done")
+    lock.write_bytes(whole[: whole.index(b"cmd:") + 3])
+    busy.write_text('{"write": {')
+    result = repro(folder)
+    assert result.returncode == 0, result.stderr
+    assert "dvc.lock was cut off when DVC was killed" in result.stdout
+    assert "rwlock was cut off when DVC was killed" in result.stdout
+    assert lock.read_bytes() == whole
+    assert "Running stage" not in repro(folder).stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="nohup is POSIX's")
+def test_under_nohup_a_hangup_changes_nothing(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", "touch started && sleep 2 && mkdir -p data/raw")
+    command = ["nohup", sys.executable, ROOT / "scripts" / "repro.py"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not (folder / "started").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 0
+
+
 class TestFolder:
     def test_a_zip_download_is_no_clone(self, tmp_path: Path) -> None:
         (tmp_path / "dvc.yaml").write_text("stages: {}")

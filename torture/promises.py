@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from torture import data, operators, params, transforms, weights
+from torture import (
+    concurrency,
+    data,
+    determinism,
+    kills,
+    operators,
+    params,
+    transforms,
+    weights,
+)
 from torture.campaign import Outcome, Promise, try_promise
 
-MODULES: tuple[ModuleType, ...] = (data, weights, params, operators, transforms)
+MODULES: tuple[ModuleType, ...] = (
+    data,
+    weights,
+    params,
+    kills,
+    concurrency,
+    determinism,
+    operators,
+    transforms,
+)
 
 PROMISES: dict[str, Promise] = {
     value.name: value

@@ -1,0 +1,252 @@
+"""Several processes at once: DVC runs, experiments, training runs, readers and writers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from hashlib import md5
+from itertools import cycle, islice
+from multiprocessing.synchronize import Barrier, Event
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from ruamel.yaml import YAML
+
+from cnnpipe.artifacts import (
+    TEMPORARY,
+    load_csv,
+    load_json,
+    load_weights,
+    remove_leftovers,
+    save_csv,
+    save_json,
+    save_weights,
+)
+from cnnpipe.errors import InputError
+from torture.campaign import Trial, promise
+from torture.kills import difference, results
+from torture.project import DVC, SMALL, Project
+
+STAGES = ("train@lenet5", "download", "evaluate@lenet5", "visualize@lenet5", "explain@lenet5")
+BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
+"""How DVC says that another one is at work."""
+HELD = "Error: lenet5: another process trains with the same parameters, data and code"
+WEIGHTS = "data/models/lenet5.safetensors"
+OFFSET = 4.0
+"""Seconds between the starts of two, at most."""
+
+
+@promise(
+    "two `dvc repro` of one stage at once: each ends well or says that the other holds DVC's lock, "
+    "one at least ends well, and the outputs have the bytes of a single run",
+    full=12,
+    few=0,
+)
+def repros(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    single = trained_project(folder / "single", *STAGES)
+    expected = results(single)
+    for stage in islice(cycle(STAGES), count):
+        project = single.copy(folder / "two")
+        project.forget(stage)
+        offset = randomness.uniform(0, OFFSET)
+        ends = two_at_once(project, [*DVC, "repro", "--single-item", stage], offset)
+        wrong = [log for status, log in ends if status and not any(busy in log for busy in BUSY)]
+        said = "\n".join(wrong) or difference(results(project), expected)
+        if all(status for status, _ in ends):
+            said = said or "none of them ended well"
+        yield Trial(f"{stage}, the second {offset:.2f} s later", held=not said, said=said)
+        shutil.rmtree(project.folder)
+
+
+@promise(
+    "two training runs in one folder at once: the second one is refused in one line, or finds the "
+    "first one done; the weights have the bits of a single run",
+    full=10,
+    few=0,
+)
+def trainings(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    single = trained_project(folder / "single", "train@lenet5")
+    expected = results(single)
+    for _ in range(count):
+        project = single.copy(folder / "two")
+        project.forget("train@lenet5")
+        offset = randomness.uniform(0, OFFSET)
+        command = [sys.executable, "-m", "stages.train", "lenet5"]
+        ends = two_at_once(project, command, offset)
+        refused = [log for status, log in ends if status]
+        said = "\n".join(log for log in refused if not log.startswith(HELD) or log.count("\n") > 1)
+        if len(refused) == 2:
+            said = said or "none of them ended well"
+        said = said or difference(results(project), expected)
+        yield Trial(f"the second {offset:.2f} s later", held=not said, said=said)
+        shutil.rmtree(project.folder)
+
+
+@promise(
+    "two experiments on one model at once, by `dvc exp run --temp` and by two workers of DVC's "
+    "queue: each gets the weights and curves of its own undisturbed run",
+    full=8,
+    few=0,
+)
+def experiments(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    start = trained_project(folder / "start", "train@lenet5")
+    start.commit()
+    for turn in range(0, count, 2):
+        seeds = randomness.sample(range(2, 10**6), 2)
+        expected = {seed: alone(start, seed, folder) for seed in seeds}
+        project = start.copy(folder / "two")
+        queued = turn % 4 > 0
+        (queue if queued else run_in_copies)(project, seeds)
+        for seed in seeds[: count - turn]:
+            found = committed_by(project, f"of-{seed}")
+            said = "" if found == expected[seed] else f"{found} instead of {expected[seed]}"
+            how = "in the queue" if queued else "with --temp"
+            yield Trial(f"seed {seed} beside {seeds} {how}", held=not said, said=said)
+        shutil.rmtree(project.folder)
+
+
+@promise(
+    "JSON, CSV and weights read while two processes replace them again and again and a third one "
+    "clears leftovers: what is read is always a whole old or a whole new file",
+    full=3000,
+    few=60,
+)
+def readers(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    paths = [folder / name for name in ("x.json", "x.csv", "x.safetensors")]
+    for path in paths:
+        write(path, 0)
+    context = multiprocessing.get_context("spawn")
+    begin, stop = context.Barrier(4), context.Event()
+    others = [context.Process(target=rewrite, args=(paths, begin, stop, n)) for n in (1, 2)]
+    others.append(context.Process(target=clear, args=(folder, begin, stop)))
+    for process in others:
+        process.start()
+    begin.wait()
+    try:
+        for path in islice(cycle(paths), count):
+            try:
+                values, said = read(path), ""
+            except InputError as error:
+                values, said = [], str(error)
+            whole = len(values) == LENGTH and len(set(values)) == 1
+            yield Trial(f"read {path.name}", held=whole, said=said or f"{sorted(set(values))}")
+    finally:
+        stop.set()
+        for process in others:
+            process.join()
+    failed = [process.exitcode for process in others if process.exitcode]
+    yield Trial("write without an error", held=not failed, said=f"exit status {failed}")
+    left = [path.name for path in folder.glob(TEMPORARY)]
+    yield Trial("leave no temporary file", held=not left, said=f"{left}")
+
+
+def trained_project(folder: Path, *stages: str) -> Project:
+    """A copy of the project in which these stages have run."""
+    project = Project.create(folder, SMALL | {"models.lenet5.epochs": 3})
+    project.trust_operators()
+    project.repro(*stages)
+    return project
+
+
+def two_at_once(project: Project, command: list[str], offset: float) -> list[tuple[int, str]]:
+    """The exit status of each, and what it said."""
+    logs = [project.folder / f".log.{number}.tmp" for number in (1, 2)]
+    with project.start(*command, log=logs[0]) as first:
+        time.sleep(offset)
+        with project.start(*command, log=logs[1]) as second:
+            statuses = [first.wait(), second.wait()]
+    return [
+        (status, log.read_text(encoding="utf-8"))
+        for status, log in zip(statuses, logs, strict=True)
+    ]
+
+
+def alone(start: Project, seed: int, folder: Path) -> dict[str, str]:
+    """The MD5 of what a run with a seed gives, by the files' names."""
+    project = start.copy(folder / "alone")
+    project.set("seed", seed)
+    project.run(sys.executable, "-m", "stages.train", "lenet5")
+    files = project.snapshot()
+    shutil.rmtree(project.folder)
+    return {name: md5(files[name]).hexdigest() for name in (WEIGHTS, "reports/curves/lenet5.csv")}
+
+
+def experiment(seed: int, *options: str) -> list[str]:
+    name = ["--name", f"of-{seed}", "--set-param", f"seed={seed}"]
+    return [*DVC, "exp", "run", *options, *name, "train@lenet5"]
+
+
+def run_in_copies(project: Project, seeds: list[int]) -> None:
+    processes = []
+    for seed in seeds:
+        log = project.temporary / f"{seed}.log"
+        processes.append(project.start(*experiment(seed, "--temp"), log=log))
+    for process in processes:
+        process.wait()
+
+
+def queue(project: Project, seeds: list[int]) -> None:
+    for seed in seeds:
+        project.run(*experiment(seed, "--queue"))
+    project.run(*DVC, "queue", "start", "--jobs", "2")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        states = project.run(*DVC, "queue", "status").stdout
+        if "Queued" not in states and "Running" not in states:
+            break
+        time.sleep(1)
+    project.run(*DVC, "queue", "stop", "--kill", check=False)
+    project.outlived(20)  # the workers, which wait for more
+
+
+def committed_by(project: Project, experiment: str) -> dict[str, str]:
+    """The MD5s that an experiment's dvc.lock holds; none if it failed."""
+    made = project.run(*DVC, "exp", "branch", experiment, experiment, check=False)
+    if made.returncode:
+        return {}
+    text = project.run("git", "show", f"{experiment}:dvc.lock").stdout
+    outs: list[dict[str, Any]] = YAML(typ="safe").load(text)["stages"]["train@lenet5"]["outs"]
+    return {out["path"]: out["md5"] for out in outs if "timings" not in out["path"]}
+
+
+LENGTH = 5000
+"""Values in a file: enough that it is written in several pieces."""
+
+
+def write(path: Path, value: int) -> None:
+    if path.suffix == ".json":
+        save_json(path, [value] * LENGTH)
+    elif path.suffix == ".csv":
+        save_csv(path, pd.DataFrame({"value": [value] * LENGTH}))
+    else:
+        save_weights(path, {"value": torch.full((LENGTH,), value)}, {"value": str(value)})
+
+
+def read(path: Path) -> list[int]:
+    if path.suffix == ".json":
+        return list(load_json(path))
+    if path.suffix == ".csv":
+        return list(load_csv(path)["value"])
+    tensors, metadata = load_weights(path)
+    return [int(metadata["value"]), *tensors["value"][1:].tolist()]
+
+
+def rewrite(paths: list[Path], begin: Barrier, stop: Event, value: int) -> None:
+    begin.wait()
+    while not stop.is_set():
+        for path in paths:
+            write(path, value)
+        value += 2
+
+
+def clear(folder: Path, begin: Barrier, stop: Event) -> None:
+    begin.wait()
+    while not stop.is_set():
+        remove_leftovers(folder.glob(TEMPORARY))
+        time.sleep(0.01)

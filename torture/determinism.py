@@ -1,0 +1,101 @@
+"""The same seed gives the same bytes: again, in other surroundings, and in parallel."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from itertools import count as counting
+from itertools import cycle, islice
+from pathlib import Path
+
+from torch import Tensor
+
+from cnnpipe.data import load_dataset
+from cnnpipe.models import load_model, predict
+from torture.campaign import Trial, promise
+from torture.kills import MODELS, STAGES, Way, difference, end, results, trained
+from torture.project import SMALL, Project
+
+TOLERANCE = 0.01
+"""Largest difference of a logit between numbers of threads and processes; the page states it."""
+BY_HAND = Way("hand", "all", ())
+
+
+@promise(
+    "every stage again, in a folder with another path, with another PYTHONHASHSEED, time zone, "
+    "locale, home folder and number of joblib's workers: the same bytes of weights, metrics, "
+    "tables, figures and page (wall-clock times aside)",
+    full=24,
+    few=0,
+)
+def surroundings(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    undisturbed = Project.create(folder / "here")
+    undisturbed.repro()
+    expected = results(undisturbed)
+    for turn, stage in enumerate(islice(cycle(STAGES), count)):
+        (home := folder / f"home {turn}").mkdir()
+        around = {
+            "PYTHONHASHSEED": str(randomness.randrange(2**32)),
+            "TZ": randomness.choice(("UTC", "Asia/Kathmandu", "America/St_Johns")),
+            "LC_ALL": randomness.choice(("C", "POSIX", "C.UTF-8")),
+            "HOME": str(home),
+            "LOKY_MAX_CPU_COUNT": str(randomness.randint(1, 3)),
+        }
+        project = undisturbed.copy(folder / f"there, {turn} ümläute & spaces", around)
+        project.forget(stage)
+        status, log = end(project, BY_HAND.of(stage))
+        said = log if status else difference(results(project), expected)
+        yield Trial(f"{stage} with {around}", held=not said, said=said)
+        shutil.rmtree(project.folder)
+
+
+@promise(
+    "training again, with 1 and 2 threads and 1 and 2 processes: the same bits of weights and "
+    f"curves for the same number of each; otherwise no logit of a test image differs by more than "
+    f"{TOLERANCE} after two epochs on the digits",
+    full=10,
+    few=0,
+)
+def training(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    yield from islice(_training(randomness, folder), count)
+
+
+def _training(randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    # Dropout silences other neurons on each process: docs/training.md.
+    settings = SMALL | {"models.vgg.epochs": 2, "models.vgg.dropout": 0.0}
+    start = Project.create(folder / "start", settings)
+    start.trust_operators()
+    start.repro("download")
+    for turn in counting():
+        model, seed = MODELS[turn % len(MODELS)], randomness.randrange(10**6)
+        _, serial = trained_with(start, model, seed, threads=1, processes=1)
+        for threads, processes in ((1, 1), (2, 1), (1, 2)):
+            how = f"{model}, seed {seed}, {threads} threads, {processes} processes"
+            files, logits = trained_with(start, model, seed, threads, processes)
+            if threads * processes > 1:
+                apart = (logits - serial).abs().max().item()
+                close = 0 < apart <= TOLERANCE  # 0 would say that nothing ran in parallel
+                yield Trial(f"{how}, beside one of each: {apart:.1e}", held=close, said="too far")
+            again, _ = trained_with(start, model, seed, threads, processes)
+            said = difference(again, files)
+            yield Trial(f"{how} again", held=not said, said=said)
+
+
+def trained_with(
+    start: Project, model: str, seed: int, threads: int, processes: int
+) -> tuple[dict[str, bytes], Tensor]:
+    """Weights and curves of a training run, and the network's logits of the test images."""
+    around = {"OMP_NUM_THREADS": str(threads)}
+    project = start.copy(start.folder.with_name("run"), around)
+    project.set("seed", seed)
+    project.set("train.processes", processes)
+    status, log = end(project, BY_HAND.of(f"train@{model}"))
+    if status:
+        raise RuntimeError(log)
+    network, normalization = load_model(project.folder / "data" / "models" / f"{model}.safetensors")
+    images = load_dataset(project.folder / "data" / "raw").test.images
+    logits = predict(network, images, normalization)
+    files = trained(project)
+    shutil.rmtree(project.folder)
+    return files, logits

@@ -1,0 +1,430 @@
+"""Kill stages and training runs at random moments, or stop them; the next run gives the same bytes.
+
+`python -m torture.kills` prints the table of a training run that is killed twenty times.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count as counting
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cnnpipe.artifacts import TEMPORARY
+from torture.campaign import Trial, promise
+from torture.project import DVC, SMALL, Project
+
+STAGES = (
+    "validate", "download", "verify", "train@lenet5", "evaluate@lenet5", "visualize@lenet5",
+    "explain@lenet5", "summarize", "principles", "handcrafted", "benchmark", "report",
+)  # fmt: skip
+TIMES = (
+    "reports/timings/lenet5.json",
+    "reports/handcrafted_timings.json",
+)
+"""Outputs that hold wall-clock times. Compared is what they hold besides numbers."""
+BENCHMARK = ("reports/benchmark.json", "reports/figures/benchmark/")
+"""These hold little else: they must be there, whatever they say."""
+PROMPT = 10.0
+"""Seconds in which a stopped run ends, with all its processes."""
+DONE = "exit status 0"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a stage is run and disturbed."""
+
+    command: str
+    """hand: the stage's script alone; dvc: `dvc repro`; make: what `make repro` runs."""
+    target: str
+    """Who gets the signal: all processes, the command, or the stage that it runs."""
+    signals: tuple[signal.Signals, ...]
+
+    def of(self, stage: str) -> list[str]:
+        if self.command == "dvc":
+            return [*DVC, "repro", "--single-item", stage]
+        if self.command == "make":
+            return [sys.executable, "scripts/repro.py", "--single-item", stage]
+        name, _, model = stage.partition("@")
+        return [sys.executable, "-m", f"stages.{name}", *([model] if model else [])]
+
+
+KILLS = tuple(Way("dvc", target, (signal.SIGKILL,)) for target in ("all", "command", "stage"))
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOPS = (
+    Way("hand", "command", SIGNALS),
+    Way("dvc", "all", SIGNALS),
+    Way("dvc", "command", (signal.SIGTERM, signal.SIGHUP)),  # DVC alone ignores SIGINT
+    Way("make", "command", SIGNALS),
+    Way("make", "all", SIGNALS),
+)
+
+
+@promise(
+    "SIGKILL at random moments of every stage under `dvc repro`, to all processes, to DVC or to "
+    "the stage alone: given again (as `make repro` where DVC's own dvc.lock was cut off), it ends "
+    "with the bytes of an undisturbed run, wall-clock times aside, and no temporary file; no "
+    "process lives on for 10 s",
+    full=120,
+    few=0,
+)
+def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    yield from disturbed_stages(count, randomness, folder, KILLS, in_a_row=10)
+
+
+@promise(
+    "SIGTERM, SIGINT or SIGHUP at random moments of every stage, to its script, `dvc repro` or "
+    "`make repro`: unless it has just finished, it ends within 10 s with an error and leaves no "
+    "process, no temporary file and no half-done stage in dvc.lock; the next run ends with the "
+    "bytes of an undisturbed one",
+    full=36,
+    few=0,
+)
+def signals(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    yield from disturbed_stages(count, randomness, folder, STOPS, in_a_row=3)
+
+
+def disturbed_stages(
+    count: int, randomness: random.Random, folder: Path, ways: Sequence[Way], in_a_row: int
+) -> Iterator[Trial]:
+    """One stage after the other, so many disturbances each."""
+    undisturbed = Project.create(folder / "undisturbed")
+    durations = {stage: run_and_time(undisturbed, stage) for stage in undisturbed.stages()}
+    undisturbed.commit()
+    tried = 0
+    for stage in cycle(STAGES):
+        wanted = min(in_a_row, count - tried)
+        if wanted == 0:
+            return
+        yield from disturbed(undisturbed, stage, durations[stage], ways, wanted, randomness)
+        tried += wanted
+
+
+def run_and_time(project: Project, stage: str) -> float:
+    begun = time.monotonic()
+    if problem := finish(project, stage):
+        raise RuntimeError(f"{stage}, undisturbed: {problem}")
+    return time.monotonic() - begun
+
+
+def disturbed(
+    undisturbed: Project,
+    stage: str,
+    duration: float,
+    ways: Sequence[Way],
+    count: int,
+    randomness: random.Random,
+) -> list[Trial]:
+    """A stage disturbed so many times on its way to its end."""
+    expected = results(undisturbed)
+    project = undisturbed.copy(undisturbed.folder.with_name("disturbed"))
+    project.forget(stage)
+    seen: list[Trial] = []
+    while len(seen) < count:
+        way = randomness.choice(ways)
+        pause = randomness.uniform(0, duration)
+        trial = disturb(project, stage, way, randomness.choice(way.signals), pause)
+        if trial is None or (trial.said == DONE and not difference(results(project), expected)):
+            # It had ended before: well, or because a kill before it cut off dvc.lock.
+            project.run("git", "checkout", "dvc.lock")
+            project.forget(stage)
+        elif problem := committed_in_part(project, stage, expected):
+            seen.append(replace(trial, held=False, said=problem))
+        else:
+            seen.append(trial)
+    problem = finish(project, stage) or difference(results(project), expected)
+    problem = problem or left_over(project)
+    shutil.rmtree(project.folder)
+    return [
+        replace(trial, held=trial.held and not problem, said=trial.said or problem)
+        for trial in seen
+    ]
+
+
+def disturb(
+    project: Project, stage: str, way: Way, number: signal.Signals, pause: float
+) -> Trial | None:
+    """Run a stage, send a signal, and wait until all processes are gone.
+
+    Returns:
+        None if the run ended before the signal.
+    """
+    with project.start(*way.of(stage)) as process:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(pause)
+            return None
+        target = send(process, way.target, number)
+        sent = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PROMPT)
+        alive = project.outlived(sent + PROMPT - time.monotonic())
+    name = f"{stage} by {way.command}: {number.name} to {target} after {pause:.2f} s"
+    log = project.log.read_text(encoding="utf-8", errors="replace")
+    said = ""
+    if alive:
+        said = f"{len(alive)} processes lived on"
+    elif process.returncode == 0:
+        said = DONE
+    elif number != signal.SIGKILL:
+        said = left_over(project)
+        if way.command == "hand" and "Traceback" in log:
+            said = log
+    return Trial(name, held=not said, said=said)
+
+
+def send(process: subprocess.Popen[bytes], target: str, number: int) -> str:
+    """Send a signal; to whom. The stage gets one alone only while it runs, else all get it."""
+    stage = stage_of(process) if target == "stage" else None
+    if stage:
+        stage.send_signal(number)
+        return "stage"
+    if target == "command":
+        process.send_signal(number)
+        return "command"
+    os.killpg(process.pid, number)
+    return "all"
+
+
+def stage_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
+    """The stage's own process among those below DVC."""
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if any(part.startswith("stages.") for part in child.cmdline()[2:3]):
+                    return child
+    return None
+
+
+def finish(project: Project, stage: str, command: Sequence[str] = ()) -> str:
+    """Give a command again, or else `dvc repro`; what went wrong.
+
+    DVC writes its dvc.lock in place. Cut off by a kill, it stops all but `make repro`.
+    """
+    status, log = end(project, command or KILLS[0].of(stage))
+    if status:
+        status, log = end(project, Way("make", "", ()).of(stage))
+    return f"the next run ended with status {status}: {log[-2000:]}" if status else ""
+
+
+def end(project: Project, command: Sequence[str]) -> tuple[int, str]:
+    """Run a command to its end: its exit status, and what it said."""
+    with project.start(*command) as process:
+        status = process.wait()
+    return status, project.log.read_text(encoding="utf-8", errors="replace")
+
+
+def results(project: Project) -> dict[str, Any]:
+    """All outputs, with times taken out."""
+    files: dict[str, Any] = project.snapshot()
+    with suppress(FileNotFoundError):
+        files["params.schema.json"] = (project.folder / "params.schema.json").read_bytes()
+    for name in files:
+        if name in TIMES:
+            files[name] = without_times(json.loads(files[name]))
+        elif name.startswith(BENCHMARK):
+            files[name] = "there"
+    return files
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_times(item) for item in value]
+    return None if isinstance(value, int | float) else value
+
+
+def difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
+    """The files that are not as they should be."""
+    names = sorted(found.keys() | expected.keys())
+    other = [name for name in names if found.get(name, "") != expected.get(name, "")]
+    return f"not as undisturbed: {', '.join(other)}" if other else ""
+
+
+def committed_in_part(project: Project, stage: str, expected: dict[str, Any]) -> str:
+    """Whether dvc.lock has an interrupted stage for done though not all its results are there."""
+    problem = difference(results(project), expected) if project.committed(stage) else ""
+    return f"dvc.lock has it for done; {problem}" if problem else ""
+
+
+def left_over(project: Project) -> str:
+    return f"left over: {left}" if (left := project.leftovers()) else ""
+
+
+MODELS = ("lenet5", "vgg")
+LONG = SMALL | {
+    "train.checkpoint": 0,  # one at every reading of the losses
+    "train.batch_size": 16,
+    "models.lenet5.epochs": 12,
+    "models.vgg.epochs": 12,
+}
+START, STRETCH = 3.0, 0.6
+"""Seconds until a kill, at most: of a run that starts, and of training."""
+RUN = 10
+"""Kills of one training run."""
+
+
+@dataclass
+class Kill:
+    of: str
+    newest: str
+    """The checkpoint that was there."""
+    seconds: float
+    """Since the command was given."""
+    unfinished: bool
+    """Whether it left a half-written checkpoint."""
+    next: str = ""
+    """What the next run said."""
+    problem: str = ""
+    """What the whole run ended in, if not as undisturbed."""
+
+    @property
+    def trial(self) -> Trial:
+        inside = ", inside a save" if self.unfinished else ""
+        name = f"{self.of}: after {self.seconds:.1f} s, {self.newest}{inside}; {self.next}"
+        return Trial(name, held=not self.problem, said=self.problem)
+
+
+@promise(
+    "SIGKILL of all processes at random moments of training, every third run under `dvc repro`: it "
+    "goes on from its checkpoint to the bits of an undisturbed run, weights and curves",
+    full=100,
+    few=3,
+)
+def training(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    tried = 0
+    for kills in killed_runs(randomness, folder, min(RUN, count), in_saves=False):
+        yield from (kill.trial for kill in kills[: count - tried])
+        tried += len(kills)
+        if tried >= count:
+            return
+
+
+@promise(
+    "SIGKILL inside the save of a checkpoint, which leaves it half-written: the same",
+    full=25,
+    few=0,
+)
+def saves(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    tried = 0
+    for kills in killed_runs(randomness, folder, RUN, in_saves=True):
+        hits = [kill.trial for kill in kills if kill.unfinished][: count - tried]
+        yield from hits
+        tried += len(hits)
+        if tried == count:
+            return
+
+
+def killed_runs(
+    randomness: random.Random, folder: Path, kills: int, *, in_saves: bool
+) -> Iterator[list[Kill]]:
+    """One training run after the other, each killed so many times."""
+    start = Project.create(folder / "start", LONG)
+    start.trust_operators()
+    start.repro("download")
+    expected: dict[str, dict[str, bytes]] = {}
+    for turn in counting():
+        model = MODELS[turn % len(MODELS)]
+        command = Way("dvc" if turn % 3 == 0 else "hand", "all", ()).of(f"train@{model}")
+        if model not in expected:
+            project = start.copy(folder / model)
+            status, log = end(project, Way("hand", "all", ()).of(f"train@{model}"))
+            if status:
+                raise RuntimeError(log)
+            expected[model] = trained(project)
+        project = start.copy(folder / "disturbed")
+        done = killed(project, command, kills, randomness, in_saves=in_saves)
+        if not done:
+            raise RuntimeError(f"{model}: training ended before the first kill")
+        problem = finish(project, f"train@{model}", command)
+        done[-1].next = said(project)
+        problem = problem or difference(trained(project), expected[model]) or left_over(project)
+        for number, kill in enumerate(done, start=1):
+            kill.of, kill.problem = f"{model}, run {turn + 1}, kill {number}", problem
+        yield done
+        shutil.rmtree(project.folder)
+
+
+def killed(
+    project: Project, command: list[str], kills: int, randomness: random.Random, *, in_saves: bool
+) -> list[Kill]:
+    """Give a command and kill it so many times; fewer, if it comes to its end before."""
+    done: list[Kill] = []
+    for number in range(1, kills + 1):
+        before = newest(project)
+        begun = time.monotonic()
+        with project.start(*command) as process:
+            in_start = number % 5 == 0 and not in_saves
+            if not in_start:
+                wait_for_training(project, process, before)
+            pause = time.monotonic() + randomness.uniform(0, START if in_start else STRETCH)
+            while process.poll() is None and time.monotonic() < pause:
+                time.sleep(0.005)
+            while process.poll() is None and in_saves and not unfinished(project):
+                pass  # a save takes milliseconds
+            if process.poll() is not None:
+                return done
+            os.killpg(process.pid, signal.SIGKILL)
+        if done:
+            done[-1].next = said(project)
+        seconds = time.monotonic() - begun
+        done.append(Kill("", newest(project), seconds, unfinished(project)))
+    return done
+
+
+def wait_for_training(project: Project, process: subprocess.Popen[bytes], before: str) -> None:
+    """Until the stage has begun to train: it says that it goes on, or has saved something."""
+    while process.poll() is None and newest(project) == before and not said(project):
+        time.sleep(0.01)
+
+
+def newest(project: Project) -> str:
+    files = sorted(project.folder.glob(".cnnpipe/checkpoints/*/step-*.safetensors"))
+    return f"step {int(files[-1].stem.removeprefix('step-')):,}" if files else "no checkpoint"
+
+
+def unfinished(project: Project) -> bool:
+    return any(project.folder.glob(f".cnnpipe/checkpoints/*/{TEMPORARY}"))
+
+
+def said(project: Project) -> str:
+    """What the stage said about going on."""
+    log = project.log.read_text(encoding="utf-8", errors="replace")
+    match = re.search(r"goes on after step [\d,]+ of [\d,]+ \(epoch \d+\)", log)
+    return match.group() if match else ""
+
+
+def trained(project: Project) -> dict[str, bytes]:
+    """Weights and curves."""
+    folders = ("data/models/", "reports/curves/")
+    return {name: data for name, data in project.snapshot().items() if name.startswith(folders)}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        kills = next(killed_runs(random.Random(0), Path(folder), 20, in_saves=False))
+    print("| kill | newest checkpoint | after, s | inside a save | the next run |")
+    print("|---:|---|---:|---|---|")
+    for number, kill in enumerate(kills, start=1):
+        inside = "yes" if kill.unfinished else ""
+        print(f"| {number} | {kill.newest} | {kill.seconds:.1f} | {inside} | {kill.next} |")
+    print(kills[-1].problem or "bit-identical")
+
+
+if __name__ == "__main__":
+    main()

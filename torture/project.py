@@ -1,0 +1,279 @@
+"""A copy of the project on small data, in a git repository of its own.
+
+The data set is the digits of scikit-learn, which need no network, and every budget is so small
+that the verdicts mean nothing. `Project.create` copies, `repro` runs stages to their end, `start`
+leaves them running, `copy` is the same project once more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cnnpipe.artifacts import TEMPORARY
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages")
+DVC = (sys.executable, "-m", "dvc")
+
+SMALL: dict[str, Any] = {
+    "data.name": "digits",
+    "train.device": "cpu",
+    "train.epochs": 2,
+    "models.vgg.epochs": 1,
+    "models.vgg.blocks": [[4], [8]],
+    "explain.removal_images": 20,
+    "explain.attribution.images": 10,
+    "explain.attribution.networks": 1,
+    "explain.attribution.window": 14,
+    "principles.equivalence.steps": 3,
+    "principles.output_size.size": 4,
+    "principles.locality.images": 8,
+    "principles.sharing.train_sizes": [50],
+    "principles.sharing.seeds": 2,
+    "principles.sharing.steps": 3,
+    "principles.translation.seeds": 2,
+    "principles.translation.steps": 3,
+    "principles.pooling.seeds": 2,
+    "principles.pooling.steps": 3,
+    "principles.hierarchy.images": 100,
+    "principles.hierarchy.steps": 5,
+    "principles.activation.depths": [2, 3],
+    "principles.activation.trained_depths": [2],
+    "principles.activation.seeds": 2,
+    "principles.activation.steps": 3,
+    "principles.inductive_bias.sizes": [60, 120],
+    "principles.inductive_bias.seeds": 2,
+    "principles.inductive_bias.steps": 3,
+    "principles.filters.draws": 100,
+    "handcrafted.training": 100,
+    "handcrafted.test": 20,
+    "handcrafted.words": 8,
+    "handcrafted.epochs": 1,
+    "benchmark.batch_size": 2,
+    "benchmark.batch_sizes": [1, 2],
+    "benchmark.seconds": 0.001,
+}
+"""Settings with which the whole pipeline takes a minute or two."""
+
+
+class Project:
+    def __init__(self, folder: Path, around: Mapping[str, str] = MappingProxyType({})) -> None:
+        """
+        Args:
+            around: environment variables of all its commands.
+        """
+        self.folder = folder
+        self.around = around
+
+    @classmethod
+    def create(cls, folder: Path, settings: Mapping[str, Any] = SMALL) -> Project:
+        """A fresh copy in `folder` (made if missing), in which nothing has run."""
+        project = cls(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, folder / name)
+        project.temporary.mkdir()
+        project.run("git", "init", "--quiet")
+        (folder / ".git" / "info").mkdir(exist_ok=True)
+        (folder / ".git" / "info" / "exclude").write_text("/.cache/\n/.log\n/.temporary/\n")
+        project.run(*DVC, "init", "--quiet")
+        for key, value in settings.items():
+            project.set(key, value)
+        return project
+
+    def copy(self, folder: Path, around: Mapping[str, str] = MappingProxyType({})) -> Project:
+        """The same project elsewhere, with all that has run in it."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder, around)
+
+    def set(self, key: str, value: Any) -> None:
+        """Change one setting of params.yaml, named as `dvc exp run -S` names it."""
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        tree = section = yaml.load(path.read_text(encoding="utf-8"))
+        *parents, last = key.split(".")
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(tree, file)
+
+    def trust_operators(self) -> None:
+        """Take the operators for proved, as the project's own report says; proof takes a minute."""
+        yaml = YAML()
+        path = self.folder / "dvc.yaml"
+        pipeline = yaml.load(path.read_text(encoding="utf-8"))
+        del pipeline["stages"]["verify"]
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(pipeline, file)
+        (self.folder / "reports").mkdir(exist_ok=True)
+        shutil.copy2(ROOT / "reports" / "verify.json", self.folder / "reports")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the commands: the copy's own code, this interpreter, nothing of whatever is around."""
+        around = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return around | {
+            "PATH": path,
+            "PYTHONPATH": str(self.folder),
+            "PYTHONUNBUFFERED": "1",
+            "DVC_NO_ANALYTICS": "1",  # sent by a process that outlives the command
+            "DVC_SITE_CACHE_DIR": str(self.folder / ".dvc" / "tmp" / "site"),
+            "TMPDIR": str(self.temporary),
+            "TORCHINDUCTOR_CACHE_DIR": str(self.folder / ".cache"),  # a cache, not left over
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_AUTHOR_NAME": "torture",
+            "GIT_AUTHOR_EMAIL": "torture@localhost",
+            "GIT_COMMITTER_NAME": "torture",
+            "GIT_COMMITTER_EMAIL": "torture@localhost",
+            **self.around,
+        }
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end.
+
+        Raises:
+            RuntimeError: it failed, and `check` is set.
+        """
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if check and result.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}:\n{result.stdout}{result.stderr}")
+        return result
+
+    def repro(self, *targets: str, check: bool = True) -> str:
+        """`dvc repro` of some stages or all; what it printed."""
+        result = self.run(*DVC, "repro", *targets, check=check)
+        return result.stdout + result.stderr
+
+    def start(self, *command: str, log: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a command in a session of its own; what it prints goes to `self.log` or `log`."""
+        with (log or self.log).open("wb") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_hear_signals,
+            )
+
+    @property
+    def log(self) -> Path:
+        return self.folder / ".log"
+
+    @property
+    def temporary(self) -> Path:
+        """Where its processes keep their temporary files."""
+        return self.folder / ".temporary"
+
+    def commit(self) -> None:
+        """Commit everything to git, as experiments need it."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", "state")
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.folder / path).read_text(encoding="utf-8"))
+
+    def committed(self, stage: str) -> dict[str, Any] | None:
+        """What dvc.lock says of a stage; nothing where it is cut off before."""
+        path = self.folder / "dvc.lock"
+        try:
+            lock = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+            entry: dict[str, Any] | None = lock["stages"].get(stage)
+        except (FileNotFoundError, YAMLError, TypeError, KeyError, AttributeError):
+            return None
+        return entry
+
+    def stages(self) -> list[str]:
+        """All stages in the order of dvc.yaml, where each stands after those that it needs."""
+        return self.run(*DVC, "stage", "list", "--name-only").stdout.split()
+
+    def outs(self, stage: str) -> list[Path]:
+        """The files and folders that a stage makes."""
+        name, _, model = stage.partition("@")
+        text = (self.folder / "dvc.yaml").read_text(encoding="utf-8")
+        listed = YAML(typ="safe").load(text)["stages"][name]["outs"]
+        names = [next(iter(out)) if isinstance(out, dict) else out for out in listed]
+        return [self.folder / out.replace("${item.model}", model) for out in names]
+
+    def forget(self, stage: str) -> None:
+        """Undo a stage: its outputs, its entry in dvc.lock, and all that DVC has cached of runs."""
+        for out in self.outs(stage):
+            if out.is_dir():
+                shutil.rmtree(out)
+            else:
+                out.unlink(missing_ok=True)
+        yaml = YAML()
+        path = self.folder / "dvc.lock"
+        lock = yaml.load(path.read_text(encoding="utf-8"))
+        lock["stages"].pop(stage, None)
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(lock, file)
+        shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that work in its folder now."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if Path(process.cwd()).is_relative_to(self.folder):
+                    found.append(process)
+        return found
+
+    def outlived(self, seconds: float) -> list[psutil.Process]:
+        """Those that are still there after some time; they are killed."""
+        deadline = time.monotonic() + seconds
+        while (alive := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for process in alive:
+            with suppress(psutil.Error):
+                process.kill()
+        return alive
+
+    def leftovers(self) -> list[str]:
+        """Files that should have gone with their process."""
+        places = [*self.temporary.iterdir(), *self.folder.glob(TEMPORARY)]
+        for top in ("data", "reports", ".cnnpipe"):
+            places += (self.folder / top).rglob(TEMPORARY)
+        return sorted(str(place.relative_to(self.folder)) for place in places)
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Every file under data/ and reports/, and its content."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for top in ("data", "reports")
+            for path in (self.folder / top).rglob("*")
+            if path.is_file()
+        }
+
+
+def _hear_signals() -> None:
+    """Also where this process was started by `nohup` or in the background, which ignores some."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
