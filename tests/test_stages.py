@@ -1,113 +1,16 @@
 """Every stage, run by DVC in a fresh repository, on real digits that need no network."""
 
-import json
-import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parent.parent
-COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "stages")
-
-
-QUICK: dict[str, object] = {
-    "explain.removal_images": 20,
-    "explain.attribution.images": 10,
-    "explain.attribution.networks": 1,
-    "explain.attribution.window": 14,
-    "principles.equivalence.steps": 3,
-    "principles.output_size.size": 4,
-    "principles.locality.images": 8,
-    "principles.sharing.train_sizes": [50],
-    "principles.sharing.seeds": 2,
-    "principles.sharing.steps": 3,
-    "principles.translation.seeds": 2,
-    "principles.translation.steps": 3,
-    "principles.pooling.seeds": 2,
-    "principles.pooling.steps": 3,
-    "principles.hierarchy.images": 100,
-    "principles.hierarchy.steps": 5,
-    "principles.activation.depths": [2, 3],
-    "principles.activation.trained_depths": [2],
-    "principles.activation.seeds": 2,
-    "principles.activation.steps": 3,
-    "principles.inductive_bias.sizes": [60, 120],
-    "principles.inductive_bias.seeds": 2,
-    "principles.inductive_bias.steps": 3,
-    "principles.filters.draws": 100,
-    "handcrafted.training": 100,
-    "handcrafted.test": 20,
-    "handcrafted.words": 8,
-    "handcrafted.epochs": 1,
-    "benchmark.batch_size": 2,
-    "benchmark.batch_sizes": [1, 2],
-    "benchmark.seconds": 0.001,
-}
-"""Budgets of the experiments, so small that their verdicts mean nothing."""
-
-
-class Project:
-    """A copy of the pipeline in a git repository of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in COPIED:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, folder / name)
-        self.run("git", "init", "--quiet")
-        self.run(sys.executable, "-m", "dvc", "init", "--quiet")
-        self.set("data.name", "digits")
-        self.set("train.epochs", 2)
-        self.set("models.vgg.epochs", 1)
-        self.set("models.vgg.blocks", [[4], [8]])
-        for key, value in QUICK.items():
-            self.set(key, value)
-
-    def set(self, key: str, value: object) -> None:
-        path = self.folder / "params.yaml"
-        yaml = YAML()
-        tree = section = yaml.load(path.read_text(encoding="utf-8"))
-        *parents, last = key.split(".")
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(tree, file)
-
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        }
-        result = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert not check or result.returncode == 0, result.stdout + result.stderr
-        return result
-
-    def repro(self, *targets: str, check: bool = True) -> str:
-        result = self.run(sys.executable, "-m", "dvc", "repro", *targets, check=check)
-        return result.stdout + result.stderr
-
-    def json(self, path: str):
-        return json.loads((self.folder / path).read_text(encoding="utf-8"))
-
-    def snapshot(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.folder)): path.read_bytes()
-            for top in ("data", "reports")
-            for path in (self.folder / top).rglob("*")
-            if path.is_file()
-        }
+from torture.project import Project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The pipeline after one `dvc repro`; the tests below run in order and build on each other."""
-    project = Project(tmp_path_factory.mktemp("a project with spaces and ümläuts"))
+    project = Project.create(tmp_path_factory.mktemp("a project with spaces and ümläuts"))
     project.repro()
     return project
 
