@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from torture import data, params, weights
+from torture import cache, data, disk, params, surface, weights
 from torture.campaign import Promise
 
-MODULES: tuple[ModuleType, ...] = (data, weights, params)
+MODULES: tuple[ModuleType, ...] = (data, weights, params, disk, cache, surface)
 
 PROMISES: dict[str, Promise] = {
     value.name: value
