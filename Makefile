@@ -25,7 +25,7 @@ $(READY): pyproject.toml $(LOCKS)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("cnnpipe needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	for lock in $(LOCKS); do $(PIP) --require-hashes --requirement $$lock || exit 1; done
-	$(PIP) --no-deps --editable .
+	PYTHONWARNINGS=ignore $(PIP) --no-deps --editable .  # setuptools warns of what is asked for
 	$(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	touch $@
 
@@ -59,7 +59,7 @@ check: $(READY) ## format, lint, types, import floors
 	lint-imports
 
 audit: $(TOOLS)/bin/pip-audit ## look the locked versions up among known vulnerabilities, over the network
-	$< --progress-spinner off --require-hashes --disable-pip $(addprefix --requirement ,$(LOCKS))
+	$< --strict --progress-spinner off --require-hashes --disable-pip $(addprefix --requirement ,$(LOCKS))
 
 format: $(READY) ## format the code and mend what the linter can
 	ruff format .
