@@ -40,7 +40,7 @@ class Wound:
 @promise(
     "`make doctor` names exactly the damaged, missing and foreign files among DVC's cache and the "
     "results; after the cure that it names and `dvc repro` everything is whole",
-    full=150,
+    full=80,
     few=0,
 )
 def doctor(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
