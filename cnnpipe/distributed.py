@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ from cnnpipe.errors import InputError
 
 T = TypeVar("T")
 
+STORE = "CNNPIPE_STORE"
+"""Variable by which `launch` tells its processes where they find each other."""
 LOST = 75
 """Exit status of a process that another one left alone: that one has told why."""
 
@@ -190,7 +193,11 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
     _end_with_the_launcher()
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    meeting: dict[str, Any] = {}  # torchrun's own variables say where
+    if STORE in os.environ:
+        numbers = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+        meeting = {"init_method": os.environ[STORE]} | numbers
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", **meeting)
     try:
         yield device
     except RuntimeError as error:
@@ -245,6 +252,20 @@ def check_batch(batch_size: int, processes: int) -> None:
         )
 
 
+def _meet_in(folder: str) -> list[str]:
+    """Options and variables by which processes find each other in files of this user alone.
+
+    torchrun's own way is a store that listens on every network interface, trusts whoever connects,
+    and has the launcher unpickle what lies in it: code of anybody on the network could run.
+    """
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    os.environ[STORE] = Path(folder, "store").as_uri()
+    if os.name == "posix":  # the gradients go over sockets of this machine
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+    meeting = Path(folder, "rendezvous")
+    return ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={meeting}"]
+
+
 def launch(processes: int, device: torch.device, batch_size: int, *command: str) -> bool:
     """Run `python command` in several processes of this machine, as torchrun does, to their end.
 
@@ -268,10 +289,10 @@ def launch(processes: int, device: torch.device, batch_size: int, *command: str)
     logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL + 1)
     threads = max(1, torch.get_num_threads() // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    arguments = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}"]
+    arguments = ["--nnodes=1", f"--nproc-per-node={processes}", "--local-addr=127.0.0.1"]
     try:
-        with TemporaryDirectory() as logs:
-            options = [f"--log-dir={logs}", "--shutdown-timeout=10"]
+        with TemporaryDirectory() as folder:
+            options = [f"--log-dir={folder}", "--shutdown-timeout=10", *_meet_in(folder)]
             run.run(run.parse_args([*arguments, *options, *command]))
         return True
     except SignalException as stop:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -201,6 +202,34 @@ def workers_of(process):
         ["pgrep", "-P", str(process.pid), "-f", "stages.train"], capture_output=True, text=True
     )
     return [int(pid) for pid in found.stdout.split()]
+
+
+def listening(pids):
+    """Addresses on which processes wait for connections, as Linux tells them."""
+    found = []
+    for pid in pids:
+        links = []
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                links.append(str(link.readlink()))
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_, inode = line.split()[:10]
+                if state == "0A" and f"socket:[{inode}]" in links:
+                    found.append(local)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux for the sockets")
+def test_nobody_outside_this_machine_can_connect(tmp_path):
+    project = Project(tmp_path / "p", processes=2, epochs=50, checkpoint=0)
+    with project.start("stages.train", "lenet5") as process:
+        wait_for_checkpoint(project, process)
+        found = listening([process.pid, *workers_of(process)])
+        process.terminate()
+        process.communicate(timeout=40)
+    assert found  # Gloo's own, between the two
+    assert all(local.startswith("0100007F:") for local in found), found  # 127.0.0.1
 
 
 @pytest.mark.skipif(shutil.which("pgrep") is None, reason="asks pgrep for the processes")

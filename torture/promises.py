@@ -5,12 +5,15 @@ from __future__ import annotations
 from types import ModuleType
 
 from torture import (
+    cache,
     concurrency,
     data,
     determinism,
+    disk,
     kills,
     operators,
     params,
+    surface,
     transforms,
     weights,
 )
@@ -21,8 +24,11 @@ MODULES: tuple[ModuleType, ...] = (
     weights,
     params,
     kills,
+    disk,
+    cache,
     concurrency,
     determinism,
+    surface,
     operators,
     transforms,
 )

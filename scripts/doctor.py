@@ -1,0 +1,257 @@
+"""Read every byte that DVC answers for, and name what is damaged: `make doctor`.
+
+DVC takes an object of its cache for whole once the file is read-only, and a result for unchanged
+while its size and its time of change are. So what a disk or a hand damaged is checked out as good.
+Here everything is hashed anew, with DVC's own functions:
+
+    objects     each file of the cache against the hash that is its name
+    runs        each record of the run cache against the hash that is its name
+    results     each output of dvc.yaml, kept by DVC or by git, against dvc.lock
+
+Exit status 1 if anything is damaged or missing. `--repair` deletes what is damaged, and puts an
+object of the cache back where a whole copy lies among the results; `dvc repro` makes the rest.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from dvc.exceptions import DvcException
+from dvc.output import Output
+from dvc.repo import Repo
+from dvc.utils import dict_sha256
+from dvc.utils.serialize import load_yaml
+from dvc_data.hashfile.db import HashFileDB
+from dvc_data.hashfile.hash import file_md5
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
+from dvc_objects.fs.base import FileSystem
+
+NOT_RECORDED = "damaged: its hash is not that of dvc.lock"
+MISNAMED = "damaged: its hash is not its name"
+ANEW = "run `dvc repro`"
+CURE = f"delete it and {ANEW}"
+
+
+class Copy(NamedTuple):
+    """Where the content of an object of the cache lies, whole."""
+
+    fs: FileSystem
+    path: str
+    result: Path
+    """The file or the folder of the results that it is made from."""
+
+
+class Object(NamedTuple):
+    """A file of the cache, named after its hash."""
+
+    database: HashFileDB
+    oid: str
+
+
+@dataclass(frozen=True)
+class Damage:
+    path: Path
+    what: str
+    cure: str
+    object: Object | None = None
+    copy: Copy | None = None
+
+    def __str__(self) -> str:
+        return f"{_shown(self.path)}: {self.what}; {self.cure}"
+
+
+@dataclass
+class Checkup:
+    """What was read, and what of it is not as it should be."""
+
+    objects: int = 0
+    runs: int = 0
+    results: int = 0
+    size: int = 0
+    """Bytes."""
+    damages: list[Damage] = field(default_factory=list)
+    copies: dict[str, Copy] = field(default_factory=dict)
+    """Results that are as they should be, by hash."""
+    needed: dict[str, Path] = field(default_factory=dict)
+    """Results that the cache must hold, by hash."""
+
+    def hash_of(self, path: Path, name: str) -> str:
+        self.size += path.stat().st_size
+        found: str = file_md5(str(path), name=name)
+        return found
+
+    def found(self, path: Path, what: str, cure: str = CURE) -> None:
+        self.damages.append(Damage(path, what, cure))
+
+    def found_object(self, object: Object, what: str, cure: str) -> None:
+        path = Path(object.database.oid_to_path(object.oid))
+        if result := self.needed.get(object.oid):
+            what += f", which is that of {_shown(result)}"
+        copy = self.copies.get(object.oid)
+        if copy:
+            cure = f"`python scripts/doctor.py --repair` puts it back from {_shown(copy.result)}"
+        self.damages.append(Damage(path, what, cure, object, copy))
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Delete what is damaged; put back what has a copy.")
+def main(repair: bool) -> None:
+    """Hash all that DVC keeps anew, and name what is damaged or missing."""
+    try:
+        with Repo() as repo:
+            checkup = check(repo)
+            for damage in checkup.damages:
+                click.echo(f"{damage}", err=True)
+                if repair:
+                    mend(damage)
+    except (DvcException, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    if not checkup.damages:
+        click.echo(
+            f"whole: {checkup.results} results, {checkup.objects} objects and {checkup.runs} runs "
+            f"of DVC's cache; {checkup.size / 1e6:.0f} MB read"
+        )
+        return
+    count = len(checkup.damages)
+    if repair:
+        click.echo(f"{count} damaged or missing: deleted or put back; now {ANEW}")
+        return
+    raise click.ClickException(
+        f"{count} damaged or missing, named above; `python scripts/doctor.py --repair` deletes "
+        f"what is damaged and puts back what has a whole copy"
+    )
+
+
+def check(repo: Repo) -> Checkup:
+    """Hash everything, the results first: they tell which object has a whole copy."""
+    checkup = Checkup()
+    for out in sorted(repo.index.outs, key=lambda out: str(out.fs_path)):
+        _check_result(out, checkup)
+    # A cache of DVC 2 held its objects in the cache's root; DVC 3 still puts some folders there.
+    for database in (repo.cache.local, repo.cache.legacy):
+        _check_objects(database, checkup)
+    for oid in checkup.needed:
+        if not repo.cache.local.exists(oid):
+            checkup.found_object(Object(repo.cache.local, oid), "missing", ANEW)
+    for record in sorted(Path(repo.stage_cache.cache_dir).glob("*/*/*")):
+        _check_run(record, checkup)
+    return checkup
+
+
+def _check_result(out: Output, checkup: Checkup) -> None:
+    path, expected = Path(out.fs_path), out.hash_info
+    checkup.results += 1
+    if not expected or not expected.name or not expected.value:
+        checkup.found(path, "dvc.lock does not know it", ANEW)
+        return
+    if out.use_cache:
+        checkup.needed[expected.value] = path
+    if not path.exists():
+        checkup.found(path, "missing", _anew(out, path))
+    elif path.is_dir() != expected.isdir:
+        checkup.found(path, f"a {'file' if expected.isdir else 'folder'} in the result's place")
+    elif expected.isdir:
+        _check_folder(out, path, expected.name, expected.value, checkup)
+    elif checkup.hash_of(path, expected.name) == expected.value:
+        checkup.copies[expected.value] = Copy(out.fs, str(path), path)
+    else:
+        checkup.found(path, NOT_RECORDED, f"delete it and {_anew(out, path)}")
+
+
+def _anew(out: Output, path: Path) -> str:
+    """How a result is made again; what git keeps need not be computed for that."""
+    return ANEW if out.use_cache else f"{ANEW}, or `git restore {_shown(path)}`"
+
+
+def _check_folder(out: Output, folder: Path, name: str, oid: str, checkup: Checkup) -> None:
+    """Every file against the cache's list of the folder, or all at once where that is not whole."""
+    own = Tree()  # type: ignore[no-untyped-call]
+    for file in map(Path, out.dvcignore.find(out.fs, str(folder))):
+        own.add(file.relative_to(folder).parts, None, HashInfo(name, checkup.hash_of(file, name)))
+    own.digest(name=name)
+    listed: Tree | None = own
+    if own.oid == oid:
+        checkup.copies[oid] = Copy(own.fs, own.path, folder)
+    else:
+        listed = _listed(out.cache, name, oid)
+    if listed is None:
+        checkup.found(folder, NOT_RECORDED, f"delete it and {_anew(out, folder)}")
+        return
+    for key in sorted({key for key, _, _ in [*own, *listed]}):
+        path = folder.joinpath(*key)
+        found, right = (_hash(tree, key) for tree in (own, listed))
+        if right and out.use_cache:
+            checkup.needed[right] = path
+        if not found:
+            checkup.found(path, "missing", _anew(out, path))
+        elif not right:
+            checkup.found(path, "no result, but in the folder of one")
+        elif found != right:
+            checkup.found(path, NOT_RECORDED, f"delete it and {_anew(out, path)}")
+        else:
+            checkup.copies[found] = Copy(out.fs, str(path), path)
+
+
+def _hash(tree: Tree, key: tuple[str, ...]) -> str | None:
+    _, hash_info = tree.get(key) or (None, None)
+    return hash_info.value if hash_info else None
+
+
+def _listed(database: HashFileDB, name: str, oid: str) -> Tree | None:
+    """The files of a folder as the cache lists them, if that list is whole."""
+    path = database.oid_to_path(oid)
+    if not Path(path).is_file() or file_md5(path) != oid.partition(".")[0]:
+        return None
+    return Tree.load(database, HashInfo(name, oid))
+
+
+def _check_objects(database: HashFileDB, checkup: Checkup) -> None:
+    for path in sorted(Path(database.path).glob("??/*")):
+        oid = path.parent.name + path.name
+        checkup.objects += 1
+        if path.is_dir():
+            checkup.found(path, "a folder in an object's place")
+        elif checkup.hash_of(path, database.hash_name) != oid.partition(".")[0]:  # HASH.dir: a list
+            checkup.found_object(Object(database, oid), MISNAMED, CURE)
+
+
+def _check_run(path: Path, checkup: Checkup) -> None:
+    """A record of what a stage gave, in the folder of what it was given."""
+    checkup.runs += 1
+    try:
+        record = load_yaml(str(path))
+        given = record | {"outs": [out["path"] for out in record["outs"]]}
+        names = [dict_sha256(each, exclude=["size", "nfiles"]) for each in (given, record)]
+    except (DvcException, AttributeError, KeyError, TypeError, ValueError):
+        names = []  # no YAML, or none of a run
+    if names != [path.parent.name, path.name]:
+        checkup.found(path, MISNAMED)
+
+
+def mend(damage: Damage) -> None:
+    """Delete what is damaged, and put a whole copy of an object in its place."""
+    if damage.path.is_dir() and not damage.path.is_symlink():
+        shutil.rmtree(damage.path)
+    else:
+        damage.path.unlink(missing_ok=True)
+    if damage.object and damage.copy:
+        database, oid = damage.object
+        database.add(damage.copy.path, damage.copy.fs, oid)
+
+
+def _shown(path: Path) -> str:
+    """Relative to here where it lies here, as it is typed."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Damage to DVC's cache and to the results, and whether `make doctor` names it and its cure."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from torture.campaign import Trial, promise
+from torture.project import SMALL, Project
+
+STAGES = ("validate", "download", "train", "evaluate", "summarize")
+"""They have outputs of every kind: files and folders, kept by DVC, by git, and in place."""
+DOCTOR = (sys.executable, "scripts/doctor.py")
+REPAIR = "`python scripts/doctor.py --repair`"
+AT_ONCE = 4
+"""Files damaged before the doctor is asked, at most; each is one trial."""
+CURED = 6
+"""Every so often the cures that the doctor names are applied, and not just undone."""
+
+
+@dataclass
+class Wound:
+    how: str
+    path: Path
+    before: bytes | None
+    """None where there was no file."""
+    status: os.stat_result | None
+
+
+@promise(
+    "`make doctor` names exactly the damaged, missing and foreign files among DVC's cache and the "
+    "results; after the cure that it names and `dvc repro` everything is whole",
+    full=80,
+    few=0,
+)
+def doctor(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    project = prepare(folder)
+    while count > 0:
+        wounds = hurt(project.folder, min(count, randomness.randint(1, AT_ONCE)), randomness)
+        told = project.run(*DOCTOR, check=False)
+        named = {line.partition(": ")[0] for line in told.stderr.splitlines()[:-1]}
+        places = {str(wound.path.relative_to(project.folder)) for wound in wounds}
+        foreign = named - places
+        for wound in wounds:
+            place = str(wound.path.relative_to(project.folder))
+            held = told.returncode == 1 and place in named and not foreign
+            yield Trial(f"{wound.how} {place}", held, f"it said {told.stderr}{told.stdout}")
+        count -= len(wounds)
+        if randomness.randrange(CURED) == 0 and count > 0:
+            whole, seen = cure(project, told.stderr.splitlines()[:-1])
+            yield Trial(f"cure of {', '.join(sorted(places))}", whole, seen)
+            count -= 1
+        else:
+            for wound in wounds:
+                undo(wound)
+
+
+def prepare(folder: Path) -> Project:
+    """The pipeline's first stages on digits, run once, with the doctor content."""
+    settings = SMALL | {"train.epochs": 1}
+    project = Project.create(folder / "a project", settings)
+    project.trust_operators()
+    yaml = YAML()
+    path = project.folder / "dvc.yaml"
+    pipeline = yaml.load(path.read_text(encoding="utf-8"))
+    kept = {name: pipeline["stages"][name] for name in STAGES}
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump({"stages": kept}, file)
+    project.repro()
+    project.run(*DOCTOR)
+    return project
+
+
+def hurt(root: Path, most: int, randomness: random.Random) -> list[Wound]:
+    """Damage so many files, or fewer where one makes it impossible to name the other."""
+    results, needed = kept(root)
+    objects = [path for path in (root / ".dvc/cache").glob("files/md5/??/*") if path.is_file()]
+    runs = [path for path in (root / ".dvc/cache/runs").rglob("*") if path.is_file()]
+    wounds: list[Wound] = []
+    for group in randomness.choices([results, sorted(objects), sorted(runs)], k=most):
+        path = randomness.choice(group)
+        hows = ["flip a bit of", "cut", "append to", "zero a part of", "replace"]
+        if path in results + needed:
+            hows.append("delete")
+        if path.parent == root / "data/raw":
+            hows.append("put a foreign file beside")
+        # A folder's list tells which of its files is damaged, so it is damaged alone.
+        alone = path.suffix == ".dir"
+        if any(wound.path == path for wound in wounds) or (alone and wounds):
+            continue
+        other = randomness.choice(results + objects)
+        wounds.append(wound(path, other, randomness.choice(hows), randomness))
+        if alone:
+            break
+    return wounds
+
+
+def kept(root: Path) -> tuple[list[Path], list[Path]]:
+    """The files of all results, and the objects that the cache must hold for them."""
+    lock = YAML(typ="safe").load((root / "dvc.lock").read_text(encoding="utf-8"))
+    outs = [root / out["path"] for stage in lock["stages"].values() for out in stage["outs"]]
+    files = [[out] if out.is_file() else sorted(out.iterdir()) for out in outs]
+    results = [file for each in files for file in each]
+    of_dvc = ("data/", "reports/predictions/", "reports/confusion/", "reports/curves/")
+    needed = []
+    for path in results:
+        if str(path.relative_to(root)).startswith(of_dvc):
+            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            needed.append(root / ".dvc/cache/files/md5" / digest[:2] / digest[2:])
+    return results, needed
+
+
+def wound(path: Path, other: Path, how: str, randomness: random.Random) -> Wound:
+    if how == "put a foreign file beside":
+        path = path.with_name("foreign")
+        path.write_bytes(other.read_bytes())
+        return Wound(how, path, None, None)
+    before, status = path.read_bytes(), path.stat()
+    if how == "delete":
+        path.unlink()
+        return Wound(how, path, before, status)
+    after = damaged(before, other.read_bytes(), how, randomness)
+    while is_as_good(path, before, after):
+        how = randomness.choice(["flip a bit of", "cut", "append to"])
+        after = damaged(before, b"", how, randomness)
+    path.chmod(0o644)
+    path.write_bytes(after)
+    path.chmod(status.st_mode)
+    if randomness.random() < 0.5:  # as a disk's rot leaves it
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        how = f"{how} (with the old time stamp)"
+    return Wound(how, path, before, status)
+
+
+def damaged(content: bytes, other: bytes, how: str, randomness: random.Random) -> bytes:
+    position = randomness.randrange(len(content))
+    if how == "flip a bit of":
+        flipped = content[position] ^ 1 << randomness.randrange(8)
+        return content[:position] + bytes([flipped]) + content[position + 1 :]
+    if how == "cut":
+        return content[:position]
+    if how == "append to":
+        return content + randomness.randbytes(randomness.randint(1, 100))
+    if how == "zero a part of":
+        length = min(randomness.randint(1, 4096), len(content) - position)
+        return content[:position] + bytes(length) + content[position + length :]
+    return other
+
+
+def is_as_good(path: Path, before: bytes, after: bytes) -> bool:
+    """Whether it is no damage. A run's record counts by what it says, but for the sizes in it."""
+    if before == after:
+        return True
+    if "runs" not in path.parts:
+        return False
+    try:
+        said = [
+            YAML(typ="safe").load(
+                b"\n".join(
+                    line
+                    for line in content.splitlines()
+                    if line.split(b":")[0].strip() not in (b"size", b"nfiles")
+                )
+            )
+            for content in (before, after)
+        ]
+    except (YAMLError, ValueError):
+        return False
+    return bool(said[0] == said[1])
+
+
+def undo(wound: Wound) -> None:
+    wound.path.unlink(missing_ok=True)
+    if wound.before is not None and wound.status is not None:
+        wound.path.parent.mkdir(parents=True, exist_ok=True)
+        wound.path.write_bytes(wound.before)
+        wound.path.chmod(wound.status.st_mode)
+
+
+def cure(project: Project, lines: list[str]) -> tuple[bool, str]:
+    """Do what the doctor says; whether everything is whole then, and what was said."""
+    said = "\n".join(lines)
+    for line in lines:
+        place, _, rest = line.partition(": ")
+        if "delete it" in rest:
+            path = project.folder / place
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if REPAIR in said:
+        project.run(*DOCTOR, "--repair", check=False)
+    result: subprocess.CompletedProcess[str] | None = None
+    for command in ((sys.executable, "-m", "dvc", "repro"), DOCTOR):
+        result = project.run(*command, check=False)
+        said += f"\n{result.stdout}{result.stderr}"
+    return result is not None and result.returncode == 0, said

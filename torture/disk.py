@@ -1,0 +1,492 @@
+"""Disks, folders and surroundings that do not do what a stage needs of them.
+
+Two promises: every writer at a full disk, in this process and thousands of times; and whole stages
+as a person starts them, in all that a machine may have in store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from cnnpipe.artifacts import atomic_write, save_csv, save_json, save_weights
+from cnnpipe.plots import save_png
+from cnnpipe.plots.page import DPI, WIDTH
+from torture import cache as kept_by_dvc
+from torture.campaign import Trial, promise
+from torture.project import DVC, Project
+
+FULL = (errno.EFBIG, errno.ENOSPC)
+
+
+@promise(
+    "Disk full at any byte of any kind of file that stages write: an error that names the file, "
+    "the previous file intact, nothing half-written beside it",
+    full=3000,
+    few=150,
+)
+def full_at_any_byte(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    writers = {name: partial(write, folder / name) for name, write in WRITERS.items()}
+    for write in writers.values():
+        write()
+    for _ in range(count):
+        name = randomness.choice(list(writers))
+        there = randomness.random() < 0.8  # a previous file
+        size = (folder / name).stat().st_size
+        limit = randomness.choice([randomness.randrange(size), size - 1, 0])
+        kept = (folder / name).read_bytes()
+        if not there:
+            (folder / name).unlink()
+        before = contents(folder)
+        said = ""
+        with largest_file(limit):
+            try:
+                writers[name]()
+            except OSError as error:
+                said = str(error) if error.errno in FULL else ""
+        held = name in said and contents(folder) == before
+        (folder / name).write_bytes(kept)
+        yield Trial(f"{name}, {size:,} bytes, full at {limit:,}", held, said or "no error")
+
+
+def _text(path: Path) -> None:
+    with atomic_write(path) as file:
+        file.write("größe\n" * 50_000)  # several buffers
+
+
+FIGURE = Figure(figsize=(WIDTH, 60 / DPI))
+
+
+def _raw(path: Path) -> None:
+    with atomic_write(path, "wb") as file:
+        file.writelines(bytes([k]) * 10_007 for k in range(20))
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "metrics.json": lambda path: save_json(path, {"errors": list(range(3000)), "class": "é"}),
+    "empty.json": lambda path: save_json(path, {}),
+    "curves.csv": lambda path: save_csv(path, pd.DataFrame({"loss": np.linspace(0, 1, 5000)})),
+    "lenet5.safetensors": lambda path: save_weights(path, {"w": torch.ones(40_000)}, {"a": "b"}),
+    "figure.png": lambda path: save_png(path, FIGURE),
+    "index.html": _text,
+    "images-idx3-ubyte": _raw,
+}
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let this process write no file beyond so many bytes, as a full disk does not."""
+    import resource  # which Windows does not have
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.name): path.read_bytes() for path in folder.iterdir()}
+
+
+@dataclass(frozen=True)
+class Stage:
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+    """Files and folders that it writes, the largest among them."""
+
+    def files(self, root: Path) -> list[Path]:
+        found = [root / result for result in self.results]
+        return [
+            file
+            for path in found
+            for file in ([path] if path.is_file() else sorted(path.rglob("*")))
+            if file.is_file()
+        ]
+
+
+STAGES = {
+    "validate": Stage((), ("params.schema.json",)),
+    "download": Stage((), ("data/raw",)),
+    "train": Stage(("lenet5",), ("data/models/lenet5.safetensors", "reports/curves/lenet5.csv")),
+    "evaluate": Stage(("vgg",), ("reports/evaluation/vgg.json", "reports/predictions/vgg.csv")),
+    "visualize": Stage(("lenet5",), ("reports/figures/lenet5", "reports/figures/lenet5.json")),
+    "explain": Stage(("vgg",), ("reports/explanation/vgg", "reports/figures/explanation/vgg")),
+    "summarize": Stage((), ("reports/metrics.json", "reports/timings.json")),
+    "principles": Stage((), ("reports/principles", "reports/figures/principles")),
+    "handcrafted": Stage((), ("reports/handcrafted", "reports/figures/handcrafted")),
+    "report": Stage((), ("reports/index.html",)),
+}
+"""The verify stage and the benchmark take too long for this; they write by the same functions."""
+QUICK = ("validate", "download", "evaluate", "summarize", "report")
+WALL_CLOCK = ("timings", "handcrafted_timings.json", "index.html")
+"""Results that hold times: another run writes other bytes."""
+
+
+@dataclass
+class Ordeal:
+    """What is done to a stage, and how it may end."""
+
+    name: str
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    """Variables that differ; None: not set."""
+    wrapper: tuple[str, ...] = ()
+    """Command that runs the stage's own, which follows."""
+    largest: int | None = None
+    """Bytes; the largest file that the stage may write."""
+    umask: int = -1
+    below: str = ""
+    """Folder of the project that the stage is started in."""
+    ends: str = "works"
+    """"works", "fails", or "either"."""
+    tells: str = ""
+    """What a failure must name; a pattern."""
+
+
+Hardship = Callable[[Path, Stage, random.Random], Ordeal]
+
+
+@promise(
+    "Disk full, read-only folders, files and folders in each other's place, dangling links, no "
+    "HOME, no TMPDIR, no network, a locale without UTF-8, another umask, a full or closed stdout: "
+    "a stage works, or ends in one clear line with every file as it was or complete",
+    full=30,
+    few=0,
+)
+def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    pristine = prepare(folder)
+    good = results(pristine.folder)
+    root = folder / "größe 数字"
+    for number in range(count):
+        shutil.copytree(pristine.folder, root, symlinks=True)
+        hardship, names = randomness.choice(hardships())
+        name = randomness.choice(names)
+        if number < len(STAGES):  # a full disk for every stage
+            name, hardship = list(STAGES)[number], full_disk
+        ordeal = hardship(root, STAGES[name], randomness)
+        before = results(root)
+        status, stderr = endure(Project(root), name, ordeal)
+        wrong = judge(ordeal, status, stderr, before, root, good)
+        yield Trial(f"{name}, {ordeal.name}", not wrong, f"{wrong}; it said: {stderr}")
+        shutil.rmtree(root)
+
+
+@promise(
+    "`dvc repro` that ran out of disk ends in an error, and the next one with room ends with every "
+    "hash right",
+    full=3,
+    few=0,
+)
+def pipeline(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    project = kept_by_dvc.prepare(folder)
+    root = folder / "copy"
+    for _ in range(count):
+        shutil.copytree(project.folder, root, symlinks=True)
+        tried = Project(root)
+        tried.set("models.lenet5.lr", randomness.uniform(0.001, 0.005))  # trained and judged anew
+        room = randomness.randrange(2 * sum(len(file) for file in results(root).values()) // 1024)
+        wrapper = (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
+        limit = None
+        if not can_mount():
+            wrapper, limit = (), partial(_limit, room * 1024)
+        full = run(tried, *wrapper, *DVC, "repro", before=limit)
+        again = run(tried, *DVC, "repro")
+        doctor = run(tried, sys.executable, "scripts/doctor.py")
+        held = again.returncode == doctor.returncode == 0 and "Traceback" not in full.stderr
+        said = "".join(each.stdout + each.stderr for each in (full, again, doctor))
+        yield Trial(f"{room} kB of room, exit status {full.returncode}", held, said)
+        shutil.rmtree(root)
+
+
+def prepare(folder: Path) -> Project:
+    """A project in which the stages have run."""
+    project = Project.create(folder / "pristine")
+    project.trust_operators()
+    for name, stage in STAGES.items():
+        both = ("lenet5", "vgg") if name in ("train", "evaluate") else stage.arguments
+        for argument in both or [""]:
+            project.run(sys.executable, "-m", f"stages.{name}", *([argument] if argument else []))
+    return project
+
+
+def results(root: Path) -> dict[str, bytes]:
+    """Every result and its content."""
+    return Project(root).snapshot() | {"params.schema.json": _read(root / "params.schema.json")}
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def endure(project: Project, name: str, ordeal: Ordeal) -> tuple[int, str]:
+    """Run a stage in an ordeal; its exit status and what it told on stderr."""
+    environment = project.environment | {"LOKY_MAX_CPU_COUNT": "1"}
+    for key, value in ordeal.environment.items():
+        if value is None:
+            environment.pop(key, None)
+        else:
+            environment[key] = value
+    result = run(
+        project,
+        *ordeal.wrapper,
+        *(sys.executable, "-m", f"stages.{name}", *STAGES[name].arguments),
+        environment=environment,
+        below=ordeal.below,
+        umask=ordeal.umask,
+        before=None if ordeal.largest is None else partial(_limit, ordeal.largest),
+    )
+    return result.returncode, result.stderr
+
+
+def run(
+    project: Project,
+    *command: str,
+    environment: Mapping[str, str] | None = None,
+    below: str = "",
+    umask: int = -1,
+    before: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, whatever it prints in whatever encoding.
+
+    Args:
+        below: folder of the project to start in.
+        before: called in the new process.
+    """
+    return subprocess.run(
+        command,
+        cwd=project.folder / below,
+        env=environment or project.environment,
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        umask=umask,
+        preexec_fn=before,
+        check=False,
+    )
+
+
+def _limit(size: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def judge(
+    ordeal: Ordeal,
+    status: int,
+    stderr: str,
+    before: Mapping[str, bytes],
+    root: Path,
+    good: Mapping[str, bytes],
+) -> str:
+    """What is not as promised, or nothing."""
+    after = results(root)
+    if "Traceback" in stderr:
+        return "a traceback"
+    if left := [path.name for path in root.rglob(".*.tmp")]:
+        return f"left {left}"
+    if lost := before.keys() - after.keys():
+        return f"lost {sorted(lost)}"
+    for name, content in after.items():
+        timed = any(part in name for part in WALL_CLOCK)
+        if content not in (before.get(name), good.get(name)) and not (timed and _complete(content)):
+            return f"{name} is neither the previous file nor the new one"
+    if status == 0:
+        missing = good.keys() - after.keys()
+        return f"no {sorted(missing)}" if missing else "no failure" * (ordeal.ends == "fails")
+    if ordeal.ends == "works":
+        return f"exit status {status}"
+    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    if len(errors) != 1 or not re.search(ordeal.tells, errors[0]):
+        return "not one clear line"
+    return ""
+
+
+def _complete(content: bytes) -> bool:
+    return content.endswith((b"}\n", b"</html>\n"))
+
+
+def full_disk(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    """Too little room for the largest result: on a small disk, or by a limit on file sizes."""
+    largest = max(stage.files(root), key=lambda file: file.stat().st_size)
+    size = largest.stat().st_size
+    tells = "|".join(re.escape(part) for part in (*stage.results, ".cnnpipe/checkpoints"))
+    if can_mount() and randomness.random() < 0.5:
+        room = randomness.randrange(max(1, size // PAGE)) * PAGE // 1024
+        wrapper = (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
+        return Ordeal(f"disk full after {room} kB", wrapper=wrapper, ends="fails", tells=tells)
+    limit = randomness.randrange(size)
+    return Ordeal(f"no file above {limit} bytes", largest=limit, ends="fails", tells=tells)
+
+
+PAGE = 4096
+UNSHARE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+"""Mounts made in such a command are gone with it."""
+SMALL_DISK = """\
+set -e
+root=$1 room=$2
+shift 2
+mkdir -p "$root.disk"
+mount --bind "$root" "$root.disk"
+mount -t tmpfs -o size=300m none "$root"
+cp -a "$root.disk/." "$root/"
+free=$(df --output=avail -k "$root" | tail -1)
+head -c "$(( free - room ))k" /dev/zero > "$root/filler"
+cd "$root"
+set +e
+"$@"
+status=$?
+set -e
+rm -r "$root/filler" "$root.disk/data" "$root.disk/reports"
+cp -a "$root/." "$root.disk/"
+exit $status
+"""
+READ_ONLY = """\
+set -e
+mount --bind "$1" "$1"
+mount -o remount,ro,bind "$1"
+shift
+exec "$@"
+"""
+
+
+@cache
+def can_mount() -> bool:
+    """Whether this user may make small and read-only disks, for a command and what it starts."""
+    test = "mount -t tmpfs none /mnt && mount -o remount,ro,bind /mnt"
+    try:
+        return subprocess.run([*UNSHARE, "sh", "-c", test], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@cache
+def can_cut_network() -> bool:
+    try:
+        return subprocess.run([*NO_NETWORK, "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+NO_NETWORK = ("unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+
+
+def read_only(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    folder = randomness.choice(stage.files(root)).parent
+    wrapper = (*UNSHARE, "sh", "-c", READ_ONLY, "sh", str(folder))
+    where = folder.relative_to(root)
+    return Ordeal(f"{where} read-only", wrapper=wrapper, ends="fails", tells=str(where))
+
+
+def file_for_folder(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    folder = randomness.choice(stage.files(root)).parent
+    shutil.rmtree(folder)
+    folder.write_text("a file\n")
+    where = folder.relative_to(root)
+    return Ordeal(f"{where} is a file", ends="fails", tells=str(where))
+
+
+def folder_for_file(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    file = randomness.choice(stage.files(root))
+    file.unlink()
+    file.mkdir()
+    (file / "inside").write_text("kept\n")
+    where = file.relative_to(root)
+    return Ordeal(f"{where} is a folder", ends="fails", tells=str(where))
+
+
+def dangling_link(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    file = randomness.choice(stage.files(root))
+    file.unlink()
+    file.symlink_to(root / "nowhere" / "at all")
+    return Ordeal(f"{file.relative_to(root)} is a dangling link")
+
+
+def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    """Something around that is not as usual. The results are gone and must come out as ever."""
+    for file in stage.files(root):
+        file.unlink()
+    elsewhere = root.parent / "ein Ordner für später"
+    elsewhere.mkdir(exist_ok=True)
+    bytes_only: dict[str, str | None] = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    return randomness.choice(
+        [
+            Ordeal("no HOME", {"HOME": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None}),
+            Ordeal("no such HOME", {"HOME": "/nonexistent", "XDG_CACHE_HOME": None}),
+            Ordeal("HOME is no folder", {"HOME": "/dev/null"}),
+            Ordeal("no such TMPDIR", {"TMPDIR": "/nonexistent"}),
+            Ordeal("TMPDIR elsewhere", {"TMPDIR": str(elsewhere)}),
+            Ordeal("the C locale", {"LC_ALL": "C", "LANG": None} | bytes_only),
+            Ordeal("the POSIX locale", {"LC_ALL": "POSIX"} | bytes_only),
+            Ordeal("a locale that is not there", {"LC_ALL": "xx_YY.ISO-8859-1"} | bytes_only),
+            Ordeal("stdout in ASCII", {"PYTHONIOENCODING": "ascii:strict"}),
+            Ordeal("umask 077", umask=0o077),
+            Ordeal("umask 000", umask=0),
+            Ordeal("a safe path", {"PYTHONSAFEPATH": "1"}),
+            Ordeal("almost no environment", dict.fromkeys(os.environ.keys() - KEPT)),
+            Ordeal("stdout closed", wrapper=("sh", "-c", 'exec "$@" >&-', "sh")),
+            Ordeal("stderr closed", wrapper=("sh", "-c", 'exec "$@" 2>&-', "sh")),
+            Ordeal("stdin closed", wrapper=("sh", "-c", 'exec "$@" <&-', "sh")),
+            *([Ordeal("no network", wrapper=NO_NETWORK)] if can_cut_network() else []),
+        ]
+    )
+
+
+KEPT = {"PATH", "PYTHONPATH", "OMP_NUM_THREADS"}
+
+
+def full_stdout(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    wrapper = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
+    return Ordeal("stdout full", wrapper=wrapper, ends="fails", tells="No space left")
+
+
+def below_the_root(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    return Ordeal("in a subfolder", below="reports", ends="fails", tells=r"params\.yaml|reports/")
+
+
+def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+    """MNIST, whose mirrors are not there."""
+    Project(root).set("data.name", "mnist")
+    tells = "data set mnist: no mirror gave"
+    if can_cut_network():
+        return Ordeal("mnist, no network", wrapper=NO_NETWORK, ends="fails", tells=tells)
+    Project(root).set("data.mirrors", ["http://127.0.0.1:9/"])
+    return Ordeal("mnist, no mirror", ends="fails", tells=tells)
+
+
+def hardships() -> list[tuple[Hardship, Sequence[str]]]:
+    """What may be done here, as often as it stands here, and to which stages."""
+    slow = ("train", "visualize", "explain")
+    common: list[tuple[Hardship, Sequence[str]]] = [
+        (full_disk, QUICK),
+        (full_disk, slow),
+        (file_for_folder, ("download", "evaluate", "visualize")),
+        (folder_for_file, (*QUICK, "visualize")),
+        (dangling_link, (*QUICK, "train")),
+        (surroundings, QUICK),
+        (surroundings, QUICK),
+        (surroundings, slow),
+        (full_stdout, QUICK),
+        (below_the_root, ("validate", "evaluate")),
+        (no_mirror, ("download",)),
+    ]
+    mounted: list[tuple[Hardship, Sequence[str]]] = [
+        (read_only, (*QUICK[1:], "visualize", "train"))
+    ]
+    return common + (mounted if can_mount() else [])

@@ -1,0 +1,323 @@
+"""What foreign content could reach: code that runs text, unpickles, opens shells or connections.
+
+`source` reads the code by ruff's security rules, `running` watches the stages by Python's audit
+events, `dependencies` reads the lock file.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from torture.campaign import Trial, promise
+from torture.project import ROOT, Project
+
+LOCKS = (ROOT / "requirements" / "build.txt", ROOT / "requirements" / "dev.txt")
+VIOLATIONS = {
+    "S102": "exec('x = 1')",
+    "S104": "host = '0.0.0.0'",
+    "S202": "import tarfile\ntarfile.open('x').extractall()",
+    "S301": "import pickle\npickle.loads(b'')",
+    "S302": "import marshal\nmarshal.loads(b'')",
+    "S307": "eval('1 + 1')",
+    "S310": "import urllib.request\nurllib.request.urlopen('file:///etc/passwd')",
+    "S314": "import xml.etree.ElementTree as tree\ntree.parse('x')",
+    "S501": "import requests\nrequests.get('https://localhost', timeout=1, verify=False)",
+    "S506": "import yaml\nyaml.load('a: 1', Loader=yaml.Loader)",
+    "S602": "import subprocess\nsubprocess.run('true', shell=True)",
+    "S605": "import os\nos.system('true ' + os.environ['HOME'])",
+    "S701": "import jinja2\njinja2.Environment()",
+}
+BORROWED = {
+    "torch.load": "import torch\ntorch.load('x')",
+    "joblib.load": "import joblib\njoblib.load('x')",
+    "pandas.read_pickle": "from pandas import read_pickle\nread_pickle('x')",
+    "safetensors.torch.load_file": "from safetensors.torch import load_file\nload_file('x')",
+    "http.server": "from http.server import HTTPServer\nHTTPServer(('', 0), None)",
+    "socket": "import socket\nsocket.create_server(('', 0))",
+}
+"""Banned by name in pyproject.toml, wherever that ban is not lifted as a whole."""
+LIFTED = ("cnnpipe/reference.py", "cnnpipe/tutorial.py")
+
+
+@promise(
+    "No module of the package, the stages or the scripts evaluates or unpickles what it read, "
+    "opens a shell, skips a certificate, or listens; each of these is noticed wherever it is put",
+    full=300,
+    few=8,
+)
+def source(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    modules = [
+        path.relative_to(ROOT)
+        for top in ("cnnpipe", "stages", "scripts")
+        for path in sorted((ROOT / top).rglob("*.py"))
+    ]
+    for number in range(count):
+        module = randomness.choice(modules) if number >= len(modules) else modules[number]
+        text = (ROOT / module).read_text(encoding="utf-8")
+        if number < len(modules):
+            found = [line for line in linted(module, text) if not line.startswith("noqa")]
+            yield Trial(f"{module} as it is", not found, "\n".join(found))
+            continue
+        planted = VIOLATIONS | ({} if module.as_posix() in LIFTED else BORROWED)
+        rule = randomness.choice(list(planted))
+        place, changed = plant(text, planted[rule], randomness)
+        found = linted(module, changed)
+        seen = any(rule in line for line in found)
+        yield Trial(f"{rule} planted in {module}, line {place}", seen, f"found {found}")
+
+
+def linted(module: Path, text: str) -> list[str]:
+    """The findings of the project's own rules on security and banned names."""
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "json"]
+    result = subprocess.run(
+        [*command, "--stdin-filename", str(module), "-"],
+        cwd=ROOT,
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return [
+        f"{finding['code']} {finding['message']}"
+        for finding in json.loads(result.stdout)
+        if finding["code"].startswith(("S", "TID251"))
+    ]
+
+
+def plant(text: str, violation: str, randomness: random.Random) -> tuple[int, str]:
+    """Put lines before a statement somewhere in a module, in a function or outside of any."""
+    places = [
+        (node.lineno, node.col_offset)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, (ast.Assign, ast.Return, ast.Expr, ast.FunctionDef, ast.ImportFrom))
+        and not getattr(node, "decorator_list", [])
+    ]
+    lines = text.splitlines()
+    # A statement behind a colon or semicolon is no place for another line.
+    places = [(row, column) for row, column in places if not lines[row - 1][:column].strip()]
+    row, column = randomness.choice(places)
+    new = [" " * column + line for line in violation.splitlines()]
+    return row, "\n".join([*lines[: row - 1], *new, *lines[row - 1 :], ""])
+
+
+WATCHED = """\
+import os
+import sys
+
+EVENTS = (
+    "socket.bind", "socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo",
+    "socket.gethostbyname", "os.system", "subprocess.Popen", "webbrowser.open",
+)
+FILE = os.open(os.environ["CNNPIPE_EVENTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def note(event, arguments):
+    if event in EVENTS:
+        shown = arguments[1:2] if event.startswith("socket.") and len(arguments) > 1 else arguments
+        if event == "socket.getaddrinfo":
+            shown = arguments[:2]
+        os.write(FILE, f"{event} {shown!r}\\n".encode(errors="replace"))
+
+
+sys.addaudithook(note)
+"""
+"""sitecustomize.py, which Python imports before anything else, in every process of a stage."""
+COMMANDS = (
+    ("validate",),
+    ("download",),
+    ("train", "lenet5"),
+    ("train", "vgg"),
+    ("evaluate", "lenet5"),
+    ("evaluate", "vgg"),
+    ("visualize", "vgg"),
+    ("explain", "lenet5"),
+    ("summarize",),
+    ("principles",),
+    ("handcrafted",),
+    ("report",),
+)
+PLANTED = {
+    "socket.connect": "import socket; socket.socket().connect_ex(('127.0.0.1', 9))",
+    "socket.bind": "import socket; socket.socket().bind(('127.0.0.1', 0))",
+    "socket.getaddrinfo": "import socket; socket.getaddrinfo('localhost', 80)",
+    "subprocess.Popen": "import subprocess; subprocess.run('true', shell=True)",
+    "os.system": "import os; os.system('true')",
+}
+
+
+@promise(
+    "A running stage connects to nothing but the mirrors that are named, looks up no other host, "
+    "listens nowhere and starts no shell; each of these is noticed when it is planted in a stage",
+    full=28,
+    few=0,
+)
+def running(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    project = Project.create(folder / "project")
+    project.trust_operators()
+    (project.folder / "sitecustomize.py").write_text(WATCHED, encoding="utf-8")
+    for number in range(count):
+        if number < len(COMMANDS):
+            name, *arguments = COMMANDS[number]
+            events = watch(project, "-m", f"stages.{name}", *arguments)
+            yield Trial(" ".join([name, *arguments]), not events, "\n".join(events))
+        elif number == len(COMMANDS):
+            # DVC runs a stage's command by a shell, as dvc.yaml says it; nothing else counts.
+            events = watch(project, "-m", "dvc", "repro", "--force", "download")
+            events = [event for event in events if event.startswith("socket")]
+            yield Trial("dvc repro", not events, "\n".join(events))
+        elif randomness.random() < 0.5:
+            yield ask_mirrors(project, randomness)
+        else:
+            yield planted(project, randomness.choice(list(PLANTED)))
+
+
+def watch(project: Project, *arguments: str, check: bool = True) -> list[str]:
+    """Run Python with the audit hook; the events that need a reason."""
+    file = project.folder / "events"
+    file.write_text("", encoding="utf-8")
+    command = ["env", f"CNNPIPE_EVENTS={file}", "LOKY_MAX_CPU_COUNT=1", sys.executable]
+    project.run(*command, *arguments, check=check)
+    return [line for line in file.read_text(encoding="utf-8").splitlines() if is_notable(line)]
+
+
+def is_notable(event: str) -> bool:
+    if event.startswith("subprocess.Popen"):
+        return bool(re.match(r"subprocess\.Popen \('(/\S*/)?(ba|da|z)?sh'", event))
+    if event == "socket.bind (('::1', 0),)":
+        return False  # urllib3 sees by that whether there is IPv6, and closes it
+    # A socket that has a path joins processes of this machine.
+    return not re.match(r"socket\.(connect|bind) \(b?'", event)
+
+
+def ask_mirrors(project: Project, randomness: random.Random) -> Trial:
+    """Name closed ports of this machine as mirrors: they are asked, and nobody else."""
+    places = [
+        (f"127.0.0.{randomness.randint(2, 250)}", randomness.randint(1, 1023)) for _ in range(3)
+    ]
+    urls = [f"http://{host}:{port}/" for host, port in places]
+    settings = {"data.name": "mnist", "data.mirrors": urls, "data.timeout": 1}
+    before = {"data.name": "digits"}
+    for key, value in settings.items():
+        project.set(key, value)
+    events = watch(project, "-m", "stages.download", check=False)
+    for key, value in before.items():
+        project.set(key, value)
+    named = {f"socket.{kind} {form}" for kind, form in _forms(places)}
+    strange = [event for event in events if event not in named]
+    connected = {event for event in events if event.startswith("socket.connect")}
+    held = not strange and len(connected) == len(set(places))
+    return Trial(f"mirrors {', '.join(urls)}", held, f"{strange} of {events}")
+
+
+def _forms(places: list[tuple[str, int]]) -> Iterator[tuple[str, str]]:
+    for host, port in places:
+        yield "connect", f"(({host!r}, {port}),)"
+        yield "getaddrinfo", f"({host!r}, {port})"
+
+
+def planted(project: Project, event: str) -> Trial:
+    path = project.folder / "stages" / "validate.py"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(f"{before}\n{PLANTED[event]}\n", encoding="utf-8")
+    text = before.replace("    load_params()\n", f"    load_params()\n    {PLANTED[event]}\n", 1)
+    path.write_text(text, encoding="utf-8")
+    events = watch(project, "-m", "stages.validate")
+    path.write_text(before, encoding="utf-8")
+    return Trial(f"{event} planted", any(event in seen for seen in events), f"saw {events}")
+
+
+@promise(
+    "Every dependency, also of dependencies, has one version and the SHA-256 of its files in the "
+    "lock, which names no host; a pin that is missing or loosened is noticed",
+    full=400,
+    few=20,
+)
+def dependencies(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+    lock = "".join(path.read_text(encoding="utf-8") for path in LOCKS)
+    names = sorted(needed())
+    for number in range(count):
+        if number < len(names):
+            wrong = unpinned(lock, names[number])
+            yield Trial(f"{names[number]}", not wrong, wrong)
+            continue
+        name = randomness.choice(names)
+        how, changed = loosen(lock, name, randomness)
+        yield Trial(f"{name}: {how}", bool(unpinned(changed, name)), "not noticed")
+
+
+def needed() -> set[str]:
+    """All that is installed because the project needs it, by the packages' own metadata."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)
+    stated = [
+        *project["build-system"]["requires"],
+        *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["dev"],
+    ]
+    waiting = [(Requirement(line), "") for line in stated]
+    found: set[tuple[str, str]] = set()
+    while waiting:
+        requirement, extra = waiting.pop()
+        marker = requirement.marker
+        if marker and not marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for wanted in {"", *requirement.extras}:
+            if (name, wanted) not in found:
+                found.add((name, wanted))
+                lines = metadata.requires(name) or []
+                waiting += [(Requirement(line), wanted) for line in lines]
+    return {name for name, _ in found}
+
+
+def unpinned(lock: str, name: str) -> str:
+    """What is wrong with a package's entries, or nothing."""
+    versions = []
+    for line in re.sub(r"\\\n\s*", " ", lock).splitlines():
+        if not line or line.startswith("#"):
+            continue
+        stated, *hashes = re.split(r"\s+--hash=", line)
+        try:
+            requirement = Requirement(stated)
+        except InvalidRequirement:
+            return f"not a requirement: {line}"
+        if canonicalize_name(requirement.name) != name:
+            continue
+        [pin, *more] = [*requirement.specifier, None]
+        if requirement.url or pin is None or pin.operator != "==" or more != [None]:
+            return f"not one version: {stated}"
+        if not hashes or not all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes):
+            return f"not a SHA-256 for every file: {hashes}"
+        versions.append(pin.version)
+    installed = metadata.version(name)
+    return "" if installed in versions else f"installed is {installed}, locked {versions}"
+
+
+def loosen(lock: str, name: str, randomness: random.Random) -> tuple[str, str]:
+    """Damage one package's entry in one of the ways in which a hand does."""
+    [entry, *_] = re.findall(rf"^{re.escape(name)}==(?:.*\\\n)*.*\n", lock, re.MULTILINE)
+    version = metadata.version(name)
+    ways = {
+        "no entry": "",
+        "a range": entry.replace(f"=={version}", f">={version}", 1),
+        "another version": entry.replace(f"=={version}", f"=={version}.1", 1),
+        "no hashes": re.sub(r"--hash=\S+", "", entry),
+        "a weaker hash": entry.replace("sha256:", "md5:", 1),
+        "a shortened hash": re.sub(r"(sha256:[0-9a-f]{63})[0-9a-f]", r"\1", entry, count=1),
+        "a place": f"--extra-index-url https://localhost/simple\n{entry}",
+        "a file of a place": entry.replace(f"=={version}", " @ https://localhost/x.whl", 1),
+    }
+    how = randomness.choice(list(ways))
+    return how, lock.replace(entry, ways[how], 1)
