@@ -88,6 +88,22 @@ def test_unreachable_mirrors_mean_digits_and_it_says_so(tmp_path: Path) -> None:
     assert "name: digits" in (folder / "dvc.lock").read_text()
 
 
+def test_a_result_that_was_damaged_behind_dvcs_back_is_named_at_the_end(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    assert repro(folder).returncode == 0
+    labels = folder / "data" / "raw" / "train-labels-idx1-ubyte"
+    before = labels.stat()
+    content = bytearray(labels.read_bytes())
+    content[100] ^= 1
+    labels.chmod(0o644)
+    labels.write_bytes(content)
+    os.utime(labels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    result = repro(folder)
+    assert "data/raw/train-labels-idx1-ubyte: damaged" in result.stderr
+    assert result.returncode == 1
+    assert "Results on" not in result.stdout
+
+
 def test_another_failure_is_passed_on(tmp_path: Path) -> None:
     folder = project(tmp_path / "project", command="python -c 'raise SystemExit(3)'")
     (folder / ".cnnpipe").mkdir()
