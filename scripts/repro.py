@@ -1,8 +1,8 @@
 """Run the pipeline as `make repro` does: on the data set of params.yaml, or on digits if need be.
 
 This is `dvc repro`, with its arguments, and three things more. If it stops because no mirror gave
-the data set, the same pipeline runs as an experiment on the digits inside scikit-learn, which need no
-network. DVC tracks that parameter, and this script says at the start and at the end that the
+the data set, the same pipeline runs as an experiment on the digits inside scikit-learn, which need
+no network. DVC tracks that parameter, and this script says at the start and at the end that the
 results are not MNIST's. If it stops because DVC was killed while it wrote its own files, these are
 mended, and it starts again. At the end doctor.py hashes all results and DVC's cache anew.
 """
