@@ -46,6 +46,16 @@ def test_broken_trials_are_counted_and_named_and_the_same_seed_tries_the_same() 
     assert drawn(40, 0) != drawn(40, 1)
 
 
+def test_trials_that_stumble_are_no_success() -> None:
+    def attempts(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
+        yield Trial("first", held=True)
+        raise RuntimeError("stage failed")
+
+    outcome = try_promise(Promise("all is well", attempts, 3, 1), 3, 0)
+    assert (outcome.tried, outcome.held) == (2, 1)
+    assert outcome.broken == ["the trials were broken off: RuntimeError: stage failed"]
+
+
 def test_table() -> None:
     @promise("nothing breaks", full=2, few=1)
     def nothing(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:

@@ -1,4 +1,8 @@
-"""Try all promises, or those that are named: `python -m torture [NAME ...]`."""
+"""Try all promises, or those that are named: `python -m torture [NAME ...]`.
+
+A run of all, from the default seed, writes reports/torture.json and the table of
+docs/reliability.md; later ones of some promises renew their rows.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +14,34 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import click
+import torch
 
-from cnnpipe.artifacts import atomic_write, save_json
+from cnnpipe.artifacts import atomic_write, load_json, save_json
 from cnnpipe.hardware import describe
 from torture.campaign import Outcome, as_json, table
 from torture.promises import PROMISES, try_named
 
 RESULTS = Path("reports/torture.json")
 DOCUMENT = Path("docs/reliability.md")
+SEED = 0
 BEGIN, END = "<!-- table: make torture -->\n", "<!-- end of table -->\n"
 
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0))
 @click.option("--trials", type=click.IntRange(1), help="Of each promise; default: its own number.")
 @click.option("--jobs", type=click.IntRange(1), help="Promises at a time; default: one per core.")
 def main(names: tuple[str, ...], seed: int, trials: int | None, jobs: int | None) -> None:
-    """Try the promises NAMES (a module or module.function; all by default) again and again.
-
-    A run of all of them writes reports/torture.json and the table in docs/reliability.md.
-    """
+    """Try the promises NAMES (a module or module.function; all by default) again and again."""
     chosen = [name for name in PROMISES if not names or _is_named(name, names)]
     if unknown := [name for name in names if not any(_is_named(one, (name,)) for one in PROMISES)]:
         raise click.ClickException(
             f"{unknown[0]}: no such promise; there are {', '.join(PROMISES)}"
         )
     outcomes = _try_all(chosen, seed, trials, jobs or os.cpu_count() or 1)
-    if not names and trials is None:
-        _save(outcomes, seed)
+    if trials is None and seed == SEED:
+        _save(outcomes)
     click.echo(table(outcomes))
     for outcome in outcomes:
         for broken in outcome.broken:
@@ -63,15 +66,22 @@ def _try_all(names: Sequence[str], seed: int, trials: int | None, jobs: int) -> 
     return [done[name] for name in names]
 
 
-def _save(outcomes: Sequence[Outcome], seed: int) -> None:
-    import torch
-
+def _save(outcomes: Sequence[Outcome]) -> None:
+    """Write all outcomes, or some of them in the place of earlier ones from the same machine."""
     machine = describe(torch.device("cpu"))
-    save_json(RESULTS, {"seed": seed, "machine": machine, "outcomes": as_json(outcomes)})
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
+    known: dict[str, Outcome] = {}
+    if RESULTS.exists():
+        before = load_json(RESULTS)
+        if before["machine"] == machine:
+            known = {row["name"]: Outcome(**row) for row in before["outcomes"]}
+    known |= {outcome.name: outcome for outcome in outcomes}
+    if PROMISES.keys() - known.keys():
+        return
+    rows = [known[name] for name in PROMISES]
+    save_json(RESULTS, {"seed": SEED, "machine": machine, "outcomes": as_json(rows)})
+    text, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
     with atomic_write(DOCUMENT) as file:
-        file.write(f"{before}{BEGIN}{table(outcomes)}\n{END}{after}")
+        file.write(f"{text}{BEGIN}{table(rows)}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -66,8 +66,13 @@ def try_promise(promise: Promise, trials: int, seed: int) -> Outcome:
     started = time.monotonic()
     # A text seeds alike in every process; the hash of one does not.
     randomness = random.Random(f"{promise.name} {seed}")
+    seen: list[Trial] = []
     with tempfile.TemporaryDirectory() as folder:
-        seen = list(promise.attempts(trials, randomness, Path(folder)))
+        try:
+            seen.extend(promise.attempts(trials, randomness, Path(folder)))  # kept one by one
+        except Exception as error:  # what the trials themselves stumble over is no success
+            said = f"{type(error).__name__}: {error}"
+            seen.append(Trial("the trials were broken off", held=False, said=said))
     return Outcome(
         name=promise.name,
         promise=promise.text,
