@@ -2,9 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 from tiny_study import tiny_study
@@ -86,3 +90,38 @@ def test_a_killed_process_is_one_clear_error():
         InputError, match=r"^one of the 2 processes .* was killed; if memory ran out"
     ):
         list(measure_all(STUDY, (Claim("a"), Claim("b", dies=True)), processes=2))
+
+
+WAITING = """
+import os, sys, time
+from pathlib import Path
+from cnnpipe.principles.side_by_side import measure_all
+
+class Claim:
+    def __init__(self, folder, name):
+        self.folder, self.NAME = folder, name
+
+    def measure(self, study):
+        (Path(self.folder) / self.NAME).write_text(str(os.getpid()))
+        time.sleep(120)
+
+list(measure_all(None, [Claim(sys.argv[1], "a"), Claim(sys.argv[1], "b")], processes=2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    """It is killed, so it can tell them nothing, and they would measure on for minutes."""
+    files = [tmp_path / "a", tmp_path / "b"]
+    with subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path)]) as stage:
+        deadline = time.monotonic() + 60
+        while not all(file.exists() and file.read_text() for file in files):
+            assert stage.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        stage.kill()
+    workers = [int(file.read_text()) for file in files]
+    deadline = time.monotonic() + 10
+    while any(map(psutil.pid_exists, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(psutil.pid_exists, workers))

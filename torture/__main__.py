@@ -43,9 +43,6 @@ def main(names: tuple[str, ...], seed: int, trials: int | None, jobs: int | None
     if trials is None and seed == SEED:
         _save(outcomes)
     click.echo(table(outcomes))
-    for outcome in outcomes:
-        for broken in outcome.broken:
-            click.echo(f"BROKEN {outcome.name}: {broken}", err=True)
     sys.exit(any(outcome.broken for outcome in outcomes))
 
 
@@ -63,6 +60,8 @@ def _try_all(names: Sequence[str], seed: int, trials: int | None, jobs: int) -> 
             outcome = done[waiting[future]] = future.result()
             said = f"{outcome.held} of {outcome.tried} held in {outcome.seconds:.0f} s"
             click.echo(f"{outcome.name}: {said}", err=True)
+            for broken in outcome.broken:
+                click.echo(f"BROKEN {outcome.name}: {broken}", err=True)
     return [done[name] for name in names]
 
 
