@@ -56,7 +56,14 @@ def start(folder: Path, command: list[str], **variables: str) -> subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_signals,
     )
+
+
+def hear_signals() -> None:
+    """Also where the tests run in the background, which ignores some."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(path: Path) -> None:
@@ -80,7 +87,12 @@ def test_ctrl_c_shows_no_traceback(folder: Path, moment: str) -> None:
 def test_whoever_imports_a_stage_keeps_ctrl_c() -> None:
     program = "import signal, stages; print(signal.getsignal(2) is signal.default_int_handler)"
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        preexec_fn=hear_signals,
     )
     assert result.stdout == "True\n"
 
