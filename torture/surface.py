@@ -230,7 +230,6 @@ def _forms(places: list[tuple[str, int]]) -> Iterator[tuple[str, str]]:
 def planted(project: Project, event: str) -> Trial:
     path = project.folder / "stages" / "validate.py"
     before = path.read_text(encoding="utf-8")
-    path.write_text(f"{before}\n{PLANTED[event]}\n", encoding="utf-8")
     text = before.replace("    load_params()\n", f"    load_params()\n    {PLANTED[event]}\n", 1)
     path.write_text(text, encoding="utf-8")
     events = watch(project, "-m", "stages.validate")
@@ -316,8 +315,8 @@ def loosen(lock: str, name: str, randomness: random.Random) -> tuple[str, str]:
         "no hashes": re.sub(r"--hash=\S+", "", entry),
         "a weaker hash": entry.replace("sha256:", "md5:", 1),
         "a shortened hash": re.sub(r"(sha256:[0-9a-f]{63})[0-9a-f]", r"\1", entry, count=1),
-        "a place": f"--extra-index-url https://localhost/simple\n{entry}",
-        "a file of a place": entry.replace(f"=={version}", " @ https://localhost/x.whl", 1),
+        "a place": f"--extra-index-url elsewhere\n{entry}",
+        "a file of a place": entry.replace(f"=={version}", " @ file:///elsewhere.whl", 1),
     }
     how = randomness.choice(list(ways))
     return how, lock.replace(entry, ways[how], 1)
