@@ -13,7 +13,6 @@ import random
 import re
 import shutil
 import struct
-import subprocess
 import sys
 import time
 import zlib
@@ -45,8 +44,8 @@ from cnnpipe.params import DataParams, DatasetName
 from torture.campaign import Trial, promise
 from torture.damage import damaged
 from torture.mirror import CONTENT, DEAD, FAULTS, GOOD, SOURCE, TIMEOUT, Server, bomb, running
+from torture.project import ROOT, run_in
 
-ROOT = Path(__file__).parent.parent
 PARTNER = {TRAIN_IMAGES: TRAIN_LABELS, TEST_IMAGES: TEST_LABELS}
 SEVERAL = 36
 """Images of the small data set: no pins of the project, only those of its own dataset.json."""
@@ -473,10 +472,7 @@ def bombs(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial
                 mirror = str(here)
                 for name in FILE_NAMES:
                     _bomb_files()[kind](here / f"{name}.gz")
-            try:
-                yield Trial(kind, *_small_download(here, mirror))
-            except subprocess.TimeoutExpired as error:
-                yield Trial(kind, False, str(error))
+            yield Trial(kind, *_small_download(here, mirror))
             shutil.rmtree(here)
 
 
@@ -499,19 +495,10 @@ def _bomb_files() -> dict[str, Callable[[Path], object]]:
 
 
 def _small_download(folder: Path, mirror: str) -> tuple[bool, str]:
-    environment = os.environ | {"CNNPIPE_MIRROR": mirror, "PYTHONPATH": str(ROOT)}
-    environment.pop("DVC_ROOT", None)
     stage = [sys.executable, "-m", "stages.download"]
-    result = subprocess.run(
-        [sys.executable, "-c", MEASURED, *stage],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
+    result = run_in(folder, "-c", MEASURED, *stage, CNNPIPE_MIRROR=mirror)
+    if result.returncode < 0:
+        return False, result.stderr
     peak = int(result.stdout.split()[-1]) / 1024  # KiB on Linux
     checks = {
         "status": result.returncode == 1,

@@ -7,8 +7,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from itertools import pairwise
@@ -20,8 +18,8 @@ from ruamel.yaml.error import YAMLError
 
 from cnnpipe.params import MODEL_NAMES, schema_at
 from torture.campaign import Trial, promise
+from torture.project import ROOT, run_in
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 TREE: dict[str, Any] = YAML(typ="safe").load(TEXT)
 
@@ -372,7 +370,7 @@ TELLING = re.compile(r"expected|allowed|line \d+|not UTF-8 text|not YAML: |no su
 
 def _refused(folder: Path, start: str) -> tuple[bool, str]:
     before, started = _snapshot(folder), _computed()
-    result = _run(folder, "validate")
+    result = run_in(folder, "-m", "stages.validate")
     seconds = _computed() - started
     line = result.stderr.removesuffix("\n")
     checks = {
@@ -392,25 +390,6 @@ def _computed() -> float:
     """Seconds of all processes that this one waited for: the same on a busy machine."""
     times = os.times()
     return times.children_user + times.children_system
-
-
-def _run(folder: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment.pop("DVC_ROOT", None)
-    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
-    try:
-        return subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=120,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        return subprocess.CompletedProcess(command, -1, "", str(error))
 
 
 def _snapshot(folder: Path) -> dict[str, bytes | None]:
@@ -439,7 +418,7 @@ def commands(count: int, randomness: random.Random, folder: Path) -> Iterator[Tr
     here = _project(folder / "project", TEXT)
     for stage, arguments in randomness.choices(cases, k=count):
         before = _snapshot(here)
-        result = _run(here, stage, *arguments)
+        result = run_in(here, "-m", f"stages.{stage}", *arguments)
         wrong = [argument for argument in arguments[-2:] if argument not in MODEL_NAMES]
         checks = {
             "status": result.returncode == 2,
@@ -464,7 +443,7 @@ def inputs(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
         stage = NEED_RESULTS[number % len(NEED_RESULTS)]
         arguments = [randomness.choice(MODEL_NAMES)] if stage in OF_A_MODEL else []
         before = _snapshot(here)
-        result = _run(here, stage, *arguments)
+        result = run_in(here, "-m", f"stages.{stage}", *arguments)
         checks = {
             "status": result.returncode == 1,
             "one line": result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1,

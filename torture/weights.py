@@ -30,8 +30,8 @@ from cnnpipe.preprocessing import Normalization
 from cnnpipe.training import train
 from torture.campaign import Trial, promise
 from torture.damage import Damage, damaged
+from torture.project import ROOT
 
-ROOT = Path(__file__).parent.parent
 SMALL: dict[ModelName, dict[str, Any]] = {
     "lenet5": {"activation": "relu", "pooling": "max", "classes": 10},
     "vgg": {"blocks": [[4, 4], [8]], "hidden": 16, "dropout": 0.5, "classes": 10},
