@@ -8,8 +8,9 @@ Here everything is hashed anew, with DVC's own functions:
     runs        each record of the run cache against the hash that is its name
     results     each output of dvc.yaml, kept by DVC or by git, against dvc.lock
 
-Exit status 1 if anything is damaged or missing. `--repair` deletes what is damaged, and puts an
-object of the cache back where a whole copy lies among the results; `dvc repro` makes the rest.
+Exit status 1 if anything is damaged or missing. `--repair` deletes what is damaged, and what does
+not belong into a folder of results, and puts an object of the cache back where a whole copy lies
+among the results; `dvc repro` makes the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from dvc_objects.fs.base import FileSystem
 NOT_RECORDED = "damaged: its hash is not that of dvc.lock"
 MISNAMED = "damaged: its hash is not its name"
 ANEW = "run `dvc repro`"
-CURE = f"delete it and {ANEW}"
+DELETE = "delete it and "
+CURE = f"{DELETE}{ANEW}"
 
 
 class Copy(NamedTuple):
@@ -59,6 +61,7 @@ class Damage:
     path: Path
     what: str
     cure: str
+    """What a person should do; --repair deletes the path where this says so."""
     object: Object | None = None
     copy: Copy | None = None
 
@@ -100,7 +103,9 @@ class Checkup:
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Delete what is damaged; put back what has a copy.")
+@click.option(
+    "--repair", is_flag=True, help="Delete what is damaged or foreign; put back what has a copy."
+)
 def main(repair: bool) -> None:
     """Hash all that DVC keeps anew, and name what is damaged or missing."""
     try:
@@ -161,7 +166,7 @@ def _check_result(out: Output, checkup: Checkup) -> None:
     elif checkup.hash_of(path, expected.name) == expected.value:
         checkup.copies[expected.value] = Copy(out.fs, str(path), path)
     else:
-        checkup.found(path, NOT_RECORDED, f"delete it and {_anew(out, path)}")
+        checkup.found(path, NOT_RECORDED, f"{DELETE}{_anew(out, path)}")
 
 
 def _anew(out: Output, path: Path) -> str:
@@ -181,7 +186,7 @@ def _check_folder(out: Output, folder: Path, name: str, oid: str, checkup: Check
     else:
         listed = _listed(out.cache, name, oid)
     if listed is None:
-        checkup.found(folder, NOT_RECORDED, f"delete it and {_anew(out, folder)}")
+        checkup.found(folder, NOT_RECORDED, f"{DELETE}{_anew(out, folder)}")
         return
     for key in sorted({key for key, _, _ in [*own, *listed]}):
         path = folder.joinpath(*key)
@@ -193,7 +198,7 @@ def _check_folder(out: Output, folder: Path, name: str, oid: str, checkup: Check
         elif not right:
             checkup.found(path, "no result, but in the folder of one")
         elif found != right:
-            checkup.found(path, NOT_RECORDED, f"delete it and {_anew(out, path)}")
+            checkup.found(path, NOT_RECORDED, f"{DELETE}{_anew(out, path)}")
         else:
             checkup.copies[found] = Copy(out.fs, str(path), path)
 
@@ -235,7 +240,9 @@ def _check_run(path: Path, checkup: Checkup) -> None:
 
 
 def mend(damage: Damage) -> None:
-    """Delete what is damaged, and put a whole copy of an object in its place."""
+    """Do what its cure says: delete it, or put a whole copy of an object in its place."""
+    if damage.copy is None and not damage.cure.startswith(DELETE):
+        return
     if damage.path.is_dir() and not damage.path.is_symlink():
         shutil.rmtree(damage.path)
     else:

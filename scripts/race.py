@@ -45,7 +45,7 @@ HELD_OUT = 1 / 6
     "--held-out",
     is_flag=True,
     help="Judge on a sixth of the training images instead of the test set, to choose a recipe; "
-    "prints and saves nothing.",
+    "prints the table and saves nothing.",
 )
 def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
     params = load_params()

@@ -59,10 +59,10 @@ def main() -> int:
         "No mirror gave the data set; each one's answer stands above.",
         "The same pipeline now runs as an experiment on another data set:",
         NOT_MNIST + ".",
-        f"  dvc {' '.join(FALL_BACK)}",
+        f"  dvc {' '.join([*FALL_BACK, *targets])}",
     )
-    status = dvc(*FALL_BACK)
-    return finish(whole=True) if status == 0 else status
+    status = dvc(*FALL_BACK, *targets)
+    return finish(whole=not targets) if status == 0 else status
 
 
 def clone_problem() -> str | None:
@@ -179,10 +179,14 @@ def mend_lock(path: Path) -> Iterator[str]:
         if path.exists():
             load(str(path), COMPILED_LOCKFILE_SCHEMA)
     except DvcException:
+        merging = subprocess.run(["git", "ls-files", "--unmerged", path], capture_output=True)
+        if merging.stdout:
+            return  # a person decides what becomes of it; DVC has said that it cannot read it
         committed = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
         with atomic_write(path, "wb") as file:
             file.write(committed.stdout or b"schema: '2.0'\n")
-        yield f"{path} was cut off when DVC was killed, and is again as git has it."
+        now = "is again as git has it" if committed.stdout else "begins anew"
+        yield f"{path} was cut off when DVC was killed, and {now}."
 
 
 def finish(*, whole: bool) -> int:

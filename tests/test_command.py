@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from torture.project import hear_signals
+
 ROOT = Path(__file__).parent.parent
 STAGE = """\
 import time
@@ -58,12 +60,6 @@ def start(folder: Path, command: list[str], **variables: str) -> subprocess.Pope
         start_new_session=True,
         preexec_fn=hear_signals,
     )
-
-
-def hear_signals() -> None:
-    """Also where the tests run in the background, which ignores some."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(path: Path) -> None:

@@ -224,6 +224,15 @@ def test_a_fresh_clone_misses_everything(project: Path) -> None:
     assert len(named) == 4
 
 
+def test_repair_leaves_what_is_not_recorded(project: Path) -> None:
+    (project / "dvc.lock").unlink()
+    doctor(project, "--repair")
+    for path in ("raw/a", "model", "metrics.json", "figures/x.png"):
+        assert (project / path).exists()
+    repro(project)
+    assert doctor(project)[0] == 0
+
+
 def test_no_project_is_one_line(tmp_path: Path) -> None:
     status, named, last = doctor(tmp_path)
     assert (status, named) == (1, [])

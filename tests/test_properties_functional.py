@@ -49,14 +49,12 @@ def pairs(least: int, most: int) -> st.SearchStrategy[Pair]:
 
 
 @st.composite
-def convolutions(
-    draw: st.DrawFn, most_stride: int = 3, most_groups: int = 3
-) -> tuple[Tensor, Tensor, Arguments]:
+def convolutions(draw: st.DrawFn) -> tuple[Tensor, Tensor, Arguments]:
     """Images, kernels and arguments of any convolution whose window fits."""
     kernel_size, dilation, padding = draw(pairs(1, 5)), draw(pairs(1, 3)), draw(pairs(0, 5))
-    stride, more = draw(pairs(1, most_stride)), draw(pairs(0, 7))
+    stride, more = draw(pairs(1, 3)), draw(pairs(0, 7))
     groups, channels, images = (
-        draw(st.integers(1, most_groups)),
+        draw(st.integers(1, 3)),
         draw(pairs(1, 5)),
         draw(st.integers(0, 3)),
     )
@@ -71,10 +69,10 @@ def convolutions(
 
 
 @st.composite
-def poolings(draw: st.DrawFn, most_padding: int = 4) -> tuple[Tensor, Arguments]:
+def poolings(draw: st.DrawFn) -> tuple[Tensor, Arguments]:
     """Feature maps with many ties, and arguments whose window fits."""
     kernel_size, more, stride = draw(pairs(1, 5)), draw(pairs(0, 8)), draw(pairs(1, 5))
-    height, width = (min(draw(st.integers(0, most_padding)), k // 2) for k in kernel_size)
+    height, width = (min(draw(st.integers(0, 4)), k // 2) for k in kernel_size)
     size = [
         max(1, k - 2 * p) + extra
         for k, p, extra in zip(kernel_size, (height, width), more, strict=True)

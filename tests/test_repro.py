@@ -50,9 +50,7 @@ def project(folder: Path, command: str = "python -m stages.download") -> Path:
     (folder / ".gitignore").write_text("/data/raw\n/.cnnpipe/\n")
     run(folder, "git", "init", "--quiet")
     run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
-    run(folder, "git", "add", "--all")
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    run(folder, "git", *author, "commit", "--quiet", "--message", "start")
+    commit(folder)
     return folder
 
 
@@ -60,9 +58,15 @@ def run(folder: Path, *command: str) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
-def repro(folder: Path) -> subprocess.CompletedProcess[str]:
+def commit(folder: Path) -> None:
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    run(folder, "git", "add", "--all")
+    run(folder, "git", *author, "commit", "--quiet", "--message", "done")
+
+
+def repro(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "repro.py"],
+        [sys.executable, ROOT / "scripts" / "repro.py", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -86,6 +90,18 @@ def test_unreachable_mirrors_mean_digits_and_it_says_so(tmp_path: Path) -> None:
     assert load_dataset(folder / "data" / "raw").name == "digits"
     assert load_params(folder / "params.yaml").data.name == "digits"
     assert "name: digits" in (folder / "dvc.lock").read_text()
+
+
+def test_digits_take_the_same_targets(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    with (folder / "dvc.yaml").open("a") as pipeline:
+        pipeline.write("  other:\n    cmd: touch other\n    outs: [other]\n")
+    commit(folder)
+    result = repro(folder, "--single-item", "download")
+    assert result.returncode == 0, result.stderr
+    assert "dvc exp run -S data.name=digits --single-item download" in result.stdout
+    assert load_dataset(folder / "data" / "raw").name == "digits"
+    assert not (folder / "other").exists()
 
 
 def test_a_result_that_was_damaged_behind_dvcs_back_is_named_at_the_end(tmp_path: Path) -> None:
@@ -151,17 +167,36 @@ def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
     lock, busy = folder / "dvc.lock", folder / ".dvc" / "tmp" / "rwlock"
     whole = lock.read_bytes()
     if committed:
-        author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        run(folder, "git", "add", "dvc.lock")
-        run(folder, "git", *author, "commit", "--quiet", "--message", "done")
+        commit(folder)
     lock.write_bytes(whole[: whole.index(b"cmd:") + 3])
     busy.write_text('{"write": {')
     result = repro(folder)
     assert result.returncode == 0, result.stderr
-    assert "dvc.lock was cut off when DVC was killed" in result.stdout
+    now = "is again as git has it" if committed else "begins anew"
+    assert f"dvc.lock was cut off when DVC was killed, and {now}." in result.stdout
     assert "rwlock was cut off when DVC was killed" in result.stdout
     assert lock.read_bytes() == whole
     assert "Running stage" not in repro(folder).stdout
+
+
+def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", command="mkdir -p data/raw && touch data/raw/x")
+    assert repro(folder).returncode == 0
+    lock = folder / "dvc.lock"
+    whole = lock.read_text()
+    commit(folder)
+    run(folder, "git", "checkout", "--quiet", "-b", "theirs", "HEAD~")
+    lock.write_text(whole.replace("schema", "# theirs\nschema"))
+    commit(folder)
+    merge = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "merge", "-"]
+    assert subprocess.run(merge, cwd=folder, capture_output=True).returncode == 1
+    conflict = lock.read_text()
+    assert "<<<<<<<" in conflict
+    result = repro(folder)
+    assert result.returncode != 0
+    assert "dvc.lock" in result.stderr
+    assert "cut off" not in result.stdout
+    assert lock.read_text() == conflict
 
 
 @pytest.mark.skipif(os.name != "posix", reason="nohup is POSIX's")

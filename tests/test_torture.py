@@ -1,4 +1,4 @@
-"""A few trials of every promise that `make torture` tries in full, and the machinery itself."""
+"""A few trials of most promises that `make torture` tries in full, and the machinery itself."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import click
 import torch
 
 from cnnpipe.artifacts import atomic_write, load_json, save_json
+from cnnpipe.errors import InputError
 from cnnpipe.hardware import describe
 from torture.campaign import Outcome, as_json, table
 from torture.promises import PROMISES, try_named
@@ -40,9 +41,12 @@ def main(names: tuple[str, ...], seed: int, trials: int | None, jobs: int | None
             f"{unknown[0]}: no such promise; there are {', '.join(PROMISES)}"
         )
     outcomes = _try_all(chosen, seed, trials, jobs or os.cpu_count() or 1)
-    if trials is None and seed == SEED:
-        _save(outcomes)
     click.echo(table(outcomes))
+    if trials is None and seed == SEED:
+        try:
+            _save(outcomes)
+        except (InputError, OSError, KeyError, TypeError) as error:
+            raise click.ClickException(f"not saved in {RESULTS} and {DOCUMENT}: {error}") from error
     sys.exit(any(outcome.broken for outcome in outcomes))
 
 
@@ -74,7 +78,10 @@ def _save(outcomes: Sequence[Outcome]) -> None:
         if before["machine"] == machine:
             known = {row["name"]: Outcome(**row) for row in before["outcomes"]}
     known |= {outcome.name: outcome for outcome in outcomes}
-    if PROMISES.keys() - known.keys():
+    if missing := PROMISES.keys() - known.keys():
+        click.echo(
+            f"{RESULTS} stays as it is: {len(missing)} promises are not tried here", err=True
+        )
         return
     rows = [known[name] for name in PROMISES]
     save_json(RESULTS, {"seed": SEED, "machine": machine, "outcomes": as_json(rows)})

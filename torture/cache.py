@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from torture.campaign import Trial, promise
+from torture.damage import damaged
 from torture.project import SMALL, Project
 
 STAGES = ("validate", "download", "train", "evaluate", "summarize")
@@ -89,7 +90,7 @@ def hurt(root: Path, most: int, randomness: random.Random) -> list[Wound]:
     wounds: list[Wound] = []
     for group in randomness.choices([results, sorted(objects), sorted(runs)], k=most):
         path = randomness.choice(group)
-        hows = ["flip a bit of", "cut", "append to", "zero a part of", "replace"]
+        hows = [*["damage"] * 4, "replace"]
         if path in results + needed:
             hows.append("delete")
         if path.parent == root / "data/raw":
@@ -129,10 +130,9 @@ def wound(path: Path, other: Path, how: str, randomness: random.Random) -> Wound
     if how == "delete":
         path.unlink()
         return Wound(how, path, before, status)
-    after = damaged(before, other.read_bytes(), how, randomness)
-    while is_as_good(path, before, after):
-        how = randomness.choice(["flip a bit of", "cut", "append to"])
-        after = damaged(before, b"", how, randomness)
+    after = other.read_bytes()
+    while how == "damage" or is_as_good(path, before, after):
+        how, after = damaged(before, randomness)
     path.chmod(0o644)
     path.write_bytes(after)
     path.chmod(status.st_mode)
@@ -140,21 +140,6 @@ def wound(path: Path, other: Path, how: str, randomness: random.Random) -> Wound
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         how = f"{how} (with the old time stamp)"
     return Wound(how, path, before, status)
-
-
-def damaged(content: bytes, other: bytes, how: str, randomness: random.Random) -> bytes:
-    position = randomness.randrange(len(content))
-    if how == "flip a bit of":
-        flipped = content[position] ^ 1 << randomness.randrange(8)
-        return content[:position] + bytes([flipped]) + content[position + 1 :]
-    if how == "cut":
-        return content[:position]
-    if how == "append to":
-        return content + randomness.randbytes(randomness.randint(1, 100))
-    if how == "zero a part of":
-        length = min(randomness.randint(1, 4096), len(content) - position)
-        return content[:position] + bytes(length) + content[position + length :]
-    return other
 
 
 def is_as_good(path: Path, before: bytes, after: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,12 @@ def try_promise(promise: Promise, trials: int, seed: int) -> Outcome:
         seconds=round(time.monotonic() - started, 1),
         broken=[f"{trial.name}: {trial.said}" for trial in seen if not trial.held],
     )
+
+
+def judged(checks: Mapping[str, bool], said: str) -> tuple[bool, str]:
+    """Whether all checks held; which did not, and the end of what was seen."""
+    wrong = ", ".join(what for what, right in checks.items() if not right)
+    return not wrong, f"{wrong}; {said[-1000:]}"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

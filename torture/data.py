@@ -41,7 +41,7 @@ from cnnpipe.data.sources import (
 )
 from cnnpipe.errors import InputError
 from cnnpipe.params import DataParams, DatasetName
-from torture.campaign import Trial, promise
+from torture.campaign import Trial, judged, promise
 from torture.damage import damaged
 from torture.mirror import CONTENT, DEAD, FAULTS, GOOD, SOURCE, TIMEOUT, Server, bomb, running
 from torture.project import ROOT, run_in
@@ -416,8 +416,8 @@ def _from_mirrors(server: Server, asked: list[list[str]], folder: Path) -> tuple
         and (not missing or all(f"\n  {line}\n" in said for line in lines)),
         "the time": seconds < len(asked) * PATIENCE * TIMEOUT + 2,
     }
-    wrong = ", ".join(what for what, right in checks.items() if not right)
-    return not wrong, f"{wrong}; {seconds:.1f} s; {sorted(there)}; {printed.getvalue()}{said}"
+    seen = f"{seconds:.1f} s; {sorted(there)}; {printed.getvalue()}{said}"
+    return judged(checks, seen)
 
 
 def _expected(asked: list[list[str]]) -> tuple[list[str], list[str]]:
@@ -507,5 +507,4 @@ def _small_download(folder: Path, mirror: str) -> tuple[bool, str]:
         "no traceback": "Traceback" not in result.stderr,
         "nothing left": not (folder / "data").exists(),
     }
-    wrong = ", ".join(what for what, right in checks.items() if not right)
-    return not wrong, f"{wrong}; {peak:.0f} MiB; {result.stderr}"
+    return judged(checks, f"{peak:.0f} MiB; {result.stderr}")

@@ -153,8 +153,8 @@ class Ordeal:
     umask: int = -1
     below: str = ""
     """Folder of the project that the stage is started in."""
-    ends: str = "works"
-    """"works", "fails", or "either"."""
+    fails: bool = False
+    """Whether the stage must end in an error, and not do its work."""
     tells: str = ""
     """What a failure must name; a pattern."""
 
@@ -171,7 +171,7 @@ Hardship = Callable[[Path, Stage, random.Random], Ordeal]
 )
 def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     pristine = prepare(folder)
-    good = results(pristine.folder)
+    good = pristine.results()
     root = folder / "größe 数字"
     for number in range(count):
         shutil.copytree(pristine.folder, root, symlinks=True)
@@ -180,7 +180,7 @@ def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
         if number < len(STAGES):  # a full disk for every stage
             name, hardship = list(STAGES)[number], full_disk
         ordeal = hardship(root, STAGES[name], randomness)
-        before = results(root)
+        before = Project(root).results()
         status, stderr = endure(Project(root), name, ordeal)
         wrong = judge(ordeal, status, stderr, before, root, good)
         yield Trial(f"{name}, {ordeal.name}", not wrong, f"{wrong}; it said: {stderr}")
@@ -196,22 +196,28 @@ def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
 def pipeline(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     project = kept_by_dvc.prepare(folder)
     root = folder / "copy"
-    for _ in range(count):
+    most = 2 * sum(len(file) for file in project.results().values()) // 1024
+    while count:
         shutil.copytree(project.folder, root, symlinks=True)
         tried = Project(root)
         tried.set("models.lenet5.lr", randomness.uniform(0.001, 0.005))  # trained and judged anew
-        room = randomness.randrange(2 * sum(len(file) for file in results(root).values()) // 1024)
+        room = randomness.randrange(most)
         wrapper = (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
         limit = None
         if not can_mount():
             wrapper, limit = (), partial(_limit, room * 1024)
         full = run(tried, *wrapper, *DVC, "repro", before=limit)
+        if full.returncode == 0:  # it had enough, so this is no trial
+            most = max(1, room)
+            shutil.rmtree(root)
+            continue
         again = run(tried, *DVC, "repro")
         doctor = run(tried, sys.executable, "scripts/doctor.py")
         held = again.returncode == doctor.returncode == 0 and "Traceback" not in full.stderr
         said = "".join(each.stdout + each.stderr for each in (full, again, doctor))
         yield Trial(f"{room} kB of room, exit status {full.returncode}", held, said)
         shutil.rmtree(root)
+        count -= 1
 
 
 def prepare(folder: Path) -> Project:
@@ -223,15 +229,6 @@ def prepare(folder: Path) -> Project:
         for argument in both or [""]:
             project.run(sys.executable, "-m", f"stages.{name}", *([argument] if argument else []))
     return project
-
-
-def results(root: Path) -> dict[str, bytes]:
-    """Every result and its content."""
-    return Project(root).snapshot() | {"params.schema.json": _read(root / "params.schema.json")}
-
-
-def _read(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""
 
 
 def endure(project: Project, name: str, ordeal: Ordeal) -> tuple[int, str]:
@@ -296,7 +293,7 @@ def judge(
     good: Mapping[str, bytes],
 ) -> str:
     """What is not as promised, or nothing."""
-    after = results(root)
+    after = Project(root).results()
     if "Traceback" in stderr:
         return "a traceback"
     if left := [path.name for path in root.rglob(".*.tmp")]:
@@ -309,8 +306,8 @@ def judge(
             return f"{name} is neither the previous file nor the new one"
     if status == 0:
         missing = good.keys() - after.keys()
-        return f"no {sorted(missing)}" if missing else "no failure" * (ordeal.ends == "fails")
-    if ordeal.ends == "works":
+        return f"no {sorted(missing)}" if missing else "no failure" * ordeal.fails
+    if not ordeal.fails:
         return f"exit status {status}"
     errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
     if len(errors) != 1 or not re.search(ordeal.tells, errors[0]):
@@ -330,9 +327,9 @@ def full_disk(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
     if can_mount() and randomness.random() < 0.5:
         room = randomness.randrange(max(1, size // PAGE)) * PAGE // 1024
         wrapper = (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
-        return Ordeal(f"disk full after {room} kB", wrapper=wrapper, ends="fails", tells=tells)
+        return Ordeal(f"disk full after {room} kB", wrapper=wrapper, fails=True, tells=tells)
     limit = randomness.randrange(size)
-    return Ordeal(f"no file above {limit} bytes", largest=limit, ends="fails", tells=tells)
+    return Ordeal(f"no file above {limit} bytes", largest=limit, fails=True, tells=tells)
 
 
 PAGE = 4096
@@ -391,7 +388,7 @@ def read_only(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
     folder = randomness.choice(stage.files(root)).parent
     wrapper = (*UNSHARE, "sh", "-c", READ_ONLY, "sh", str(folder))
     where = folder.relative_to(root)
-    return Ordeal(f"{where} read-only", wrapper=wrapper, ends="fails", tells=str(where))
+    return Ordeal(f"{where} read-only", wrapper=wrapper, fails=True, tells=str(where))
 
 
 def file_for_folder(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
@@ -399,7 +396,7 @@ def file_for_folder(root: Path, stage: Stage, randomness: random.Random) -> Orde
     shutil.rmtree(folder)
     folder.write_text("a file\n")
     where = folder.relative_to(root)
-    return Ordeal(f"{where} is a file", ends="fails", tells=str(where))
+    return Ordeal(f"{where} is a file", fails=True, tells=str(where))
 
 
 def folder_for_file(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
@@ -408,7 +405,7 @@ def folder_for_file(root: Path, stage: Stage, randomness: random.Random) -> Orde
     file.mkdir()
     (file / "inside").write_text("kept\n")
     where = file.relative_to(root)
-    return Ordeal(f"{where} is a folder", ends="fails", tells=str(where))
+    return Ordeal(f"{where} is a folder", fails=True, tells=str(where))
 
 
 def dangling_link(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
@@ -453,11 +450,11 @@ KEPT = {"PATH", "PYTHONPATH", "OMP_NUM_THREADS"}
 
 def full_stdout(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
     wrapper = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
-    return Ordeal("stdout full", wrapper=wrapper, ends="fails", tells="No space left")
+    return Ordeal("stdout full", wrapper=wrapper, fails=True, tells="No space left")
 
 
 def below_the_root(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
-    return Ordeal("in a subfolder", below="reports", ends="fails", tells=r"params\.yaml|reports/")
+    return Ordeal("in a subfolder", below="reports", fails=True, tells=r"params\.yaml|reports/")
 
 
 def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
@@ -465,9 +462,9 @@ def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
     Project(root).set("data.name", "mnist")
     tells = "data set mnist: no mirror gave"
     if can_cut_network():
-        return Ordeal("mnist, no network", wrapper=NO_NETWORK, ends="fails", tells=tells)
+        return Ordeal("mnist, no network", wrapper=NO_NETWORK, fails=True, tells=tells)
     Project(root).set("data.mirrors", ["http://127.0.0.1:9/"])
-    return Ordeal("mnist, no mirror", ends="fails", tells=tells)
+    return Ordeal("mnist, no mirror", fails=True, tells=tells)
 
 
 def hardships() -> list[tuple[Hardship, Sequence[str]]]:

@@ -64,6 +64,8 @@ class Way:
         return [sys.executable, "-m", f"stages.{name}", *([model] if model else [])]
 
 
+CUT_OFF = re.compile(r"dvc\.lock' (is invalid|validation failed|is corrupted)|RWLock-file")
+"""What DVC says of its own files when a kill cut them off."""
 KILLS = tuple(Way("dvc", target, (signal.SIGKILL,)) for target in ("all", "command", "stage"))
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOPS = (
@@ -77,7 +79,7 @@ STOPS = (
 
 @promise(
     "SIGKILL at random moments of every stage under `dvc repro`, to all processes, to DVC or to "
-    "the stage alone: given again (as `make repro` where DVC's own dvc.lock was cut off), it ends "
+    "the stage alone: given again (as `make repro` where DVC's own files were cut off), it ends "
     "with the bytes of an undisturbed run, wall-clock times aside, and no temporary file; no "
     "process lives on for 10 s",
     full=120,
@@ -213,10 +215,10 @@ def stage_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
 def finish(project: Project, stage: str, command: Sequence[str] = ()) -> str:
     """Give a command again, or else `dvc repro`; what went wrong.
 
-    DVC writes its dvc.lock in place. Cut off by a kill, it stops all but `make repro`.
+    DVC writes its own files in place. Cut off by a kill, they stop all but `make repro`.
     """
     status, log = end(project, command or KILLS[0].of(stage))
-    if status:
+    if status and CUT_OFF.search(log):
         status, log = end(project, Way("make", "", ()).of(stage))
     return f"the next run ended with status {status}: {log[-2000:]}" if status else ""
 
@@ -230,9 +232,7 @@ def end(project: Project, command: Sequence[str]) -> tuple[int, str]:
 
 def results(project: Project) -> dict[str, Any]:
     """All outputs, with times taken out."""
-    files: dict[str, Any] = project.snapshot()
-    with suppress(FileNotFoundError):
-        files["params.schema.json"] = (project.folder / "params.schema.json").read_bytes()
+    files: dict[str, Any] = project.results()
     for name in files:
         if name in TIMES:
             files[name] = without_times(json.loads(files[name]))

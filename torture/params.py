@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cnnpipe.params import MODEL_NAMES, schema_at
-from torture.campaign import Trial, promise
+from torture.campaign import Trial, judged, promise
 from torture.project import ROOT, run_in
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -383,7 +383,7 @@ def _refused(folder: Path, start: str) -> tuple[bool, str]:
         "nothing written": _snapshot(folder) == before,
         "time": seconds < SECONDS,
     }
-    return _judged(checks, f"expected {start!r} in {seconds:.1f} s: {result.stderr}")
+    return judged(checks, f"expected {start!r} in {seconds:.1f} s: {result.stderr}")
 
 
 def _computed() -> float:
@@ -428,7 +428,7 @@ def commands(count: int, randomness: random.Random, folder: Path) -> Iterator[Tr
             "nothing else": result.stdout == "",
             "nothing written": _snapshot(here) == before,
         }
-        yield Trial(" ".join([stage, *map(repr, arguments)]), *_judged(checks, result.stderr))
+        yield Trial(" ".join([stage, *map(repr, arguments)]), *judged(checks, result.stderr))
 
 
 @promise(
@@ -451,9 +451,4 @@ def inputs(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
             "nothing else": result.stdout == "",
             "nothing written": _snapshot(here) == before,
         }
-        yield Trial(" ".join([stage, *arguments]), *_judged(checks, result.stderr))
-
-
-def _judged(checks: dict[str, bool], said: str) -> tuple[bool, str]:
-    wrong = ", ".join(what for what, right in checks.items() if not right)
-    return not wrong, f"{wrong}; {said[-600:]!r}"
+        yield Trial(" ".join([stage, *arguments]), *judged(checks, result.stderr))

@@ -180,7 +180,7 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_hear_signals,
+                preexec_fn=hear_signals,
             )
 
     @property
@@ -272,6 +272,11 @@ class Project:
             if path.is_file()
         }
 
+    def results(self) -> dict[str, bytes]:
+        """All that stages make, which is params.schema.json, too."""
+        schema = self.folder / "params.schema.json"
+        return self.snapshot() | ({schema.name: schema.read_bytes()} if schema.is_file() else {})
+
 
 def run_in(folder: Path, *command: str, **around: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the project's own code in a folder that is no copy of the project.
@@ -299,7 +304,7 @@ def run_in(folder: Path, *command: str, **around: str) -> subprocess.CompletedPr
         return subprocess.CompletedProcess(arguments, -1, "", str(error))
 
 
-def _hear_signals() -> None:
+def hear_signals() -> None:
     """Also where this process was started by `nohup` or in the background, which ignores some."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -246,7 +246,9 @@ def _inference(network: nn.Module, images: Tensor) -> tuple[Any, ...]:
 def _without_gradients(network: nn.Module, images: Tensor) -> tuple[Any, ...]:
     with torch.no_grad():
         output = network(images)
-    return (output,) if not output.requires_grad else ()
+    if output.requires_grad:
+        raise RuntimeError("the output requires a gradient")
+    return (output,)
 
 
 def _kept_elsewhere(network: nn.Module, images: Tensor) -> tuple[Any, ...]:

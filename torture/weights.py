@@ -28,7 +28,7 @@ from cnnpipe.models import build_model, load_model, save_model
 from cnnpipe.params import ModelName, load_params
 from cnnpipe.preprocessing import Normalization
 from cnnpipe.training import train
-from torture.campaign import Trial, promise
+from torture.campaign import Trial, judged, promise
 from torture.damage import Damage, damaged
 from torture.project import ROOT
 
@@ -489,5 +489,4 @@ def _goes_on(states: dict[Path, Any], lost: set[Path]) -> tuple[bool, str]:
         "damaged files": not any(file.exists() for file in met),
         "intact files": all(file.exists() for file in intact),
     }
-    wrong = ", ".join(what for what, right in checks.items() if not right)
-    return not wrong, f"{wrong}; {printed.getvalue()}"
+    return judged(checks, printed.getvalue())
