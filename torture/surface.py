@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from torture.campaign import Trial, promise
 from torture.project import ROOT, Project
 
-LOCKS = (ROOT / "requirements" / "build.txt", ROOT / "requirements" / "dev.txt")
+LOCKS = ROOT / "requirements"
 VIOLATIONS = {
     "S102": "exec('x = 1')",
     "S104": "host = '0.0.0.0'",
@@ -248,30 +248,34 @@ def planted(project: Project, event: str) -> Trial:
     few=20,
 )
 def dependencies(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    lock = "".join(path.read_text(encoding="utf-8") for path in LOCKS)
-    names = sorted(needed())
-    as_they_are = names.copy()
+    locks = {name: (LOCKS / name).read_text(encoding="utf-8") for name in stated()}
+    pins = [(lock, name) for lock, lines in stated().items() for name in sorted(needed(lines))]
+    as_they_are = pins.copy()
     for number in range(count):
         if as_they_are and number % 2 == 0:
-            name = as_they_are.pop(randomness.randrange(len(as_they_are)))
-            wrong = unpinned(lock, name)
-            yield Trial(name, not wrong, wrong)
+            lock, name = as_they_are.pop(randomness.randrange(len(as_they_are)))
+            wrong = unpinned(locks[lock], name)
+            yield Trial(f"{name} in {lock}", not wrong, wrong)
             continue
-        name = randomness.choice(names)
-        how, changed = loosen(lock, name, randomness)
-        yield Trial(f"{name}: {how}", bool(unpinned(changed, name)), "not noticed")
+        lock, name = randomness.choice(pins)
+        how, changed = loosen(locks[lock], name, randomness)
+        yield Trial(f"{name} in {lock}: {how}", bool(unpinned(changed, name)), "not noticed")
 
 
-def needed() -> set[str]:
-    """All that is installed because the project needs it, by the packages' own metadata."""
+def stated() -> dict[str, list[str]]:
+    """What each lock is made from."""
     with (ROOT / "pyproject.toml").open("rb") as file:
-        project = tomllib.load(file)
-    stated = [
-        *project["build-system"]["requires"],
-        *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["dev"],
-    ]
-    waiting = [(Requirement(line), "") for line in stated]
+        tables = tomllib.load(file)
+    project = tables["project"]
+    return {
+        "build.txt": tables["build-system"]["requires"],
+        "dev.txt": project["dependencies"] + project["optional-dependencies"]["dev"],
+    }
+
+
+def needed(lines: list[str]) -> set[str]:
+    """All that is installed because of these requirements, by the packages' own metadata."""
+    waiting = [(Requirement(line), "") for line in lines]
     found: set[tuple[str, str]] = set()
     while waiting:
         requirement, extra = waiting.pop()
