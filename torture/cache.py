@@ -88,7 +88,9 @@ def hurt(root: Path, most: int, randomness: random.Random) -> list[Wound]:
     objects = [path for path in (root / ".dvc/cache").glob("files/md5/??/*") if path.is_file()]
     runs = [path for path in (root / ".dvc/cache/runs").rglob("*") if path.is_file()]
     wounds: list[Wound] = []
-    for group in randomness.choices([results, sorted(objects), sorted(runs)], k=most):
+    # A cure deletes a damaged record of a run, and nothing makes it again.
+    groups = [group for group in (results, sorted(objects), sorted(runs)) if group]
+    for group in randomness.choices(groups, k=most):
         path = randomness.choice(group)
         hows = [*["damage"] * 4, "replace"]
         if path in results + needed:
