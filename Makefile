@@ -41,7 +41,7 @@ bench: $(READY) ## race the own layers against torch's anew; reports/benchmark.j
 record: $(READY) ## run the record settings over five seeds, for hours; reports/records.json
 	python scripts/record.py
 
-race: $(READY) ## time to 99 % and 99.5 % against a tutorial's loop, about an hour; reports/race.json
+race: $(READY) ## time to 99 % and 99.5 % against a tutorial's loop, about 50 minutes; reports/race.json
 	python scripts/race.py
 
 torture: $(READY) ## try to break every promise, for half an hour; docs/reliability.md
