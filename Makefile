@@ -53,7 +53,7 @@ test: $(READY) ## run the tests
 check: $(READY) ## format, lint, types, import floors
 	ruff format --check .
 	ruff check .
-	oxlint --deny-warnings cnnpipe/report/script
+	oxlint --deny-warnings cnnpipe/report/scripts cnnpipe/compare
 	djlint --quiet --lint cnnpipe/report
 	mypy
 	lint-imports

@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 import cnnpipe.layers
-from cnnpipe.artifacts import load_weights, save_weights
-from cnnpipe.errors import InputError
-from cnnpipe.params import Activation, Algorithm, Backend, ModelName, Pooling
-from cnnpipe.preprocessing import Normalization
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.params.models import Activation, ModelName, Pooling
+from cnnpipe.params.train import Algorithm, Backend
+from cnnpipe.system.artifacts import load_weights, save_weights
+from cnnpipe.system.errors import InputError
 
 IMAGE_SIZE = 28
 PREDICTION_BATCH = 500

@@ -6,18 +6,13 @@ Each finished run is written at once: after an interruption the same command goe
 import os
 from typing import Any
 
-import stages.command  # first: it says how OpenMP's threads wait, which torch reads when imported
-
 # isort: split
 import click
 import torchvision
 
-from cnnpipe.artifacts import atomic_write, load_json, save_json
-from cnnpipe.data import Dataset, Split, load_dataset, split_validation
-from cnnpipe.errors import InputError
-from cnnpipe.hardware import choose_device, describe
-from cnnpipe.params import Params, load_params
-from cnnpipe.race import (
+from cnnpipe.data.dataset import Dataset, Split, load_dataset, split_validation
+from cnnpipe.params.loading import load_params
+from cnnpipe.race.contestants import (
     BACKENDS,
     CONTESTANTS,
     entries,
@@ -28,13 +23,18 @@ from cnnpipe.race import (
     table,
     with_runs,
 )
+from cnnpipe.system.artifacts import atomic_write, load_json, save_json
+from cnnpipe.system.command import RAW, REPORTS, stage
+from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import choose_device, describe
+from cnnpipe.validate.schema import Params
 
-RESULTS = stages.command.REPORTS / "race.json"
+RESULTS = REPORTS / "race.json"
 HELD_OUT = 1 / 6
 """Of the training images, where recipes are chosen."""
 
 
-@stages.command.stage
+@stage
 @click.option("--only", multiple=True, type=click.Choice(CONTESTANTS), help="These contestants.")
 @click.option(
     "--fresh",
@@ -48,8 +48,8 @@ HELD_OUT = 1 / 6
     "prints the table and saves nothing.",
 )
 def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
-    params = load_params()
-    dataset = load_dataset(stages.command.RAW)
+    params = load_params(Params)
+    dataset = load_dataset(RAW)
     machine = _machine(params)
     planned = entries(params.race)
     seeds = range(1, params.race.seeds + 1)
@@ -86,7 +86,7 @@ def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
 
 
 def _machine(params: Params) -> dict[str, Any]:
-    device = choose_device(params.train.device)
+    device = choose_device(params.runtime.device)
     waiting = {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     return describe(device) | {"torchvision": torchvision.__version__} | waiting
 
@@ -100,7 +100,7 @@ def _splits(dataset: Dataset, held_out: bool, seed: int) -> tuple[Split, Split]:
 def _race(
     params: Params, entry: dict[str, Any], training: Split, test: Split, seed: int
 ) -> dict[str, Any]:
-    device = choose_device(params.train.device)
+    device = choose_device(params.runtime.device)
     contestant, target = entry["contestant"], entry["target"]
     if contestant == "tutorial":
         return run_tutorial(target, training, test.to(device), seed=seed)

@@ -29,12 +29,14 @@ from repro import clone_problem, end, handle, send
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cnnpipe.artifacts import load_csv, load_json, save_json
-from cnnpipe.errors import InputError
-from cnnpipe.formatting import count, duration, percent
-from cnnpipe.params import MODEL_NAMES, ModelName, load_params
-from cnnpipe.records import Run, summarize_runs
-from stages.command import REPORTS, stage
+from cnnpipe.findings.wording import count, duration, percent
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES, ModelName
+from cnnpipe.record.seeds import Run, summarize_runs
+from cnnpipe.system.artifacts import load_csv, load_json, save_json
+from cnnpipe.system.command import REPORTS, stage
+from cnnpipe.system.errors import InputError
+from cnnpipe.validate.schema import Params
 
 SETTINGS = Path("experiments/record.yaml")
 RECORDS = REPORTS / "records.json"
@@ -133,7 +135,7 @@ def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
         for name in models or MODEL_NAMES
         for number in numbers
     ]
-    failed = run_all([seed for seed in waiting if not seed.commit()], jobs or default_jobs(waiting))
+    failed = run_all([seed for seed in waiting if not seed.commit()], jobs or default_jobs())
     for name in models or MODEL_NAMES:
         report(name, [seed for seed in waiting if seed.model == name])
     if failed:
@@ -187,14 +189,13 @@ def read_settings() -> dict[str, dict[str, Any]]:
     return tree
 
 
-def default_jobs(seeds: Sequence[Seed]) -> int:
+def default_jobs() -> int:
     """As many as there are cores; on an accelerator, which a run fills by itself, one."""
     # Torch takes longer to import than all else here takes to run.
-    from cnnpipe.hardware import choose_device
+    from cnnpipe.system.hardware import choose_device
 
-    params = load_params()
-    devices = {choose_device(params.models.of(seed.model).device).type for seed in seeds}
-    return os.cpu_count() or 1 if devices == {"cpu"} else 1
+    device = choose_device(load_params(Params).runtime.device)
+    return os.cpu_count() or 1 if device.type == "cpu" else 1
 
 
 def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:

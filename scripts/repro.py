@@ -21,9 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from cnnpipe.artifacts import atomic_write
-from cnnpipe.errors import InputError
-from stages.command import REPORTS, UNREACHABLE
+from cnnpipe.system.artifacts import atomic_write
+from cnnpipe.system.command import REPORTS, UNREACHABLE
+from cnnpipe.system.errors import InputError
 
 DOCTOR = Path(__file__).with_name("doctor.py")
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -198,11 +198,12 @@ def finish(*, whole: bool) -> int:
     # What DVC finds in its cache it takes for good, and a result for unchanged by its time.
     if whole and subprocess.run([sys.executable, DOCTOR]).returncode != 0:
         return 1
-    from cnnpipe.params import load_params  # takes a second that Ctrl-C should not fall into
+    from cnnpipe.params.loading import load_params
+    from cnnpipe.validate.schema import Params
 
     report = REPORTS / "index.html"
     try:
-        name = load_params().data.name
+        name = load_params(Params).data.name
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -5,20 +5,31 @@ from typing import Any
 
 import click
 
-from cnnpipe.artifacts import save_json
-from cnnpipe.benchmark import compare_memory, race_layers, race_models, race_operators
-from cnnpipe.formatting import count
-from cnnpipe.hardware import choose_device, describe
-from cnnpipe.params import MODEL_NAMES, load_params
-from cnnpipe.plots import layer_ratios, save_png, time_against_batch_size
-from stages.command import REPORTS, stage
+from cnnpipe.benchmark.figures import layer_ratios, time_against_batch_size
+from cnnpipe.benchmark.turns import compare_memory, race_layers, race_models, race_operators
+from cnnpipe.drawing.layout import save_png
+from cnnpipe.findings.wording import count
+from cnnpipe.params.benchmark import BenchmarkParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES, ArchitecturesParams
+from cnnpipe.params.runtime import RuntimeParams
+from cnnpipe.params.section import Selection
+from cnnpipe.system.artifacts import save_json
+from cnnpipe.system.command import REPORTS, stage
+from cnnpipe.system.hardware import choose_device, describe
+
+
+class Settings(Selection):
+    benchmark: BenchmarkParams
+    models: ArchitecturesParams
+    runtime: RuntimeParams
 
 
 @stage
 def main() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the memory profiler's talk of GPUs
-    params = load_params()
-    device = choose_device(params.train.device)
+    params = load_params(Settings)
+    device = choose_device(params.runtime.device)
     architectures = {name: params.models.of(name).architecture() for name in MODEL_NAMES}
     budget = params.benchmark
 

@@ -4,16 +4,22 @@ import os
 
 import click
 
-from cnnpipe.artifacts import atomic_write, project_root
-from cnnpipe.data.download import download
-from cnnpipe.data.mirrors import SourcesUnreachable
-from cnnpipe.params import load_params
-from stages.command import RAW, UNREACHABLE, stage
+from cnnpipe.download.files import download
+from cnnpipe.download.mirrors import SourcesUnreachable
+from cnnpipe.params.data import SourceParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.section import Selection
+from cnnpipe.system.artifacts import atomic_write, project_root
+from cnnpipe.system.command import RAW, UNREACHABLE, stage
+
+
+class Settings(Selection):
+    data: SourceParams
 
 
 @stage
 def main() -> None:
-    params = load_params()
+    params = load_params(Settings)
     marker = project_root() / UNREACHABLE
     marker.unlink(missing_ok=True)
     try:

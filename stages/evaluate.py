@@ -4,18 +4,25 @@ from dataclasses import asdict
 
 import click
 
-from cnnpipe.artifacts import save_csv, save_json
-from cnnpipe.data import load_dataset
-from cnnpipe.evaluation import evaluate
+from cnnpipe.data.dataset import load_dataset
+from cnnpipe.evaluate.evaluation import evaluate
 from cnnpipe.models import load_model, summarize_layers
-from cnnpipe.params import MODEL_NAMES, ModelName, load_params
-from stages.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.params.evaluate import EvaluateParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES, ModelName
+from cnnpipe.params.section import Selection
+from cnnpipe.system.artifacts import save_csv, save_json
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+
+
+class Settings(Selection):
+    evaluate: EvaluateParams
 
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: ModelName) -> None:
-    shift = load_params().evaluate.shift
+    shift = load_params(Settings).evaluate.shift
     dataset = load_dataset(RAW)
     model, normalization = load_model(MODELS / f"{name}.safetensors")
     evaluation = evaluate(model, dataset.test, dataset.classes, normalization, shift)

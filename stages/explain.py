@@ -4,23 +4,34 @@ from itertools import chain
 
 import click
 
-from cnnpipe.artifacts import load_csv, save_csv, save_json
-from cnnpipe.data import load_dataset
-from cnnpipe.explanation import attribute, describe_filters, exciting_patches, finding
-from cnnpipe.explanation_figures import attribution_figure, filter_figures
-from cnnpipe.figures import images_to_draw
-from cnnpipe.formatting import title_of
+from cnnpipe.data.dataset import load_dataset
+from cnnpipe.drawing.layout import save_png
+from cnnpipe.explain.attribution import attribute, finding
+from cnnpipe.explain.figures import attribution_figure, filter_figures
+from cnnpipe.explain.filters import describe_filters, exciting_patches
+from cnnpipe.findings.wording import title_of
+from cnnpipe.inspection.responses import strongest
 from cnnpipe.models import load_model, predict
-from cnnpipe.params import MODEL_NAMES, ModelName, load_params
-from cnnpipe.plots import save_png
-from cnnpipe.responses import strongest
-from stages.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.params.explain import ExplainParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES, ModelName
+from cnnpipe.params.section import Seed, Selection
+from cnnpipe.params.visualize import DrawnParams
+from cnnpipe.system.artifacts import load_csv, save_csv, save_json
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.visualize.figures import images_to_draw
+
+
+class Settings(Selection):
+    seed: Seed
+    explain: ExplainParams
+    visualize: DrawnParams
 
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: ModelName) -> None:
-    params, title = load_params(), title_of(name)
+    params, title = load_params(Settings), title_of(name)
     dataset = load_dataset(RAW)
     model, normalization = load_model(MODELS / f"{name}.safetensors")
     predictions = load_csv(REPORTS / "predictions" / f"{name}.csv")

@@ -3,28 +3,47 @@
 import click
 import torch
 
-from cnnpipe.artifacts import save_csv, save_json
-from cnnpipe.data import load_dataset
-from cnnpipe.formatting import title_of
+from cnnpipe.data.dataset import load_dataset
+from cnnpipe.drawing.layout import save_png
+from cnnpipe.findings.wording import title_of
+from cnnpipe.handcrafted import figures as draw
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.experiment import experiment
-from cnnpipe.handcrafted.race import time_methods
+from cnnpipe.handcrafted.robustness import time_methods
 from cnnpipe.handcrafted.verdict import TITLES, captions, methods_metrics
 from cnnpipe.handcrafted.views import strips, views
-from cnnpipe.hardware import describe
 from cnnpipe.models import load_model
-from cnnpipe.params import MODEL_NAMES, load_params
-from cnnpipe.plots import handcrafted as plots
-from cnnpipe.plots import save_png
-from stages.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.params.data import SplitParams
+from cnnpipe.params.handcrafted import HandcraftedParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES, LeNet5Selection
+from cnnpipe.params.section import Seed, Selection
+from cnnpipe.system.artifacts import save_csv, save_json
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.system.hardware import describe
+
+
+class Settings(Selection):
+    seed: Seed
+    data: SplitParams
+    handcrafted: HandcraftedParams
+    models: LeNet5Selection
 
 
 @stage
 def main() -> None:
-    params = load_params()
+    params = load_params(Settings)
     dataset = load_dataset(RAW)
     models = {name: load_model(MODELS / f"{name}.safetensors") for name in MODEL_NAMES}
-    outcome = experiment(dataset, models, params, RAW.parent)
+    outcome = experiment(
+        dataset,
+        models,
+        params.handcrafted,
+        params.models.lenet5,
+        RAW.parent,
+        validation=params.data.validation,
+        seed=params.seed,
+    )
     finding, digit = outcome.finding, outcome.test.images[0].numpy()
 
     for name, table in finding.tables.items():
@@ -32,9 +51,9 @@ def main() -> None:
     units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
     title, one = TITLES["lenet5"], f"a test image of {title_of(dataset.name)}"
     figures = {
-        "robustness": plots.robustness(finding.tables["robustness"], TITLES, units),
-        "corruptions": plots.corruptions(digit, strips(digit, params.seed), one),
-        "views": plots.views(views(digit, *models["lenet5"], params.seed), title, one),
+        "robustness": draw.robustness(finding.tables["robustness"], TITLES, units),
+        "corruptions": draw.corruptions(digit, strips(digit, params.seed), one),
+        "views": draw.views(views(digit, *models["lenet5"], params.seed), title, one),
     }
     described = []
     for name, caption in captions(finding).items():

@@ -2,21 +2,29 @@
 
 import click
 
-from cnnpipe.artifacts import save_csv, save_json
-from cnnpipe.data import load_dataset
+from cnnpipe.data.dataset import load_dataset
+from cnnpipe.drawing.layout import save_png
 from cnnpipe.models import load_model
-from cnnpipe.params import MODEL_NAMES, load_params
-from cnnpipe.plots import save_png
-from cnnpipe.plots.principles import FIGURES
-from cnnpipe.principles import CLAIMS
-from cnnpipe.principles.side_by_side import measure_all
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.params.principles import PrinciplesParams
+from cnnpipe.params.section import Seed, Selection
+from cnnpipe.principles.claims import CLAIMS
+from cnnpipe.principles.figures import FIGURES
+from cnnpipe.principles.parallel import measure_all
 from cnnpipe.principles.study import Study
-from stages.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.system.artifacts import save_csv, save_json
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+
+
+class Settings(Selection):
+    seed: Seed
+    principles: PrinciplesParams
 
 
 @stage
 def main() -> None:
-    params = load_params()
+    params = load_params(Settings)
     models, normalizations = {}, {}
     for name in MODEL_NAMES:
         models[name], normalizations[name] = load_model(MODELS / f"{name}.safetensors")

@@ -2,15 +2,19 @@
 
 import click
 
-from cnnpipe.artifacts import atomic_write
-from cnnpipe.params import MODEL_NAMES, load_params
-from cnnpipe.report import read_embedded, read_sources, render
-from stages.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.report.browser_data import read_embedded
+from cnnpipe.report.inputs import read_sources
+from cnnpipe.report.page import render
+from cnnpipe.system.artifacts import atomic_write
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.validate.schema import Params
 
 
 @stage
 def main() -> None:
-    params = load_params().model_dump()
+    params = load_params(Params).model_dump()
     sources = read_sources(REPORTS, RAW / "dataset.json", params, MODEL_NAMES)
     path = REPORTS / "index.html"
     page = render(sources, read_embedded(MODELS, RAW, sources))

@@ -2,12 +2,10 @@
 
 import click
 
-from cnnpipe.artifacts import load_json, save_json
-from cnnpipe.params import MODEL_NAMES
-from stages.command import REPORTS, stage
-
-COMPARED = ("test_accuracy", "test_errors", "test_loss", "ece", "parameters", "macs")
-"""What `dvc exp show` and `dvc metrics diff` list; the rest stands in reports/evaluation."""
+from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.summarize.metrics import compared
+from cnnpipe.system.artifacts import load_json, save_json
+from cnnpipe.system.command import REPORTS, stage
 
 
 @stage
@@ -15,9 +13,7 @@ def main() -> None:
     metrics, timings = {}, {}
     for name in MODEL_NAMES:
         evaluation = load_json(REPORTS / "evaluation" / f"{name}.json")
-        low, high = evaluation["test_accuracy_interval"]
-        metrics[name] = {key: evaluation[key] for key in COMPARED}
-        metrics[name] |= {"test_accuracy_low": low, "test_accuracy_high": high}
+        metrics[name] = compared(evaluation)
         timings[name] = load_json(REPORTS / "timings" / f"{name}.json")
     save_json(REPORTS / "metrics.json", metrics)
     save_json(REPORTS / "timings.json", timings)

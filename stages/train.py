@@ -11,17 +11,28 @@ import click
 import pandas as pd
 import torch
 
-from cnnpipe import distributed
-from cnnpipe.artifacts import load_json, save_csv, save_json
-from cnnpipe.checkpoint import Checkpoints, run_key
-from cnnpipe.data import load_dataset, split_validation
-from cnnpipe.errors import InputError
-from cnnpipe.hardware import choose_device, describe
+from cnnpipe.data.dataset import load_dataset, split_validation
+from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, save_model
-from cnnpipe.params import MODEL_NAMES, ModelName, load_params
-from cnnpipe.preprocessing import Normalization
-from cnnpipe.training import train
-from stages.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.params.data import SplitParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES, ModelName, ModelsParams
+from cnnpipe.params.runtime import RuntimeParams
+from cnnpipe.params.section import Seed, Selection
+from cnnpipe.system.artifacts import load_json, save_csv, save_json
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import choose_device, describe
+from cnnpipe.train import distributed
+from cnnpipe.train.checkpoint import Checkpoints, run_key
+from cnnpipe.train.loop import train
+
+
+class Settings(Selection):
+    seed: Seed
+    data: SplitParams
+    models: ModelsParams
+    runtime: RuntimeParams
 
 
 @stage
@@ -29,11 +40,11 @@ from stages.command import MODELS, RAW, REPORTS, stage
 def main(name: ModelName) -> None:
     if load_json(REPORTS / "verify.json")["verdict"] != "pass":
         raise InputError("reports/verify.json: the operators are wrong; training does not start")
-    params = load_params()
-    run = params.models.of(name)
+    params = load_params(Settings)
+    run, runtime = params.models.of(name), params.runtime
     dataset = load_dataset(RAW)
-    device = choose_device(run.device)
-    if distributed.launch(run.processes, device, run.batch_size, "-m", "stages.train", name):
+    device = choose_device(runtime.device)
+    if distributed.launch(runtime.processes, device, run.batch_size, "-m", "stages.train", name):
         return
     training, validation = split_validation(dataset.train, params.data.validation, params.seed)
     data = [training.images, training.labels, validation.images, validation.labels]
@@ -44,7 +55,7 @@ def main(name: ModelName) -> None:
 
     with distributed.process_group(device) as device:
         key = run_key(run, params.seed, data, Path(__file__), device.type, distributed.processes())
-        saved = Checkpoints(name, key, interval=run.checkpoint)
+        saved = Checkpoints(name, key, interval=runtime.checkpoint)
         first = distributed.rank() == 0
         with saved.locked() if first else nullcontext():
             arguments = model.to(device), training.to(device), validation.to(device), run

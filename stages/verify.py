@@ -5,15 +5,25 @@ from typing import get_args
 import click
 import torch
 
-from cnnpipe.artifacts import atomic_write, save_json
-from cnnpipe.params import MODEL_NAMES, Algorithm, Params, load_params
-from cnnpipe.verification import require_pass, summarize, summary_table, to_markdown, verify
-from stages.command import REPORTS, stage
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import AlgorithmsParams
+from cnnpipe.params.section import Seed, Selection
+from cnnpipe.params.train import Algorithm
+from cnnpipe.params.verify import VerifyParams
+from cnnpipe.system.artifacts import atomic_write, save_json
+from cnnpipe.system.command import REPORTS, stage
+from cnnpipe.verify.verification import require_pass, summarize, summary_table, to_markdown, verify
+
+
+class Settings(Selection):
+    seed: Seed
+    verify: VerifyParams
+    models: AlgorithmsParams
 
 
 @stage
 def main() -> None:
-    params = load_params()
+    params = load_params(Settings)
     # The tensors are small: several threads would wait for each other longer than they work.
     torch.set_num_threads(1)
     report = summarize(
@@ -29,9 +39,9 @@ def main() -> None:
     click.echo(f"verify: {report['cases']} cases, {report['comparisons']} comparisons, all pass")
 
 
-def _algorithms(params: Params) -> list[Algorithm]:
+def _algorithms(params: Settings) -> list[Algorithm]:
     """All; but `implicit_gemm`, which has to be compiled for each shape, only where it is used."""
-    used = {params.models.of(name).algorithm for name in MODEL_NAMES}
+    used = params.models.used()
     return [name for name in get_args(Algorithm) if name != "implicit_gemm" or name in used]
 
 

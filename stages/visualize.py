@@ -4,20 +4,27 @@ from itertools import chain
 
 import click
 
-from cnnpipe.artifacts import load_csv, load_json, save_json
-from cnnpipe.data import load_dataset
-from cnnpipe.figures import images_to_draw, result_figures, sample_figures
-from cnnpipe.formatting import title_of
+from cnnpipe.data.dataset import load_dataset
+from cnnpipe.drawing.layout import save_png
+from cnnpipe.findings.wording import title_of
 from cnnpipe.models import load_model
-from cnnpipe.params import MODEL_NAMES, ModelName, load_params
-from cnnpipe.plots import save_png
-from stages.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import MODEL_NAMES, ModelName
+from cnnpipe.params.section import Selection
+from cnnpipe.params.visualize import VisualizeParams
+from cnnpipe.system.artifacts import load_csv, load_json, save_json
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.visualize.figures import images_to_draw, result_figures, sample_figures
+
+
+class Settings(Selection):
+    visualize: VisualizeParams
 
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: ModelName) -> None:
-    params = load_params().visualize
+    params = load_params(Settings).visualize
     dataset = load_dataset(RAW)
     model, normalization = load_model(MODELS / f"{name}.safetensors")
     curves = load_csv(REPORTS / "curves" / f"{name}.csv")

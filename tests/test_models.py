@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from cnnpipe.errors import InputError
+from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, load_model, predict, save_model, summarize_layers
-from cnnpipe.preprocessing import Normalization
+from cnnpipe.system.errors import InputError
 
 BOTH = pytest.mark.parametrize("name", ["lenet5", "vgg"])
 

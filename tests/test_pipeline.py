@@ -1,17 +1,22 @@
 """dvc.yaml against the code: what each stage lists is what it imports, reads and writes."""
 
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
 from ruamel.yaml import YAML
 
-from cnnpipe.params import MODEL_NAMES, load_params
+from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.params.section import Section
+from tests.helpers.project import ROOT
 
-ROOT = Path(__file__).parent.parent
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
 CODE = ("cnnpipe", "stages")
+PARAMETERS = ("cnnpipe.params", "cnnpipe.validate")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +35,14 @@ def file_of(module: str) -> Path:
     return path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")
 
 
+def outs(stage: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        path: options
+        for out in stage["outs"]
+        for path, options in (out.items() if isinstance(out, dict) else [(out, {})])
+    }
+
+
 def covers(listed: Path, file: Path) -> bool:
     return file == listed or listed in file.parents
 
@@ -37,7 +50,13 @@ def covers(listed: Path, file: Path) -> bool:
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_lists_the_modules_that_it_imports(stage, imports):
     module = module_of(stage)
-    needed = {file_of(module), *map(file_of, imports.find_upstream_modules(module))}
+    upstream = {module, *imports.find_upstream_modules(module)}
+    if stage != "validate":  # its values are under `params:`; it reads them and changes none
+        upstream -= {name for name in upstream if name.startswith(PARAMETERS)}
+    needed = {file_of(name) for name in upstream} - {
+        Path("cnnpipe/__init__.py"),
+        Path("stages/__init__.py"),
+    }
     listed = [Path(dep) for dep in STAGES[stage]["deps"] if Path(dep).parts[0] in CODE]
     missing = {str(file) for file in needed if not any(covers(dep, file) for dep in listed)}
     needless = {str(dep) for dep in listed if not any(covers(dep, file) for file in needed)}
@@ -46,7 +65,7 @@ def test_stage_lists_the_modules_that_it_imports(stage, imports):
 
 
 def test_every_stage_script_is_a_stage():
-    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__", "command"}
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
     assert scripts == set(STAGES)
 
 
@@ -66,15 +85,70 @@ def test_wrong_operators_never_train():
     assert "reports/verify.json" in STAGES["train"]["deps"]
 
 
-def test_parameters_that_stages_name_exist():
-    tree = load_params(ROOT / "params.yaml").model_dump()
-    named = {key for stage in STAGES.values() for key in stage.get("params", [])}
-    for key in named:
-        for name in MODEL_NAMES if "${item.model}" in key else [""]:
-            section = tree
-            for part in key.replace("${item.model}", name).split("."):
-                assert part in section, key
-                section = section[part]
+def keys(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """The keys of params.yaml that settings read, a section that is read whole as one."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, Section)
+            and kind.model_config["extra"] == "ignore"
+        ):
+            yield from keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+WRITTEN_BY_VALIDATE = {
+    "runtime": "reports/validate/device.json",
+    "models.lenet5.algorithm": "reports/validate/algorithms.json",
+    "models.vgg.algorithm": "reports/validate/algorithms.json",
+}
+"""What stages read of these keys is in a file, and they depend on that."""
+
+
+@pytest.mark.parametrize(
+    "stage", [name for name in STAGES if name not in ("validate", "report", "summarize")]
+)
+def test_stage_lists_the_parameters_that_it_reads(stage):
+    settings = importlib.import_module(module_of(stage)).Settings
+    read = set(keys(settings))
+    written = {WRITTEN_BY_VALIDATE[key] for key in read & set(WRITTEN_BY_VALIDATE)}
+    read -= set(WRITTEN_BY_VALIDATE)
+    if read & {"models", "models.lenet5"}:
+        read.add("train")  # what a model's section does not override
+    listed = {
+        key.replace("${item.model}", name)
+        for key in STAGES[stage]["params"]
+        for name in MODEL_NAMES
+    }
+    if {f"models.{name}" for name in MODEL_NAMES} <= listed:
+        listed = listed - {f"models.{name}" for name in MODEL_NAMES} | {"models"}
+    assert read == listed
+    depended = {dep for dep in STAGES[stage]["deps"] if dep.startswith("reports/validate/")}
+    assert depended - {"reports/validate/passed.json"} == written
+
+
+def test_every_stage_that_removes_results_runs_after_validate():
+    """DVC removes a stage's outputs before it runs; bad parameters must stop it before that."""
+    made = {out: name for name, stage in STAGES.items() for out in outs(stage)}
+
+    def upstream(stage):
+        for dep in STAGES[stage]["deps"]:
+            for out, maker in made.items():
+                if Path(dep) == Path(out) or Path(dep) in Path(out).parents:
+                    yield maker
+                    yield from upstream(maker)
+
+    for stage in set(STAGES) - {"validate"}:
+        assert "validate" in set(upstream(stage)), stage
+
+
+def test_code_dependencies_are_few():
+    code = [dep for stage in STAGES.values() for dep in stage["deps"] if Path(dep).parts[0] in CODE]
+    assert len(code) <= 110
+    files = [dep for dep in code if Path(dep).suffix and not dep.startswith("stages/")]
+    assert set(files) == {"cnnpipe/layers.py", "cnnpipe/models.py"}, "a dependency is a folder"
 
 
 def test_results_of_git_and_of_dvc_are_kept_apart():
@@ -82,8 +156,7 @@ def test_results_of_git_and_of_dvc_are_kept_apart():
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     ignored = [Path(line.strip("/")) for line in ignored if line.startswith("/")]
     for name, stage in STAGES.items():
-        for out in stage["outs"]:
-            [(path, options)] = out.items() if isinstance(out, dict) else [(out, {})]
+        for path, options in outs(stage).items():
             committed = options.get("cache") is False
             hidden = any(covers(pattern, Path(path)) for pattern in ignored)
             assert committed != hidden, f"{name}: {path}"

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import torch
 
-from cnnpipe.artifacts import atomic_write, load_json, save_json
-from cnnpipe.errors import InputError
-from cnnpipe.hardware import describe
+from cnnpipe.system.artifacts import atomic_write, load_json, save_json
+from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import describe
 from torture.campaign import Outcome, as_json, table
 from torture.promises import PROMISES, try_named
 

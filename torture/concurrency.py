@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from ruamel.yaml import YAML
 
-from cnnpipe.artifacts import (
+from cnnpipe.system.artifacts import (
     TEMPORARY,
     load_csv,
     load_json,
@@ -28,7 +28,7 @@ from cnnpipe.artifacts import (
     save_json,
     save_weights,
 )
-from cnnpipe.errors import InputError
+from cnnpipe.system.errors import InputError
 from torture.campaign import Trial, promise
 from torture.kills import difference, results
 from torture.project import DVC, SMALL, Project

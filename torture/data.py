@@ -24,11 +24,9 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from cnnpipe.data import load_dataset
+from cnnpipe.data.dataset import load_dataset
 from cnnpipe.data.digits import digits_files
-from cnnpipe.data.download import download
 from cnnpipe.data.idx import encode_idx, parse_images, parse_labels
-from cnnpipe.data.mirrors import PATIENCE, SourcesUnreachable, fetch
 from cnnpipe.data.raw import DESCRIPTION, write_raw
 from cnnpipe.data.sources import (
     FILE_NAMES,
@@ -39,8 +37,10 @@ from cnnpipe.data.sources import (
     Source,
     SourceFile,
 )
-from cnnpipe.errors import InputError
-from cnnpipe.params import DataParams, DatasetName
+from cnnpipe.download.files import download
+from cnnpipe.download.mirrors import PATIENCE, SourcesUnreachable, fetch
+from cnnpipe.params.data import DataParams, DatasetName
+from cnnpipe.system.errors import InputError
 from torture.campaign import Trial, judged, promise
 from torture.damage import damaged
 from torture.mirror import CONTENT, DEAD, FAULTS, GOOD, SOURCE, TIMEOUT, Server, bomb, running

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cnnpipe.data import load_dataset
+from cnnpipe.data.dataset import load_dataset
 from cnnpipe.models import load_model, predict
 from torture.campaign import Trial, promise
 from torture.kills import MODELS, STAGES, Way, difference, end, results, trained

@@ -24,9 +24,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from cnnpipe.artifacts import atomic_write, save_csv, save_json, save_weights
-from cnnpipe.plots import save_png
-from cnnpipe.plots.page import DPI, WIDTH
+from cnnpipe.drawing.layout import DPI, WIDTH, save_png
+from cnnpipe.system.artifacts import atomic_write, save_csv, save_json, save_weights
 from torture import cache as kept_by_dvc
 from torture.campaign import Trial, promise
 from torture.project import DVC, Project

@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from cnnpipe.artifacts import TEMPORARY
+from cnnpipe.system.artifacts import TEMPORARY
 from torture.campaign import Trial, promise
 from torture.project import DVC, SMALL, Project
 

@@ -1,4 +1,4 @@
-"""The operators of `cnnpipe.functional`, called at random and held against `cnnpipe.reference`.
+"""The operators, called at random and held against `cnnpipe.verify.reference`.
 
 What is right, and how far rounding may carry a number from it, is said there. What a call looks
 like is drawn in `random_calls`.
@@ -22,9 +22,11 @@ from torch import Tensor
 from torch.nn import functional as torchs
 
 from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
-from cnnpipe.params import VerifyParams, load_params
-from cnnpipe.reference import Truth, compare, order_of, quantities, truths
-from cnnpipe.verification import OPERATORS
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.verify import VerifyParams
+from cnnpipe.validate.schema import Params
+from cnnpipe.verify.reference import Truth, compare, order_of, quantities, truths
+from cnnpipe.verify.verification import OPERATORS
 from torture import random_calls
 from torture.campaign import Trial, promise
 from torture.random_calls import Call, viewed, with_not_finite
@@ -307,7 +309,7 @@ def _bound_by_norms(call: Call, quantity: str) -> float:
 
 @functools.cache
 def _tolerances() -> VerifyParams:
-    return load_params(Path(__file__).parent.parent / "params.yaml").verify
+    return load_params(Params, Path(__file__).parent.parent / "params.yaml").verify
 
 
 def _address(tensor: Tensor) -> int:

@@ -16,7 +16,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cnnpipe.params import MODEL_NAMES, schema_at
+from cnnpipe.params.messages import schema_at
+from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.validate.schema import json_schema
 from torture.campaign import Trial, judged, promise
 from torture.project import ROOT, run_in
 
@@ -59,7 +61,7 @@ def _section(tree: Any, place: Place) -> Any:
 
 def wrong_values(place: Place) -> list[Any]:
     """Values that are not allowed at a place: of another type, or just out of range."""
-    schema = schema_at(place)
+    schema = schema_at(json_schema(), place)
     wrong: list[Any] = [None]
     if "enum" in schema:
         first = schema["enum"][0]
@@ -122,7 +124,7 @@ def _misspelt_key(randomness: random.Random) -> Bad:
     key = randomness.choice(list(section))
     at = randomness.randrange(len(key))
     ways = [key[:at] + key[at + 1 :], f"{key[:at]}q{key[at:]}", key.upper(), f"{key} ", f"{key}s"]
-    schema = schema_at(place)
+    schema = schema_at(json_schema(), place)
     allowed = schema["properties"] if "properties" in schema else schema["propertyNames"]["enum"]
     misspelt = randomness.choice([way for way in ways if way not in allowed])
     section[misspelt] = section.pop(key)
@@ -148,7 +150,7 @@ def _missing_key(randomness: random.Random) -> Bad:
     required = [
         place
         for place, _ in places(TREE)
-        if place and place[-1] in schema_at(place[:-1]).get("required", ())
+        if place and place[-1] in schema_at(json_schema(), place[:-1]).get("required", ())
     ]
     place = randomness.choice(required)
     tree = deepcopy(TREE)

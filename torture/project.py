@@ -24,7 +24,7 @@ import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cnnpipe.artifacts import TEMPORARY
+from cnnpipe.system.artifacts import TEMPORARY
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages")
@@ -32,7 +32,7 @@ DVC = (sys.executable, "-m", "dvc")
 
 SMALL: dict[str, Any] = {
     "data.name": "digits",
-    "train.device": "cpu",
+    "runtime.device": "cpu",
     "train.epochs": 2,
     "models.vgg.epochs": 1,
     "models.vgg.blocks": [[4], [8]],

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cnnpipe.geometry import output_size, window_extent
-from cnnpipe.reference import output_shape
+from cnnpipe.verify.reference import output_shape
 
 HUGE = 10**6
 """Pixels that no image here has: a stride or dilation of as many is as good as any longer one."""
@@ -28,7 +28,7 @@ class Call:
     operands: Tensors
     arguments: Mapping[str, Any]
     probes: Tensors
-    """As `cnnpipe.reference.quantities` takes them."""
+    """As `cnnpipe.verify.reference.quantities` takes them."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -171,7 +171,7 @@ def activation(randomness: Random, dtype: torch.dtype) -> Call:
     operator = randomness.choice(["relu", "sigmoid", "tanh"])
     shape = [randomness.choice([0, 1, 1, 2, 3, 5, 7]) for _ in range(randomness.randrange(6))]
     operands = {"input": numbers(randomness, shape, dtype) * randomness.choice([1, 1, 5, 30])}
-    # Their terms are known for a learned input only; see `cnnpipe.reference`.
+    # Their terms are known for a learned input only; see `cnnpipe.verify.reference`.
     probes = {name: numbers(randomness, shape, dtype) for name in ("upstream", "input")}
     return Call(operator, operands, {}, probes)
 

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cnnpipe import layers
 from cnnpipe.functional import UnsupportedError
-from cnnpipe.verification import OPERATORS
+from cnnpipe.verify.verification import OPERATORS
 from torture import random_calls
 from torture.campaign import Trial, promise
 from torture.operators import ALGORITHMS, TORCHS

@@ -20,14 +20,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.artifacts import load_weights, save_weights
-from cnnpipe.checkpoint import Checkpoints
-from cnnpipe.data import Split
-from cnnpipe.errors import InputError
+from cnnpipe.data.dataset import Split
+from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, load_model, save_model
-from cnnpipe.params import ModelName, load_params
-from cnnpipe.preprocessing import Normalization
-from cnnpipe.training import train
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.models import ModelName
+from cnnpipe.system.artifacts import load_weights, save_weights
+from cnnpipe.system.errors import InputError
+from cnnpipe.train.checkpoint import Checkpoints
+from cnnpipe.train.loop import train
+from cnnpipe.validate.schema import Params
 from torture.campaign import Trial, judged, promise
 from torture.damage import Damage, damaged
 from torture.project import ROOT
@@ -389,8 +391,8 @@ def _train() -> list[Path]:
     torch.manual_seed(0)
     images = torch.randint(256, (64, 28, 28), dtype=torch.uint8)
     split = Split(images, torch.arange(64) % 10)
-    changes = {"epochs": 2, "batch_size": 32, "device": "cpu", "precision": "float32"}
-    run = load_params(ROOT / "params.yaml").train.model_copy(update=changes)
+    changes = {"epochs": 2, "batch_size": 32, "precision": "float32"}
+    run = load_params(Params, ROOT / "params.yaml").train.model_copy(update=changes)
     model = build_model("vgg", **SMALL["vgg"])
     arguments = (model, split, split, run, Normalization.of(images))
     train(*arguments, seed=0, progress=False, checkpoints=_opened())

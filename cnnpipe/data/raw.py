@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnpipe.artifacts import atomic_write, load_json, save_json
 from cnnpipe.data import idx, sources
 from cnnpipe.data.sources import (
     FILE_NAMES,
@@ -24,8 +23,9 @@ from cnnpipe.data.sources import (
     TRAIN_IMAGES,
     TRAIN_LABELS,
 )
-from cnnpipe.errors import InputError
-from cnnpipe.params import DatasetName
+from cnnpipe.params.data import DatasetName
+from cnnpipe.system.artifacts import atomic_write, load_json, save_json
+from cnnpipe.system.errors import InputError
 
 DESCRIPTION = "dataset.json"
 CURE = "delete the folder and run `dvc repro` to make it again"

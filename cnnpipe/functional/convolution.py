@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from cnnpipe.errors import InputError
 from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
 from cnnpipe.functional.arguments import (
     IntOrPair,
@@ -34,6 +33,7 @@ from cnnpipe.functional.arguments import (
     check_images,
 )
 from cnnpipe.geometry import ConvolutionGeometry, Pair, same_padding
+from cnnpipe.system.errors import InputError
 
 
 class Algorithm(Protocol):

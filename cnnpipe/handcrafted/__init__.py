@@ -1,18 +1,18 @@
 """The hand-crafted past, raced: are designed features brittle, domain-specific, ungeneral?
 
-    features.py     the designed features: edges (Sobel, Canny), HOG, SIFT as visual words
+    descriptors.py  the designed features: edges (Sobel, Canny), HOG, SIFT as visual words
     corruptions.py  what is done to the test images, and how severity is counted
     methods.py      a feature with a linear classifier on it; a network as the same pair
-    race.py         the measurements: accuracy by corruption and severity, on other data, and time
+    robustness.py   the measurements: accuracy by corruption and severity, on other data, and time
     experiment.py   all of it, from a data set and trained models to a finding
-    others.py       the data sets that features are carried over to
+    other_data.py   the data sets that features are carried over to
     views.py        what each feature sees of one digit, to be drawn
     verdict.py      the claim, and what the numbers say of it
 
 The stage writes reports/handcrafted.json:
 
     claim, verdict, statement, number, unit, interval, uncertainty, question, data, limits, figure,
-    tables          as every claim of the theory has them (`cnnpipe.principles.finding`)
+    tables          as every claim of the theory has them (`cnnpipe.findings.finding`)
     details.comparisons
                     list of {question, network, handcrafted, network_accuracy,
                     handcrafted_accuracy, gap, interval, images, answer}: the verdict follows from

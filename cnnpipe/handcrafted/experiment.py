@@ -8,19 +8,20 @@ from pathlib import Path
 
 from torch import nn
 
-from cnnpipe.data import Dataset, Split, split_validation
+from cnnpipe.data.dataset import Dataset, Split, split_validation
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.findings.finding import Finding
 from cnnpipe.handcrafted.methods import (
     Method,
     handcrafted_methods,
     matched_lenet,
     pipeline_methods,
 )
-from cnnpipe.handcrafted.others import other_datasets, subset
-from cnnpipe.handcrafted.race import judge_robustness, judge_transfer
+from cnnpipe.handcrafted.other_data import other_datasets, subset
+from cnnpipe.handcrafted.robustness import judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
-from cnnpipe.params import ModelName, Params
-from cnnpipe.preprocessing import Normalization
-from cnnpipe.principles.finding import Finding
+from cnnpipe.params.handcrafted import HandcraftedParams
+from cnnpipe.params.models import LeNet5Params, ModelName
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,30 @@ class Experiment:
 def experiment(
     dataset: Dataset,
     models: Mapping[ModelName, tuple[nn.Sequential, Normalization]],
-    params: Params,
+    sizes: HandcraftedParams,
+    lenet: LeNet5Params,
     folder: Path,
+    *,
+    validation: float,
+    seed: int,
 ) -> Experiment:
     """Train every method on the same images, judge all on the same images.
 
     Args:
         dataset: that the pipeline's models were trained on.
         models: those models.
-        params: sizes under `handcrafted`; the seed; LeNet-5's settings.
+        sizes: of the experiment.
+        lenet: settings of the LeNet-5 that is trained on the same images.
         folder: where other data sets lie, each in a folder of its name.
+        validation: fraction of the training images that LeNet-5's training is watched with.
+        seed: of everything random.
     """
-    sizes, seed, lenet = params.handcrafted, params.seed, params.models.lenet5
-    training, validation = split_validation(dataset.train, params.data.validation, seed)
+    training, held_out = split_validation(dataset.train, validation, seed)
     training = subset(training, sizes.training, seed)
     test = subset(dataset.test, sizes.test, seed)
     methods = [
         *handcrafted_methods(training, sizes, lenet.augment, seed),
-        *matched_lenet(training, validation, len(dataset.classes), sizes, lenet, seed),
+        *matched_lenet(training, held_out, len(dataset.classes), sizes, lenet, seed),
         *pipeline_methods(models),
     ]
     robustness = judge_robustness(methods, test, seed)

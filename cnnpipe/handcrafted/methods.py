@@ -21,8 +21,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from cnnpipe.data import Split
-from cnnpipe.handcrafted.features import (
+from cnnpipe.data.dataset import Split
+from cnnpipe.data.preprocessing import Normalization, augment
+from cnnpipe.handcrafted.descriptors import (
     Extractor,
     Features,
     Images,
@@ -33,9 +34,10 @@ from cnnpipe.handcrafted.features import (
     sobel_edges,
 )
 from cnnpipe.models import PREDICTION_BATCH, build_model
-from cnnpipe.params import AugmentParams, HandcraftedParams, ModelName, ModelParams
-from cnnpipe.preprocessing import Normalization, augment
-from cnnpipe.training import train
+from cnnpipe.params.handcrafted import HandcraftedParams
+from cnnpipe.params.models import ModelName, ModelParams
+from cnnpipe.params.train import AugmentParams
+from cnnpipe.train.loop import train
 
 Kind = Literal["floor", "hand-crafted", "network"]
 Training = Literal["plain", "augmented", "pipeline"]

@@ -29,10 +29,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnnpipe.formatting import NBSP, count, percent, title_of
+from cnnpipe.findings.finding import Finding, Verdict, bootstrap_interval
+from cnnpipe.findings.wording import NBSP, count, percent, title_of
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.methods import Method, Training
-from cnnpipe.handcrafted.race import (
+from cnnpipe.handcrafted.robustness import (
     Hits,
     Key,
     Robustness,
@@ -40,7 +41,6 @@ from cnnpipe.handcrafted.race import (
     methods_table,
     transfer_table,
 )
-from cnnpipe.principles.finding import Finding, Verdict, bootstrap_interval
 
 NAME = "handcrafted"
 CLAIM = "Hand-crafted features are brittle, domain-specific, and failed to generalize."

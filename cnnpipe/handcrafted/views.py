@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from skimage.feature import SIFT, hog
 from torch import nn
 
-from cnnpipe.features import capture_activations
+from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS, corrupted
-from cnnpipe.handcrafted.features import Images, canny_maps, sobel_maps
-from cnnpipe.preprocessing import Normalization
+from cnnpipe.handcrafted.descriptors import Images, canny_maps, sobel_maps
+from cnnpipe.inspection.activations import capture_activations
 
 Array = NDArray[Any]
 Digit = NDArray[np.uint8]

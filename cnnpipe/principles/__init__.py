@@ -1,51 +1,11 @@
 """Every claim of the theory, measured: a module per claim, with claim, formula and experiment.
 
-A module holds `NAME`, `CLAIM` and `measure(study) -> Finding`; its figure is `draw` of the module
-of the same name in `cnnpipe.plots.principles`. A verdict follows from the number, and can be "not
-supported".
+    <claim>.py           `NAME`, `CLAIM` and `measure(study) -> Finding`
+    figures/<claim>.py   `draw`: its figure, from the finding's tables and details
+    claims.py            the claims, in the order of the theory
+    study.py             what every experiment is given
+    moved_images.py      moved images, and the small networks that are judged on them
+    parallel.py          all claims measured at once, one to a core
 
-The claim about hand-crafted features is measured by `cnnpipe.handcrafted`, in a stage of its own.
+The claim about hand-crafted features has a package and a stage of its own: `cnnpipe.handcrafted`.
 """
-
-from typing import Protocol
-
-from cnnpipe.principles import (
-    activation,
-    equivalence,
-    filters,
-    hierarchy,
-    inductive_bias,
-    locality,
-    output_size,
-    pooling,
-    sharing,
-    sparsity,
-    translation,
-)
-from cnnpipe.principles.finding import Finding
-from cnnpipe.principles.study import Study
-
-
-class Claim(Protocol):
-    """What a module offers."""
-
-    NAME: str
-    CLAIM: str
-
-    def measure(self, study: Study) -> Finding: ...
-
-
-CLAIMS: tuple[Claim, ...] = (
-    equivalence,
-    output_size,
-    locality,
-    sharing,
-    translation,
-    pooling,
-    hierarchy,
-    activation,
-    sparsity,
-    inductive_bias,
-    filters,
-)
-"""In the order of the theory."""

@@ -48,11 +48,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.features import capture_activations
-from cnnpipe.formatting import percent, short, title_of
+from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.wording import percent, short, title_of
+from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.layers import AvgPool2d, Conv2d, ReLU, Sigmoid, Tanh
-from cnnpipe.params import Activation, ActivationParams
-from cnnpipe.principles.finding import Finding, Verdict, mean_interval
+from cnnpipe.params.models import Activation
+from cnnpipe.params.principles import ActivationParams
 from cnnpipe.principles.study import Study, accuracy, fit
 
 NAME = "activation"

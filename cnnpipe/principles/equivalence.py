@@ -37,12 +37,12 @@ import torch
 from scipy.signal import convolve2d as scipy_convolve2d
 from torch import Tensor, nn
 
-from cnnpipe.formatting import count, percent, short, title_of
+from cnnpipe.findings.finding import Finding, Verdict
+from cnnpipe.findings.wording import count, percent, short, title_of
 from cnnpipe.functional import conv2d, convolve2d
 from cnnpipe.layers import Conv2d
 from cnnpipe.models import build_model
-from cnnpipe.params import EquivalenceParams
-from cnnpipe.principles.finding import Finding, Verdict
+from cnnpipe.params.principles import EquivalenceParams
 from cnnpipe.principles.study import Study, fit
 
 NAME = "equivalence"

@@ -34,10 +34,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from cnnpipe.features import convolution_filters
-from cnnpipe.formatting import count, title_of
-from cnnpipe.params import ModelName
-from cnnpipe.principles.finding import Finding, Interval, Verdict, bootstrap_interval
+from cnnpipe.findings.finding import Finding, Interval, Verdict, bootstrap_interval
+from cnnpipe.findings.wording import count, title_of
+from cnnpipe.inspection.activations import convolution_filters
+from cnnpipe.params.models import ModelName
 from cnnpipe.principles.study import Study
 
 NAME = "filters"

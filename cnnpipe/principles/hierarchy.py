@@ -44,11 +44,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnpipe.features import capture_activations
-from cnnpipe.formatting import percent, title_of
-from cnnpipe.principles.finding import Finding, Interval, Verdict, bootstrap_interval
-from cnnpipe.principles.study import Study, fit, untrained
-from cnnpipe.responses import Strongest, Window, cut, stages, strongest, windows
+from cnnpipe.findings.finding import Finding, Interval, Verdict, bootstrap_interval
+from cnnpipe.findings.wording import percent, title_of
+from cnnpipe.inspection.activations import capture_activations
+from cnnpipe.inspection.responses import Strongest, Window, cut, stages, strongest, windows
+from cnnpipe.inspection.untrained import untrained
+from cnnpipe.principles.study import Study, fit
 
 NAME = "hierarchy"
 CLAIM = (

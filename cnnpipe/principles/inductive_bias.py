@@ -31,10 +31,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.formatting import NBSP, count, percent, title_of
+from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.wording import NBSP, count, percent, title_of
 from cnnpipe.layers import Conv2d, ReLU
-from cnnpipe.principles.finding import Finding, Verdict, mean_interval
-from cnnpipe.principles.shifts import (
+from cnnpipe.principles.moved_images import (
     multilayer_perceptron,
     parameter_count,
     points,

@@ -37,11 +37,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnpipe.formatting import count, percent, short, title_of
+from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.wording import count, percent, short, title_of
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field, window_extent
 from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d
-from cnnpipe.principles.finding import Finding, Verdict, mean_interval
 from cnnpipe.principles.study import Study
 
 NAME = "locality"

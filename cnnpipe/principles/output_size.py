@@ -27,7 +27,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnnpipe.formatting import count
+from cnnpipe.findings.finding import Finding, Verdict
+from cnnpipe.findings.wording import count
 from cnnpipe.functional import (
     CONV2D_ALGORITHMS,
     UnsupportedError,
@@ -35,8 +36,7 @@ from cnnpipe.functional import (
     conv2d,
     max_pool2d,
 )
-from cnnpipe.params import OutputSizeParams
-from cnnpipe.principles.finding import Finding, Verdict
+from cnnpipe.params.principles import OutputSizeParams
 from cnnpipe.principles.study import Study
 
 NAME = "output_size"

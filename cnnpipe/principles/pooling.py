@@ -33,12 +33,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnnpipe.formatting import NBSP, count, percent, short, title_of
+from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.wording import NBSP, count, percent, short, title_of
 from cnnpipe.functional import avg_pool2d, max_pool2d, relu
 from cnnpipe.geometry import output_size
 from cnnpipe.layers import Conv2d
-from cnnpipe.principles.finding import Finding, Verdict, mean_interval
-from cnnpipe.principles.shifts import (
+from cnnpipe.principles.moved_images import (
     Reduction,
     accuracy_by_shift,
     convolutional_network,

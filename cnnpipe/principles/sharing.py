@@ -35,12 +35,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.formatting import count, percent, title_of
+from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.wording import count, percent, title_of
 from cnnpipe.functional.windows import pad, sliding_windows
 from cnnpipe.geometry import WindowGeometry, conv2d_parameters
 from cnnpipe.layers import Conv2d, MaxPool2d, ReLU
-from cnnpipe.params import SharingParams
-from cnnpipe.principles.finding import Finding, Verdict, mean_interval
+from cnnpipe.params.principles import SharingParams
 from cnnpipe.principles.study import Study, accuracy, fit
 
 NAME = "sharing"

@@ -27,12 +27,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.features import capture_activations
-from cnnpipe.formatting import percent, title_of
+from cnnpipe.findings.finding import Finding, Verdict, bootstrap_interval
+from cnnpipe.findings.wording import percent, title_of
+from cnnpipe.inspection.activations import capture_activations
+from cnnpipe.inspection.untrained import untrained
 from cnnpipe.layers import ReLU, Sigmoid, Tanh
-from cnnpipe.params import ModelName
-from cnnpipe.principles.finding import Finding, Verdict, bootstrap_interval
-from cnnpipe.principles.study import Study, untrained
+from cnnpipe.params.models import ModelName
+from cnnpipe.principles.study import Study
 
 NAME = "sparsity"
 CLAIM = "Activations are sparse: most neurons are inactive for any given input."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from cnnpipe.data import Dataset, Split
-from cnnpipe.params import ModelName, PrinciplesParams
-from cnnpipe.preprocessing import Normalization
+from cnnpipe.data.dataset import Dataset, Split
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.params.models import ModelName
+from cnnpipe.params.principles import PrinciplesParams
 
 
 @dataclass(frozen=True)
@@ -98,29 +98,3 @@ def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     """Fraction of examples whose largest logit is that of their label."""
     predictions = torch.cat([model(batch).argmax(1) for batch in inputs.split(500)])
     return (predictions == labels).float().mean().item()
-
-
-@torch.no_grad()
-def untrained(model: nn.Sequential, inputs: Tensor, *, seed: int) -> nn.Sequential:
-    """A copy of a network with fresh random weights: what its architecture does by itself.
-
-    Batch normalisation takes its statistics from `inputs`, as it would at the first training step.
-
-    Args:
-        model: is left as it is.
-        inputs: normalised images (N, 1, H, W).
-        seed: of the weights.
-
-    Returns:
-        the copy, in evaluation mode.
-    """
-    torch.manual_seed(seed)
-    fresh = copy.deepcopy(model).eval()
-    for layer in fresh.modules():
-        if callable(reset := getattr(layer, "reset_parameters", None)):
-            reset()
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.train()
-            layer.momentum = None  # the statistics of this one batch, not a moving average
-    fresh(inputs)
-    return fresh.eval()

@@ -35,12 +35,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cnnpipe.formatting import NBSP, count, percent, short, title_of
+from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.wording import NBSP, count, percent, short, title_of
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field
 from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
-from cnnpipe.principles.finding import Finding, Verdict, mean_interval
-from cnnpipe.principles.shifts import (
+from cnnpipe.principles.moved_images import (
     accuracy_by_shift,
     convolutional_network,
     moved,

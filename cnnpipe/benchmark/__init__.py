@@ -1,0 +1,1 @@
+"""The benchmark stage: this project's layers and torch's, in turns."""

@@ -1,0 +1,294 @@
+"""Own layers against torch's: every convolution by every algorithm, and whole models by batch.
+
+In both figures blue is this project's, dark is torch's, and orange is torch's with channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from cnnpipe.drawing.layout import (
+    BLUE,
+    BODY,
+    DPI,
+    GROUND,
+    INK,
+    MARGIN,
+    MUTED,
+    ORANGE,
+    WIDTH,
+    Page,
+    styled,
+)
+
+Results = Sequence[Mapping[str, Any]]
+
+SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
+COLOURS = {SCRATCH: BLUE, TORCH: INK, CHANNELS_LAST: ORANGE}
+MARKERS = ("X", "s", "^", "o", "D", "p", "v", "P")
+"""Of the algorithms, in their order: outlines differ, so that none needs a colour of its own."""
+TIMED = {
+    "forward": "forward pass",
+    "training": "forward and backward pass",
+}
+AUTO = 6.9
+"""Inches from the left to the column that names what "auto" takes."""
+PITCH = 0.39
+"""Inches from one layer to the next."""
+LABEL = 0.13
+"""Inches that a line of small type takes."""
+
+
+@styled
+def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
+    """The time that each algorithm takes for each layer, relative to torch's.
+
+    A mark is the median over the rounds, its whisker spans the quartiles.
+
+    Args:
+        layers: `layers` of the benchmark's results.
+        phase: forward or training.
+        title: of the figure.
+    """
+    rows = [layer for layer in layers if layer["phase"] == phase]
+    algorithms = list(
+        dict.fromkeys(name for row in rows for name in row["milliseconds"] if name not in COLOURS)
+    )
+    subtitle = (
+        f"{TIMED[phase]}: time relative to torch’s, medians and quartiles; "
+        "filled: the algorithm that “auto” takes"
+    )
+    top, height = BODY + 0.5, PITCH * len(rows)
+    page = Page(top + height + 0.6, title, subtitle)
+    axes = page.axes(1.85, top, 4.85, height)
+    axes.set(xscale="log", ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.patch.set_visible(False)  # the rules between the layers lie below
+    axes.set_xlabel("time relative to torch’s; further left is faster")
+    axes.grid(visible=True, axis="x")
+    axes.axvline(1, color=INK, linewidth=1.1, zorder=1)
+    for row, layer in enumerate(rows):
+        _layer_row(axes, row, layer, algorithms)
+        middle = top + PITCH * (row + 0.5)
+        page.text(MARGIN, middle - 0.01, layer["layer"], fontweight="bold", fontsize=8, va="bottom")
+        page.text(MARGIN, middle + 0.02, layer["shape"], color=MUTED, fontsize=6.5)
+        ratio = _ratio(layer, layer["auto"])["median"]
+        style: dict[str, Any] = {"color": BLUE, "fontsize": 8, "va": "center"}
+        page.text(AUTO, middle, layer["auto"], **style)
+        page.text(WIDTH - MARGIN, middle, f"{ratio:.2f}", ha="right", fontweight="bold", **style)
+        if row:
+            page.line(
+                [MARGIN, WIDTH - MARGIN],
+                [top + PITCH * row] * 2,
+                color=GROUND,
+                linewidth=0.8,
+                zorder=-1,
+            )
+    lowest, highest = axes.get_xlim()
+    axes.set_xlim(min(lowest, 0.49), max(highest, 2.05))
+    _count_in_decades(axes.xaxis)
+    style = {"color": BLUE, "fontsize": 7.5, "va": "bottom"}
+    page.text(AUTO, top - 0.05, "auto takes", **style)
+    page.text(WIDTH - MARGIN, top - 0.05, "× torch’s", ha="right", **style)
+    axes.annotate(
+        "torch",
+        (1, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize=7.5,
+        fontweight="bold",
+    )
+    handles = [
+        Line2D([], [], label=name, **_mark(place, filled=False))
+        for place, name in enumerate(algorithms)
+    ]
+    handles.append(Line2D([], [], label=CHANNELS_LAST, **_reference_mark(8)))
+    page.figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(MARGIN / WIDTH, 1 - (BODY - 0.02) / page.height),
+        ncols=len(handles),
+        frameon=False,
+        fontsize=7.5,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1,
+        handletextpad=0.4,
+        columnspacing=1.5,
+    )
+    return page.figure
+
+
+def _layer_row(axes: Axes, row: int, layer: Mapping[str, Any], algorithms: Sequence[str]) -> None:
+    """One layer: each algorithm on a lane of its own, so that near ones do not hide each other."""
+    medians = {name: spread["median"] for name, spread in layer["milliseconds"].items()}
+    lanes = np.linspace(-0.28, 0.28, max(2, len(algorithms)))
+    reference = _reference_mark(0.72 * PITCH * 72)
+    axes.plot(medians[CHANNELS_LAST] / medians[TORCH], row, zorder=2, **reference)
+    for place, name in enumerate(algorithms):
+        if name not in medians:
+            continue
+        is_auto = name == layer["auto"]
+        ratio, y = _ratio(layer, name), row + lanes[place]
+        style = _mark(place, filled=is_auto)
+        colour, width = style["color"], 1.8 if is_auto else 0.8
+        zorder = 4 if is_auto else 3
+        axes.plot(
+            [ratio["low"], ratio["high"]], [y, y], color=colour, linewidth=width, zorder=zorder
+        )
+        axes.plot(ratio["median"], y, zorder=zorder, **style)
+
+
+def _ratio(layer: Mapping[str, Any], name: str) -> Mapping[str, float]:
+    ratio: Mapping[str, float] = layer["ratios"][f"{name} / {TORCH}"]
+    return ratio
+
+
+def _mark(place: int, *, filled: bool) -> dict[str, Any]:
+    colour = BLUE if filled else MUTED
+    return {
+        "color": colour,
+        "linestyle": "",
+        "marker": MARKERS[place % len(MARKERS)],
+        "markersize": 6.5 if filled else 5,
+        "markerfacecolor": BLUE if filled else "white",
+        "markeredgewidth": 0.9,
+    }
+
+
+def _reference_mark(points: float) -> dict[str, Any]:
+    return {
+        "color": ORANGE,
+        "linestyle": "",
+        "marker": "|",
+        "markersize": points,
+        "markeredgewidth": 1.6,
+    }
+
+
+@styled
+def time_against_batch_size(models: Results, title: str) -> Figure:
+    """How long a training step takes by the size of its batch: a column for each model.
+
+    Above in milliseconds, where fixed costs are level and costs per image rise as the dotted line
+    does; below relative to torch's. Bands span the quartiles.
+
+    Args:
+        models: `models` of the benchmark's results.
+        title: of the figure.
+    """
+    steps = [result for result in models if result["phase"] == "training"]
+    names = list(dict.fromkeys(result["model"] for result in steps))
+    subtitle = (
+        "a training step against its batch size, medians and quartiles; dotted: proportional to it"
+    )
+    page = Page(BODY + 4.75, title, subtitle)
+    pitch = (WIDTH - 2 * MARGIN) / len(names)
+    for column, name in enumerate(names):
+        results = sorted(
+            (step for step in steps if step["model"] == name), key=lambda step: step["batch_size"]
+        )
+        left, width = 0.55 + pitch * column, pitch - 1.7
+        page.text(left, BODY, name, fontweight="bold", fontsize=9)
+        axes = page.axes(left, BODY + 0.45, width, 2.15)
+        _milliseconds(axes, results)
+        below = page.axes(left, BODY + 3.2, width, 1.05)
+        _relative(below, results)
+        below.set_xlabel("images in a batch")
+        for panel in (axes, below):
+            sizes = [result["batch_size"] for result in results]
+            panel.set_xticks(sizes, [f"{size}" for size in sizes], fontsize=6.5)
+            panel.xaxis.set_minor_locator(NullLocator())
+            panel.grid(visible=True)
+    return page.figure
+
+
+def _milliseconds(axes: Axes, results: Results) -> None:
+    axes.set(xscale="log", yscale="log")
+    axes.set_title("milliseconds per step", loc="left", fontsize=8.5, color=MUTED)
+    sizes = np.array([result["batch_size"] for result in results])
+    ends = {}
+    for name, colour in COLOURS.items():
+        low, median, high = _spread([result["milliseconds"][name] for result in results])
+        _line(axes, sizes, low, median, high, colour)
+        ends[name] = median[-1]
+    lowest, highest = axes.get_ylim()
+    proportional = min(ends.values()) * sizes / sizes[-1] / 1.7
+    axes.plot(sizes, proportional, color=MUTED, linestyle=":", linewidth=1, zorder=1)
+    axes.set_ylim(lowest / 1.2, highest)
+    _count_in_decades(axes.yaxis)
+    _label_ends(axes, sizes[-1], {name: (end, f"{_plain(end)} ms") for name, end in ends.items()})
+
+
+def _relative(axes: Axes, results: Results) -> None:
+    axes.set(xscale="log")
+    axes.set_title("relative to torch’s", loc="left", fontsize=8.5, color=MUTED)
+    sizes = np.array([result["batch_size"] for result in results])
+    low, median, high = _spread([result["ratios"][f"{SCRATCH} / {TORCH}"] for result in results])
+    _line(axes, sizes, low, median, high, BLUE)
+    medians = {
+        name: _spread([result["milliseconds"][name] for result in results])[1]
+        for name in (TORCH, CHANNELS_LAST)
+    }
+    last = medians[CHANNELS_LAST] / medians[TORCH]
+    axes.plot(sizes, np.ones(len(sizes)), color=INK, linewidth=1.6)
+    axes.plot(sizes, last, color=ORANGE, marker="o", markersize=3.5, linewidth=1.6)
+    axes.set_ylim(0, axes.get_ylim()[1])
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ends = {SCRATCH: median[-1], TORCH: 1.0, CHANNELS_LAST: last[-1]}
+    _label_ends(axes, sizes[-1], {name: (end, f"{end:.2f}") for name, end in ends.items()})
+
+
+def _spread(spreads: Iterable[Mapping[str, float]]) -> Any:
+    """
+    Shape: (3, n): lower quartile, median, upper quartile.
+    """
+    return np.array([[s["low"], s["median"], s["high"]] for s in spreads]).T
+
+
+def _line(axes: Axes, x: Any, low: Any, median: Any, high: Any, colour: str) -> None:
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(x, median, color=colour, marker="o", markersize=3.5, linewidth=1.6, zorder=3)
+
+
+def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]]) -> None:
+    """Name lines at their right ends, moved apart where they would touch."""
+    by_height = sorted(ends.items(), key=lambda item: item[1][0])
+    points = [(x, end) for _, (end, _) in by_height]
+    places = (axes.transData.transform(points)[:, 1] / DPI).tolist()  # inches
+    wanted = list(places)
+    for place in range(1, len(places)):
+        places[place] = max(places[place], places[place - 1] + LABEL)
+    shift = sum(a - b for a, b in zip(places, wanted, strict=True)) / len(places)
+    for (name, (end, value)), place, own in zip(by_height, places, wanted, strict=True):
+        axes.annotate(
+            f"{name.removeprefix('torch, ')}  {value}",
+            (x, end),
+            xytext=(7, (place - shift - own) * 72),
+            textcoords="offset points",
+            va="center",
+            color=COLOURS[name],
+            fontsize=7.5,
+        )
+
+
+def _count_in_decades(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 of every decade, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
+
+
+def _plain(value: float) -> str:
+    """Three significant digits, without an exponent: 0.5, 1,230."""
+    return f"{float(f'{value:.3g}'):,g}"

@@ -1,0 +1,314 @@
+"""Own layers against torch's: how long they take, and how much memory.
+
+Times on a shared machine drift. So contestants take turns, round by round, in one process: what
+slows one round slows all of its contestants, and the ratio within a round stands. Medians over the
+rounds are reported, with quartiles.
+
+Every contestant computes the same: a forward pass, or a step that also computes the gradients (and,
+for a whole model, updates the weights). torch's layers run twice, with images in torch's default
+memory order (channels first) and with channels last, which its convolutions are faster in.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from cnnpipe import layers
+from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
+from cnnpipe.models import IMAGE_SIZE, build_model
+from cnnpipe.params.benchmark import BenchmarkParams
+from cnnpipe.params.models import ModelName
+
+Phase = Literal["forward", "training"]
+PHASES: tuple[Phase, ...] = ("forward", "training")
+Run = Callable[[], object]
+
+SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
+LEAST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution with as much padding as given, stride 1."""
+
+    name: str
+    channels: int
+    size: int
+    out_channels: int
+    kernel_size: int
+    padding: int
+    is_first: bool = False
+    """The first layer of a network, whose input needs no gradient."""
+
+
+WIDE = (
+    Shape("3×3, 64 channels", 64, 14, 64, 3, 1),
+    Shape("3×3, 128 channels", 128, 7, 128, 3, 1),
+    Shape("3×3, 256 channels", 256, 7, 256, 3, 1),
+    Shape("7×7, 16 channels", 16, 28, 16, 7, 3),
+    Shape("11×11, 16 channels", 16, 28, 16, 11, 5),
+)
+"""Beyond the models' own layers: what the rule for "auto" distinguishes."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(*(float(f"{value:.4g}") for value in (median, low, high)))
+
+
+def race(contestants: Mapping[str, Run], seconds: float, device: torch.device) -> dict[str, Any]:
+    """Let contestants take turns; milliseconds of each, and its ratio to each that is torch's.
+
+    Args:
+        contestants: what to run, by name.
+        seconds: time to spend after a round to warm up; at least `LEAST_ROUNDS` rounds.
+        device: whose queue has to be empty before a clock is read.
+    """
+    for run in contestants.values():
+        run()
+    _wait(device)
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    start = time.perf_counter()
+    rounds = 0
+    while rounds < LEAST_ROUNDS or time.perf_counter() - start < seconds:
+        for name, run in contestants.items():
+            begin = time.perf_counter()
+            run()
+            _wait(device)
+            times[name].append((time.perf_counter() - begin) * 1e3)
+        rounds += 1
+    ratios = {
+        f"{name} / {reference}": asdict(
+            Spread.of([a / b for a, b in zip(times[name], times[reference], strict=True)])
+        )
+        for reference in (TORCH, CHANNELS_LAST)
+        for name in contestants
+        if reference in contestants and name not in (TORCH, CHANNELS_LAST)
+    }
+    return {
+        "rounds": rounds,
+        "milliseconds": {name: asdict(Spread.of(values)) for name, values in times.items()},
+        "ratios": ratios,
+    }
+
+
+def race_models(
+    params: BenchmarkParams, name: ModelName, architecture: Mapping[str, Any], device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """A whole model, forward and training step, for every batch size."""
+    for batch_size in params.batch_sizes:
+        for phase in PHASES:
+            contestants = {
+                contestant: model_run(name, architecture, contestant, batch_size, phase, device)
+                for contestant in (SCRATCH, TORCH, CHANNELS_LAST)
+            }
+            result = race(contestants, params.seconds, device)
+            yield {"model": name, "phase": phase, "batch_size": batch_size, **result}
+
+
+def model_run(
+    name: ModelName,
+    architecture: Mapping[str, Any],
+    contestant: str,
+    batch_size: int,
+    phase: Phase,
+    device: torch.device,
+) -> Run:
+    """One forward pass, or one whole step of AdamW, on random images."""
+    torch.manual_seed(0)
+    backend: Literal["scratch", "torch"] = "scratch" if contestant == SCRATCH else "torch"
+    model = build_model(name, backend=backend, **architecture).to(device)
+    images = torch.randn(batch_size, 1, IMAGE_SIZE, IMAGE_SIZE, device=device)
+    labels = torch.randint(10, (batch_size,), device=device)
+    if contestant == CHANNELS_LAST or (contestant == SCRATCH and device.type == "cuda"):
+        model.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    if phase == "forward":
+        return _forward(model.eval(), images)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def race_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Each convolution of the default models, and wider ones, by every algorithm that can."""
+    for shape in (*model_shapes(), *WIDE):
+        x = torch.randn(params.batch_size, shape.channels, shape.size, shape.size, device=device)
+        arguments = (shape.channels, shape.out_channels, shape.kernel_size)
+        auto = conv2d_algorithm(x, layers.Conv2d(*arguments).weight, padding=shape.padding)
+        for phase in PHASES:
+            contestants = dict(_layer_runs(shape, x, phase))
+            result = race(contestants, params.seconds, device)
+            own = {
+                algorithm: result["milliseconds"][algorithm]["median"]
+                for algorithm in CONV2D_ALGORITHMS
+                if algorithm in contestants
+            }
+            best = min(own, key=own.__getitem__)
+            yield {
+                "layer": shape.name,
+                "shape": f"{shape.channels}×{shape.size}×{shape.size} → {shape.out_channels}, "
+                f"{shape.kernel_size}×{shape.kernel_size}",
+                "phase": phase,
+                "auto": auto,
+                "best": best,
+                "auto_over_best": round(own[auto] / own[best], 3),
+                **result,
+            }
+
+
+def model_shapes() -> Iterator[Shape]:
+    """The convolutions of both default models, as an image meets them."""
+    for name in ("lenet5", "vgg"):
+        model = build_model(name).eval()
+        activation = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE)
+        with torch.no_grad():
+            for layer_name, layer in model.named_children():
+                if isinstance(layer, layers.Conv2d):
+                    assert not isinstance(layer.padding, str)
+                    yield Shape(
+                        f"{name} {layer_name}",
+                        layer.in_channels,
+                        activation.shape[-1],
+                        layer.out_channels,
+                        layer.kernel_size[0],
+                        layer.padding[0],
+                        is_first=layer.in_channels == 1,
+                    )
+                activation = layer(activation)
+
+
+def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:
+    arguments = (shape.channels, shape.out_channels, shape.kernel_size)
+    channels_last = x.contiguous(memory_format=torch.channels_last)
+    reference: Any = getattr(nn, "Conv2d")  # noqa: B009  (by its name it is banned)
+    torchs = reference(*arguments, padding=shape.padding).to(x.device)
+    yield TORCH, _layer_run(torchs, x, phase, shape.is_first)
+    last = reference(*arguments, padding=shape.padding).to(x.device)
+    last.to(memory_format=torch.channels_last)
+    yield CHANNELS_LAST, _layer_run(last, channels_last, phase, shape.is_first)
+    for algorithm in CONV2D_ALGORITHMS:
+        if algorithm == "direct" and shape in WIDE:  # it would take longer than all else together
+            continue
+        own = layers.Conv2d(*arguments, padding=shape.padding, algorithm=algorithm).to(x.device)
+        try:
+            own(x[:1])
+        except UnsupportedError:
+            continue
+        yield algorithm, _layer_run(own, channels_last, phase, shape.is_first)
+
+
+def race_operators(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Pooling and activation, on the maps that the default models put into them."""
+    torchs: Any = nn
+    for map_name, (channels, size) in {"LeNet-5": (6, 28), "VGG": (16, 28)}.items():
+        x = torch.randn(params.batch_size, channels, size, size, device=device)
+        channels_last = x.contiguous(memory_format=torch.channels_last)
+        for operator, arguments in {
+            "MaxPool2d": (2,), "AvgPool2d": (2,), "ReLU": (), "Tanh": (), "Sigmoid": ()
+        }.items():  # fmt: skip
+            own = getattr(layers, operator)(*arguments)
+            reference = getattr(torchs, operator)(*arguments)
+            for phase in PHASES:
+                contestants = {
+                    SCRATCH: _layer_run(own, channels_last, phase),
+                    TORCH: _layer_run(reference, x, phase),
+                    CHANNELS_LAST: _layer_run(reference, channels_last, phase),
+                }
+                result = race(contestants, params.seconds / 2, device)
+                yield {
+                    "operator": operator,
+                    "shape": f"{channels}×{size}×{size} ({map_name})",
+                    "phase": phase,
+                    **result,
+                }
+
+
+def _layer_run(layer: nn.Module, x: Tensor, phase: Phase, is_first: bool = False) -> Run:
+    """The forward pass; for "training" with the gradients of the weights and of the input."""
+    if phase == "forward":
+        return _forward(layer, x)
+    x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_(not is_first)
+    leaves = [leaf for leaf in (x, *layer.parameters()) if leaf.requires_grad]
+    grad = torch.ones_like(layer(x).detach())
+
+    def step() -> None:
+        torch.autograd.grad(layer(x), leaves, grad)
+
+    return step
+
+
+def _forward(module: nn.Module, x: Tensor) -> Run:
+    def forward() -> None:
+        with torch.no_grad():
+            module(x)
+
+    return forward
+
+
+def peak_memory(run: Run, device: torch.device) -> int:
+    """Bytes that a run allocates at most beyond what was there before, after one to warm up."""
+    run()
+    _wait(device)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    results: Any = profiler.profiler
+    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    held = peak = 0
+    for event in events:
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def compare_memory(
+    params: BenchmarkParams, name: ModelName, architecture: Mapping[str, Any], device: torch.device
+) -> dict[str, Any]:
+    """Peak of a training step, own layers and torch's."""
+    peaks = {
+        contestant: peak_memory(
+            model_run(name, architecture, contestant, params.batch_size, "training", device), device
+        )
+        for contestant in (SCRATCH, TORCH, CHANNELS_LAST)
+    }
+    return {
+        "model": name,
+        "batch_size": params.batch_size,
+        "bytes": peaks,
+        "ratio": round(peaks[SCRATCH] / peaks[TORCH], 3),
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -1,0 +1,54 @@
+"""`python -m cnnpipe.report compare REV_A REV_B`: two runs on one page that needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.system.artifacts import atomic_write
+from cnnpipe.system.errors import InputError
+
+
+@click.group(name="python -m cnnpipe.report")
+def main() -> None:
+    """Pages made from the pipeline's results."""
+
+
+@main.command()
+@click.argument("rev_a")
+@click.argument("rev_b")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("reports/compare.html"),
+    show_default=True,
+    help="The page to write.",
+)
+def compare(rev_a: str, rev_b: str, out: Path) -> None:
+    """Compare two revisions: commits, branches, tags, DVC experiments, or `workspace`."""
+    # Here, as DVC and matplotlib take longer to import than --help takes to answer.
+    from cnnpipe.compare.differences import compare as compare_revisions
+    from cnnpipe.compare.revisions import read_revision
+    from cnnpipe.report.page import environment
+
+    try:
+        revisions = [read_revision(Path(), name, MODEL_NAMES) for name in (rev_a, rev_b)]
+        comparison = compare_revisions(*revisions)
+        page = (
+            environment(Path(__file__).parent)
+            .get_template("comparison.html.j2")
+            .render(comparison=comparison)
+        )
+        with atomic_write(out) as file:
+            file.write(page)
+    except (InputError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for model in comparison.models:
+        click.echo(f"{model.title}: {model.rows[0][3]}. {model.verdict.text}")
+    click.echo(f"{out}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""From stored bytes to a network's input: normalisation and random affine augmentation.
+
+Axes: N batch, C = 1 channel, H height, W width. Both work on whole batches on the device that holds
+the data set, so that no image is handled one at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from cnnpipe.params.train import AugmentParams
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """x ↦ (x / 255 − mean) / std: zero mean and unit variance over the training images."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, images: Tensor) -> Normalization:
+        """Measure the mean and standard deviation of uint8 images, in units of 255.
+
+        The sums are over integers, so the result does not depend on their order.
+        """
+        counts = torch.bincount(images.flatten(), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64, device=counts.device) / 255
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean).square()).sum() / counts.sum()
+        # An all-black set has no variance; dividing by 1 leaves it at zero.
+        return cls(mean.item(), math.sqrt(variance.item()) or 1.0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """
+        Shape: uint8 (N, H, W) → float32 (N, 1, H, W).
+        """
+        scaled = images.unsqueeze(1).to(torch.float32)  # (N, 1, H, W)
+        return scaled.mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+
+    @property
+    def background(self) -> float:
+        """What a black pixel becomes."""
+        return -self.mean / self.std
+
+
+def augment(
+    images: Tensor,
+    params: AugmentParams,
+    background: float,
+    generator: torch.Generator,
+    *,
+    part: int = 0,
+    parts: int = 1,
+) -> Tensor:
+    """Map each image by its own random rotation, shear, change of size and shift.
+
+    An output pixel p is read, bilinearly, at A·p + t of the input, in coordinates where the image
+    spans [−1, 1]² and A = R(θ)·Shear(φ)/s. All images of a batch are resampled at once.
+
+    Shape: (N, 1, H, W) → (N, 1, H, W).
+
+    Args:
+        images: normalised images.
+        params: half-widths of the uniform distributions of θ, φ (degrees), s − 1 and t/2.
+        background: the value outside the image.
+        generator: a CPU generator, so that every device sees the same random maps.
+        part, parts: `images` are this one of so many equal parts of a batch. The maps of the whole
+            batch are drawn, so the parts together are mapped as the batch would be.
+    """
+    if not any(params.model_dump().values()):
+        return images  # every map is the identity; resampling by it would only cost time
+    maps = _random_affine_maps(len(images) * parts, params, generator)
+    maps = maps.chunk(parts)[part].to(images.device)  # (N, 2, 3)
+    grid = affine_grid(maps, list(images.shape), align_corners=False)  # (N, H, W, 2)
+    # Outside the image grid_sample reads 0: shift so that 0 is the background.
+    shifted = images - background
+    return grid_sample(shifted, grid, align_corners=False).add_(background)
+
+
+def _random_affine_maps(count: int, params: AugmentParams, generator: torch.Generator) -> Tensor:
+    half_widths = torch.tensor(
+        [
+            math.radians(params.degrees),
+            math.radians(params.shear),
+            params.scale,
+            2 * params.translate,  # the side of [−1, 1] is 2
+            2 * params.translate,
+        ]
+    )
+    uniform = torch.rand(count, 5, generator=generator) * 2 - 1
+    angle, shear, scale, shift_x, shift_y = (uniform * half_widths).unbind(1)
+    cos, sin, slope = angle.cos(), angle.sin(), shear.tan()
+    rows = [cos, cos * slope - sin, sin, sin * slope + cos]  # R(θ) · [[1, tan φ], [0, 1]]
+    a, b, c, d = (row / (1 + scale) for row in rows)
+    return torch.stack([a, b, shift_x, c, d, shift_y], dim=1).reshape(count, 2, 3)

@@ -1,0 +1,34 @@
+"""Getting a data set: from mirrors, or made from what scikit-learn ships.
+
+Apart from the modules that read a data set, so that a change here re-runs no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cnnpipe.data.digits import digits_files
+from cnnpipe.data.raw import write_raw
+from cnnpipe.data.sources import from_torchvision, mnist
+from cnnpipe.download.mirrors import fetch, mirrors_of
+from cnnpipe.params.data import SourceParams
+
+
+def download(params: SourceParams, folder: Path, *, mirror: str | None = None) -> None:
+    """Fill `folder` with a data set: four decompressed idx files and dataset.json.
+
+    Args:
+        mirror: URL or folder asked before all others (CNNPIPE_MIRROR).
+
+    Raises:
+        SourcesUnreachable: no mirror gave the right content of some file.
+        InputError: `mirror` is neither a folder nor a URL that can be read.
+    """
+    files: Iterable[tuple[str, bytes]]
+    if params.name == "digits":
+        files = digits_files().items()
+    else:
+        source = mnist(params.mirrors) if params.name == "mnist" else from_torchvision(params.name)
+        files = fetch(source, mirrors_of(source, mirror), params.timeout)
+    write_raw(folder, params.name, files)

@@ -1,0 +1,12 @@
+"""Figures of a trained network, from arrays alone.
+
+Rules that hold for every figure:
+
+- A colour means one thing: white is zero, blue is above, orange is below. Values that cannot be
+  negative use the blue half, from zero on. Lightness falls evenly with the distance from zero, so
+  the figures survive grey printing and the common colour blindnesses.
+- One scale per layer, with its colour bar; no map is stretched on its own.
+- Pixels are enlarged to squares (nearest neighbour), never smoothed.
+- The same arrays give the same bytes: no pyplot, no user configuration, matplotlib's own font, and
+  no software version in the file.
+"""

@@ -1,0 +1,1 @@
+"""The evaluate stage: a trained network, judged on the test set."""

@@ -1,0 +1,216 @@
+"""Judge a trained network on images it never saw: accuracy, confusion, calibration.
+
+Axes: N images, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from cnnpipe.data.dataset import Split
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.models import predict
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions on a labelled split, and all that follows from them."""
+
+    labels: NDArray[np.int64]
+    """(N,)"""
+    probabilities: NDArray[np.float64]
+    """(N, K), rows sum to 1."""
+    classes: tuple[str, ...]
+    copies: int = 1
+    """Of each image, moved differently, that an answer is averaged over."""
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """(N,); of equal probabilities the first class wins."""
+        predictions: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return predictions
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures of reports/evaluation/<model>.json that predictions determine."""
+        images = len(self.labels)
+        correct = int((self.predictions == self.labels).sum())
+        interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
+        likelihood = self.probabilities[np.arange(images), self.labels]
+        return {
+            "images": images,
+            # Said only where it is true: an answer to the image alone needs no remark.
+            **({"copies": self.copies} if self.copies > 1 else {}),
+            "test_accuracy": correct / images,
+            "test_accuracy_interval": [interval.low, interval.high],
+            "test_errors": images - correct,
+            "test_loss": float(-np.log(likelihood.clip(np.finfo(np.float64).tiny)).mean()),
+            "ece": expected_calibration_error(self.probabilities, self.labels),
+            "reliability": reliability(self.probabilities, self.labels),
+            "per_class": self._per_class(),
+            "confusion": self.confusion().tolist(),
+        }
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (K, K): the row is the true class, the column the predicted one."""
+        every_class = np.arange(len(self.classes))
+        counts: NDArray[np.int64] = confusion_matrix(
+            self.labels, self.predictions, labels=every_class
+        )
+        return counts
+
+    def _per_class(self) -> list[dict[str, Any]]:
+        scores = precision_recall_fscore_support(
+            self.labels,
+            self.predictions,
+            labels=np.arange(len(self.classes)),
+            zero_division=0.0,  # a class that is never predicted has no precision: call it none
+        )
+        return [
+            {
+                "class": name,
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support),
+            }
+            for name, precision, recall, f1, support in zip(self.classes, *scores, strict=True)
+        ]
+
+    def prediction_table(self) -> pd.DataFrame:
+        """One row per image, in the order of the split."""
+        rows = np.arange(len(self.labels))
+        return pd.DataFrame(
+            {
+                "index": rows,
+                "label": self.labels,
+                "prediction": self.predictions,
+                "confidence": self.probabilities.max(axis=1),
+                "probability_of_label": self.probabilities[rows, self.labels],
+            }
+        )
+
+    def confusion_table(self) -> pd.DataFrame:
+        """Actual and predicted class of each image by name, as `dvc plots` counts them."""
+        names = np.array(self.classes)
+        return pd.DataFrame({"actual": names[self.labels], "predicted": names[self.predictions]})
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    classes: tuple[str, ...],
+    normalization: Normalization,
+    shift: int = 0,
+) -> Evaluation:
+    """Run a network over a whole split, and over copies of it that are moved by a few pixels.
+
+        p(k | x) = softmax_k( 1/V · Σ_v z(x_v) ),  V = (2·shift + 1)²,
+
+    where z(x_v) are the logits of the v-th copy. It is the normalised geometric mean of the V
+    answers, and the same as averaging their log-softmax: what log-softmax takes off an answer is
+    one number for all classes, and the outer softmax takes it off again. With shift 0 it is the
+    answer to the image itself.
+
+    Shape: images (N, H, W) → probabilities (N, K).
+
+    Args:
+        model: any network that turns normalised images into logits.
+        split: what it is judged on.
+        classes: names of the K classes.
+        normalization: of the network's inputs.
+        shift: pixels by which copies are moved at most, along each axis.
+
+    Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
+    networks", NIPS 2012, section 4.1, averages over an image's crops; Hinton, "Training products
+    of experts by minimizing contrastive divergence", Neural Computation 14(8), 2002, multiplies
+    answers and normalises.
+    """
+    logits = torch.stack(
+        [predict(model, copy, normalization).double() for copy in moved_copies(split.images, shift)]
+    )  # (V, N, K)
+    probabilities = logits.mean(dim=0).softmax(dim=1).cpu().numpy()  # (N, K)
+    return Evaluation(split.labels.cpu().numpy(), probabilities, classes, copies=len(logits))
+
+
+def moved_copies(images: Tensor, shift: int) -> Iterator[Tensor]:
+    """The images moved by every whole number of pixels up to `shift`, along both axes.
+
+    What comes in at the edges is black, which is the background: normalisation makes the same of
+    it as of the paper around a digit.
+
+    Shape: uint8 (N, H, W) → (2·shift + 1)² times (N, H, W).
+    """
+    for rows in range(-shift, shift + 1):
+        for columns in range(-shift, shift + 1):
+            # Negative padding cuts off.
+            yield pad(images, (columns, -columns, rows, -rows))
+
+
+BINS = 15
+"""Equal intervals (lo, hi] of confidence."""
+
+
+def expected_calibration_error(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = BINS
+) -> float:
+    """How far confidence is from accuracy: ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,).
+        bins: number of equal intervals (lo, hi] that [0, 1] is divided into.
+
+    Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
+    """
+    confidence, correct, bin_of = _binned(probabilities, labels, bins)
+    # n_b/N · |Σ correct/n_b − Σ confidence/n_b| = |Σ (correct − confidence)|/N: no empty-bin case
+    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def reliability(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = BINS
+) -> list[dict[str, Any]]:
+    """The bins that the expected calibration error sums over; those without images are left out.
+
+    Returns:
+        for each bin its ends low and high, images, mean confidence, accuracy, and the accuracy's
+        Wilson 95 % interval.
+    """
+    confidence, correct, bin_of = _binned(probabilities, labels, bins)
+    rows = []
+    for number in np.unique(bin_of):
+        inside = bin_of == number
+        images, right = int(inside.sum()), int(correct[inside].sum())
+        interval = binomtest(right, images).proportion_ci(0.95, method="wilson")
+        rows.append(
+            {
+                "low": float(number / bins),
+                "high": float((number + 1) / bins),
+                "images": images,
+                "confidence": float(confidence[inside].mean()),
+                "accuracy": right / images,
+                "interval": [float(interval.low), float(interval.high)],
+            }
+        )
+    return rows
+
+
+def _binned(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Confidence of each answer, whether it is right, and the bin that it falls into."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    return confidence, correct, np.ceil(confidence * bins).astype(np.int64) - 1

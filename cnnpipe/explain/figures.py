@@ -1,0 +1,101 @@
+"""Figures of what a model's filters do and what its answers rest on, with the facts about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from cnnpipe.data.dataset import Dataset
+from cnnpipe.drawing import maps
+from cnnpipe.drawing.layout import Array
+from cnnpipe.explain import drawing
+from cnnpipe.explain.attribution import METHODS, Attributions
+from cnnpipe.inspection.activations import convolution_filters
+from cnnpipe.inspection.responses import cut
+from cnnpipe.visualize.figures import Illustration, named
+
+
+def filter_figures(
+    title: str, model: nn.Module, filters: pd.DataFrame, patches: pd.DataFrame, images: Tensor
+) -> Iterator[Illustration]:
+    """The kernels of every convolution, on one scale and each filter on its own, and its patches.
+
+    Args:
+        title: the network's name for people.
+        model: whose kernels are drawn.
+        filters: as `cnnpipe.explanation.describe_filters` gives them.
+        patches: as `cnnpipe.explanation.exciting_patches` gives them.
+        images: of the split that the patches are of, uint8 (N, H, W).
+    """
+    for layer, weights in convolution_filters(model).items():
+        kernels = weights.cpu().numpy()
+        rows = filters[filters["layer"] == layer]
+        dead = rows.loc[rows["silent"] == 1, "filter"].tolist()
+        facts = {"layer": layer, "shape": list(kernels.shape)}
+        heading = f"{title}: the kernels of {layer}"
+        yield Illustration(
+            f"filters_{layer}",
+            "filters",
+            maps.filters(kernels, heading, dead=dead),
+            facts
+            | {
+                "limit": float(np.abs(kernels).max()),
+                "mean": float(kernels.mean(dtype=np.float64)),
+                "std": float(kernels.std(dtype=np.float64)),
+                "dead": dead,
+            },
+        )
+        figure = maps.filters(kernels, heading, dead=dead, own_scale=True)
+        yield Illustration(f"filters_{layer}_own_scale", "filters_own_scale", figure, facts)
+        shown, size = _cut_out(patches[patches["layer"] == layer], images)
+        most = max(map(len, shown.values()), default=1)
+        heading = f"{title}: what excites the filters of {layer}"
+        figure = drawing.exciting_patches(rows, shown, most, heading)
+        yield Illustration(f"patches_{layer}", "patches", figure, facts | {"field": size})
+
+
+def _cut_out(patches: pd.DataFrame, images: Tensor) -> tuple[dict[int, list[Array]], int]:
+    """Each filter's patches, and how many pixels a response sees along an axis."""
+    shown: dict[int, list[Array]] = {}
+    size = 0
+    for row in patches.to_dict("records"):
+        size = int(row["size"])
+        patch = cut(images[int(row["image"])], int(row["top"]), int(row["left"]), size)
+        shown.setdefault(int(row["filter"]), []).append(patch.numpy())
+    return shown, size
+
+
+def attribution_figure(
+    title: str, attributions: Attributions, dataset: Dataset, drawn: Sequence[int], answers: Tensor
+) -> Illustration:
+    """What the answers to some test images rest on, beside random weights.
+
+    Args:
+        title: the network's name for people.
+        attributions: of the images drawn.
+        dataset: whose test split they are of.
+        drawn: their indices.
+        answers: class that the network gave each of them.
+    """
+    split, classes = dataset.test, dataset.classes
+    rows = [
+        named({"index": index, "label": split.labels[index], "prediction": answer}, classes)
+        for index, answer in zip(drawn, answers, strict=True)
+    ]
+    captions = [
+        f"{row['index']}: “{row['label']}”"
+        + ("" if row["label"] == row["prediction"] else f" as “{row['prediction']}”")
+        for row in rows
+    ]
+    figure = drawing.attributions(
+        split.images[list(drawn)].numpy(),
+        attributions.trained,
+        attributions.random,
+        captions,
+        METHODS,
+        f"{title}: which pixels the answer rests on",
+    )
+    return Illustration("attribution", "attribution", figure, {"images": rows})

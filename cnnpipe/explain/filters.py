@@ -1,0 +1,201 @@
+"""Every filter of every convolution: its norm, its silence, what excites it, what it is worth.
+
+A filter's response is its map behind normalisation and activation, before pooling. Axes: N images,
+C filters, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from cnnpipe.data.dataset import Split
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.findings.mcnemar import paired_difference
+from cnnpipe.functional import conv2d
+from cnnpipe.inspection.activations import capture_activations, convolution_filters
+from cnnpipe.inspection.responses import Stage, Strongest, stages, windows
+from cnnpipe.layers import Conv2d, ReLU
+from cnnpipe.models import PREDICTION_BATCH
+
+
+def describe_filters(
+    model: nn.Sequential,
+    responses: Mapping[str, Strongest],
+    split: Split,
+    normalization: Normalization,
+    removal_images: int,
+) -> pd.DataFrame:
+    """One row for each filter of each convolution.
+
+    A filter is silent on an image if its response is zero everywhere; one that is silent on all of
+    them is dead. Only ReLU gives zeros, so behind other activations silence is not defined. The
+    norm is that of all its weights, √(Σ w²); behind it batch normalisation, where there is one, may
+    rescale.
+
+    What a filter is worth is the accuracy lost when its response is set to zero: of the images,
+    those that the network classifies correctly only with it, less those that it does only without.
+    The 95 % interval is of `cnnpipe.findings.mcnemar.paired_difference`.
+
+    Args:
+        model: a network of this project's layers, in evaluation mode.
+        responses: of `cnnpipe.inspection.responses.strongest` to the images on which silence is
+            counted.
+        split: from which images are taken to remove filters on.
+        normalization: of the network's inputs.
+        removal_images: how many of them, spread evenly.
+
+    Returns:
+        columns layer, filter, norm, silent (fraction), newly_wrong, newly_right (images), images,
+        accuracy_lost, low, high (fractions).
+    """
+    chosen = evenly_spread(len(split), removal_images)
+    removed = removals(model, normalization(split.images[chosen]), split.labels[chosen])
+    weights = convolution_filters(model)
+    modules = dict(model.named_children())
+    rows = []
+    for stage in _convolutions(model):
+        silent = (responses[stage.name].values == 0).double().mean(dim=0)  # (C,)
+        has_zeros = isinstance(modules[stage.response], ReLU)
+        for channel, kernel in enumerate(weights[stage.name]):
+            wrong = int(removed[stage.name].newly_wrong[channel])
+            right = int(removed[stage.name].newly_right[channel])
+            low, high = paired_difference(wrong, right, len(chosen))
+            rows.append(
+                {
+                    "layer": stage.name,
+                    "filter": channel,
+                    "norm": kernel.double().norm().item(),
+                    "silent": silent[channel].item() if has_zeros else float("nan"),
+                    "newly_wrong": wrong,
+                    "newly_right": right,
+                    "images": len(chosen),
+                    "accuracy_lost": (wrong - right) / len(chosen),
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def exciting_patches(
+    model: nn.Sequential, responses: Mapping[str, Strongest], most: int
+) -> pd.DataFrame:
+    """The patches that excite each filter most, at most one from an image, strongest first.
+
+    Filters that never respond have none.
+
+    Args:
+        responses: of `cnnpipe.inspection.responses.strongest`.
+        most: patches of a filter.
+
+    Returns:
+        columns layer, filter, rank, image (index), response, top, left, size: the
+        pixels that the response can see, which may reach over the image's edge.
+    """
+    fields = windows(model)
+    rows = []
+    for layer, found in responses.items():
+        field = fields[layer]
+        order = found.values.argsort(dim=0, descending=True, stable=True)[:most]  # (most, C)
+        for channel in range(order.shape[1]):
+            for rank, image in enumerate(order[:, channel].tolist()):
+                response = found.values[image, channel].item()
+                if response == 0:
+                    break
+                rows.append(
+                    {
+                        "layer": layer,
+                        "filter": channel,
+                        "rank": rank,
+                        "image": image,
+                        "response": response,
+                        "top": field.start + int(found.rows[image, channel]) * field.jump,
+                        "left": field.start + int(found.columns[image, channel]) * field.jump,
+                        "size": field.size,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+@dataclass
+class Removals:
+    """Of each filter of a layer, the images whose answer changes when it is removed."""
+
+    newly_wrong: Tensor
+    """(C,)."""
+    newly_right: Tensor
+    """(C,)."""
+
+
+@torch.inference_mode()
+def removals(model: nn.Sequential, inputs: Tensor, labels: Tensor) -> dict[str, Removals]:
+    """Set each filter's response to zero, one at a time, and count the answers that it changes.
+
+    Pooling keeps a map of zeros, so that the next layer of weights is given zeros for this channel.
+    It is linear: its output is what it was, less the channel's own share of it. Only what comes
+    after has to be computed again.
+
+    Shape: inputs (N, 1, H, W), labels (N,).
+
+    Returns:
+        Name of the convolution → counts.
+    """
+    batches = list(zip(inputs.split(PREDICTION_BATCH), labels.split(PREDICTION_BATCH), strict=True))
+    counted = {}
+    for stage in _convolutions(model):
+        changes = [_changes(model, stage, *batch) for batch in batches]
+        wrong, right = (torch.stack(part).sum(dim=0) for part in zip(*changes, strict=True))
+        counted[stage.name] = Removals(wrong, right)
+    return counted
+
+
+def _changes(
+    model: nn.Sequential, stage: Stage, inputs: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How many images each filter of a stage makes wrong, and right, by its absence."""
+    names = [name for name, _ in model.named_children()]
+    following = names.index(stage.output) + 1
+    layer, *after_it = list(model)[following:]
+    rest = nn.Sequential(*after_it)
+    with capture_activations(model, [stage.response, stage.output]) as activations:
+        before = model(inputs).argmax(dim=1) == labels
+    channels = activations[stage.response].shape[1]
+    handed_on = activations[stage.output]
+    whole = layer(handed_on)
+    wrong, right = [], []
+    for share in _shares(layer, handed_on, channels):
+        after = rest(whole - share).argmax(dim=1) == labels
+        wrong.append((before & ~after).sum())
+        right.append((after & ~before).sum())
+    return torch.stack(wrong), torch.stack(right)
+
+
+def _shares(layer: nn.Module, inputs: Tensor, channels: int) -> Iterator[Tensor]:
+    """What each input channel adds to a layer's output, without the bias.
+
+    Shape: inputs (N, channels, H, W), or flattened to (N, channels·H·W).
+    """
+    for channel in range(channels):
+        if isinstance(layer, Conv2d):
+            one = slice(channel, channel + 1)
+            maps, kernel = inputs[:, one].contiguous(), layer.weight[:, one].contiguous()
+            yield conv2d(maps, kernel, None, layer.stride, layer.padding, layer.dilation)
+        elif isinstance(layer, nn.Linear):
+            columns = layer.weight.unflatten(1, (channels, -1))[:, channel]  # (out, H·W)
+            yield inputs.unflatten(1, (channels, -1))[:, channel].flatten(1) @ columns.T
+
+
+def evenly_spread(count: int, chosen: int) -> Tensor:
+    """Indices that spread `chosen` of `count` images evenly; all of them if there are no more."""
+    chosen = min(count, chosen)
+    return torch.arange(chosen) * count // chosen
+
+
+def _convolutions(model: nn.Sequential) -> list[Stage]:
+    fields = windows(model)
+    return [stage for stage in stages(model) if stage.name in fields]

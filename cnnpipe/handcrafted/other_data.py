@@ -1,0 +1,62 @@
+"""Data sets other than the one trained on, where they can be had without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cnnpipe.data.dataset import Dataset, Split, load_dataset
+from cnnpipe.data.digits import digits_files
+from cnnpipe.data.idx import parse_images, parse_labels
+from cnnpipe.data.sources import DIGITS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from cnnpipe.params.data import DatasetName
+
+
+def other_datasets(
+    names: Sequence[DatasetName], own: str, folder: Path
+) -> tuple[list[Dataset], list[str]]:
+    """The data sets named, less the one trained on.
+
+    Args:
+        names: which are wanted. `digits` comes with scikit-learn; another lies in a folder of its
+            name, filled as data/raw is, or is absent.
+        own: the data set trained on, which is no other.
+        folder: that holds the folders.
+
+    Returns:
+        the data sets, and the names of those that are not there.
+    """
+    found, absent = [], []
+    for name in names:
+        if name == own:
+            continue
+        if name == "digits":
+            found.append(digits())
+        elif (folder / name).exists():
+            found.append(load_dataset(folder / name))
+        else:
+            absent.append(str(name))
+    return found, absent
+
+
+def digits() -> Dataset:
+    """Scikit-learn's digits, in MNIST's layout."""
+    files = digits_files()
+
+    def split(images: str, labels: str) -> Split:
+        pixels = torch.from_numpy(parse_images(files[images]).copy())
+        names = parse_labels(files[labels], len(DIGITS)).astype(np.int64)
+        return Split(pixels, torch.from_numpy(names))
+
+    return Dataset(
+        "digits", DIGITS, split(TRAIN_IMAGES, TRAIN_LABELS), split(TEST_IMAGES, TEST_LABELS)
+    )
+
+
+def subset(split: Split, count: int, seed: int) -> Split:
+    """`count` of the images, or all if there are fewer, drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    return split[torch.randperm(len(split), generator=generator)[:count]]

@@ -1,0 +1,206 @@
+"""The race: every method on the same corrupted images, on data it was not made for, and by time.
+
+Axes: N test images, S corrupted versions of each (corruptions × severities).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cnnpipe.data.dataset import Dataset, Split
+from cnnpipe.findings.finding import bootstrap_interval, proportion_interval
+from cnnpipe.handcrafted.corruptions import CORRUPTIONS, corrupted
+from cnnpipe.handcrafted.descriptors import Extractor, Features, Images
+from cnnpipe.handcrafted.methods import Labels, LinearClassifier, Method, Training, in_portions
+
+TRANSFER_COLUMNS = ["dataset", "method", "training", "classifier"]
+TRANSFER_COLUMNS += ["accuracy", "low", "high", "images"]
+Hits = NDArray[np.bool_]
+Key = tuple[str, Training]
+"""A method's name and training."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Which test images each method classifies correctly, clean and corrupted."""
+
+    clean: Mapping[Key, Hits]
+    """(N,)"""
+    corrupted: Mapping[Key, Hits]
+    """(S, N), in the order of `conditions`."""
+    conditions: Sequence[tuple[str, float]]
+    """Corruption and severity."""
+
+    def table(self) -> pd.DataFrame:
+        """One row per method, corruption and severity, with Wilson's 95 % interval."""
+        rows = []
+        for key, clean in self.clean.items():
+            for corruption in CORRUPTIONS:
+                levels = {0.0: clean} | {
+                    severity: hits
+                    for (name, severity), hits in zip(
+                        self.conditions, self.corrupted[key], strict=True
+                    )
+                    if name == corruption.name
+                }
+                rows += [
+                    {
+                        "method": key[0],
+                        "training": key[1],
+                        "corruption": corruption.name,
+                        "severity": severity,
+                        **accuracy_with_interval(hits),
+                    }
+                    for severity, hits in levels.items()
+                ]
+        return pd.DataFrame(rows)
+
+    def of_corruption(self, key: Key, corruption: str) -> Hits:
+        """The severities of one corruption: (severities, N)."""
+        chosen = [name == corruption for name, _ in self.conditions]
+        hits: Hits = self.corrupted[key][np.array(chosen)]
+        return hits
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Which images of another data set each method classifies correctly, its features frozen."""
+
+    dataset: str
+    as_is: Mapping[Key, Hits]
+    """With the linear classifier as it was trained; empty where the classes are others."""
+    refitted: Mapping[Key, Hits]
+    """With the linear classifier trained again on the other set's own training images."""
+
+
+def judge_robustness(methods: Sequence[Method], test: Split, seed: int) -> Robustness:
+    """Give every method the same clean and corrupted images."""
+    images, labels = test.images.numpy(), test.labels.numpy()
+    clean = {key: said == labels for key, said in answers(methods, images).items()}
+    conditions: list[tuple[str, float]] = []
+    hits: dict[Key, list[Hits]] = {key: [] for key in clean}
+    for corruption in CORRUPTIONS:
+        levels = corrupted(images, corruption, seed)  # (severities, N, H, W)
+        conditions += [(corruption.name, float(severity)) for severity in corruption.severities]
+        for key, said in answers(methods, levels.reshape(-1, *images.shape[1:])).items():
+            hits[key].append(said.reshape(-1, len(images)) == labels)
+    return Robustness(clean, {key: np.concatenate(of) for key, of in hits.items()}, conditions)
+
+
+def judge_transfer(methods: Sequence[Method], own: Dataset, other: Dataset) -> Transfer:
+    """Judge on another data set's test images, with and without a new linear classifier."""
+    images, labels = other.test.images.numpy(), other.test.labels.numpy()
+    train_labels = other.train.labels.numpy()
+    train_features = extract_all(methods, other.train.images.numpy())
+    test_features = extract_all(methods, images)
+    refits = {
+        extract: LinearClassifier.fit(features, train_labels)(test_features[extract])
+        for extract, features in train_features.items()
+    }
+    as_is = {_key(m): m.classify(test_features[m.extract]) == labels for m in methods}
+    return Transfer(
+        other.name,
+        as_is if own.classes == other.classes else {},
+        {_key(m): refits[m.extract] == labels for m in methods},
+    )
+
+
+def transfer_table(transfers: Iterable[Transfer]) -> pd.DataFrame:
+    """One row per data set, method and whether the classifier was fitted again."""
+    return pd.DataFrame(
+        [
+            {
+                "dataset": transfer.dataset,
+                "method": key[0],
+                "training": key[1],
+                "classifier": classifier,
+                **accuracy_with_interval(hits),
+            }
+            for transfer in transfers
+            for classifier, judged in (("as_is", transfer.as_is), ("refitted", transfer.refitted))
+            for key, hits in judged.items()
+        ],
+        columns=TRANSFER_COLUMNS,
+    )
+
+
+def methods_table(methods: Sequence[Method], robustness: Robustness, seed: int) -> pd.DataFrame:
+    """One row per method: clean, mean over all corruptions, and the part of clean that is lost."""
+    rows = []
+    for method in methods:
+        clean = accuracy_with_interval(robustness.clean[_key(method)])
+        per_image = robustness.corrupted[_key(method)].mean(axis=0)  # (N,)
+        mean = float(per_image.mean())
+        low, high = bootstrap_interval(per_image.tolist(), seed=seed)
+        rows.append(
+            {
+                "method": method.name,
+                "kind": method.kind,
+                "training": method.training,
+                "clean": clean["accuracy"],
+                "clean_low": clean["low"],
+                "clean_high": clean["high"],
+                "corrupted": mean,
+                "corrupted_low": low,
+                "corrupted_high": high,
+                "relative_drop": 1 - mean / clean["accuracy"] if clean["accuracy"] else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def answers(methods: Sequence[Method], images: Images) -> dict[Key, Labels]:
+    """What every method says of the images; shared features are extracted once."""
+    features = extract_all(methods, images)
+    return {_key(m): m.classify(features[m.extract]) for m in methods}
+
+
+def extract_all(methods: Sequence[Method], images: Images) -> dict[Extractor, Features]:
+    """The features of every method, each extracted once."""
+    kinds = {method.extract: method.kind for method in methods}
+    return {
+        extract: extract(images) if kind == "network" else in_portions(extract, images)
+        for extract, kind in kinds.items()
+    }
+
+
+def time_methods(methods: Sequence[Method], images: Images) -> list[dict[str, Any]]:
+    """Seconds to train, and milliseconds per image from stored bytes to an answer.
+
+    All in one process: features of training images are counted at the time that test images take,
+    since portions that several processes share tell no time.
+    """
+    rows: list[dict[str, Any]] = []
+    for method in methods:
+        start = time.perf_counter()
+        features = method.extract(images)
+        extraction = (time.perf_counter() - start) / len(images)
+        method.classify(features)
+        milliseconds = 1000 * (time.perf_counter() - start) / len(images)
+        row: dict[str, Any] = {"method": method.name, "training": method.training}
+        if method.training != "pipeline":  # its time stands in reports/timings.json
+            row["train_seconds"] = round(method.seconds + method.extracted * extraction, 2)
+        rows.append(row | {"milliseconds_per_image": round(milliseconds, 3)})
+    return rows
+
+
+def accuracy_with_interval(hits: Hits) -> dict[str, Any]:
+    """Accuracy with Wilson's 95 % interval."""
+    low, high = proportion_interval(int(hits.sum()), len(hits))
+    return {
+        "accuracy": float(hits.mean()),
+        "low": low,
+        "high": high,
+        "images": len(hits),
+    }
+
+
+def _key(method: Method) -> Key:
+    return method.name, method.training

@@ -1,0 +1,32 @@
+"""The same network with random weights: what an architecture does by itself."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def untrained(model: nn.Sequential, inputs: Tensor, *, seed: int) -> nn.Sequential:
+    """A copy of a network with fresh random weights: what its architecture does by itself.
+
+    Batch normalisation takes its statistics from `inputs`, as it would at the first training step.
+
+    Args:
+        model: is left as it is.
+        inputs: normalised images (N, 1, H, W).
+        seed: of the weights.
+
+    Returns:
+        the copy, in evaluation mode.
+    """
+    torch.manual_seed(seed)
+    fresh = copy.deepcopy(model).eval()
+    for layer in fresh.modules():
+        if callable(reset := getattr(layer, "reset_parameters", None)):
+            reset()
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.train()
+            layer.momentum = None  # the statistics of this one batch, not a moving average
+    fresh(inputs)
+    return fresh.eval()

@@ -1,0 +1,28 @@
+"""Settings of the handcrafted stage."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cnnpipe.params.section import Count, Section
+
+
+class HandcraftedParams(Section):
+    """Sizes of the race between hand-crafted features and networks."""
+
+    training: Annotated[int, Field(ge=100, le=60_000)]
+    """Training images of every method but the pipeline's models; fewer where there are fewer."""
+    copies: Annotated[int, Field(ge=1, le=100)]
+    """Randomly mapped copies of each training image, beside itself, for the classifiers trained
+    with augmentation; the maps are those of the networks' training."""
+    test: Annotated[int, Field(ge=10, le=10_000)]
+    """Test images, each judged clean and in every corruption at every severity."""
+    words: Annotated[int, Field(ge=2, le=4096)]
+    """Size of the vocabulary of SIFT's visual words."""
+    epochs: Count
+    """Of the LeNet-5 that is trained on the same images."""
+    batch_size: Annotated[int, Field(ge=2, le=100)]
+    """Of its training: small, since there are few images."""
+    transfer: list[Literal["digits", "fashion_mnist", "kmnist"]]
+    """Other data sets to judge on: digits comes with scikit-learn, the others count where their
+    files lie in data/<name>."""

@@ -1,0 +1,134 @@
+"""`load_params`: params.yaml, read and checked.
+
+It refuses unknown keys, wrong types, values out of range, NaN and duplicate keys with one line that
+names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+
+from cnnpipe.params.inheritance import with_train_defaults
+from cnnpipe.params.messages import expected, given, missing, worst_problem
+from cnnpipe.params.section import Section
+from cnnpipe.system.errors import InputError
+
+Settings = TypeVar("Settings", bound=Section)
+
+MAXIMUM_SIZE = 2**15
+"""Bytes of params.yaml; a file beyond that is something else, and would take long to parse."""
+MAXIMUM_KEYS = 1000
+"""Of one mapping, with all that it merges; a few merges of merges could make billions of keys."""
+
+
+def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Settings:
+    """Read params.yaml and check what `kind` asks for.
+
+    Args:
+        kind: the settings that a stage reads, or the schema of the whole file.
+        path: of the file.
+
+    Raises:
+        InputError: one line naming the file, the key, the value and what is allowed.
+    """
+    path = Path(path)
+    schema = kind.model_json_schema()
+    tree = _read_yaml(path, expected(schema))
+    try:
+        settings = kind.model_validate(with_train_defaults(tree))
+    except ValidationError as error:
+        raise InputError(f"{path}: {worst_problem(error, schema)}") from None
+    if location := _left_to_default(settings):
+        raise InputError(f"{path}: {missing(location, schema)}")
+    return settings
+
+
+def _left_to_default(section: Section) -> list[str]:
+    """Where a key of the section is missing; defaults are for Python, the file names every key."""
+    for key in type(section).model_fields:
+        if key not in section.model_fields_set:
+            return [key]
+        value = getattr(section, key)
+        if isinstance(value, Section) and (below := _left_to_default(value)):
+            return [key, *below]
+    return []
+
+
+def _read_yaml(path: Path, allowed: str) -> dict[Any, Any]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run from the project's root") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a file of YAML") from None
+    if len(content) > MAXIMUM_SIZE:
+        raise InputError(f"{path}: {len(content)} bytes; expected at most {MAXIMUM_SIZE}")
+    try:
+        tree = _yaml().load(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except DuplicateKeyError as error:
+        raise InputError(f"{path}: {_at(error)}: {_line(error.problem)}; allowed: once") from None
+    except MarkedYAMLError as error:
+        raise InputError(f"{path}: not YAML: {_at(error)}: {_line(error.problem)}") from None
+    except (YAMLError, ValueError, RecursionError, AssertionError) as error:
+        # The last three: an escape beyond Unicode, nesting without end, a version that is none.
+        raise InputError(f"{path}: not YAML: {_line(error)}") from None
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else given(tree)
+        raise InputError(f"{path}: holds {found}; expected {allowed}")
+    return tree
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)  # whether or not the parser in C is installed
+    yaml.Constructor = _Constructor
+    yaml.composer.warn_double_anchors = False  # YAML allows them, and one line is all we print
+    return yaml
+
+
+class _Constructor(SafeConstructor):
+    """Makes values of a YAML file; names the line of one that cannot be made."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()  # an escape can name half a character, which nothing can print
+        except (ValueError, TypeError, LookupError) as error:
+            found = given(node.value) if isinstance(node, ScalarNode) else "what stands there"
+            kind = str(node.tag).rpartition(":")[2]
+            raise ConstructorError(
+                problem=f"{found} is no !!{kind} ({error})", problem_mark=node.start_mark
+            ) from None
+        return value
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """Put in what the mapping merges, `<<`."""
+        self._check_size(node)
+        super().flatten_mapping(node)
+        self._check_size(node)
+
+    def _check_size(self, node: MappingNode) -> None:
+        if (keys := len(node.value)) > MAXIMUM_KEYS:
+            raise ConstructorError(
+                problem=f"a mapping of {keys} keys; expected at most {MAXIMUM_KEYS}",
+                problem_mark=node.start_mark,
+            )
+
+
+def _at(error: MarkedYAMLError) -> str:
+    return f"line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
+
+
+def _line(problem: object) -> str:
+    """A text of any length and shape as one short line."""
+    return textwrap.shorten(str(problem), 200, placeholder=" …")

@@ -1,0 +1,137 @@
+"""Claim 6: one feature map halved in three ways, what that does to all maps, and to accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from cnnpipe.drawing.curves import Curve, draw_curves
+from cnnpipe.drawing.layout import (
+    BLUE,
+    BODY,
+    INK,
+    MARGIN,
+    MUTED,
+    ORANGE,
+    RULE,
+    WIDTH,
+    Array,
+    Page,
+    scale_of,
+    styled,
+)
+from cnnpipe.findings.wording import count, percent, short
+
+MAP, BAR = 1.68, 0.27
+"""Inches: side of a map, height of a bar with the room around it."""
+
+CURVES = [
+    Curve("strided convolution", ORANGE, "s"),
+    Curve("average pooling", "#0d4a86", "^"),
+    Curve("max pooling", BLUE, "o"),
+]
+NAMES = {"before": "before", **{curve.name: curve.name for curve in CURVES}}
+NAMES["strided convolution"] = "stride 2"
+
+
+@styled
+def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
+    """A map before and after each reduction; their measures over all images; accuracy by shift.
+
+    Args:
+        tables: `example`, `maps` and `accuracy` of `cnnpipe.principles.pooling`.
+        details: judged_shift.
+    """
+    bars = BODY + 0.3 + MAP + 0.4
+    curves = bars + 0.75 + len(CURVES) * BAR + 0.5
+    page = Page(
+        curves + 0.35 + 2.2 + 0.55,
+        "What does pooling do that a stride of 2 does not?",
+        "Max pooling, average pooling and a stride of 2 halve the sides of the maps alike",
+    )
+    _example(page, tables["example"], BODY)
+    _measures(page, tables["maps"], bars)
+
+    page.text(
+        MARGIN, curves, "Accuracy of a small network with each, on moved images", fontweight="bold"
+    )
+    accuracy = tables["accuracy"]
+    axes = page.axes(0.6, curves + 0.35, WIDTH - 0.6 - 1.6, 2.2)
+    axes.grid(visible=True)
+    axes.set(xlim=(-0.1, accuracy["shift"].max()), ylim=(0, 1))
+    text = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
+    axes.set_xlabel(text, loc="left", fontsize=7.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    judged = details["judged_shift"]
+    axes.axvline(judged, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.text(judged, 0.03, f" judged at {count(judged, 'pixel')}", fontsize=7)
+    draw_curves(
+        axes,
+        [(curve, accuracy[accuracy["network"] == curve.name]) for curve in CURVES],
+        x="shift",
+        y="accuracy",
+    )
+    return page.figure
+
+
+def _example(page: Page, table: pd.DataFrame, top: float) -> None:
+    """The same map four times, on one scale, all at the size of the input."""
+    scale = scale_of(table["activation"].to_numpy(), signed=False)
+    gap = (WIDTH - 2 * MARGIN - len(NAMES) * MAP) / (len(NAMES) - 1)
+    order = ["before", "max pooling", "average pooling", "strided convolution"]
+    for position, name in enumerate(order):
+        pixels = _grid(table[table["reduction"] == name])
+        left = MARGIN + position * (MAP + gap)
+        heading = f"{NAMES[name]}, {pixels.shape[0]}×{pixels.shape[1]}"
+        page.text(left, top, heading, fontsize=8, fontweight="bold")
+        axes = page.axes(left, top + 0.2, MAP, MAP)
+        scale.show(axes, pixels)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color=RULE)
+        strongest = f"strongest {short(float(pixels.max()))}"
+        page.text(left, top + 0.2 + MAP + 0.06, strongest, color=MUTED, fontsize=7)
+    page.colour_bar(WIDTH - MARGIN - 1.3, 0.36, 1.2, scale)
+
+
+def _grid(table: pd.DataFrame) -> Array:
+    return table.pivot_table(index="row", columns="column", values="activation").to_numpy()
+
+
+def _measures(page: Page, maps: pd.DataFrame, top: float) -> None:
+    """A panel per measure, a bar per reduction: the mean, with the middle 95 % of the images."""
+    page.text(MARGIN, top, "The same for all maps of all images", fontweight="bold")
+    page.text(
+        MARGIN, top + 0.18, "mean, and the middle 95 % of the images", color=MUTED, fontsize=7.5
+    )
+    left, gap = 1.25, 0.35
+    width = (WIDTH - MARGIN - left - 2 * gap) / 3
+    groups = {str(name): group for name, group in maps.groupby("reduction")}
+    for panel, (column, title) in enumerate(
+        [
+            ("kept", "strongest activation kept"),
+            ("roughness", "neighbours differ by (mean = 1)"),
+            ("change", "change by 1 pixel of shift"),
+        ]
+    ):
+        axes = page.axes(left + panel * (width + gap), top + 0.68, width, len(CURVES) * BAR)
+        for row, curve in enumerate(CURVES):
+            values = groups[curve.name][column].to_numpy()
+            low, high = np.quantile(values, [0.025, 0.975])
+            mean = float(values.mean())
+            axes.barh(row + 0.05, mean, color=curve.colour, height=0.6)
+            axes.plot([low, high], [row - 0.38] * 2, color=MUTED, linewidth=1.2)
+            text = percent(mean, 0) if column != "roughness" else short(mean)
+            axes.text(0.02, row + 0.04, text, color="white", fontsize=7, va="center")
+        axes.set(xlim=(0, None), ylim=(-0.6, len(CURVES) - 0.5))
+        names = [NAMES[curve.name] for curve in CURVES]
+        axes.set_yticks(range(len(CURVES)), names if panel == 0 else [])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_title(title, loc="left", fontsize=8, color=MUTED)
+        if column != "roughness":
+            axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))

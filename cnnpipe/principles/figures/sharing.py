@@ -1,0 +1,92 @@
+"""Claim 4: what weights cost by size of feature map, and what sharing them buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from cnnpipe.drawing.layout import BLUE, BODY, MUTED, ORANGE, Page, styled
+
+
+@styled
+def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
+    """Left: weights of three kinds of layer. Right: accuracy by training-set size, runs as dots.
+
+    Args:
+        tables: `weights`, `accuracy` and `runs` of `cnnpipe.principles.sharing`.
+        details: networks, the parameters of both.
+    """
+    page = Page(
+        BODY + 3.0,
+        "What do shared weights save, and what do they buy?",
+        "left: 3×3, 64 → 64 channels, no biases; right: one network with and without sharing",
+    )
+    _weights(page, tables["weights"])
+    _accuracy(page, tables["accuracy"], tables["runs"], details["networks"])
+    return page.figure
+
+
+def _weights(page: Page, weights: pd.DataFrame) -> None:
+    axes = page.axes(0.55, BODY + 0.2, 2.5, 2.25)
+    axes.set(xscale="log", yscale="log", xlabel="side of the feature map, pixels")
+    axes.grid(visible=True)
+    for column, label, colour in [
+        ("full", "fully connected", ORANGE),
+        ("local", "locally connected,\nnot shared", MUTED),
+        ("shared", "shared:\nconvolution", BLUE),
+    ]:
+        axes.plot(
+            weights["side"],
+            weights[column],
+            color=colour,
+            marker="o",
+            markersize=3.5,
+            linewidth=1.6,
+            clip_on=False,
+        )
+        end = weights["side"].iloc[-1], weights[column].iloc[-1]
+        place: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(label, end, color=colour, fontsize=7.5, **place)
+    ticks = [side for side in (1, 3, 7, 14, 28, 56, 224) if side in set(weights["side"])]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_title("weights", loc="left", fontsize=8.5, color=MUTED)
+
+
+def _accuracy(
+    page: Page, accuracy: pd.DataFrame, runs: pd.DataFrame, parameters: Mapping[str, int]
+) -> None:
+    axes = page.axes(4.95, BODY + 0.2, 2.15, 2.25)
+    axes.grid(visible=True, axis="y")
+    sizes = sorted(accuracy["train_size"].unique())
+    for form, label, colour, shift in [
+        ("shared", "shared", BLUE, -0.08),
+        ("local", "not shared", ORANGE, 0.08),
+    ]:
+        means = accuracy[accuracy["form"] == form].sort_values("train_size")
+        x = np.arange(len(sizes)) + shift
+        half = (means["high"] - means["low"]) / 2
+        bar: dict[str, Any] = {"capsize": 3, "linewidth": 1.6, "marker": "o", "markersize": 4.5}
+        axes.errorbar(x, means["accuracy"], yerr=half, color=colour, **bar)
+        points = runs[runs["form"] == form]
+        places = [sizes.index(size) + shift * 2.2 for size in points["train_size"]]
+        axes.plot(places, points["accuracy"], ".", color=colour, markersize=3, alpha=0.6)
+        axes.annotate(
+            f"{label}\n{parameters[form]:,} param.",
+            (x[-1], means["accuracy"].iloc[-1]),
+            xytext=(14, 9 if form == "shared" else -9),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=7.5,
+        )
+    axes.set_xticks(np.arange(len(sizes)), [f"{size:,}" for size in sizes])
+    axes.set_xlim(-0.4, len(sizes) - 0.6)
+    axes.set_xlabel("training images")
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.set_title("test accuracy, 95 % intervals", loc="left", fontsize=8.5, color=MUTED)

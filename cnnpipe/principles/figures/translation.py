@@ -1,0 +1,103 @@
+"""Claim 5: how far outputs are from moving with the image, and what moving costs in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from cnnpipe.drawing.curves import Curve, draw_curves
+from cnnpipe.drawing.layout import (
+    BLUE,
+    BODY,
+    ERRORS,
+    INK,
+    MARGIN,
+    MUTED,
+    ORANGE,
+    WIDTH,
+    Page,
+    styled,
+)
+from cnnpipe.findings.wording import count, percent
+
+CELL = 0.3
+LEFT = 2.1
+ACCURACY = 2.5
+"""Inches: height of a cell, room for the operations' names, height of the lower panel."""
+
+CURVES = [
+    Curve("linear model", MUTED, "s", dashed=True),
+    Curve("MLP", INK, "D", dashed=True),
+    Curve("no pooling", "#559bd3", "v"),
+    Curve("average pooling", "#0d4a86", "^"),
+    Curve("max pooling", BLUE, "o"),
+    Curve("max pooling, trained on moved images", ORANGE, "o"),
+]
+
+
+@styled
+def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
+    """Equivariance error by operation and shift; below, accuracy by network and shift.
+
+    Args:
+        tables: `equivariance` and `accuracy` of `cnnpipe.principles.translation`.
+        details: judged_shift.
+    """
+    errors = tables["equivariance"]
+    operations = list(errors["operation"].unique())
+    rows = len(operations) * CELL
+    page = Page(
+        BODY + 0.55 + rows + 0.95 + ACCURACY + 0.55,
+        "Equivariant, invariant: what happens when the image moves?",
+        "Above, outputs of layers; below, answers of networks",
+    )
+    page.text(MARGIN, BODY, "Error of equivariance, share of the output's norm", fontweight="bold")
+    axes = page.axes(LEFT, BODY + 0.22, WIDTH - MARGIN - LEFT, rows)
+    _table_of_errors(axes, errors, operations)
+
+    top = BODY + 0.55 + rows + 0.4
+    page.text(MARGIN, top, "Accuracy on moved images", fontweight="bold")
+    page.text(MARGIN, top + 0.18, "mean over the seeds, 95 % interval", color=MUTED, fontsize=7.5)
+    accuracy = tables["accuracy"]
+    axes = page.axes(0.6, top + 0.5, WIDTH - 0.6 - 2.5, ACCURACY)
+    axes.grid(visible=True)
+    axes.set(xlim=(-0.15, accuracy["shift"].max()), ylim=(0, 1))
+    axes.set_xlabel("pixels moved, right, left, down or up", loc="left", fontsize=7.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    judged = details["judged_shift"]
+    axes.axvline(judged, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.text(judged, 1.02, f"judged at {count(judged, 'pixel')}", fontsize=7, ha="center")
+    draw_curves(
+        axes,
+        [(curve, accuracy[accuracy["network"] == curve.name]) for curve in CURVES],
+        x="shift",
+        y="accuracy",
+    )
+    return page.figure
+
+
+def _table_of_errors(axes: Axes, errors: pd.DataFrame, operations: list[str]) -> None:
+    table = errors[errors["shift"] > 0].pivot_table(
+        index="operation", columns="shift", values="error"
+    )
+    values = table.loc[operations].to_numpy()
+    axes.imshow(values, cmap=ERRORS, norm=Normalize(0, 1), aspect="auto")
+    for row in range(len(operations)):
+        axes.axhline(row + 0.5, color="white", linewidth=2)
+        for column, value in enumerate(values[row]):
+            text = "0" if value == 0 else "rounding" if value < 1e-9 else percent(value, 0)
+            style: dict[str, Any] = {"color": "white" if value > 0.6 else INK, "fontsize": 7.5}
+            axes.text(column, row, text, ha="center", va="center", **style)
+    axes.set_yticks(range(len(operations)), operations)
+    axes.set_xticks(range(values.shape[1]), [str(shift) for shift in table.columns])
+    axes.set_xlabel("pixels moved to the right", loc="left", fontsize=7.5)
+    axes.tick_params(length=0)
+    axes.tick_params(axis="y", labelcolor=INK, labelsize=8)
+    axes.spines[:].set_visible(False)

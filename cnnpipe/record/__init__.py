@@ -1,0 +1,1 @@
+"""`make record`: runs that differ in their seed, gathered."""

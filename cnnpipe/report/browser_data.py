@@ -1,0 +1,323 @@
+"""What the page's scripts compute with: each network's layers and weights, and a few test images.
+
+It goes into the page as one JSON block. Weights are float32, or float16 where float32 is too large;
+the page measures, in the reader's browser, what its own forward pass differs from PyTorch's.
+
+The layer lists repeat those of `cnnpipe.models`, which the page may not import; a test holds them
+together.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from cnnpipe.data.raw import read_raw
+from cnnpipe.report.inputs import ModelSources, Sources
+from cnnpipe.system.artifacts import load_weights
+from cnnpipe.system.errors import InputError
+
+Array = NDArray[Any]
+
+LARGEST = 1_000_000
+"""Characters of base64 that one network's weights may take of a page of 5 MB."""
+WORST = 8
+"""Most confident mistakes of each network that are offered as presets."""
+BOXED = ("mnist", "digits")
+"""Data sets whose images are 20×20 boxes in 28×28 pixels, as MNIST's."""
+EPSILON = 1e-5
+"""Of batch normalisation; torch's default, which the networks use."""
+
+SCRIPTS = (
+    "markup",
+    "colours",
+    "network",
+    "convolution",
+    "ink",
+    "digit",
+    "plane",
+    "arithmetic",
+    "sweep",
+    "pad",
+    "feature-maps",
+    "by-hand",
+    "sandbox",
+    "draw",
+    "page",
+)
+"""The page's scripts; each may use those before it."""
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """One output pixel of a first convolution, for readers without JavaScript."""
+
+    title: str
+    layer: str
+    index: int
+    """Of the test image."""
+    row: int
+    column: int
+    patch: Array
+    kernel: Array
+    bias: float
+
+    @property
+    def products(self) -> Array:
+        return self.patch * self.kernel
+
+    @property
+    def value(self) -> float:
+        """Of map 0 at this pixel."""
+        return float(self.products.sum()) + self.bias
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What is embedded, and what is not."""
+
+    models: Sequence[Mapping[str, Any]] = ()
+    digits: Mapping[str, Any] = field(default_factory=dict)
+    missing: Sequence[tuple[str, str]] = (("data/models", "dvc repro train"),)
+    """Files that are not there, and what makes them."""
+    too_large: Sequence[tuple[str, int]] = ()
+    """Titles and parameters of the networks that a page has no room for."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is anything to compute with."""
+        return bool(self.models) and bool(self.digits)
+
+    @property
+    def example(self) -> WorkedExample:
+        """The middle of the first map of the first network, for the first image."""
+        return _worked_example(self.models[0], self.digits["images"][0], self.digits["side"])
+
+    @property
+    def block(self) -> Markup:
+        """The JSON, fit to stand inside a script element."""
+        return json_for_script({"models": self.models, "digits": self.digits})
+
+    @property
+    def script(self) -> Markup:
+        """All scripts as one, which leaves one name behind: `cnnpipe`."""
+        folder = Path(__file__).parent / "scripts"
+        sources = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+        return Markup("(() => {\n" + "\n".join(sources) + "})();\n")
+
+
+def json_for_script(value: Any) -> Markup:
+    """JSON in which no text can end the script element that it stands in, or begin a comment."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def read_embedded(folder: Path, raw: Path, sources: Sources) -> Embedded:
+    """Read what there is of the weights and the data set.
+
+    Args:
+        folder: of the trained networks, <name>.safetensors.
+        raw: the data set's folder.
+        sources: what else is known of the networks: their titles and predictions.
+
+    Raises:
+        InputError: a file is there and damaged, or holds a network this page does not know.
+    """
+    models, missing, too_large = [], [], []
+    for model in sources.models:
+        path = folder / f"{model.name}.safetensors"
+        if not path.exists():
+            missing.append((str(path), f"dvc repro train@{model.name}"))
+            continue
+        description = read_model(path, model.title)
+        if description["weights"]:
+            models.append(description)
+        else:
+            too_large.append((model.title, description["parameters"]))
+    if not (raw / "dataset.json").exists():
+        missing.append((str(raw), "dvc repro download"))
+        return Embedded(models, {}, missing, too_large)
+    samples = sources.params.get("visualize", {}).get("samples", [])
+    return Embedded(models, _digits(raw, sources.models, samples), missing, too_large)
+
+
+def read_model(path: Path, title: str) -> dict[str, Any]:
+    """A network as its layers, in the order in which they run, and its weights as base64.
+
+    A layer names its tensors by their shape and their offset into the weights, in numbers. Dropout
+    and flattening are left out: they pass on the numbers that they are given.
+
+    Raises:
+        InputError: the file is damaged, or no network of this version.
+    """
+    state, metadata = load_weights(path)
+    tensors = {name: tensor.numpy() for name, tensor in state.items()}
+    try:
+        description = json.loads(metadata["cnnpipe"])
+        plan = {"lenet5": _lenet5, "vgg": _vgg}[description["name"]]
+        layers = plan(description["architecture"])
+        values = _attach(layers, tensors)
+        mean, std = (float(description["normalization"][key]) for key in ("mean", "std"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a model of this version: {error!r}") from error
+    precision, encoded = _encode(values)
+    return {
+        "name": description["name"],
+        "title": title,
+        "normalization": {"mean": mean, "std": std},
+        "layers": layers,
+        # Running statistics are no parameters, yet the forward pass needs them.
+        "parameters": sum(t.size for name, t in tensors.items() if "running" not in name)
+        - sum(name.endswith("num_batches_tracked") for name in tensors),
+        "precision": precision,
+        "weights": encoded,
+    }
+
+
+def _lenet5(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
+    activation = architecture["activation"]
+    pool = {"kind": f"{architecture['pooling']}_pool2d", "kernel_size": 2}
+    return [
+        {"name": "c1", "kind": "conv2d", "padding": 2},
+        {"name": "c1_act", "kind": activation},
+        {"name": "s2", **pool},
+        {"name": "c3", "kind": "conv2d", "padding": 0},
+        {"name": "c3_act", "kind": activation},
+        {"name": "s4", **pool},
+        {"name": "c5", "kind": "conv2d", "padding": 0},
+        {"name": "c5_act", "kind": activation},
+        {"name": "f6", "kind": "linear"},
+        {"name": "f6_act", "kind": activation},
+        {"name": "output", "kind": "linear"},
+    ]
+
+
+def _vgg(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
+    layers: list[dict[str, Any]] = []
+    for b, block in enumerate(architecture["blocks"], start=1):
+        for c in range(1, len(block) + 1):
+            layers += [
+                {"name": f"block{b}_conv{c}", "kind": "conv2d", "padding": 1},
+                {"name": f"block{b}_norm{c}", "kind": "batch_norm2d", "epsilon": EPSILON},
+                {"name": f"block{b}_relu{c}", "kind": "relu"},
+            ]
+        layers.append({"name": f"block{b}_pool", "kind": "max_pool2d", "kernel_size": 2})
+    return [
+        *layers,
+        {"name": "hidden", "kind": "linear"},
+        {"name": "hidden_relu", "kind": "relu"},
+        {"name": "output", "kind": "linear"},
+    ]
+
+
+def _attach(
+    layers: Sequence[dict[str, Any]], tensors: Mapping[str, NDArray[Any]]
+) -> NDArray[np.float32]:
+    """Give each layer the places of its tensors in one row of numbers, and return the row."""
+    parts: list[NDArray[np.float32]] = []
+    offset = 0
+    for layer in layers:
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            tensor = tensors.get(f"{layer['name']}.{key}")
+            if tensor is not None:
+                layer[key] = {"shape": list(tensor.shape), "offset": offset}
+                parts.append(tensor.astype(np.float32).ravel())
+                offset += tensor.size
+        if layer["kind"] in ("conv2d", "linear", "batch_norm2d") and "weight" not in layer:
+            raise KeyError(f"{layer['name']}.weight")
+    return np.concatenate(parts)
+
+
+def _encode(values: NDArray[np.float32]) -> tuple[str, str]:
+    """The most precise form that fits, little-endian in base64; none if not even float16 does."""
+    for precision, dtype in (("float32", "<f4"), ("float16", "<f2")):
+        encoded = base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
+        if len(encoded) <= LARGEST:
+            return precision, encoded
+    return "", ""
+
+
+def _worked_example(model: Mapping[str, Any], image: Mapping[str, Any], side: int) -> WorkedExample:
+    layer = model["layers"][0]
+    dtype = {"float32": "<f4", "float16": "<f2"}[model["precision"]]
+    values = np.frombuffer(base64.b64decode(model["weights"]), dtype).astype(np.float64)
+    _, _, height, width = layer["weight"]["shape"]
+    kernel = values[layer["weight"]["offset"] :][: height * width].reshape(height, width)
+    pixels = np.frombuffer(base64.b64decode(image["pixels"]), np.uint8).reshape(side, side)
+    mean, std = (model["normalization"][key] for key in ("mean", "std"))
+    padded = np.pad((pixels / 255 - mean) / std, layer["padding"])
+    row = column = side // 2
+    return WorkedExample(
+        title=model["title"],
+        layer=layer["name"],
+        index=image["index"],
+        row=row,
+        column=column,
+        patch=padded[row : row + height, column : column + width],
+        kernel=kernel,
+        bias=float(values[layer["bias"]["offset"]]) if "bias" in layer else 0.0,
+    )
+
+
+def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -> dict[str, Any]:
+    """Test images in groups, each image once, with what PyTorch makes of it."""
+    dataset = read_raw(raw)
+    labels = dataset.test_labels
+    first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
+    chosen = [index for index in samples if index < len(labels)]
+    groups = {"Test images": list(dict.fromkeys([*chosen, *first]))}
+    groups |= {
+        f"Worst mistakes of {model.title}": worst
+        for model in models
+        if (worst := _worst_mistakes(model, len(labels)))
+    }
+    return {
+        "classes": list(dataset.classes),
+        "boxed": dataset.name in BOXED,
+        "copies": {model.name: model.copies for model in models},
+        "side": dataset.test_images.shape[1],
+        "groups": [{"title": title, "indices": group} for title, group in groups.items()],
+        "images": [
+            {
+                "index": index,
+                "label": int(labels[index]),
+                "answers": {model.name: _answer(model, index) for model in models},
+                "pixels": base64.b64encode(dataset.test_images[index].tobytes()).decode("ascii"),
+            }
+            for index in sorted({index for group in groups.values() for index in group})
+        ],
+    }
+
+
+def _worst_mistakes(model: ModelSources, images: int) -> list[int]:
+    if model.predictions is None:
+        return []
+    table = model.predictions
+    wrong = table[(table["prediction"] != table["label"]) & (table["index"] < images)]
+    worst = wrong.sort_values(["confidence", "index"], ascending=[False, True]).head(WORST)
+    return [int(index) for index in worst["index"]]
+
+
+def _answer(model: ModelSources, index: int) -> dict[str, Any] | None:
+    """PyTorch's prediction for a test image, from the evaluation on the whole test set.
+
+    It is of the image as it is, or averaged over as many shifted copies as `copies` tells.
+    """
+    if model.predictions is None:
+        return None
+    row = model.predictions[model.predictions["index"] == index]
+    if row.empty:
+        return None
+    return {
+        "prediction": int(row["prediction"].iloc[0]),
+        "confidence": float(row["confidence"].iloc[0]),
+        "probability_of_label": float(row["probability_of_label"].iloc[0]),
+    }

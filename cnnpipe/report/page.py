@@ -1,0 +1,53 @@
+"""The page: templates, filled from what the pipeline left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cnnpipe.findings.wording import count, duration, percent, points, short
+from cnnpipe.report.browser_data import Embedded
+from cnnpipe.report.inputs import Sources
+from cnnpipe.report.sentences import averaged_over, filter_verdicts, measured, reason, verdicts
+
+
+def render(sources: Sources, embedded: Embedded | None = None) -> str:
+    """The page as HTML. All that comes from outside is escaped.
+
+    Args:
+        sources: what the pipeline left under reports/.
+        embedded: what its scripts compute with; without it, their sections say what is missing.
+    """
+    page = environment().get_template("page.html.j2")
+    return page.render(sources=sources, verdicts=verdicts(sources), embedded=embedded or Embedded())
+
+
+def environment(*folders: Path) -> Environment:
+    """Templates, their filters, and escaping of all that they are given.
+
+    Args:
+        folders: of further templates.
+    """
+    own = Path(__file__).parent
+    templates = Environment(
+        loader=FileSystemLoader([own / "templates", own / "styles", *folders]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {
+        "averaged_over": averaged_over,
+        "count": count,
+        "duration": duration,
+        "filter_verdicts": filter_verdicts,
+        "measured": measured,
+        "percent": percent,
+        "points": points,
+        "reason": reason,
+        "short": short,
+        "thousands": lambda number: f"{number:,}",
+    }
+    return templates

@@ -1,0 +1,1 @@
+"""The summarize stage: the metrics and times of all models, gathered."""

@@ -1,0 +1,229 @@
+"""Checkpoints of a training run: all that it takes to go on as if nothing had happened.
+
+    .cnnpipe/checkpoints/<model>-<key>[-<name of the DVC experiment>]/
+        step-0001200.safetensors    the newest two, so a damaged one costs a minute and not the run
+        step-0001480.safetensors
+        lock                        held by the one process that writes here
+
+DVC deletes a stage's outputs before it runs, so checkpoints live outside them. The key is a hash of
+everything that the weights depend on (`run_key`): a run with another parameter, other data or
+changed code never picks up these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import Tensor
+
+import cnnpipe.functional
+from cnnpipe.params.train import TrainParams
+from cnnpipe.system.artifacts import load_weights, project_root, save_weights, sha256_of
+from cnnpipe.system.errors import InputError
+
+KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run, newest last."""
+
+    def __init__(self, name: str, key: str, *, interval: float) -> None:
+        """
+        Args:
+            name: what the run is called in messages, and in the folder's name.
+            key: tells this run from every other, as `run_key` makes it.
+            interval: seconds between two checkpoints.
+        """
+        experiment = os.environ.get("DVC_EXP_NAME")
+        parts = [name, key, *([experiment] if experiment else [])]
+        self.folder = project_root() / ".cnnpipe" / "checkpoints" / "-".join(parts)
+        self.name = name
+        self.key = key
+        self.interval = interval
+        self._started = self._saved = time.monotonic()
+        self._seconds_before = 0.0
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process out of this folder, as long as this one lives.
+
+        The lock is the operating system's, so a killed process leaves none behind.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.folder / "lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise InputError(
+                f"{self.name}: another process trains with the same parameters, data and code "
+                f"(it holds {self.folder / 'lock'}); wait for it, or stop it"
+            ) from None
+        try:
+            for unfinished in self.folder.glob(".*.tmp"):  # of a process killed while it saved
+                unfinished.unlink()
+            yield
+        finally:
+            if not self.files():
+                shutil.rmtree(self.folder, ignore_errors=True)
+            lock.release()
+
+    def files(self) -> list[Path]:
+        """What is there, oldest first."""
+        steps = {
+            file: file.stem.removeprefix("step-")
+            for file in self.folder.glob("step-*.safetensors")
+            if file.is_file()
+        }
+        # A copy that a person made, "step-0000034 (copy)", is none of them.
+        named = [file for file, step in steps.items() if step.isdecimal()]
+        return sorted(named, key=lambda file: int(steps[file]))
+
+    def due(self) -> bool:
+        """Whether `interval` has passed since the last checkpoint."""
+        return time.monotonic() - self._saved >= self.interval
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint after `step` steps, then delete all but the newest two."""
+        tensors: dict[str, Tensor] = {}
+        tree = _pack(state, tensors)
+        metadata = {"key": self.key, "seconds": repr(self.seconds), "state": json.dumps(tree)}
+        save_weights(self.folder / f"step-{step:07d}.safetensors", tensors, metadata)
+        for old in self.files()[:-KEPT]:
+            old.unlink()
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that is intact; None says that there is none and the run starts anew.
+
+        A damaged file is named in a warning and deleted.
+        """
+        files = self.files()
+        for file in reversed(files):
+            try:
+                state, self._seconds_before = self._read(file)
+            except InputError as error:
+                reason = str(error).partition("; delete it")[0]
+                print(f"Warning: {reason}; it is not used", file=sys.stderr, flush=True)
+                file.unlink()
+                continue
+            return state
+        if files:
+            print(
+                f"Warning: {self.name}: no checkpoint is intact; training starts anew",
+                file=sys.stderr,
+                flush=True,
+            )
+        return None
+
+    def _read(self, file: Path) -> tuple[dict[str, Any], float]:
+        """The state in a file, and the seconds up to it."""
+        tensors, metadata = load_weights(file)
+        if metadata.get("key") != self.key:
+            raise InputError(f"{file}: damaged: of another run")
+        try:
+            return _unpack(json.loads(metadata["state"]), tensors), float(metadata["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{file}: damaged: not the state of a run ({error!r})") from None
+
+    def remove(self) -> None:
+        """Delete the checkpoints: the run's results are on disk."""
+        for file in self.files():
+            file.unlink()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run, with what the sittings before took up to where it went on."""
+        return self._seconds_before + time.monotonic() - self._started
+
+
+def run_key(
+    run: TrainParams,
+    seed: int,
+    tensors: Iterable[Tensor],
+    script: Path,
+    device: str,
+    processes: int,
+) -> str:
+    """16 hexadecimal digits of a SHA-256 over everything that a run's weights depend on.
+
+    Besides what is passed: the files of cnnpipe that are imported now, all operators, torch's
+    version, and the number of threads, by which sums are cut into parts.
+
+    Args:
+        run: settings of the run.
+        seed: of the run.
+        tensors: the images and labels, training and validation.
+        script: the stage.
+        device: the kind of device that is trained on.
+        processes: how many share the work.
+    """
+    data = hashlib.sha256()
+    for tensor in tensors:
+        data.update(json.dumps([str(tensor.dtype), list(tensor.shape)]).encode())
+        data.update(tensor.cpu().contiguous().numpy().data)
+    code = {
+        name: sha256_of(Path(file))
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] == "cnnpipe" and (file := getattr(module, "__file__", None))
+    }
+    for operator in Path(cnnpipe.functional.__path__[0]).glob(
+        "*.py"
+    ):  # some are imported when needed
+        code[f"functional/{operator.name}"] = sha256_of(operator)
+    inputs = {
+        "run": run.model_dump(),
+        "seed": seed,
+        "data": data.hexdigest(),
+        "code": code,
+        "script": sha256_of(script),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "processes": processes,
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, with its tensors moved to `tensors` and named there.
+
+    JSON's keys are texts and an optimiser's are numbers, so a mapping becomes a list of pairs.
+    """
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"pairs": [[key, _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_pack(item, tensors) for item in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `_pack`."""
+    if not isinstance(value, dict):
+        return value
+    [(kind, content)] = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "pairs":
+        return {key: _unpack(item, tensors) for key, item in content}
+    items = [_unpack(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items

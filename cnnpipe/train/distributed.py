@@ -1,0 +1,296 @@
+"""Training in several processes: each computes its part of every batch, all keep the same weights.
+
+Data parallelism as in PyTorch's DistributedDataParallel: after the backward pass the gradients of
+all processes are averaged, so each of them takes the step that one process would take on the whole
+batch. Gloo carries the numbers between CPUs, NCCL between GPUs.
+
+Without a process group every function here means one process, and changes nothing.
+
+Axes: N batch, C channels.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+from torch.nn.parallel import DistributedDataParallel
+
+from cnnpipe.system.errors import InputError
+from cnnpipe.system.processes import end_with_parent
+
+T = TypeVar("T")
+
+STORE = "CNNPIPE_STORE"
+"""Variable by which `launch` tells its processes where they find each other."""
+LOST = 75
+"""Exit status of a process that another one left alone: that one has told why."""
+
+
+def is_worker() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number; 0 writes, validates and prints."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def part_of(batch: Tensor) -> Tensor:
+    """This process's part of a batch: the rank-th of equal parts."""
+    return batch.chunk(processes())[rank()]
+
+
+def mean(values: Tensor) -> Tensor:
+    """Each value's mean over all processes."""
+    if processes() > 1:
+        dist.all_reduce(values)
+        values /= processes()
+    return values
+
+
+def from_first(value: T) -> T:
+    """What process 0 passed."""
+    if processes() > 1:
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+    return value
+
+
+def from_all(value: T) -> list[T]:
+    """What each process passed."""
+    values = [value] * processes()
+    if processes() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    """A module whose backward pass averages the gradients of `model` over all processes.
+
+    Batch normalisations of `model` are exchanged for those of the whole batch, with the same
+    parameters and names.
+    """
+    if processes() == 1:
+        return model
+    for name, layer in list(model.named_modules()):
+        if type(layer) is nn.BatchNorm2d:
+            model.set_submodule(name, GlobalBatchNorm2d.of(layer))
+    # Statistics of the whole batch are the same in all processes: there is nothing to send.
+    new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if new_name else "broadcast_buffers"  # before torch 2.13
+    options: dict[str, Any] = {name: False}
+    return DistributedDataParallel(model, **options)
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation by the mean and variance of the whole batch, over all processes.
+
+    torch's SyncBatchNorm does this on GPUs only. Every process holds equally many images.
+
+    Shape: (N, C, H, W) → (N, C, H, W).
+    """
+
+    @classmethod
+    def of(cls, layer: nn.BatchNorm2d) -> GlobalBatchNorm2d:
+        """The same layer, with its parameters and buffers shared."""
+        twin = cls(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+        twin.weight, twin.bias = layer.weight, layer.bias
+        twin._buffers = layer._buffers
+        return twin
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        output: Tensor
+        output, mean, variance = _Normalize.apply(input, self.weight, self.bias, self.eps)
+        count = input.numel() // input.shape[1] * processes()
+        with torch.no_grad():
+            self.get_buffer("num_batches_tracked").add_(1)
+            self.get_buffer("running_mean").lerp_(mean, self.momentum or 0.0)
+            self.get_buffer("running_var").lerp_(
+                variance * (count / (count - 1)), self.momentum or 0.0
+            )
+        return output
+
+
+class _Normalize(torch.autograd.Function):
+    """y = w·x̂ + b with x̂ = (x − μ)·r, r = 1/√(σ² + ε), and μ, σ² over all processes.
+
+    Forward: each process sends its mean mᵢ and variance vᵢ; as all hold equally many values,
+    μ = mean(mᵢ) and σ² = mean(vᵢ) + mean((mᵢ − μ)²), with no difference of large numbers.
+
+    Backward: μ and σ² depend on every x, so with g = ∂L/∂y and means over all processes
+    ∂L/∂x = w·r·(g − mean(g) − x̂·mean(g·x̂)).
+
+    Source: Ioffe, Szegedy, "Batch normalization", ICML 2015, section 3; Chan, Golub, LeVeque,
+    "Algorithms for computing the sample variance", The American Statistician 37(3), 1983.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        variances, means = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)  # (C,)
+        own = torch.stack([means, variances])  # (2, C)
+        gathered = [torch.empty_like(own) for _ in range(processes())]
+        dist.all_gather(gathered, own)
+        means, variances = torch.stack(gathered, dim=1)  # (processes, C) each
+        mean = means.mean(0)  # (C,)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps))
+        ctx.mark_non_differentiable(mean, variance)
+        return batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, r = ctx.saved_tensors
+        g = gradient.float()
+        normalized = (x.float() - mean[:, None, None]).mul_(r[:, None, None])  # x̂
+        sums = torch.stack([(g * normalized).sum((0, 2, 3)), g.sum((0, 2, 3))])  # (2, C)
+        own_weight, own_bias = sums.unbind()  # DistributedDataParallel averages these two
+        whole = sums.clone()
+        dist.all_reduce(whole)
+        mean_gx, mean_g = (whole / (x.numel() // x.shape[1] * processes()))[..., None, None]
+        dx = (g - mean_g).sub_(normalized.mul_(mean_gx)).mul_((weight * r)[:, None, None])
+        return dx.to(gradient.dtype), own_weight, own_bias, None
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torchrun started; the block gets the device of this one.
+
+    In a process that torchrun did not start this is `device`, and nothing is joined.
+
+    Raises:
+        InputError: `device` does not serve several processes, or has fewer GPUs than they need.
+    """
+    if not is_worker():
+        yield device
+        return
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    check_device(device, on_this_machine)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    end_with_parent(partial(os._exit, LOST))  # a SIGKILL gives torchrun no time to end this one
+    meeting: dict[str, Any] = {}  # torchrun's own variables say where
+    if STORE in os.environ:
+        numbers = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+        meeting = {"init_method": os.environ[STORE]} | numbers
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", **meeting)
+    try:
+        yield device
+    except RuntimeError as error:
+        # Gloo and NCCL report a broken connection; whoever broke it has said or shown why.
+        if "onnect" in str(error) or isinstance(error, dist.DistError):
+            sys.exit(LOST)
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def check_device(device: torch.device, processes: int) -> None:
+    """
+    Raises:
+        InputError: `device` does not serve so many processes of one machine.
+    """
+    if processes == 1:
+        return
+    if device.type not in ("cpu", "cuda") or device.index not in (None, 0):
+        raise InputError(
+            f"device: got {device}; expected cpu or cuda with {processes} processes: each of them "
+            "takes a GPU of its own"
+        )
+    if device.type == "cuda" and processes > torch.cuda.device_count():
+        raise InputError(
+            f"processes: got {processes}; expected at most {torch.cuda.device_count()}, one for "
+            "each GPU of this machine"
+        )
+
+
+def check_batch(batch_size: int, processes: int) -> None:
+    """
+    Raises:
+        InputError: the batch does not fall into equal parts.
+    """
+    if batch_size % processes:
+        raise InputError(
+            f"batch_size: got {batch_size}; expected a multiple of {processes}, the number of "
+            "processes: each computes an equal part of a batch"
+        )
+
+
+def _meet_in(folder: str) -> list[str]:
+    """Options and variables by which processes find each other in files of this user alone.
+
+    torchrun's own way is a store that listens on every network interface, trusts whoever connects,
+    and has the launcher unpickle what lies in it: code of anybody on the network could run.
+    """
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    os.environ[STORE] = Path(folder, "store").as_uri()
+    if os.name == "posix":  # the gradients go over sockets of this machine
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+    meeting = Path(folder, "rendezvous")
+    return ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={meeting}"]
+
+
+def launch(processes: int, device: torch.device, batch_size: int, *command: str) -> bool:
+    """Run `python command` in several processes of this machine, as torchrun does, to their end.
+
+    Returns:
+        False, with nothing done, if one process is wanted or this is already one of several.
+
+    Raises:
+        InputError: the device or the batch does not serve so many, or one of them was killed.
+        SystemExit: one of them failed, or this process was told to stop; all have ended.
+    """
+    if processes == 1 or is_worker():
+        return False
+    check_device(device, processes)
+    check_batch(batch_size, processes)
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # Each process tells its own error in a line; torchrun's pages about it say no more.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL + 1)
+    threads = max(1, torch.get_num_threads() // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    arguments = ["--nnodes=1", f"--nproc-per-node={processes}", "--local-addr=127.0.0.1"]
+    try:
+        with TemporaryDirectory() as folder:
+            options = [f"--log-dir={folder}", "--shutdown-timeout=10", *_meet_in(folder)]
+            run.run(run.parse_args([*arguments, *options, *command]))
+        return True
+    except SignalException as stop:
+        sys.exit(128 + int(stop.sigval))
+    except ChildFailedError as error:
+        # Those that were left alone, or stopped because another one failed, have told nothing.
+        told = {failure.exitcode for failure in error.failures.values()}
+        told -= {LOST, 128 + signal.SIGTERM}
+        if max(told, default=0) > 0:
+            sys.exit(max(told))
+        number, failure = error.get_first_failure()
+        how = signal.Signals(-failure.exitcode).name if failure.exitcode < 0 else "a lost peer"
+        raise InputError(f"process {number} of {processes} was ended by {how}") from None

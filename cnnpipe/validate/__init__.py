@@ -1,0 +1,4 @@
+"""The validate stage: params.yaml checked before any other stage runs.
+
+schema.py   the whole of params.yaml, and its JSON schema for editors
+"""

@@ -1,0 +1,6 @@
+"""The verify stage: the operators against references.
+
+cases.py          calls of the operators: grids and random ones
+reference.py      the same calls by torch in float64 and SciPy, with a bound on rounding
+verification.py   both compared, and the report
+"""

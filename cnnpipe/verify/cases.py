@@ -1,0 +1,270 @@
+"""The calls that operators are verified with: their arguments, values and memory layouts."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from cnnpipe.verify.reference import output_shape
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+INTEGERS = (torch.uint8, torch.int32, torch.int64)
+
+Values = Literal["uniform", "positive", "negative", "ties", "large", "special"]
+Layout = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded"]
+UNUSUAL_LAYOUTS: tuple[Layout, ...] = get_args(Layout)[1:]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an operator, up to dtype, device and algorithm."""
+
+    operator: str
+    input: tuple[int, ...]
+    """Shape."""
+    weight: tuple[int, ...] | None
+    """Shape of a convolution's kernels."""
+    bias: bool
+    arguments: Mapping[str, Any]
+    values: Values
+    """Of the input."""
+    layout: Layout
+    """How all operands and probes lie in memory."""
+    frozen: tuple[str, ...]
+    """Operands that require no gradient."""
+    dtypes: tuple[torch.dtype, ...]
+
+    def __str__(self) -> str:
+        shapes = {"input": self.input, "weight": self.weight}
+        return ", ".join(
+            [f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items() if shape]
+            + ["bias"] * self.bias
+            + [f"{name}={value}" for name, value in self.arguments.items()]
+            + [f"{self.values} values"] * (self.values != "uniform")
+            + [self.layout] * (self.layout != "contiguous")
+            + [f"{name} frozen" for name in self.frozen]
+        )
+
+
+def argument_grid() -> list[Case]:
+    """All cases: the product of the arguments that interact, and each special situation once."""
+    return [
+        *_conv2d_cases(),
+        *_convolve2d_cases(),
+        *_max_pool2d_cases(),
+        *_avg_pool2d_cases(),
+        *_activation_cases(),
+    ]
+
+
+def _conv2d_cases() -> Iterator[Case]:
+    conv = partial(_case, "conv2d")
+    image, deep = (2, 4, 9, 8), (4, 64, 14, 14)
+    for stride, padding, dilation, groups in product(
+        [1, 2, (3, 2)], [0, 1, (2, 1)], [1, 2, (1, 3)], [1, 2, 4]
+    ):
+        yield conv(
+            image,
+            (8, 4 // groups, 3, 2),
+            bias=True,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+    for kernel, dilation in product([(1, 1), (3, 3), (2, 4), (5, 2)], [1, (2, 1)]):
+        yield conv(image, (3, 4, *kernel), padding="same", dilation=dilation)
+    yield conv(image, (3, 4, 3, 3), padding="valid")
+    for kernel in [(1, 1), (1, 5), (4, 2), (9, 8)]:
+        yield conv(image, (3, 4, *kernel), bias=True)
+    yield conv(image, (3, 4, 1, 1), stride=2)  # some pixels are never seen
+    yield conv(image, (3, 4, 2, 2), padding=(4, 3))  # some windows see nothing but padding
+    yield conv((2, 1, 28, 28), (6, 1, 5, 5), bias=True, padding=2)  # LeNet-5's first layer
+    yield conv((4, 9, 8), (6, 2, 3, 3), bias=True, groups=2)  # unbatched
+    yield conv((0, 4, 9, 8), (3, 4, 3, 3), bias=True)
+    yield conv((1, 1, 1, 1), (1, 1, 1, 1), bias=True)
+    for layout in UNUSUAL_LAYOUTS:
+        yield conv(image, (6, 4, 3, 3), bias=True, stride=(1, 2), padding=(1, 2), layout=layout)
+    yield conv(image, (6, 4, 3, 3), bias=True, frozen=("input",))  # a network's first layer
+    yield conv(image, (6, 4, 3, 3), bias=True, frozen=("weight", "bias"))
+    # Long sums; where all terms are positive, adding them in 16 bits loses most.
+    yield conv(deep, (8, 64, 3, 3), bias=True, padding=1)
+    yield conv(deep, (8, 64, 3, 3), bias=True, padding=1, values="positive")
+
+
+def _convolve2d_cases() -> Iterator[Case]:
+    convolve = partial(_case, "convolve2d", (2, 4, 9, 8))
+    for padding, dilation, groups in product([0, (2, 1), "same"], [1, (1, 2)], [1, 2]):
+        weight = (6, 4 // groups, 3, 4)
+        yield convolve(weight, bias=True, padding=padding, dilation=dilation, groups=groups)
+    yield convolve((3, 4, 3, 2), stride=(2, 3))
+    yield _case("convolve2d", (4, 9, 8), (3, 4, 3, 2), bias=True)
+
+
+def _max_pool2d_cases() -> Iterator[Case]:
+    pool = partial(_case, "max_pool2d")
+    maps = (2, 3, 9, 8)
+    every = FLOATS + INTEGERS
+    for kernel_size, stride, padding, dilation, ceil_mode in product(
+        [2, 3, (3, 2)], [None, 1, (1, 3)], [0, 1], [1, 2], [False, True]
+    ):
+        yield pool(
+            maps,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            ceil_mode=ceil_mode,
+            return_indices=True,
+            values="ties",  # in nearly every window
+            dtypes=every,
+        )
+    pool = partial(pool, kernel_size=3, stride=2, padding=1)
+    for values in ("uniform", "negative", "large", "special"):
+        yield pool(maps, values=values, dtypes=every)
+        yield pool(maps, values=values, dtypes=every, return_indices=True)
+    for layout in UNUSUAL_LAYOUTS:
+        yield pool(maps, values="ties", layout=layout, return_indices=True)
+    yield pool((3, 9, 8), dtypes=every)  # unbatched
+    yield pool((0, 3, 9, 8))
+    # Up to 225 windows share a maximum and add their gradients, which are all positive.
+    yield _case(
+        "max_pool2d", (2, 3, 28, 28), kernel_size=15, stride=1, padding=7, values="positive"
+    )
+
+
+def _avg_pool2d_cases() -> Iterator[Case]:
+    pool = partial(_case, "avg_pool2d")
+    maps = (2, 3, 9, 8)
+    for kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override in product(
+        [2, 3, (3, 2)], [None, 1, (2, 3)], [0, 1], [False, True], [True, False], [None, 5]
+    ):
+        yield pool(
+            maps,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad,
+            divisor_override=divisor_override,
+        )
+    # A sum over 196 pixels, and one that float16 cannot hold where it can hold the mean.
+    yield pool((2, 3, 28, 28), kernel_size=14, stride=1, padding=7, values="positive")
+    pool = partial(pool, kernel_size=3, stride=2, padding=1)
+    for values in ("large", "special"):
+        yield pool(maps, values=values)
+    for layout in UNUSUAL_LAYOUTS:
+        yield pool(maps, layout=layout)
+    yield pool((3, 9, 8))  # unbatched
+    yield pool((0, 3, 9, 8))
+
+
+def _activation_cases() -> Iterator[Case]:
+    for operator in ("relu", "sigmoid", "tanh"):
+        for values in ("uniform", "ties", "special"):
+            yield _case(operator, (2, 3, 9, 8), values=values)
+        for layout in UNUSUAL_LAYOUTS:
+            yield _case(operator, (2, 3, 9, 8), layout=layout)
+        yield _case(operator, (50,))
+        yield _case(operator, (0, 3))
+
+
+def _case(
+    operator: str,
+    input: tuple[int, ...],
+    weight: tuple[int, ...] | None = None,
+    *,
+    bias: bool = False,
+    values: Values = "uniform",
+    layout: Layout = "contiguous",
+    frozen: tuple[str, ...] = (),
+    dtypes: tuple[torch.dtype, ...] = FLOATS,
+    **arguments: Any,
+) -> Case:
+    return Case(operator, input, weight, bias, arguments, values, layout, frozen, dtypes)
+
+
+def draw(case: Case, dtype: torch.dtype, seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A case's operands and probes, on the CPU; random, whatever other cases there are.
+
+    Integers have no gradients, so no probes.
+    """
+    name = f"{case.operator} {case}"
+    generator = torch.Generator().manual_seed(seed + zlib.crc32(name.encode()))
+    positive: Values = "positive" if case.values == "positive" else "uniform"
+    operands = {"input": _random(case.input, case.values, dtype, generator)}
+    if case.weight:
+        operands["weight"] = _random(case.weight, positive, dtype, generator)
+        if case.bias:
+            operands["bias"] = _random(case.weight[:1], positive, dtype, generator)
+    probes = {}
+    if dtype.is_floating_point:
+        shapes = {name: x.shape for name, x in operands.items() if name not in case.frozen}
+        shapes["upstream"] = output_shape(case.operator, operands, case.arguments)
+        probes = {
+            name: _random(shape, positive, dtype, generator) for name, shape in shapes.items()
+        }
+    cpu = torch.device("cpu")
+    return lay_out(operands, case.layout, cpu), lay_out(probes, case.layout, cpu)
+
+
+def _random(
+    shape: Sequence[int], values: Values, dtype: torch.dtype, generator: torch.Generator
+) -> Tensor:
+    """Random numbers of a kind, drawn in float64: every dtype gets the same ones, rounded."""
+    uniform = torch.rand(*shape, generator=generator, dtype=torch.float64)  # in [0, 1)
+    if not dtype.is_floating_point:
+        limits = torch.iinfo(dtype)
+        match values:
+            case "large":
+                return torch.where(uniform < 0.5, limits.min, limits.max).to(dtype)
+            case "negative":
+                return (uniform * 100).to(dtype) + limits.min
+            case _:
+                return (uniform * 3).to(dtype)
+    match values:
+        case "uniform":
+            numbers = 2 * uniform - 1
+        case "positive":
+            numbers = uniform
+        case "negative":
+            numbers = uniform - 2
+        case "ties":
+            numbers = (3 * uniform).floor() - 1
+        case "large":
+            numbers = 20_000 + 10_000 * uniform  # float16 ends at 65,504: a sum of four overflows
+        case "special":
+            numbers = 100 * (2 * uniform - 1)
+            for start, value in enumerate([0.0, math.nan, math.inf, -math.inf]):
+                numbers.view(-1)[start :: 19 + 2 * start] = value
+    return numbers.to(dtype)
+
+
+def lay_out(
+    tensors: Mapping[str, Tensor], layout: Layout, device: torch.device
+) -> dict[str, Tensor]:
+    """Bring tensors to a device, in a memory layout that copying between devices may have lost."""
+    return {name: _in_memory(tensor.to(device), layout) for name, tensor in tensors.items()}
+
+
+def _in_memory(tensor: Tensor, layout: Layout) -> Tensor:
+    """The same numbers, lying differently; `expanded` repeats the first column in all others."""
+    match layout:
+        case "channels_last" if tensor.ndim == 4:
+            return tensor.contiguous(memory_format=torch.channels_last)
+        case "transposed" if tensor.ndim > 1:
+            return tensor.mT.contiguous().mT
+        case "sliced":
+            return tensor.repeat_interleave(2, -1)[..., ::2]
+        case "expanded":
+            return tensor[..., :1].expand_as(tensor)
+        case _:
+            return tensor

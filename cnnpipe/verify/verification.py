@@ -1,0 +1,286 @@
+"""Every operator held against `cnnpipe.verify.reference`: the comparison, the verdict, the tables.
+
+Each case runs for each dtype and device, a convolution also with each algorithm, and all its
+`quantities` are compared. The report keeps the largest error of each quantity and where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, TypeVar, get_args
+
+import scipy
+import torch
+
+from cnnpipe import functional
+from cnnpipe.functional import UnsupportedError
+from cnnpipe.params.train import Algorithm
+from cnnpipe.params.verify import VerifyParams
+from cnnpipe.system.errors import InputError
+from cnnpipe.verify.cases import Case, argument_grid, draw, lay_out
+from cnnpipe.verify.reference import Error, Operator, compare, order_of, quantities, truths
+
+OPERATORS: Mapping[str, Operator] = {
+    "conv2d": functional.conv2d,
+    "convolve2d": functional.convolve2d,
+    "max_pool2d": functional.max_pool2d,
+    "avg_pool2d": functional.avg_pool2d,
+    "relu": functional.relu,
+    "sigmoid": functional.sigmoid,
+    "tanh": functional.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity of one case, compared."""
+
+    operator: str
+    algorithm: str | None
+    device: str
+    dtype: str
+    case: str
+    quantity: str
+    error: Error
+    tolerance: float
+    """Of `error.bounds`."""
+
+    @property
+    def strain(self) -> float:
+        """The error as a fraction of the tolerance."""
+        return self.error.bounds / self.tolerance
+
+    def __str__(self) -> str:
+        algorithm = f" ({self.algorithm})" if self.algorithm else ""
+        return (
+            f"{self.operator}{algorithm}, {self.dtype} on {self.device}, {self.case}: "
+            f"{self.quantity} is off by {self.error.bounds:.3g} rounding bounds "
+            f"(tolerance {self.tolerance:g}), {self.error.absolute:.3g} absolute"
+        )
+
+
+def verify(
+    params: VerifyParams,
+    seed: int,
+    *,
+    operators: Mapping[str, Operator] = OPERATORS,
+    algorithms: Sequence[Algorithm] = get_args(Algorithm),
+    cases: Iterable[Case] | None = None,
+) -> Iterator[Comparison]:
+    """Compare every quantity of every case, on the CPU and on the accelerator that torch reports.
+
+    Args:
+        params: the tolerances.
+        seed: of the random operands; the same seed gives the same comparisons.
+        operators: the implementations, by name.
+        algorithms: those of the convolutions.
+        cases: all of `argument_grid` unless given.
+    """
+    for case in argument_grid() if cases is None else cases:
+        for dtype in case.dtypes:
+            yield from _compare_case(case, dtype, params, seed, operators, algorithms)
+
+
+def _compare_case(
+    case: Case,
+    dtype: torch.dtype,
+    params: VerifyParams,
+    seed: int,
+    operators: Mapping[str, Operator],
+    algorithms: Sequence[Algorithm],
+) -> Iterator[Comparison]:
+    dtype_name = str(dtype).removeprefix("torch.")
+    # Integers have a bound of zero, and any tolerance of zero is the same.
+    tolerance = getattr(params.tolerance, dtype_name, 1.0)
+    operands, probes = draw(case, dtype, seed)
+    truth_of = truths(case.operator, operands, probes, case.arguments)
+    choices: Sequence[Algorithm | None] = algorithms if case.weight else [None]
+    for device, algorithm in product(devices_with(dtype), choices):
+        operator = partial(operators[case.operator], **case.arguments)
+        if algorithm is not None:
+            operator = partial(operator, algorithm=algorithm)
+        moved = [lay_out(tensors, case.layout, device) for tensors in (operands, probes)]
+        try:
+            results = quantities(operator, *moved)
+        except UnsupportedError:  # the algorithm says itself what is beyond it
+            continue
+        results["forward_scipy"] = results["forward"]
+        factor = params.normwise.get(algorithm) if algorithm else None
+        for quantity, truth in truth_of.items():
+            yield Comparison(
+                case.operator,
+                algorithm,
+                device.type,
+                dtype_name,
+                str(case),
+                quantity,
+                compare(results.get(quantity), truth, normwise=factor is not None),
+                tolerance * (factor or 1),
+            )
+
+
+def devices_with(dtype: torch.dtype) -> list[torch.device]:
+    """The CPU, and the accelerator if there is one and it has the dtype."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None or (accelerator.type == "mps" and dtype == torch.float64):
+        return [torch.device("cpu")]
+    return [torch.device("cpu"), accelerator]
+
+
+def summarize(comparisons: Sequence[Comparison], seed: int) -> dict[str, Any]:
+    """The content of reports/verify.json, as docs/verification.md describes it."""
+    worst = max(comparisons, key=lambda comparison: comparison.strain)
+    checks = _group(comparisons, lambda c: (c.operator, c.algorithm, c.device, c.dtype))
+    return {
+        "verdict": _verdict(comparisons),
+        "worst": str(worst),
+        "cases": len({(comparison.operator, comparison.case) for comparison in comparisons}),
+        "comparisons": len(comparisons),
+        "seed": seed,
+        "torch": str(torch.__version__),
+        "scipy": scipy.__version__,
+        "checks": [_check(group) for group in checks],
+    }
+
+
+def _check(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """One operator, algorithm, device and dtype: the largest error of each quantity."""
+    first = comparisons[0]
+    in_order = sorted(comparisons, key=lambda comparison: order_of(comparison.quantity))
+    return {
+        "operator": first.operator,
+        "algorithm": first.algorithm,
+        "device": first.device,
+        "dtype": first.dtype,
+        "cases": len({comparison.case for comparison in comparisons}),
+        "tolerance": first.tolerance,
+        "verdict": _verdict(comparisons),
+        "errors": {_kind(group[0]): _largest(group) for group in _group(in_order, _kind)},
+    }
+
+
+def _kind(comparison: Comparison) -> str:
+    return comparison.quantity if order_of(comparison.quantity) < 2 else "second_order"
+
+
+def _largest(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    worst = max(comparisons, key=lambda comparison: comparison.error.bounds)
+    return {
+        "bounds": _number(worst.error.bounds),
+        "quantity": worst.quantity,
+        "case": worst.case,
+        "absolute": _number(max(comparison.error.absolute for comparison in comparisons)),
+        "relative": _number(max(comparison.error.relative for comparison in comparisons)),
+    }
+
+
+def _number(value: float) -> float | str:
+    """Four digits; JSON has no infinity, so that is a word."""
+    return float(f"{value:.4g}") if math.isfinite(value) else "inf"
+
+
+def _verdict(comparisons: Sequence[Comparison]) -> str:
+    return "pass" if all(comparison.strain <= 1 for comparison in comparisons) else "fail"
+
+
+Item = TypeVar("Item")
+
+
+def _group(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """Items with the same key, keys in the order in which they first occur."""
+    groups: dict[Hashable, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def require_pass(report: Mapping[str, Any]) -> None:
+    """Refuse operators that failed; nothing is to be trained with them.
+
+    Raises:
+        InputError: names the worst offender.
+    """
+    if report["verdict"] != "pass":
+        raise InputError(f"the operators failed verification; worst: {report['worst']}")
+
+
+def summary_table(report: Mapping[str, Any]) -> str:
+    """Markdown: the largest error in rounding bounds, by operator, algorithm, device and dtype."""
+    dtypes = list(dict.fromkeys(check["dtype"] for check in report["checks"]))
+    rows = []
+    for checks in _group(report["checks"], lambda c: (c["operator"], c["algorithm"], c["device"])):
+        by_dtype = {check["dtype"]: _bounds(check["errors"].values()) for check in checks}
+        verdict = "pass" if all(check["verdict"] == "pass" for check in checks) else "FAIL"
+        names = [checks[0]["operator"], checks[0]["algorithm"] or "", checks[0]["device"]]
+        rows.append([*names, *(by_dtype.get(dtype, "") for dtype in dtypes), verdict])
+    return _markdown(["operator", "algorithm", "device", *dtypes, "verdict"], rows)
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """The content of reports/verify.md."""
+    detail = [
+        [
+            check["operator"],
+            check["algorithm"] or "",
+            check["device"],
+            check["dtype"],
+            str(check["cases"]),
+            *(
+                _errors([e for e in check["errors"].values() if order_of(e["quantity"]) == order])
+                for order in range(3)
+            ),
+            f"{check['tolerance']:g}",
+            check["verdict"],
+        ]
+        for check in report["checks"]
+    ]
+    header = ["operator", "algorithm", "device", "dtype", "cases"]
+    header += ["forward", "gradients", "second order", "tolerance", "verdict"]
+    return f"""# Verification of the operators: {report["verdict"]}
+
+{report["cases"]} cases, {report["comparisons"]} comparisons; seed {report["seed"]}, \
+torch {report["torch"]}, scipy {report["scipy"]}.
+
+Largest error over all cases and quantities, in rounding bounds; 1 is what rounding can explain, \
+integers must be exact. docs/verification.md derives it.
+
+{summary_table(report)}
+
+Nearest to its tolerance, or farthest beyond: {report["worst"]}.
+
+## By order of differentiation
+
+Each cell: the largest error in rounding bounds (largest absolute error, largest error relative to
+the largest element). Convolution's forward includes the comparison with SciPy.
+
+{_markdown(header, detail)}
+"""
+
+
+def _bounds(errors: Iterable[Mapping[str, Any]]) -> str:
+    return f"{max(float(error['bounds']) for error in errors):.2g}"
+
+
+def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
+    if not errors:
+        return ""
+    absolute, relative = (
+        max(float(error[kind]) for error in errors) for kind in ("absolute", "relative")
+    )
+    return f"{_bounds(errors)} ({absolute:.1e}, {relative:.1e})"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns also line up as plain text."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    )

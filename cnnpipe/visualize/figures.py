@@ -1,0 +1,207 @@
+"""Figures of one trained model, each with the facts that a report states about it.
+
+Here networks meet pictures: `inspection` turns the network into arrays, `drawing` draws them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from cnnpipe.data.dataset import Dataset
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.drawing.layout import Array
+from cnnpipe.drawing.maps import feature_maps
+from cnnpipe.findings.wording import percent
+from cnnpipe.inspection.activations import (
+    capture_activations,
+    contributions,
+    distinct_layers,
+    milestones,
+)
+from cnnpipe.params.visualize import DrawnParams
+from cnnpipe.system.errors import InputError
+from cnnpipe.visualize import results
+from cnnpipe.visualize.journey import journey
+from cnnpipe.visualize.results import confusion, reliability, training_curves
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure and what it shows, in numbers."""
+
+    name: str
+    """Of the file, without its ending."""
+    kind: str
+    figure: Figure
+    facts: dict[str, Any]
+
+
+def result_figures(
+    title: str,
+    curves: pd.DataFrame,
+    evaluation: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    dataset: Dataset,
+    mistakes: int,
+) -> Iterator[Illustration]:
+    """How training went, and what the network gets wrong.
+
+    Args:
+        title: the network's name for people.
+        curves: as reports/curves has them.
+        evaluation: as reports/evaluation has it.
+        predictions: as reports/predictions has them.
+        dataset: whose test split was predicted.
+        mistakes: how many of the worst are drawn at most.
+    """
+    yield Illustration("curves", "curves", training_curves(curves, f"{title}: learning curves"), {})
+    figure = confusion(
+        np.array(evaluation["confusion"]), dataset.classes, f"{title}: what is taken for what"
+    )
+    yield Illustration("confusion", "confusion", figure, {})
+    figure = reliability(
+        evaluation["reliability"],
+        f"{title}: is it right as often as it says?",
+        f"expected calibration error {100 * evaluation['ece']:.2f} percentage points; "
+        "lines: 95 % intervals",
+    )
+    yield Illustration("reliability", "reliability", figure, {})
+    worst = worst_mistakes(predictions, mistakes)
+    images = dataset.test.images[worst["index"].to_list()].numpy()
+    figure = results.worst_mistakes(images, worst, dataset.classes, f"{title}: the worst mistakes")
+    rows = [named(row, dataset.classes) for row in worst.to_dict("records")]
+    yield Illustration("mistakes", "mistakes", figure, {"mistakes": rows})
+
+
+def worst_mistakes(predictions: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The wrong predictions, most confident first; of equally confident ones in the set's order."""
+    wrong = predictions[predictions["prediction"] != predictions["label"]]
+    return wrong.sort_values("confidence", ascending=False, kind="stable").head(most)
+
+
+def images_to_draw(params: DrawnParams, predictions: pd.DataFrame, dataset: Dataset) -> list[int]:
+    """Indices of the chosen test images, and of the worst mistakes after them; none twice.
+
+    Raises:
+        InputError: a chosen index is beyond the test set.
+    """
+    images = len(dataset.test)
+    for index in params.samples:
+        if index >= images:
+            raise InputError(
+                f"visualize.samples: got {index}; expected at most {images - 1}, as the test "
+                f"set of {dataset.name} has {images} images"
+            )
+    worst = worst_mistakes(predictions, params.worst)["index"].tolist()
+    return list(dict.fromkeys([*params.samples, *worst]))
+
+
+def sample_figures(
+    title: str,
+    model: nn.Module,
+    normalization: Normalization,
+    dataset: Dataset,
+    drawn: Sequence[int],
+) -> Iterator[Illustration]:
+    """Test images on their way through every layer, and the first one's journey.
+
+    Args:
+        title: the network's name for people.
+        model: in evaluation mode.
+        normalization: of its inputs.
+        dataset: whose test split the images are of.
+        drawn: their indices, as `images_to_draw` gives them.
+    """
+    split, classes = dataset.test, dataset.classes
+    images = split.images[list(drawn)]
+    inputs = normalization(images)
+    with torch.inference_mode(), capture_activations(model) as captured:
+        probabilities = model(inputs).double().softmax(dim=1)
+    activations = _behind_normalisation(model, distinct_layers(captured))
+    arrays = {name: values.float().numpy() for name, values in activations.items()}
+    answers = [
+        named(
+            {
+                "index": index,
+                "label": int(split.labels[index]),
+                "prediction": int(row.argmax()),
+                "confidence": float(row.max()),
+            },
+            classes,
+        )
+        for index, row in zip(drawn, probabilities, strict=True)
+    ]
+
+    yield _journey(title, model, inputs[:1], images[0], activations, answers[0], classes)
+    for position, answer in enumerate(answers):
+        figure = feature_maps(
+            images.numpy(),
+            arrays,
+            position,
+            classes,
+            f"{title}: test image {answer['index']} in every layer",
+            f"a “{answer['label']}”, read as “{answer['prediction']}” "
+            f"with {percent(answer['confidence'])}",
+        )
+        layers = [_layer_facts(name, values[position]) for name, values in arrays.items()]
+        name = f"feature_maps_{answer['index']}"
+        yield Illustration(name, "feature_maps", figure, answer | {"layers": layers})
+
+
+def _behind_normalisation(model: nn.Module, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out what a batch normalisation scales and shifts at once: both say the same."""
+    names = list(activations)
+    normalised = {
+        before
+        for before, name in pairwise(names)
+        if isinstance(model.get_submodule(name), nn.BatchNorm2d)
+    }
+    return {name: activations[name] for name in names if name not in normalised}
+
+
+def _journey(
+    title: str,
+    model: nn.Module,
+    input: Tensor,
+    image: Tensor,
+    activations: dict[str, Tensor],
+    answer: dict[str, Any],
+    classes: Sequence[str],
+) -> Illustration:
+    stops = milestones(activations)
+    shares = contributions(model, input, list(stops.values()))
+    figure = journey(
+        image.numpy(),
+        {stop: activations[layer][0].numpy() for stop, layer in stops.items()},
+        [share.numpy() for share in shares],
+        classes,
+        f"From pixels to “{answer['prediction']}”: a test image on its way through {title}",
+    )
+    return Illustration("journey", "journey", figure, answer | {"stops": list(stops)})
+
+
+def _layer_facts(name: str, values: Array) -> dict[str, Any]:
+    """What a feature-map figure shows of one layer, for those who read numbers."""
+    maps = values.reshape(len(values), -1)  # (C, H·W)
+    return {
+        "layer": name,
+        "shape": list(values.shape),
+        "lowest": float(maps.min()),
+        "highest": float(maps.max()),
+        "zero": float((maps == 0).mean()),
+        "silent": int((~maps.any(axis=1)).sum()),
+    }
+
+
+def named(row: Mapping[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Class names in place of class numbers."""
+    return {**row, **{key: classes[int(row[key])] for key in ("label", "prediction")}}

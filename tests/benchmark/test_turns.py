@@ -1,0 +1,253 @@
+"""The race: fair turns, honest statistics, and contestants that compute the same."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from ruamel.yaml import YAML
+
+from cnnpipe import layers
+from cnnpipe.benchmark import turns as benchmark
+from cnnpipe.benchmark.turns import CHANNELS_LAST, PHASES, SCRATCH, TORCH, WIDE, Shape
+from cnnpipe.functional import CONV2D_ALGORITHMS, conv2d_algorithm
+from cnnpipe.models import build_model
+from cnnpipe.params.benchmark import BenchmarkParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.validate.schema import Params
+from stages.benchmark import main
+from tests.helpers.project import ROOT
+
+CPU = torch.device("cpu")
+SHAPES = [*benchmark.model_shapes(), *WIDE]
+SMALL = Shape("small", 8, 6, 4, 3, 1)
+
+
+class Clock:
+    """A clock that only contestants move, each by the next of its times in seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.ran: list[str] = []
+        monkeypatch.setattr(benchmark, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def contestant(self, name: str, *seconds: float) -> benchmark.Run:
+        remaining = list(seconds)
+
+        def run() -> None:
+            self.ran.append(name)
+            self.now += remaining.pop(0) if len(remaining) > 1 else remaining[0]
+
+        return run
+
+
+class TestRace:
+    def test_contestants_take_turns(self, monkeypatch):
+        clock = Clock(monkeypatch)
+        runs = {name: clock.contestant(name, 1.0) for name in "abc"}
+        assert benchmark.race(runs, 1e-3, CPU)["rounds"] == benchmark.LEAST_ROUNDS == 5
+        assert clock.ran == list("abc") * (1 + 5)  # a round to warm up
+
+    def test_statistics_worked_by_hand(self, monkeypatch):
+        clock = Clock(monkeypatch)
+        warm_up = 9.0
+        runs = {
+            SCRATCH: clock.contestant(SCRATCH, warm_up, 5.0, 2.0, 3.0, 1.0, 4.0),
+            TORCH: clock.contestant(TORCH, warm_up, 1.0, 4.0, 2.0, 2.0, 1.0),
+        }
+        result = benchmark.race(runs, 1e-3, CPU)
+        assert result["milliseconds"] == {
+            SCRATCH: {"median": 3000, "low": 2000, "high": 4000},
+            TORCH: {"median": 2000, "low": 1000, "high": 2000},
+        }
+        # Round by round 5/1, 2/4, 3/2, 1/2, 4/1; sorted 0.5, 0.5, 1.5, 4, 5.
+        assert result["ratios"] == {"scratch / torch": {"median": 1.5, "low": 0.5, "high": 4}}
+
+    def test_what_slows_a_round_for_all_leaves_the_ratio(self, monkeypatch):
+        clock = Clock(monkeypatch)
+        slow = 1, 1, 8, 64, 2, 16
+        runs = {
+            TORCH: clock.contestant(TORCH, *slow),
+            CHANNELS_LAST: clock.contestant(CHANNELS_LAST, *(time / 2 for time in slow)),
+            "taps": clock.contestant("taps", *(time * 3 for time in slow)),
+        }
+        ratios = benchmark.race(runs, 1e-3, CPU)["ratios"]
+        assert ratios == {
+            "taps / torch": {"median": 3, "low": 3, "high": 3},
+            "taps / torch, channels last": {"median": 6, "low": 6, "high": 6},
+        }
+
+    def test_rounds_fill_the_time_given(self, monkeypatch):
+        clock = Clock(monkeypatch)
+        runs = {name: clock.contestant(name, 1 / 128) for name in "ab"}
+        assert benchmark.race(runs, 0.25, CPU)["rounds"] == 16  # each of 2/128 s
+
+
+def test_shapes_are_those_that_an_image_meets_in_the_models():
+    met = []
+    for name in ("lenet5", "vgg"):
+        model = build_model(name)
+        for layer_name, layer in model.named_modules():
+            if isinstance(layer, layers.Conv2d):
+
+                def record(layer, inputs, output, layer_name=f"{name} {layer_name}"):
+                    met.append((layer_name, inputs[0].shape[1:], output.shape[1:], layer))
+
+                layer.register_forward_hook(record)
+        model.eval()(torch.zeros(1, 1, 28, 28))
+    shapes = list(benchmark.model_shapes())
+    assert len(shapes) == len(met) == 3 + 6
+    for shape, (name, entered, left, layer) in zip(shapes, met, strict=True):
+        assert shape.name == name
+        assert entered == (shape.channels, shape.size, shape.size)
+        size = shape.size + 2 * shape.padding - shape.kernel_size + 1
+        assert left == (shape.out_channels, size, size)
+        assert layer.kernel_size == (shape.kernel_size, shape.kernel_size)
+        assert shape.is_first == (entered[0] == 1)
+
+
+def contestants(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Layer and input of each contestant, instead of a run of them."""
+    monkeypatch.setattr(benchmark, "_layer_run", lambda layer, x, phase, is_first: (layer, x))
+    x = torch.randn(2, shape.channels, shape.size, shape.size)
+    return dict(benchmark._layer_runs(shape, x, "training"))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_contestants_of_a_layer_compute_what_torchs_does(shape, monkeypatch):
+    torch.manual_seed(0)
+    runs = contestants(shape, monkeypatch)
+    reference, x = runs[TORCH]
+    reference.double()
+    computed = {}
+    for name, (layer, own_x) in runs.items():
+        torch.testing.assert_close(own_x, x, rtol=0, atol=0)
+        assert name == TORCH or own_x.is_contiguous(memory_format=torch.channels_last)
+        layer.double().load_state_dict(reference.state_dict())
+        leaf = own_x.double().requires_grad_()
+        y = layer(leaf)
+        gradients = torch.autograd.grad(y.square().sum(), [leaf, *layer.parameters()])
+        computed[name] = [y.detach(), *gradients]
+    for own in computed.values():
+        for value, expected in zip(own, computed[TORCH], strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_what_auto_takes_is_among_the_contestants(shape, monkeypatch):
+    runs = contestants(shape, monkeypatch)
+    x = runs[TORCH][1]
+    auto = conv2d_algorithm(x, runs[TORCH][0].weight, padding=shape.padding)
+    assert auto in runs
+    assert {TORCH, CHANNELS_LAST} < set(runs) <= {TORCH, CHANNELS_LAST, *CONV2D_ALGORITHMS}
+    for name in set(runs) & set(CONV2D_ALGORITHMS):
+        assert runs[name][0].algorithm == name
+    assert ("direct" in runs) == (shape not in WIDE)
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_training_asks_for_the_inputs_gradient_but_of_a_first_layer(is_first, monkeypatch):
+    asked = []
+
+    def grad(outputs, leaves, gradient):
+        asked.append([tuple(leaf.shape) for leaf in leaves])
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    layer = layers.Conv2d(2, 3, 3)
+    benchmark._layer_run(layer, torch.zeros(4, 2, 5, 5), "training", is_first)()
+    parameters = [(3, 2, 3, 3), (3,)]
+    assert asked == [parameters if is_first else [(4, 2, 5, 5), *parameters]]
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"), [("lenet5", {}), ("vgg", {"blocks": [[4], [8]], "dropout": 0.0})]
+)
+def test_contestants_of_a_model_take_the_same_step(name, architecture, monkeypatch):
+    built = []
+
+    def remembered(*args, **kwargs):
+        built.append(build_model(*args, **kwargs))
+        return built[-1]
+
+    monkeypatch.setattr(benchmark, "build_model", remembered)
+    for contestant in (SCRATCH, TORCH, CHANNELS_LAST):
+        benchmark.model_run(name, architecture, contestant, 4, "training", CPU)()
+    own, *torchs = ([p.grad for p in model.parameters()] for model in built)
+    for other in torchs:
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
+
+
+def test_peak_memory_of_known_allocations():
+    megabyte = 1 << 20
+
+    def run():
+        first = torch.empty(3 * megabyte, dtype=torch.uint8)
+        second = torch.empty(4 * megabyte, dtype=torch.uint8)  # 7 held
+        del first
+        third = torch.empty(2 * megabyte, dtype=torch.uint8)  # 6 held
+        return second, third
+
+    assert benchmark.peak_memory(run, CPU) == pytest.approx(7 * megabyte, abs=1024)
+
+
+def test_memory_is_compared_with_torchs():
+    params = BenchmarkParams(batch_size=2, batch_sizes=[1], seconds=1e-3)
+    compared = benchmark.compare_memory(params, "lenet5", {}, CPU)
+    assert set(compared["bytes"]) == {SCRATCH, TORCH, CHANNELS_LAST}
+    images, logits = 2 * 28 * 28 * 6 * 4, 2 * 10 * 4  # what c1 makes, and the output
+    assert all(peak > images + logits for peak in compared["bytes"].values())
+    ratio = compared["bytes"][SCRATCH] / compared["bytes"][TORCH]
+    assert compared["ratio"] == pytest.approx(ratio, abs=1e-3)
+
+
+def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["benchmark"] = {"batch_size": 2, "batch_sizes": [1, 2], "seconds": 1e-3}
+    params["models"]["vgg"]["blocks"] = [[4], [8]]
+    params["runtime"]["device"] = "cpu"
+    with (tmp_path / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    first = Shape("first", 1, 6, 4, 3, 1, is_first=True)
+    monkeypatch.setattr(benchmark, "WIDE", (SMALL,))
+    monkeypatch.setattr(benchmark, "model_shapes", lambda: iter([first]))
+    monkeypatch.chdir(tmp_path)
+
+    outcome = CliRunner().invoke(main, [], catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    lines = outcome.output.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"{name}, {phase}" for name in ("lenet5", "vgg") for phase in PHASES
+    ]
+
+    report = json.loads((tmp_path / "reports/benchmark.json").read_text(encoding="utf-8"))
+    assert report["batch_size"] == load_params(Params).benchmark.batch_size == 2
+    assert [(m["model"], m["batch_size"], m["phase"]) for m in report["models"]] == [
+        (name, size, phase) for name in ("lenet5", "vgg") for size in (1, 2) for phase in PHASES
+    ]
+    assert [(layer["layer"], layer["phase"]) for layer in report["layers"]] == [
+        (shape.name, phase) for shape in (first, SMALL) for phase in PHASES
+    ]
+    for layer in report["layers"]:
+        own = {name: time["median"] for name, time in layer["milliseconds"].items()}
+        assert own[layer["best"]] == min(own[name] for name in own if name in CONV2D_ALGORITHMS)
+        ratio = own[layer["auto"]] / own[layer["best"]]
+        assert layer["auto_over_best"] == pytest.approx(ratio, abs=1e-3)
+    assert "direct" not in report["layers"][-1]["milliseconds"]
+    assert len(report["operators"]) == 2 * 5 * len(PHASES)
+    assert [memory["model"] for memory in report["memory"]] == ["lenet5", "vgg"]
+    assert report["machine"]["device"] == "cpu"
+    for result in report["models"] + report["layers"] + report["operators"]:
+        assert result["rounds"] >= benchmark.LEAST_ROUNDS
+        for spread in (*result["milliseconds"].values(), *result["ratios"].values()):
+            assert 0 < spread["low"] <= spread["median"] <= spread["high"]
+    figures = sorted((tmp_path / "reports/figures/benchmark").iterdir())
+    assert [path.name for path in figures] == ["batch_size.png", "layers.png"]
+    for path in figures:
+        with Image.open(path) as image:
+            assert image.size[0] == 1660

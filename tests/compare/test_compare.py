@@ -1,0 +1,364 @@
+"""Two runs on one page: read from git and DVC, compared on identical scales, escaped, offline."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_report import Document, write_reports
+
+from cnnpipe.compare.differences import compare
+from cnnpipe.compare.revisions import read_revision
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.models import build_model, save_model
+from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.report.page import environment
+from cnnpipe.system.errors import InputError
+from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
+from tests.helpers.project import ROOT
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Project:
+    """A git and DVC repository with the results of two runs, the second one on a branch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run("git", "init", "--quiet", "--initial-branch=main")
+        self.run(sys.executable, "-m", "dvc", "init", "--quiet")
+        (folder / ".gitignore").write_text("/reports/predictions\n", encoding="utf-8")
+        write_reports(folder / "reports")
+        self.set_params(epochs=3)
+        self.save_model(seed=0)
+        # Predictions are in DVC's cache, as in the pipeline; all the rest is in git here.
+        self.run(sys.executable, "-m", "dvc", "add", "--quiet", "reports/predictions")
+        self.commit(f"First run {EVIL}")
+        self.run("git", "checkout", "--quiet", "-b", "longer")
+        self.set_params(epochs=6)
+        self.save_model(seed=1)
+        self.answer_like_vgg()
+        self.run(sys.executable, "-m", "dvc", "add", "--quiet", "reports/predictions")
+        self.commit("Train longer")
+
+    def run(self, *command: str) -> str:
+        names = {
+            f"GIT_{who}_{what}": "x@y.z"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=os.environ | names,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    def set_params(self, epochs: int) -> None:
+        text = f'seed: 1\ntrain:\n  epochs: {epochs}\n  note: "{EVIL}{epochs}"\n'
+        (self.folder / "params.yaml").write_text(text, encoding="utf-8")
+
+    def save_model(self, seed: int) -> None:
+        torch.manual_seed(seed)
+        path = self.folder / "data" / "models" / "lenet5.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_model(path, build_model("lenet5"), "lenet5", {}, Normalization(0, 1))
+
+    def answer_like_vgg(self) -> None:
+        """LeNet-5 is wrong on 1, 4 and 9; VGG on 9 alone."""
+        reports = self.folder / "reports"
+        evaluation = json.loads((reports / "evaluation" / "vgg.json").read_text(encoding="utf-8"))
+        (reports / "evaluation" / "lenet5.json").write_text(
+            json.dumps(evaluation), encoding="utf-8"
+        )
+        shutil.copy(reports / "predictions" / "vgg.csv", reports / "predictions" / "lenet5.csv")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def comparison(project):
+    revisions = [read_revision(project.folder, name, MODEL_NAMES) for name in ("main", "longer")]
+    return compare(*revisions)
+
+
+@pytest.fixture(scope="module")
+def page(comparison) -> str:
+    return environment().get_template("comparison.html.j2").render(comparison=comparison)
+
+
+@pytest.fixture(scope="module")
+def file(page, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "compare.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def test_a_revision_is_read_without_touching_the_workspace(project):
+    before = project.run("git", "status", "--porcelain")
+    revision = read_revision(project.folder, "main", MODEL_NAMES)
+    assert revision.params["train.epochs"] == 3
+    assert revision.message.startswith("First run")
+    assert revision.models["lenet5"].evaluation["test_errors"] == 3
+    assert (revision.models["lenet5"].predictions["prediction"] != np.arange(10)).sum() == 3
+    assert list(revision.models["lenet5"].kernels) == ["c1", "c3", "c5"]
+    assert project.run("git", "status", "--porcelain") == before
+    assert (
+        json.loads((project.folder / "reports/evaluation/lenet5.json").read_text(encoding="utf-8"))[
+            "test_errors"
+        ]
+        == 1
+    )
+
+
+def test_the_workspace_is_a_revision_too(project):
+    revision = read_revision(project.folder, "workspace", MODEL_NAMES)
+    assert (revision.commit, revision.message) == ("", "")
+    assert revision.models["lenet5"].evaluation["test_errors"] == 1
+
+
+def test_an_experiment_is_a_revision_by_its_name(project):
+    project.set_params(epochs=9)
+    project.run(sys.executable, "-m", "dvc", "exp", "save", "--quiet", "--name", "my-experiment")
+    project.run("git", "checkout", "--quiet", "params.yaml")
+    revision = read_revision(project.folder, "my-experiment", MODEL_NAMES)
+    assert revision.params["train.epochs"] == 9
+    assert len(revision.commit) == 7
+    assert revision.models["vgg"].predictions is not None
+
+
+def test_a_damaged_file_is_named_with_its_revision(project):
+    path = project.folder / "reports" / "evaluation" / "lenet5.json"
+    good = path.read_text(encoding="utf-8")
+    path.write_text(good[:100], encoding="utf-8")
+    message = r"^workspace: reports/evaluation/lenet5\.json: damaged: not JSON"
+    with pytest.raises(InputError, match=message):
+        read_revision(project.folder, "workspace", MODEL_NAMES)
+    path.write_text(good, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("evaluation/lenet5.json", '{"macs": 1}', "lacks test_accuracy, test_errors"),
+        ("evaluation/lenet5.json", "[1]", "lacks test_accuracy"),
+        ("predictions/lenet5.csv", "index,label\n", "lacks prediction; another version of cnnpipe"),
+        ("figures/lenet5.json", '{"figures": []}', "lacks title"),
+    ],
+)
+def test_a_file_of_another_schema_is_named_with_its_revision(project, file, content, message):
+    path = project.folder / "reports" / file
+    good = path.read_bytes()
+    path.unlink()  # it may be a link into DVC's cache
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(f"workspace: reports/{file}: {message}")):
+        read_revision(project.folder, "workspace", MODEL_NAMES)
+    path.write_bytes(good)
+
+
+def test_only_what_differs_is_listed(comparison):
+    assert comparison.params == [
+        ("train.epochs", "3", "6"),
+        ("train.note", f"{EVIL}3", f"{EVIL}6"),
+    ]
+    _, vgg = comparison.models
+    assert vgg.verdict.text == "Both classify the same of 10 test images correctly."
+    assert vgg.changed == []
+
+
+def test_deltas_have_their_interval_and_the_exact_test(comparison):
+    lenet5, _ = comparison.models
+    rows = {label: cells for label, *cells in lenet5.rows}
+    # b = 2, c = 0, n = 10: (2 ± 1.96 · √(3 − 4/12)) / 12
+    assert rows["Accuracy"][2].replace("\N{NO-BREAK SPACE}", " ") == (
+        "+20.00 points (95 % interval −10.01 to 43.34)"
+    )
+    assert rows["Errors"] == ["3", "1", "−2"]
+    assert rows["Parameters"] == ["61,706", "61,706", "0"]
+    assert lenet5.verdict.kind == "not supported"  # p = 2 · (1/2)² = 0.5
+    text = lenet5.verdict.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert text.startswith(
+        "longer is better: of 10 test images, main alone classifies 0 correctly and longer alone 2 "
+        "(exact McNemar test, p = 0.500). Chance alone"
+    )
+    assert lenet5.changed == [(1, "1", "2", "1"), (4, "4", "5", "4")]
+
+
+def test_as_many_right_answers_make_neither_the_better(project):
+    one, other = (read_revision(project.folder, name, MODEL_NAMES) for name in ("main", "longer"))
+    # LeNet-5 on main is wrong on 1, 4 and 9; so is this, on 0, 2 and 9.
+    table = other.models["lenet5"].predictions
+    table["prediction"] = table["label"].where(~table["index"].isin([0, 2, 9]), 3)
+    lenet5, _ = compare(one, other).models
+    assert lenet5.verdict.kind == "measured"
+    assert lenet5.verdict.text.replace("\N{NO-BREAK SPACE}", " ") == (
+        "Both are equally good: of 10 test images, main alone classifies 2 correctly and longer "
+        "alone 2 (exact McNemar test, p = 1.000)."
+    )
+
+
+def test_runs_on_different_images_are_not_compared(project):
+    one, other = (read_revision(project.folder, name, MODEL_NAMES) for name in ("main", "longer"))
+    table = other.models["lenet5"].predictions
+    table["label"] = table["label"].to_numpy()[::-1]
+    lenet5, _ = compare(one, other).models
+    assert "different test images" in lenet5.verdict.text
+    assert "interval" not in lenet5.rows[0][3]
+
+
+def test_without_predictions_in_the_cache_the_rest_stands(project, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(project.folder, copy)
+    shutil.rmtree(copy / ".dvc" / "cache")
+    revision = read_revision(copy, "main", MODEL_NAMES)
+    assert revision.models["lenet5"].predictions is None
+    lenet5, _ = compare(revision, revision).models
+    assert "the predictions of main and main are not in DVC’s cache" in lenet5.verdict.text
+
+
+def test_figures_that_both_have_are_paired(comparison):
+    lenet5, vgg = comparison.models
+    shared = ["Learning curves", "Confusion", "Reliability"]
+    kernels = ["Kernels of c1", "Kernels of c3", "Kernels of c5"]
+    assert [pair.title for pair in lenet5.pairs] == shared + kernels
+    assert [pair.title for pair in vgg.pairs] == shared
+    assert all(pair.same_size for pair in lenet5.pairs)
+    assert lenet5.pairs[3].one.uri != lenet5.pairs[3].other.uri
+
+
+def test_what_comes_from_outside_stays_text(page):
+    document = Document(page)
+    assert len(document.all("script")) == 1
+    assert EVIL not in re.sub(r"&lt;script&gt;", "", page)
+    assert f"First run {EVIL}" in document.text
+    for tag, attributes in document.elements:
+        for name, value in attributes.items():
+            if name == "src" or (tag, name) == ("link", "href"):
+                assert (value or "").startswith("data:")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nope", "nope: no such revision; expected"),
+        ("--help", "no such revision"),
+        ("", "an empty name: no such"),
+        ("main:params.yaml", "no such revision"),
+        ("main^{tree}", "no such revision"),
+    ],
+)
+def test_a_bad_revision_is_one_line(project, name, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_revision(project.folder, name, MODEL_NAMES)
+
+
+def test_a_revision_without_results_is_one_line(project):
+    project.run("git", "checkout", "--quiet", "--orphan", "empty")
+    project.run("git", "rm", "-r", "--quiet", "--cached", ".")
+    project.run("git", "commit", "--quiet", "--allow-empty", "--message", "Nothing")
+    project.run("git", "checkout", "--quiet", "--force", "longer")
+    with pytest.raises(InputError, match="empty: has no reports/evaluation"):
+        read_revision(project.folder, "empty", MODEL_NAMES)
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cnnpipe.report", "compare", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_writes_one_page_and_the_same_one_again(project):
+    first = command(project.folder, "main", "longer", "--out", "a.html")
+    assert first.returncode == 0, first.stderr
+    assert "LeNet-5: +20.00 points" in first.stdout
+    assert command(project.folder, "main", "longer", "--out", "b.html").returncode == 0
+    a, b = ((project.folder / name).read_bytes() for name in ("a.html", "b.html"))
+    assert a == b
+    assert len(a) < 5_000_000
+
+
+@pytest.mark.parametrize("folder", ["project", "nowhere"])
+def test_the_command_ends_in_one_line_and_not_zero(project, tmp_path, folder):
+    result = command(project.folder if folder == "project" else tmp_path, "main", "no-such-branch")
+    assert result.returncode != 0
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@needs_chromium
+def test_the_divide_moves_and_both_are_seen_by_turns(browser, file):
+    with opened(browser, file, stopped=True) as page:
+        figure = page.locator(".pair").first
+        slider, button = figure.get_by_role("slider"), figure.get_by_role("button")
+
+        def expect_clipped(percent):
+            clip = f"inset(0px {percent}% 0px 0px)"
+            expect(figure.locator(".one")).to_have_css("clip-path", clip)
+
+        expect_clipped(50)
+        slider.focus()
+        for _ in range(10):
+            page.keyboard.press("ArrowLeft")
+        expect_clipped(60)
+        boxes = [figure.locator(f".{side}").bounding_box() for side in ("one", "other")]
+        assert boxes[0] == boxes[1]
+        button.press("Enter")
+        expect(button).to_have_attribute("aria-pressed", "true")
+        for percent in (0, 100, 0, 100):  # each is seen for 700 ms
+            expect_clipped(percent)
+            page.clock.run_for(650)
+            expect_clipped(percent)
+            page.clock.run_for(50)
+        button.press("Enter")
+        expect(button).to_have_attribute("aria-pressed", "false")
+        expect_clipped(60)
+        page.clock.run_for(1500)
+        expect_clipped(60)
+
+
+@needs_chromium
+def test_without_javascript_both_figures_stand_below_each_other(browser, file):
+    with opened(browser, file, java_script_enabled=False) as page:
+        figure = page.locator(".pair").first
+        one, other = (figure.locator(f".{side}").bounding_box() for side in ("one", "other"))
+        assert other["y"] >= one["y"] + one["height"]
+        expect(figure.locator(".controls")).to_be_hidden()
+
+
+@needs_chromium
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_and_axe_finds_no_violation(browser, file, viewport, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
+    with opened(browser, file, viewport=viewport, color_scheme=scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        results = axe.Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()

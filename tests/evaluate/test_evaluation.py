@@ -1,0 +1,253 @@
+"""Metrics on tables small enough to do by hand."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnnpipe.data.dataset import Split
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.evaluate.evaluation import (
+    Evaluation,
+    evaluate,
+    expected_calibration_error,
+    moved_copies,
+    reliability,
+)
+
+CLASSES = ("cat", "dog", "owl")
+# five images: cat, cat, dog, dog, dog; the second and the last are wrong; nobody says owl
+LABELS = np.array([0, 0, 1, 1, 1])
+PROBABILITIES = np.array(
+    [
+        [0.8, 0.1, 0.1],
+        [0.3, 0.6, 0.1],
+        [0.1, 0.9, 0.0],
+        [0.2, 0.7, 0.1],
+        [0.5, 0.3, 0.2],
+    ]
+)
+
+
+@pytest.fixture
+def metrics():
+    return Evaluation(LABELS, PROBABILITIES, CLASSES).metrics()
+
+
+def test_accuracy_and_errors(metrics):
+    assert metrics["images"] == 5
+    assert metrics["test_accuracy"] == 3 / 5
+    assert metrics["test_errors"] == 2
+
+
+def test_wilson_interval_by_its_formula(metrics):
+    # (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n)
+    n, p, z = 5, 0.6, 1.959964
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    assert metrics["test_accuracy_interval"] == pytest.approx([centre - half, centre + half])
+
+
+def test_loss_is_the_mean_negative_log_likelihood(metrics):
+    assert metrics["test_loss"] == pytest.approx(-np.log([0.8, 0.3, 0.9, 0.7, 0.3]).mean())
+
+
+def test_confusion_has_the_truth_in_rows(metrics):
+    assert metrics["confusion"] == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
+
+
+def test_per_class_scores(metrics):
+    cat, dog, owl = metrics["per_class"]
+    assert cat == {"class": "cat", "precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2}
+    # precision 2 of 3 that were called dog, recall 2 of 3 dogs
+    assert dog["precision"] == dog["recall"] == pytest.approx(2 / 3)
+    assert owl == {"class": "owl", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+
+
+def test_calibration_error_by_hand():
+    # confidences 0.8 0.6 0.9 0.7 0.5, correct 1 0 1 1 0, with 2 bins (0, ½] and (½, 1]:
+    # |0 − 0.5| + |(1 + 0 + 1 + 1) − (0.8 + 0.6 + 0.9 + 0.7)| = 0.5 + 0, over 5 images
+    error = expected_calibration_error(PROBABILITIES, LABELS, bins=2)
+    assert error == pytest.approx(0.5 / 5)
+
+
+def test_perfect_confidence_that_is_right_is_calibrated():
+    assert expected_calibration_error(np.eye(3), np.arange(3)) == 0
+    assert expected_calibration_error(np.eye(3), np.array([1, 2, 0])) == 1
+
+
+def test_reliability_bins_worked_by_hand():
+    """Confidences .8, .6, .9, .7, .5 in four bins: (¼, ½] holds .5, (½, ¾] .6 and .7, the rest."""
+    low, middle, high = reliability(PROBABILITIES, LABELS, bins=4)
+    assert [row["images"] for row in (low, middle, high)] == [1, 2, 2]
+    assert [row["accuracy"] for row in (low, middle, high)] == [0, 0.5, 1]
+    assert [row["confidence"] for row in (low, middle, high)] == pytest.approx([0.5, 0.65, 0.85])
+    assert (middle["low"], middle["high"]) == (0.5, 0.75)
+    # Wilson with one of two: (1 + z²/2 ± z·√(1/2 + z²/4)) / (2 + z²)
+    z2 = 1.959963985**2
+    half = (z2 / 2 + z2 * z2 / 4) ** 0.5
+    assert middle["interval"] == pytest.approx(
+        [(1 + z2 / 2 + s * half) / (2 + z2) for s in (-1, 1)]
+    )
+
+
+def test_reliability_adds_up_to_the_calibration_error():
+    bins = reliability(PROBABILITIES, LABELS)
+    gaps = (row["images"] * abs(row["accuracy"] - row["confidence"]) for row in bins)
+    ece = expected_calibration_error(PROBABILITIES, LABELS)
+    assert sum(gaps) / len(LABELS) == pytest.approx(ece)
+    assert Evaluation(LABELS, PROBABILITIES, CLASSES).metrics()["reliability"] == bins
+
+
+def test_certain_and_wrong_has_a_finite_loss():
+    metrics = Evaluation(np.array([0]), np.array([[0.0, 1.0]]), ("a", "b")).metrics()
+    assert 700 < metrics["test_loss"] < 710  # −log of the smallest normal number
+
+
+def test_tables_name_what_was_predicted():
+    evaluation = Evaluation(LABELS, PROBABILITIES, CLASSES)
+    table = evaluation.prediction_table()
+    assert table.columns.tolist() == [
+        "index",
+        "label",
+        "prediction",
+        "confidence",
+        "probability_of_label",
+    ]
+    assert table.loc[1].tolist() == [1, 0, 1, 0.6, 0.3]
+    confusion = evaluation.confusion_table()
+    assert confusion.loc[4].tolist() == ["dog", "cat"]
+    assert len(confusion) == 5
+
+
+def test_evaluate_runs_the_network_over_the_split():
+    """A network whose logit of class k is the brightness of pixel k."""
+    images = torch.zeros(3, 28, 28, dtype=torch.uint8)
+    images[0, 0, 2] = images[1, 0, 0] = images[2, 0, 1] = 255
+    split = Split(images, torch.tensor([2, 0, 0]))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(784)[:3])
+    evaluation = evaluate(model, split, CLASSES, Normalization(0.0, 1.0))
+    assert evaluation.predictions.tolist() == [2, 0, 1]
+    e = np.e
+    assert evaluation.probabilities[0].tolist() == pytest.approx(
+        [1 / (2 + e), 1 / (2 + e), e / (2 + e)]
+    )
+    assert evaluation.metrics()["test_accuracy"] == pytest.approx(2 / 3)
+
+
+class Corners(nn.Module):
+    """Logit of class k: how bright, from 0 to 1, the k-th pixel of the image's first row is."""
+
+    def forward(self, images):
+        return images[:, 0, 0, :3]
+
+
+def white_pixels(*places):
+    """A black image of 28×28 for each (row, column), which is white."""
+    images = torch.zeros(len(places), 28, 28, dtype=torch.uint8)
+    for image, place in zip(images, places, strict=True):
+        image[place] = 255
+    return images
+
+
+def test_moved_copies_by_hand():
+    """A pixel in the corner, moved by one: it leaves by the edge in five of nine copies."""
+    [corner] = white_pixels((0, 0))
+    found = [copy[0].nonzero().tolist() for copy in moved_copies(corner[None], 1)]
+    gone = []
+    # up: gone; same row: gone to the left, there, to the right; down: the same a row lower
+    assert found == [gone, gone, gone, gone, [[0, 0]], [[0, 1]], gone, [[1, 0]], [[1, 1]]]
+
+
+def test_copies_are_filled_with_black_and_nothing_wraps_around():
+    images = torch.full((2, 28, 28), 7, dtype=torch.uint8)
+    copies = list(moved_copies(images, 3))
+    assert len(copies) == 49
+    assert all(copy.shape == images.shape and copy.dtype == torch.uint8 for copy in copies)
+    first = copies[0]  # three pixels up and to the left
+    assert (first[:, :25, :25] == 7).all()
+    assert (first[:, 25:] == 0).all()
+    assert (first[:, :, 25:] == 0).all()
+
+
+def test_background_is_what_a_black_pixel_becomes():
+    """The network sees the same number at a filled edge as at paper."""
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, images):
+            seen.append(images)
+            return images[:, 0, 0, :3]
+
+    normalization = Normalization(0.13, 0.31)
+    split = Split(torch.full((1, 28, 28), 255, dtype=torch.uint8), torch.tensor([0]))
+    evaluate(Watching(), split, CLASSES, normalization, shift=1)
+    down_and_right = seen[-1][0, 0]
+    assert down_and_right[0, 5].item() == pytest.approx(normalization.background)
+    assert down_and_right[5, 0].item() == pytest.approx(normalization.background)
+
+
+def test_shifted_answer_by_hand():
+    """The white pixel (0, 1) lights up class 0, 1 or 2 where it is moved left, not, or right.
+
+    Of the nine copies the three of the same row have logits (1, 0, 0), (0, 1, 0), (0, 0, 1); in
+    the other six the pixel is in no place that counts: their mean is (1, 1, 1)/9. The pixel (1, 0)
+    is seen where it moves up: (1, 0, 0), (0, 1, 0), or out of the image: the mean is (1, 1, 0)/9.
+    """
+    split = Split(white_pixels((0, 1), (1, 0)), torch.tensor([1, 0]))
+    evaluation = evaluate(Corners(), split, CLASSES, Normalization(0.0, 1.0), shift=1)
+    assert evaluation.probabilities[0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    e = np.exp(1 / 9)
+    assert evaluation.probabilities[1].tolist() == pytest.approx(
+        [e / (2 * e + 1), e / (2 * e + 1), 1 / (2 * e + 1)]
+    )
+
+
+def test_averaging_logits_is_averaging_log_softmax():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+    split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
+    normalization = Normalization(0.13, 0.31)
+    evaluation = evaluate(model, split, CLASSES, normalization, shift=2)
+    with torch.no_grad():
+        answers = [
+            model(normalization(copy)).double().log_softmax(1)
+            for copy in moved_copies(split.images, 2)
+        ]
+    expected = torch.stack(answers).mean(0).softmax(1)
+    assert torch.allclose(torch.from_numpy(evaluation.probabilities), expected)
+
+
+def test_a_network_that_ignores_position_answers_as_before():
+    """Shift-invariant and with enough margin: moving changes nothing."""
+
+    class Brightness(nn.Module):
+        def forward(self, images):
+            total = images.sum(dim=(1, 2, 3))
+            return torch.stack([total, 2 - total, 0 * total], dim=1)
+
+    split = Split(white_pixels((5, 5), (14, 20)), torch.tensor([0, 1]))
+    still, moved = (
+        evaluate(Brightness(), split, CLASSES, Normalization(0.0, 1.0), shift) for shift in (0, 3)
+    )
+    assert np.allclose(still.probabilities, moved.probabilities)
+
+
+def test_without_shift_it_is_the_answer_to_the_image_bit_for_bit():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+    split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
+    normalization = Normalization(0.13, 0.31)
+    evaluation = evaluate(model, split, CLASSES, normalization)
+    with torch.no_grad():
+        expected = model(normalization(split.images)).double().softmax(1).numpy()
+    assert (evaluation.probabilities == expected).all()
+    assert "copies" not in evaluation.metrics()
+
+
+def test_the_number_of_copies_is_noted():
+    split = Split(white_pixels((5, 5)), torch.tensor([0]))
+    evaluation = evaluate(Corners(), split, CLASSES, Normalization(0.0, 1.0), shift=2)
+    assert evaluation.metrics()["copies"] == 25

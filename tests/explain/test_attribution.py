@@ -1,0 +1,128 @@
+"""Attribution on networks whose answer is known, and the control against random weights."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from cnnpipe.explain.attribution import (
+    METHODS,
+    attribute,
+    finding,
+    judge,
+    maps,
+    placed,
+    rank_correlations,
+)
+from cnnpipe.inspection.responses import Window
+from cnnpipe.layers import Conv2d, ReLU
+from cnnpipe.params.explain import AttributionParams
+from tests.helpers.tiny_study import tiny_study
+
+PARAMS = AttributionParams(images=12, networks=2, window=4)
+STUDY = tiny_study()
+
+
+@pytest.fixture
+def corner():
+    """Logit 1 is the sum of the four pixels at the top left; logit 0 is its negative."""
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    model.add_module("conv", Conv2d(1, 1, 1, bias=False))
+    model.add_module("act", ReLU())
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("output", nn.Linear(64, 2, bias=False))
+    with torch.no_grad():
+        model.conv.weight.fill_(1)
+        weight = torch.zeros(2, 8, 8)
+        weight[1, :2, :2] = 1
+        weight[0, :2, :2] = -1
+        model.output.weight.copy_(weight.flatten(1))
+    return model.eval()
+
+
+def test_each_method_points_at_the_pixels_that_the_logit_is_made_of(corner):
+    images = torch.rand(2, 1, 8, 8) + 0.1
+    found = maps(corner, images, torch.tensor([1, 1]), window=2, black=0.0)
+    assert list(found) == list(METHODS)
+    expected = np.zeros((8, 8))
+    expected[:2, :2] = 1
+    np.testing.assert_allclose(found["gradient"][0], expected)
+    # One map a = the image, and mean(∂y/∂a) = 4/64
+    np.testing.assert_allclose(found["grad_cam"][0], images[0, 0].numpy() * 4 / 64, rtol=1e-6)
+    # A 2×2 window, moved by 1: pixel (0, 0) is covered once, and all four pixels with it
+    fall = images[0, 0, :2, :2].sum().item()
+    assert found["occlusion"][0][0, 0] == pytest.approx(fall, rel=1e-5)
+    assert np.abs(found["occlusion"][0][3:, 3:]).max() < 1e-6
+
+
+def test_what_speaks_against_the_class_is_negative(corner):
+    found = maps(corner, torch.ones(1, 1, 8, 8), torch.tensor([0]), window=2, black=0.0)
+    assert found["occlusion"][0][0, 0] == pytest.approx(-4)
+    assert (found["grad_cam"] < 0).all()
+
+
+def test_coarse_maps_stand_where_their_fields_are_centred():
+    # Fields of 3 pixels from pixel 0 on, every 4 pixels: centres at 1 and 5
+    found = placed(np.array([[[0.0, 4.0], [0.0, 4.0]]]), Window(3, 4, 0), 8)
+    np.testing.assert_allclose(found[0][0], [0, 0, 1, 2, 3, 4, 4, 4])
+    assert found.shape == (1, 8, 8)
+
+
+def test_rank_correlation_worked_by_hand():
+    one = np.array([[[1.0, 2.0], [3.0, 4.0]]] * 4)
+    other = np.array(
+        [
+            [[10.0, 20.0], [30.0, 400.0]],  # the same order
+            [[4.0, 3.0], [2.0, 1.0]],  # the opposite one
+            [[2.0, 1.0], [3.0, 4.0]],  # 1 − 6·(1 + 1)/(4·15)
+            [[5.0, 5.0], [5.0, 5.0]],  # no order at all
+        ]
+    )
+    assert rank_correlations(one, other) == pytest.approx([1, -1, 0.8, 0])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["supported"] * 3, "supported"),
+        (["supported", "not supported", "partly supported"], "partly supported"),
+        (["not supported", "partly supported", "not supported"], "not supported"),
+    ],
+)
+def test_verdict(verdicts, expected):
+    assert judge(pd.DataFrame({"verdict": verdicts})) == expected
+
+
+def explain(model, seed=0):
+    return attribute(model, STUDY.dataset, STUDY.normalization, [3, 1], PARAMS, seed)
+
+
+def test_maps_of_a_network_that_is_itself_random_are_compared_with_other_draws():
+    found = explain(STUDY.models["lenet5"])
+    assert {name: values.shape for name, values in found.trained.items()} == dict.fromkeys(
+        METHODS, (2, 28, 28)
+    )
+    assert len(found.correlations) == len(METHODS) * PARAMS.networks * PARAMS.images
+    table = found.table(seed=0)
+    assert ((table["low"] <= table["correlation"]) & (table["correlation"] <= table["high"])).all()
+
+
+def test_a_control_that_equals_the_network_refutes_the_claim(monkeypatch):
+    monkeypatch.setattr(
+        "cnnpipe.explain.attribution.untrained", lambda model, *_args, **_options: model
+    )
+    found = explain(STUDY.models["vgg"])
+    assert found.table(seed=0)["correlation"].tolist() == pytest.approx([1, 1, 1])
+    outcome = finding(found, "VGG", STUDY.dataset, 0)
+    assert outcome["verdict"] == "not supported"
+    assert outcome["statement"].startswith("Not supported: the maps of VGG correlate")
+    assert outcome["number"] == pytest.approx(1)
+
+
+def test_same_seed_same_numbers():
+    first, second = (explain(STUDY.models["lenet5"], seed=5) for _ in range(2))
+    pd.testing.assert_frame_equal(first.correlations, second.correlations)
+    other = explain(STUDY.models["lenet5"], seed=6)
+    assert not first.correlations.equals(other.correlations)

@@ -1,0 +1,55 @@
+"""Figures of filters and attributions, with the facts noted beside them."""
+
+import pytest
+import torch
+
+from cnnpipe.explain.attribution import attribute
+from cnnpipe.explain.figures import attribution_figure, filter_figures
+from cnnpipe.explain.filters import describe_filters, exciting_patches
+from cnnpipe.inspection.responses import strongest
+from cnnpipe.models import build_model
+from cnnpipe.params.explain import AttributionParams
+from tests.helpers.tiny_study import tiny_study
+
+STUDY = tiny_study()
+
+
+def test_every_convolution_has_figures_of_its_kernels_and_of_what_excites_them():
+    torch.manual_seed(0)
+    model = build_model("vgg", blocks=[[4], [8, 8]]).eval()
+    model.block2_norm2.weight.data[3] = 0
+    model.block2_norm2.bias.data[3] = -1  # filter 3 never gets through ReLU
+    dataset, normalization = STUDY.dataset, STUDY.normalization
+    responses = strongest(model, normalization(dataset.test.images))
+    filters = describe_filters(model, responses, dataset.test, normalization, 5)
+    patches = exciting_patches(model, responses, 2)
+    illustrations = list(filter_figures("VGG", model, filters, patches, dataset.test.images))
+    assert [illustration.name for illustration in illustrations] == [
+        *("filters_block1_conv1", "filters_block1_conv1_own_scale", "patches_block1_conv1"),
+        *("filters_block2_conv1", "filters_block2_conv1_own_scale", "patches_block2_conv1"),
+        *("filters_block2_conv2", "filters_block2_conv2_own_scale", "patches_block2_conv2"),
+    ]
+    facts = illustrations[6].facts
+    weights = model.block2_conv2.weight
+    assert facts["shape"] == [8, 8, 3, 3]
+    assert facts["limit"] == pytest.approx(weights.abs().max().item())
+    assert facts["std"] == pytest.approx(weights.std(unbiased=False).item(), rel=1e-5)
+    assert facts["dead"] == [3]
+    assert [illustrations[k].facts["field"] for k in (2, 5, 8)] == [3, 8, 12]
+    texts = [text.get_text() for text in illustrations[8].figure.texts]
+    assert texts.count("dead") == 1
+
+
+def test_attribution_figure_names_label_and_wrong_answer():
+    params = AttributionParams(images=10, networks=1, window=14)
+    dataset = STUDY.dataset
+    found = attribute(STUDY.models["vgg"], dataset, STUDY.normalization, [3, 0], params, 0)
+    labels = dataset.test.labels[[3, 0]]
+    answers = torch.stack([labels[0], 1 - labels[1]])
+    illustration = attribution_figure("VGG", found, dataset, [3, 0], answers)
+    right, wrong = illustration.facts["images"]
+    assert right["label"] == right["prediction"] == dataset.classes[labels[0]]
+    assert {wrong["label"], wrong["prediction"]} == set(dataset.classes)
+    texts = [text.get_text() for text in illustration.figure.texts]
+    assert f"0: “{wrong['label']}” as “{wrong['prediction']}”" in texts
+    assert f"3: “{right['label']}”" in texts

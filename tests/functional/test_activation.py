@@ -1,0 +1,137 @@
+import functools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as torchs
+
+from cnnpipe.functional import relu, sigmoid, tanh
+from tests.helpers.torch_reference import assert_matches_torch, randn
+
+PAIRS = [(relu, torchs.relu), (sigmoid, torch.sigmoid), (tanh, torch.tanh)]
+each_operator = pytest.mark.parametrize(("ours", "torchs"), PAIRS)
+
+
+def value_and_slope(operator: Any, x: float) -> tuple[float, float]:
+    leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    y = operator(leaf)
+    y.backward()
+    assert leaf.grad is not None
+    return y.item(), leaf.grad.item()
+
+
+def test_worked_values() -> None:
+    assert value_and_slope(relu, 2.5) == (2.5, 1)
+    assert value_and_slope(relu, -2.5) == (0, 0)
+    assert value_and_slope(relu, 0.0) == (0, 0)  # the convention at the kink
+    assert value_and_slope(sigmoid, 0.0) == (0.5, 0.25)  # ½·(1 − ½)
+    assert value_and_slope(tanh, 0.0) == (0, 1)
+    # σ(ln 3) = 1 / (1 + 1/3) = 3/4, slope 3/4·1/4;  tanh(ln 2) = (2 − ½) / (2 + ½) = 3/5
+    assert value_and_slope(sigmoid, math.log(3)) == pytest.approx((0.75, 0.1875), rel=1e-15)
+    assert value_and_slope(tanh, math.log(2)) == pytest.approx((0.6, 0.64), rel=1e-15)
+
+
+@each_operator
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str
+)
+def test_matches_torch(ours: Any, torchs: Any, dtype: torch.dtype) -> None:
+    precision = torch.finfo(dtype).eps
+    for x in (randn(4, 3, 5, 5), 8 * randn(7, seed=1), torch.zeros(0, 3), torch.tensor(0.3)):
+        assert_matches_torch(ours, torchs, x.to(dtype), atol=8 * precision, rtol=4 * precision)
+
+
+@each_operator
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16], ids=str)
+def test_extreme_values(ours: Any, torchs: Any, dtype: torch.dtype) -> None:
+    info = torch.finfo(dtype)
+    x = torch.tensor(
+        [torch.nan, torch.inf, -torch.inf, info.max, info.min, 100, -100, 0.0, -0.0], dtype=dtype
+    )
+    torch.testing.assert_close(ours(x), torchs(x), equal_nan=True)
+
+
+@each_operator
+def test_slope_at_extreme_values(ours: Any, torchs: Any) -> None:
+    x = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0, -0.0], dtype=torch.float64)
+    assert_matches_torch(ours, torchs, x)
+
+
+def test_tanh_of_small_numbers_keeps_its_digits() -> None:
+    x = torch.tensor([1e-30, -1e-12, 1e-7, -1e-4, -0.0], dtype=torch.float32)
+    torch.testing.assert_close(tanh(x), torch.tanh(x), rtol=1e-6, atol=0)
+    assert tanh(x)[-1].signbit()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_relu_of_integers(dtype: torch.dtype) -> None:
+    x = torch.tensor([0, 1, 200], dtype=dtype)
+    assert relu(x).tolist() == [0, 1, 200]
+    assert relu(x).dtype == dtype
+
+
+@each_operator
+def test_derivatives_of_first_and_second_order(ours: Any, torchs: Any) -> None:
+    x = randn(20).requires_grad_()
+    assert torch.autograd.gradcheck(ours, x)
+    assert torch.autograd.gradgradcheck(ours, x)
+
+
+@each_operator
+def test_memory_layout_is_kept(ours: Any, torchs: Any) -> None:
+    x = randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    assert ours(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_relu_in_place_overwrites_its_input() -> None:
+    def gradient(operator: Any) -> Tensor:
+        x = randn(20).requires_grad_()
+        y = x * 2
+        z = operator(y)
+        assert z.data_ptr() == y.data_ptr()
+        assert (y >= 0).all()
+        z.pow(2).sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    torch.testing.assert_close(
+        gradient(functools.partial(relu, inplace=True)),
+        gradient(functools.partial(torchs.relu, inplace=True)),
+    )
+
+
+@each_operator
+def test_input_is_left_alone(ours: Any, torchs: Any) -> None:
+    x = randn(20)
+    before = x.clone()
+    ours(x)
+    torch.testing.assert_close(x, before, rtol=0, atol=0)
+
+
+@each_operator
+def test_vmap_of_value_and_gradient(ours: Any, torchs: Any) -> None:
+    x = randn(3, 4)
+    torch.testing.assert_close(torch.func.vmap(ours)(x), torchs(x))
+    for operator in (ours, torchs):
+        slope = torch.func.vmap(torch.func.grad(lambda x, f=operator: f(x).square().sum()))
+        expected = 2 * torchs(x) * torch.func.grad(lambda x: torchs(x).sum())(x)
+        torch.testing.assert_close(slope(x), expected)
+
+
+@pytest.mark.parametrize("operator", [relu, sigmoid, tanh])
+def test_refuses_what_is_no_tensor(operator: Any) -> None:
+    with pytest.raises(TypeError, match="input: expected a Tensor, got float"):
+        operator(1.0)
+
+
+@pytest.mark.parametrize("operator", [sigmoid, tanh])
+def test_refuses_integers(operator: Any) -> None:
+    with pytest.raises(TypeError, match=r"floating-point dtype .*, got torch\.int64"):
+        operator(torch.tensor([1]))
+
+
+def test_relu_refuses_complex_numbers() -> None:
+    with pytest.raises(TypeError, match=r"a real dtype .*, got torch\.complex64"):
+        relu(torch.tensor([1j]))

@@ -1,0 +1,616 @@
+import functools
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as torchs
+
+from cnnpipe.functional import (
+    CONV2D_ALGORITHMS,
+    UnsupportedError,
+    conv2d,
+    conv2d_algorithm,
+    convolve2d,
+    taps,
+    windows,
+)
+from tests.helpers.torch_reference import assert_matches_torch, randn
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+ON_THE_CPU = [name for name in CONV2D_ALGORITHMS if name != "implicit_gemm"]
+each_algorithm = pytest.mark.parametrize("algorithm", [*ON_THE_CPU, "auto"])
+
+
+def computes(algorithm: str, x: Tensor, w: Tensor, **arguments: Any) -> bool:
+    """Whether the algorithm takes on a convolution; which it must is tested by itself, below."""
+    try:
+        conv2d(x, w, algorithm=algorithm, **arguments)
+    except UnsupportedError:
+        return False
+    return True
+
+
+# What each algorithm must compute, and what it must refuse instead of computing something else.
+ANYTHING = {"stride": 2, "dilation": (1, 3), "groups": 2, "padding": 4}
+STRIDE_1 = {"padding": 2}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments", "computed"),
+    [
+        *(
+            (name, arguments, True)
+            for name in ("direct", "im2col", "fft", "auto")
+            for arguments in (ANYTHING, STRIDE_1)
+        ),
+        *((name, STRIDE_1, True) for name in ("toeplitz", "taps", "winograd")),
+        *(
+            (name, {key: ANYTHING[key]}, False)
+            for name in ("toeplitz", "taps", "winograd")
+            for key in ("stride", "dilation")
+        ),
+        ("toeplitz", {"groups": 2}, False),
+        ("taps", {"groups": 2}, False),
+        ("winograd", {"groups": 2}, True),
+        ("taps", {"padding": 3}, False),
+        ("implicit_gemm", STRIDE_1, False),
+    ],
+)
+def test_what_an_algorithm_computes(
+    algorithm: str, arguments: dict[str, Any], computed: bool
+) -> None:
+    x, w = randn(2, 4, 7, 7), randn(2, 4 // arguments.get("groups", 1), 3, 3, seed=1)
+    assert computes(algorithm, x, w, **arguments) == computed
+
+
+@pytest.mark.parametrize(
+    ("images", "kernels", "arguments", "expected"),
+    [
+        ((1, 28, 28), (6, 1, 5, 5), {"padding": 2}, "toeplitz"),  # LeNet-5's C1
+        ((6, 14, 14), (16, 6, 5, 5), {}, "toeplitz"),  # C3
+        ((16, 5, 5), (120, 16, 5, 5), {}, "toeplitz"),  # C5
+        ((16, 28, 28), (16, 16, 3, 3), {"padding": 1}, "taps"),
+        ((64, 7, 7), (64, 64, 3, 3), {"padding": 1}, "taps"),
+        ((128, 7, 7), (128, 128, 3, 3), {"padding": 1}, "winograd"),
+        ((16, 28, 28), (16, 16, 11, 11), {"padding": 5}, "fft"),
+        ((16, 28, 28), (16, 16, 3, 3), {"stride": 2}, "im2col"),
+        ((16, 28, 28), (16, 8, 3, 3), {"groups": 2}, "im2col"),
+        ((16, 4, 4), (16, 16, 3, 3), {}, "im2col"),
+        ((16, 9, 9), (16, 16, 1, 1), {"padding": 2}, "im2col"),
+    ],
+)
+def test_the_rule_for_auto(
+    images: tuple[int, ...], kernels: tuple[int, ...], arguments: dict[str, int], expected: str
+) -> None:
+    x, w = randn(2, *images, dtype=torch.float32), randn(*kernels, dtype=torch.float32)
+    assert conv2d_algorithm(x, w, **arguments) == expected
+    assert conv2d_algorithm(x.bfloat16(), w.bfloat16(), **arguments) == "im2col"
+
+
+def test_winograd_refuses_large_kernels() -> None:
+    with pytest.raises(UnsupportedError, match=r"winograd.*6×6"):
+        conv2d(randn(1, 1, 9, 9), randn(1, 1, 6, 6, seed=1), algorithm="winograd")
+
+
+@each_algorithm
+def test_worked_example(algorithm: str) -> None:
+    image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]])
+    kernel = torch.tensor([[[[0.0, 1], [2, 3]]]])
+    # 0·0 + 1·1 + 3·2 + 4·3 = 19   1·0 + 2·1 + 4·2 + 5·3 = 25
+    # 3·0 + 4·1 + 6·2 + 7·3 = 37   4·0 + 5·1 + 7·2 + 8·3 = 43
+    expected = torch.tensor([[[[19.0, 25], [37, 43]]]])
+    torch.testing.assert_close(conv2d(image, kernel, algorithm=algorithm), expected)
+
+
+def test_convolution_flips_the_kernel() -> None:
+    image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]])
+    kernel = torch.tensor([[[[0.0, 1], [2, 3]]]])
+    # 0·3 + 1·2 + 3·1 + 4·0 = 5    1·3 + 2·2 + 4·1 + 5·0 = 11
+    # 3·3 + 4·2 + 6·1 + 7·0 = 23   4·3 + 5·2 + 7·1 + 8·0 = 29
+    expected = torch.tensor([[[[5.0, 11], [23, 29]]]])
+    torch.testing.assert_close(convolve2d(image, kernel), expected)
+
+
+def test_convolution_of_a_point_is_the_kernel() -> None:
+    point = torch.zeros(1, 1, 5, 5)
+    point[..., 2, 2] = 1
+    kernel = randn(1, 1, 3, 3, dtype=torch.float32)
+    torch.testing.assert_close(convolve2d(point, kernel), kernel)
+    torch.testing.assert_close(conv2d(point, kernel), kernel.flip(-2, -1))
+
+
+@each_algorithm
+def test_gradients_of_the_worked_example(algorithm: str) -> None:
+    image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]], requires_grad=True)
+    kernel = torch.tensor([[[[0.0, 1], [2, 3]]]], requires_grad=True)
+    bias = torch.zeros(1, requires_grad=True)
+    conv2d(image, kernel, bias, algorithm=algorithm).sum().backward()
+    # A pixel's gradient is the sum of the weights that meet it: the middle one meets all four.
+    assert image.grad is not None
+    expected = torch.tensor([[0.0, 1, 1], [2, 6, 4], [2, 5, 3]])
+    torch.testing.assert_close(image.grad[0, 0], expected, atol=1e-5, rtol=0)
+    # A weight's gradient is the sum of the pixels that it meets: 0 + 1 + 3 + 4 = 8, …
+    assert kernel.grad is not None
+    expected = torch.tensor([[8.0, 12], [20, 24]])
+    torch.testing.assert_close(kernel.grad[0, 0], expected, atol=1e-4, rtol=0)
+    assert bias.grad is not None
+    assert bias.grad.tolist() == [4]  # four output pixels
+
+
+GRID = [
+    dict(zip(("stride", "padding", "dilation", "groups"), values, strict=True))
+    for values in itertools.product([1, 2, (1, 3)], [0, 1, (3, 1)], [1, 2, (2, 1)], [1, 2, 4])
+] + [
+    {"padding": padding, "dilation": dilation, "groups": groups}
+    for padding, dilation, groups in itertools.product(["same", "valid"], [1, (1, 2)], [1, 4])
+]
+
+
+@each_algorithm
+@pytest.mark.parametrize("kernel_size", [(3, 3), (1, 1), (2, 3), (3, 4)])
+def test_matches_torch_over_the_grid(algorithm: str, kernel_size: tuple[int, int]) -> None:
+    for arguments in GRID:
+        channels = 4 // arguments.get("groups", 1)
+        operands = randn(3, 4, 9, 8), randn(8, channels, *kernel_size, seed=1), randn(8, seed=2)
+        if computes(algorithm, *operands[:2], **arguments):
+            assert_matches_torch(
+                functools.partial(conv2d, algorithm=algorithm, **arguments),
+                functools.partial(torchs.conv2d, **arguments),
+                *operands,
+            )
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Any convolution whose window fits into the padded input."""
+
+    def pair(least: int, most: int) -> tuple[int, int]:
+        return draw(st.integers(least, most)), draw(st.integers(least, most))
+
+    kernel_size, stride, padding, dilation = pair(1, 4), pair(1, 3), pair(0, 4), pair(1, 3)
+    groups = draw(st.integers(1, 3))
+    extra = pair(0, 6)
+    size = [
+        max(1, d * (k - 1) + 1 - 2 * p + e)
+        for k, p, d, e in zip(kernel_size, padding, dilation, extra, strict=True)
+    ]
+    in_channels, out_channels = pair(1, 5)
+    images = draw(st.integers(1, 3))
+    x = randn(images, groups * in_channels, *size, seed=1)
+    w = randn(groups * out_channels, in_channels, *kernel_size, seed=2)
+    return x, w, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+@each_algorithm
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(problem=problems())
+def test_matches_torch_at_random(
+    algorithm: str, problem: tuple[Tensor, Tensor, dict[str, Any]]
+) -> None:
+    x, w, arguments = problem
+    if not computes(algorithm, x, w, **arguments):
+        return
+    assert_matches_torch(
+        functools.partial(conv2d, algorithm=algorithm, **arguments),
+        functools.partial(torchs.conv2d, **arguments),
+        x,
+        w,
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["taps", "toeplitz"])
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    images=st.integers(1, 7),
+)
+@example(size=(4, 4), kernel_size=(1, 1), padding=(0, 3), channels=(4, 16), images=2)
+def test_strips_match_torch(
+    algorithm: str,
+    size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    padding: tuple[int, int],
+    channels: tuple[int, int],
+    images: int,
+) -> None:
+    size = (
+        max(size[0], kernel_size[0] - 2 * padding[0]),
+        max(size[1], kernel_size[1] - 2 * padding[1]),
+    )
+    x = randn(images, channels[0], *size)
+    w = randn(channels[1], channels[0], *kernel_size, seed=1)
+    if computes(algorithm, x, w, padding=padding):
+        assert_matches_torch(
+            functools.partial(conv2d, padding=padding, algorithm=algorithm),
+            functools.partial(torchs.conv2d, padding=padding),
+            x,
+            w,
+        )
+
+
+@pytest.mark.parametrize("images", [1, 5, 6, 7])
+def test_taps_in_several_blocks_of_images(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An image takes (5·3 + 5·16)·6·8 bytes = 4,560: two of them fit, and the last block is short.
+    monkeypatch.setattr(taps, "BLOCK_BYTES", 10_000)
+    assert_matches_torch(
+        functools.partial(conv2d, padding=1, algorithm="taps"),
+        functools.partial(torchs.conv2d, padding=1),
+        randn(images, 3, 5, 5),
+        randn(16, 3, 3, 3, seed=1),
+    )
+
+
+def test_im2col_in_several_blocks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An image's columns take 25·9·3·8 bytes = 5,400: two of them fit, and the last block is short.
+    monkeypatch.setattr(windows, "CACHE_BYTES", 11_000)
+    assert_matches_torch(
+        functools.partial(conv2d, padding=1, algorithm="im2col"),
+        functools.partial(torchs.conv2d, padding=1),
+        randn(5, 3, 5, 5),
+        randn(16, 3, 3, 3, seed=1),
+    )
+
+
+@each_algorithm
+@pytest.mark.parametrize(
+    "arguments", [{"padding": 1}, {"stride": 2, "padding": 1, "groups": 2}, {"dilation": 2}]
+)
+def test_derivatives_of_first_and_second_order(algorithm: str, arguments: dict[str, int]) -> None:
+    operands = (
+        randn(2, 2, 5, 5).requires_grad_(),
+        randn(2, 2 // arguments.get("groups", 1), 3, 3, seed=1).requires_grad_(),
+        randn(2, seed=2).requires_grad_(),
+    )
+    if not computes(algorithm, *operands[:2], **arguments):
+        return
+    operator = functools.partial(conv2d, algorithm=algorithm, **arguments)
+    assert torch.autograd.gradcheck(operator, operands, fast_mode=True)
+    assert torch.autograd.gradgradcheck(operator, operands, fast_mode=True)
+
+
+@each_algorithm
+def test_derivative_of_third_order(algorithm: str) -> None:
+    def third(operator: Any) -> Tensor:
+        x, w = randn(2, 2, 5, 5).requires_grad_(), randn(3, 2, 3, 3, seed=1).requires_grad_()
+        loss = operator(x, w).pow(3).sum()
+        for operand in (x, w, x):
+            (gradient,) = torch.autograd.grad(loss, operand, create_graph=True)
+            loss = gradient.pow(2).sum()
+        return loss
+
+    actual = third(functools.partial(conv2d, algorithm=algorithm))
+    torch.testing.assert_close(actual, third(torchs.conv2d))
+
+
+@each_algorithm
+def test_convolve2d_matches_scipy_with_gradients(algorithm: str) -> None:
+    signal = pytest.importorskip("scipy.signal")
+    x, w = randn(1, 1, 7, 6), randn(1, 1, 3, 2, seed=1)
+    expected = torch.tensor(signal.convolve2d(x[0, 0].numpy(), w[0, 0].numpy(), mode="full"))
+    actual = convolve2d(x, w, padding=(2, 1), algorithm=algorithm)
+    torch.testing.assert_close(actual[0, 0], expected)
+    operands = (x.requires_grad_(), w.requires_grad_())
+    assert torch.autograd.gradcheck(
+        functools.partial(convolve2d, algorithm=algorithm), operands, fast_mode=True
+    )
+
+
+# Largest error of a sum of 36 products of normal numbers that is rounded once: 2^-24, 2^-11 and
+# 2^-8 of a magnitude under 32, and the rounding of the sum itself in 32 bits.
+@each_algorithm
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 0.13)]
+)
+def test_lower_precision(algorithm: str, stride: int, dtype: torch.dtype, atol: float) -> None:
+    x, w, b = (
+        randn(2, 4, 6, 6, dtype=dtype),
+        randn(4, 4, 3, 3, seed=1, dtype=dtype),
+        randn(4, seed=2, dtype=dtype),
+    )
+    if not computes(algorithm, x, w, stride=stride, padding=1):
+        return
+    leaves = [tensor.requires_grad_() for tensor in (x, w, b)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in leaves]
+    y = conv2d(*leaves, stride=stride, padding=1, algorithm=algorithm)
+    expected = torchs.conv2d(*exact, stride=stride, padding=1)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.double(), expected, atol=atol, rtol=0)
+    grad = randn(*y.shape, seed=3, dtype=dtype)
+    for actual, reference in zip(
+        torch.autograd.grad(y, leaves, grad),
+        torch.autograd.grad(expected, exact, grad.double()),
+        strict=True,
+    ):
+        assert actual.dtype == dtype
+        torch.testing.assert_close(actual.double(), reference, atol=2 * atol, rtol=0)
+
+
+def layouts(x: Tensor) -> list[Tensor]:
+    """The same numbers in several memory layouts."""
+    wide = torch.zeros(*x.shape[:-1], 2 * x.shape[-1], dtype=x.dtype)
+    wide[..., ::2] = x
+    return [
+        x.contiguous(memory_format=torch.channels_last),
+        x.mT.contiguous().mT,
+        x.flip(0).contiguous().flip(0).transpose(0, 1).contiguous().transpose(0, 1),
+        wide[..., ::2],
+        torch.cat([x, x])[len(x) :],
+    ]
+
+
+@each_algorithm
+def test_any_memory_layout(algorithm: str) -> None:
+    x, w = randn(2, 4, 6, 5), randn(4, 4, 3, 3, seed=1)
+    for images, kernels in zip(layouts(x), layouts(w), strict=True):
+        assert_matches_torch(
+            functools.partial(conv2d, padding=1, algorithm=algorithm),
+            functools.partial(torchs.conv2d, padding=1),
+            images,
+            kernels,
+        )
+
+
+@each_algorithm
+def test_expanded_operands_and_gradient(algorithm: str) -> None:
+    x = randn(1, 2, 6, 6).requires_grad_()
+    w = randn(3, 1, 3, 3, seed=1).requires_grad_()
+
+    def total(operator: Any) -> tuple[Tensor, ...]:
+        y = operator(x.expand(4, 2, 6, 6), w.expand(3, 2, 3, 3))
+        return torch.autograd.grad(y.sum(), (x, w))
+
+    actual = total(functools.partial(conv2d, algorithm=algorithm))
+    torch.testing.assert_close(actual, total(torchs.conv2d))
+
+
+@each_algorithm
+def test_one_image_without_batch_axis(algorithm: str) -> None:
+    assert_matches_torch(
+        functools.partial(conv2d, padding="same", algorithm=algorithm),
+        functools.partial(torchs.conv2d, padding="same"),
+        randn(3, 6, 6),
+        randn(2, 3, 4, 3, seed=1),
+        randn(2, seed=2),
+    )
+
+
+@each_algorithm
+@pytest.mark.parametrize("stride", [1, 2])
+def test_empty_batch(algorithm: str, stride: int) -> None:
+    if not computes(algorithm, randn(1, 3, 6, 6), randn(2, 3, 3, 3, seed=1), stride=stride):
+        return
+    assert_matches_torch(
+        functools.partial(conv2d, stride=stride, algorithm=algorithm),
+        functools.partial(torchs.conv2d, stride=stride),
+        randn(0, 3, 6, 6),
+        randn(2, 3, 3, 3, seed=1),
+        randn(2, seed=2),
+    )
+
+
+@each_algorithm
+def test_operands_are_left_alone(algorithm: str) -> None:
+    x, w, b = randn(2, 3, 6, 6), randn(2, 3, 3, 3, seed=1), randn(2, seed=2)
+    before = x.clone(), w.clone(), b.clone()
+    conv2d(x, w, b, padding=1, algorithm=algorithm)
+    torch.testing.assert_close((x, w, b), before, rtol=0, atol=0)
+
+
+@each_algorithm
+def test_only_input_and_weight_are_kept_for_the_backward(algorithm: str) -> None:
+    kept: list[Tensor] = []
+    x, w = randn(2, 3, 8, 8).requires_grad_(), randn(4, 3, 3, 3, seed=1).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        conv2d(x, w, randn(4).requires_grad_(), padding=1, algorithm=algorithm)
+    assert {tensor.data_ptr() for tensor in kept} == {x.data_ptr(), w.data_ptr()}
+
+
+@pytest.mark.parametrize(("frozen", "spared"), [("x", "input_gradient"), ("w", "weight_gradient")])
+def test_gradients_nobody_asks_for_are_not_computed(
+    frozen: str, spared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operands = {"x": randn(2, 3, 6, 6), "w": randn(4, 3, 3, 3, seed=1)}
+    called = set()
+    for name in ("input_gradient", "weight_gradient"):
+        plain = getattr(taps, name)
+
+        def spy(*args: Any, name: str = name, plain: Any = plain) -> Tensor:
+            called.add(name)
+            return plain(*args)
+
+        monkeypatch.setattr(taps, name, spy)
+    for name, operand in operands.items():
+        operand.requires_grad_(name != frozen)
+    conv2d(operands["x"], operands["w"], algorithm="taps").sum().backward()
+    assert called == {"input_gradient", "weight_gradient"} - {spared}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_autocast_is_that_of_torch(dtype: torch.dtype) -> None:
+    x, w = randn(2, 3, 6, 6, dtype=dtype), randn(4, 3, 3, 3, seed=1, dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual, expected = conv2d(x, w), torchs.conv2d(x, w)
+    assert actual.dtype == expected.dtype
+    torch.testing.assert_close(actual, expected, atol=0.13, rtol=0)
+
+
+@each_algorithm
+def test_autocast_brings_operands_of_two_dtypes_together(algorithm: str) -> None:
+    x = randn(2, 4, 6, 6, dtype=torch.bfloat16)
+    w, b = randn(4, 4, 3, 3, dtype=torch.float32), randn(4, dtype=torch.float32)
+    w.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = conv2d(x, w, b, algorithm=algorithm)
+    y.sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert w.grad is not None
+    assert w.grad.dtype == torch.float32
+
+
+@each_algorithm
+def test_backward_under_autocast_computes_in_32_bits(algorithm: str) -> None:
+    x, w = randn(2, 4, 6, 6, dtype=torch.float32), randn(4, 4, 3, 3, seed=1, dtype=torch.float32)
+    x.requires_grad_(), w.requires_grad_()
+    y = conv2d(x, w, padding=1, algorithm=algorithm)
+    outside = torch.autograd.grad(y, (x, w), torch.ones_like(y), retain_graph=True)
+    with torch.autocast("cpu"):
+        inside = torch.autograd.grad(y, (x, w), torch.ones_like(y))
+    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
+
+
+@each_algorithm
+@pytest.mark.parametrize("bias", [None, torch.zeros(3, dtype=torch.float64)])
+def test_output_may_be_overwritten(algorithm: str, bias: Tensor | None) -> None:
+    x, w = randn(2, 4, 6, 6).requires_grad_(), randn(3, 4, 3, 3, seed=1).requires_grad_()
+
+    def gradients(operator: Any) -> tuple[Tensor, ...]:
+        y = operator(x, w, bias)
+        y.clamp_min_(0)  # as an activation does that works in place
+        return torch.autograd.grad(y.pow(2).sum(), (x, w))
+
+    actual = gradients(functools.partial(conv2d, algorithm=algorithm))
+    torch.testing.assert_close(actual, gradients(torchs.conv2d))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+def test_a_compiler_gets_the_formula() -> None:
+    # Traced, winograd's writes into overlapping views come out wrong, without an error.
+    operands = randn(2, 8, 9, 8), randn(8, 8, 3, 3, seed=1)
+    operator = functools.partial(conv2d, padding=1, algorithm="winograd")
+    compiled = torch.compile(operator, backend="aot_eager")
+    assert_matches_torch(compiled, functools.partial(torchs.conv2d, padding=1), *operands)
+
+
+def test_vmap_runs_over_images_and_over_kernels() -> None:
+    x, w, b = randn(3, 2, 4, 6, 6), randn(3, 6, 2, 3, 3, seed=1), randn(3, 6, seed=2)
+    operator = functools.partial(conv2d, padding=1, groups=2)
+    over_all = torch.stack([operator(*operands) for operands in zip(x, w, b, strict=True)])
+    torch.testing.assert_close(torch.func.vmap(operator)(x, w, b), over_all)
+    of_images = torch.func.vmap(operator, in_dims=(0, None))(x, w[0])
+    torch.testing.assert_close(of_images, torch.stack([operator(images, w[0]) for images in x]))
+
+
+@each_algorithm
+def test_gradient_of_each_image(algorithm: str) -> None:
+    x, w = randn(3, 2, 6, 6), randn(4, 2, 3, 3, seed=1)
+
+    def loss(w: Tensor, image: Tensor) -> Tensor:
+        return conv2d(image, w, algorithm=algorithm).sin().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(w, x)
+    expected = [torch.func.grad(loss)(w, image) for image in x]
+    torch.testing.assert_close(each, torch.stack(expected))
+
+
+def test_steps_that_are_never_taken_may_be_of_any_length() -> None:
+    for algorithm in ("direct", "im2col", "fft"):
+        for arguments in (
+            {"stride": (1, 2**62), "padding": 1},
+            {"stride": 10**6},
+            {"stride": 2, "dilation": (2**62, 1)},
+        ):
+            w = randn(2, 3, 1, 3, seed=1)
+            plain = {name: _short(value) for name, value in arguments.items()}
+            assert_matches_torch(
+                functools.partial(conv2d, algorithm=algorithm, **arguments),
+                functools.partial(torchs.conv2d, **plain),
+                randn(2, 3, 5, 5),
+                w,
+            )
+
+
+def _short(step: int | tuple[int, int]) -> int | tuple[int, ...]:
+    return tuple(min(n, 99) for n in step) if isinstance(step, tuple) else min(step, 99)
+
+
+@each_algorithm
+def test_windows_that_see_padding_only(algorithm: str) -> None:
+    # The one window along the width lies in the padding: no pixel there has any gradient.
+    x, w = randn(1, 2, 4, 5), randn(3, 2, 3, 1, seed=1)
+    if computes(algorithm, x, w, stride=(1, 20), padding=(0, 3)):
+        assert_matches_torch(
+            functools.partial(conv2d, stride=(1, 20), padding=(0, 3), algorithm=algorithm),
+            functools.partial(torchs.conv2d, stride=(1, 20), padding=(0, 3)),
+            x,
+            w,
+        )
+
+
+@each_algorithm
+@pytest.mark.parametrize("channels", [(2, 3), (8, 3), (4, 16)])
+def test_nan_stays_in_its_image(algorithm: str, channels: tuple[int, int]) -> None:
+    x, w = randn(3, channels[0], 6, 7), randn(channels[1], channels[0], 3, 3, seed=1)
+    x[1] = torch.nan
+    y = conv2d(x, w, padding=1, algorithm=algorithm)
+    assert y[1].isnan().all()
+    assert y[[0, 2]].isfinite().all()
+
+
+X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([1], W), TypeError, "input: expected a Tensor, got list"),
+        ((X, None), TypeError, "weight: expected a Tensor, got NoneType"),
+        ((X, W, 1.0), TypeError, "bias: expected a Tensor, got float"),
+        ((X.long(), W), TypeError, "input: expected a floating-point dtype .*, got torch.int64"),
+        ((X, W.long()), TypeError, "weight: expected a floating-point dtype .*, got torch.int64"),
+        ((X, W.double()), TypeError, "weight: expected the input's torch.float32, got torch.fl"),
+        (
+            (X, W, B.half()),
+            TypeError,
+            "bias: expected the input's torch.float32, got torch.float16",
+        ),
+        ((X, W.to("meta")), ValueError, "weight: expected the input's cpu, got meta"),
+        ((X[0, 0], W), ValueError, r"input: expected shape \(N, C, H, W\) or .*, got \(6, 6\)"),
+        ((X, W[0]), ValueError, r"weight: expected shape .*, got \(2, 3, 3\)"),
+        ((X, W), ValueError, r"input: expected 2 channels \(1 groups of .* 2\), got 4"),
+        ((X, W, B[:5]), ValueError, r"bias: expected shape \(6,\), got \(5,\)"),
+        ((X.to_sparse(), W), TypeError, "input: expected a dense tensor, got .* torch.sparse_coo"),
+        ((X.to(torch.float8_e4m3fn), W), TypeError, "a floating-point dtype .*, got torch.float8"),
+        ((X[..., :0], W), ValueError, r"input: expected pixels, got shape \(2, 4, 6, 0\)"),
+        ((X, W[:0]), ValueError, r"weight: expected channels to map, got shape \(0, 2, 3, 3\)"),
+        ((X, W, B, 10**30), ValueError, "stride: expected an int of 64 bits, got 1000"),
+        ((X, W, B, b"ab"), TypeError, "stride: expected an int, got b'ab'"),
+        ((X, W[..., :0]), ValueError, "weight: expected a kernel of at least 1×1, got 3×0"),
+        ((X, W, B, 0), ValueError, "stride: expected an int ≥ 1, got 0"),
+        ((X, W, B, 1.5), TypeError, "stride: expected an int, got 1.5"),
+        ((X, W, B, True), TypeError, "stride: expected an int, got True"),
+        ((X, W, B, (1, 2, 3)), ValueError, r"stride: expected .* a pair of ints, got \(1, 2, 3\)"),
+        ((X, W, B, 1, -1), ValueError, "padding: expected an int ≥ 0, got -1"),
+        ((X, W, B, 1, "full"), ValueError, "padding: expected ints, 'same' or 'valid', got 'full'"),
+        ((X, W, B, 2, "same"), ValueError, r"padding: 'same' expects stride 1, got .*\(2, 2\)"),
+        ((X, W, B, 1, 0, 0), ValueError, "dilation: expected an int ≥ 1, got 0"),
+        ((X, W, B, 1, 0, 3), ValueError, "7×7 pixels .* fit into the padded input, got 6×6"),
+        ((X, W, B, 1, 0, 1, 0), ValueError, "groups: expected an int ≥ 1, got 0"),
+        ((X, W, B, 1, 0, 1, 4), ValueError, "groups: expected a divisor of the 6 output channels"),
+    ],
+)
+def test_refuses(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    defaults = (None, None, None, 1, 0, 1, 2)
+    complete = arguments + defaults[len(arguments) :]
+    if message.startswith("input: expected 2 channels"):
+        complete = (*complete[:6], 1)
+    with pytest.raises(error, match=message):
+        conv2d(*complete)
+
+
+@pytest.mark.parametrize("weight", [None, torch.zeros(3)])
+def test_convolve2d_refuses_before_it_flips(weight: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="weight: expected"):
+        convolve2d(X, weight)
+
+
+def test_refuses_an_unknown_algorithm() -> None:
+    with pytest.raises(ValueError, match=r"one of auto, direct, .*, got 'fastest'"):
+        conv2d(X, W, groups=2, algorithm="fastest")

@@ -1,0 +1,300 @@
+import functools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as torchs
+
+from cnnpipe.functional import avg_pool2d, max_pool2d
+from tests.helpers.torch_reference import assert_matches_torch, randn
+
+IMAGE = torch.tensor([[[[1.0, 2, 5, 0], [3, 4, 1, 1], [0, 0, 7, 2], [0, 9, 3, 8]]]])
+
+
+def test_worked_maximum() -> None:
+    # max(1, 2, 3, 4) = 4   max(5, 0, 1, 1) = 5
+    # max(0, 0, 0, 9) = 9   max(7, 2, 3, 8) = 8
+    maximum, indices = max_pool2d(IMAGE, 2, return_indices=True)
+    assert maximum.tolist() == [[[[4, 5], [9, 8]]]]
+    assert indices.tolist() == [[[[5, 2], [13, 15]]]]  # 4 lies at row 1, column 1: 1·4 + 1
+
+
+def test_worked_mean() -> None:
+    # (1 + 2 + 3 + 4) / 4 = 2.5    (5 + 0 + 1 + 1) / 4 = 1.75
+    # (0 + 0 + 0 + 9) / 4 = 2.25   (7 + 2 + 3 + 8) / 4 = 5
+    assert avg_pool2d(IMAGE, 2).tolist() == [[[[2.5, 1.75], [2.25, 5]]]]
+
+
+def test_worked_mean_at_the_border() -> None:
+    ones = torch.ones(1, 1, 3, 3)
+    # Windows of 2×2 at −1, 1 and, with ceil_mode, at 3, which the last pixel of padding makes 1×1.
+    counted = avg_pool2d(ones, 2, padding=1)
+    assert counted.tolist() == [[[[0.25, 0.5], [0.5, 1]]]]
+    assert avg_pool2d(ones, 2, padding=1, count_include_pad=False).tolist() == [[[[1, 1], [1, 1]]]]
+    assert avg_pool2d(ones, 2, divisor_override=8).tolist() == [[[[0.5]]]]
+    assert avg_pool2d(ones, 2, ceil_mode=True).tolist() == [[[[1, 1], [1, 1]]]]
+
+
+def test_gradient_goes_to_the_first_maximum() -> None:
+    image = torch.tensor([[[1.0, 3], [3, 3]]], requires_grad=True)
+    maximum, indices = max_pool2d(image, 2, return_indices=True)
+    maximum.sum().backward()
+    assert indices.tolist() == [[[1]]]
+    assert image.grad is not None
+    assert image.grad.tolist() == [[[0, 1], [0, 0]]]
+
+
+def test_gradients_of_overlapping_windows_add_up() -> None:
+    image = torch.tensor([[[0.0, 9, 0]]], requires_grad=True)
+    max_pool2d(image, (1, 2), stride=1).sum().backward()
+    assert image.grad is not None
+    assert image.grad.tolist() == [[[0, 2, 0]]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_nan_wins(dtype: torch.dtype) -> None:
+    image = torch.tensor([[[1.0, torch.nan, 3, 4, torch.nan, torch.inf]]], dtype=dtype)
+    for kernel_size in (2, 3):
+        actual = max_pool2d(image, (1, kernel_size), stride=1, return_indices=True)
+        expected = torchs.max_pool2d(image, (1, kernel_size), stride=1, return_indices=True)
+        torch.testing.assert_close(actual, expected, equal_nan=True)
+
+
+def test_window_of_nothing_but_minus_infinity_points_at_a_pixel() -> None:
+    image = torch.full((1, 4, 5), -torch.inf)
+    for arguments in ({"padding": 1}, {"padding": 1, "dilation": 2}, {"ceil_mode": True}):
+        actual = max_pool2d(image, 3, 2, return_indices=True, **arguments)
+        expected = torchs.max_pool2d(image, 3, 2, return_indices=True, **arguments)
+        torch.testing.assert_close(actual, expected)
+
+
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_maximum_of_integers(dtype: torch.dtype, padding: int) -> None:
+    info = torch.iinfo(dtype)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(info.min, info.max, (2, 3, 6, 6), generator=generator).to(dtype)
+    image[0, 0] = info.min
+    actual, indices = max_pool2d(image, 3, 2, padding, return_indices=True)
+    # Every value of 32 bits and less, and these of 64, is a number of 64 bits too.
+    expected, expected_indices = torchs.max_pool2d(
+        image.double() if dtype != torch.int64 else image, 3, 2, padding, return_indices=True
+    )
+    assert actual.dtype == dtype
+    torch.testing.assert_close(actual, expected.to(dtype))
+    torch.testing.assert_close(indices, expected_indices)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Tensor, dict[str, Any]]:
+    """Any pooling whose window fits; few different values, so that ties are frequent."""
+    kernel_size = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel_size)
+    stride = draw(st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    size = [
+        max(1, k - 2 * p) + draw(st.integers(0, 7))
+        for k, p in zip(kernel_size, padding, strict=True)
+    ]
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 9)))
+    shape = (*draw(st.sampled_from([(), (1,), (2,)])), 3, *size)
+    x = torch.randint(-2, 3, shape, generator=generator).double()
+    if x.ndim == 4 and draw(st.booleans()):
+        x = x.contiguous(memory_format=torch.channels_last)
+    ceil_mode = draw(st.booleans())
+    return x, {
+        "kernel_size": kernel_size,
+        "stride": stride,
+        "padding": padding,
+        "ceil_mode": ceil_mode,
+    }
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(problem=problems(), dilation=st.integers(1, 3))
+def test_maximum_matches_torch(problem: tuple[Tensor, dict[str, Any]], dilation: int) -> None:
+    x, arguments = problem
+    try:
+        expected = torchs.max_pool2d(x, dilation=dilation, return_indices=True, **arguments)
+    except RuntimeError:
+        with pytest.raises(ValueError, match="must fit into the padded input"):
+            max_pool2d(x, dilation=dilation, **arguments)
+        return
+    # A window that dilation spreads over nothing but padding makes torch write out of bounds.
+    assume((max_pool2d(x, dilation=dilation, **arguments) > -torch.inf).all())
+    actual = max_pool2d(x, dilation=dilation, return_indices=True, **arguments)
+    torch.testing.assert_close(actual, expected)
+    assert_matches_torch(
+        functools.partial(max_pool2d, dilation=dilation, **arguments),
+        functools.partial(torchs.max_pool2d, dilation=dilation, **arguments),
+        x,
+    )
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    problem=problems(),
+    count_include_pad=st.booleans(),
+    divisor_override=st.none() | st.sampled_from([1, 7, -2]),
+)
+def test_mean_matches_torch(
+    problem: tuple[Tensor, dict[str, Any]], count_include_pad: bool, divisor_override: int | None
+) -> None:
+    x, arguments = problem
+    arguments |= {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+    assert_matches_torch(
+        functools.partial(avg_pool2d, **arguments),
+        functools.partial(torchs.avg_pool2d, **arguments),
+        x,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("operator", ["max_pool2d", "avg_pool2d"])
+def test_lower_precision(operator: str, dtype: torch.dtype) -> None:
+    ours = {"max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d}[operator]
+    precision = torch.finfo(dtype).eps
+    assert_matches_torch(
+        functools.partial(ours, kernel_size=3, stride=2, padding=1),
+        functools.partial(getattr(torchs, operator), kernel_size=3, stride=2, padding=1),
+        randn(2, 3, 7, 7, dtype=dtype),
+        atol=4 * precision,
+        rtol=4 * precision,
+    )
+
+
+def test_mean_of_large_halves_is_finite() -> None:
+    large = torch.full((1, 2, 2), 6e4, dtype=torch.float16)  # the largest half is 65,504
+    assert avg_pool2d(large, 2).item() == 6e4
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        functools.partial(max_pool2d, kernel_size=2),
+        functools.partial(max_pool2d, kernel_size=3, stride=2, padding=1, dilation=2),
+        functools.partial(avg_pool2d, kernel_size=3, stride=2, padding=1, count_include_pad=False),
+        functools.partial(avg_pool2d, kernel_size=2, stride=3, ceil_mode=True),
+    ],
+)
+def test_derivatives_of_first_and_second_order(operator: Any) -> None:
+    x = randn(2, 2, 6, 5).requires_grad_()
+    assert torch.autograd.gradcheck(operator, x)
+    assert torch.autograd.gradgradcheck(operator, x)
+
+
+def test_second_derivative_of_a_square_of_maxima() -> None:
+    def second(pool: Any) -> Tensor:
+        x = randn(1, 2, 6, 6).requires_grad_()
+        (first,) = torch.autograd.grad(pool(x, 3, 2, 1).pow(3).sum(), x, create_graph=True)
+        return torch.autograd.grad(first.pow(2).sum(), x)[0]
+
+    torch.testing.assert_close(second(max_pool2d), second(torchs.max_pool2d))
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_gradient_that_is_not_finite_goes_to_the_winner_alone(
+    value: float, overlapping: bool
+) -> None:
+    x = randn(1, 1, 6, 6)
+    results = []
+    for pool in (max_pool2d, torchs.max_pool2d):
+        leaf = x.clone().requires_grad_()
+        y = pool(leaf, 3, 2 if overlapping else 3)
+        g = torch.ones_like(y).index_put((torch.tensor([0]),) * 4, torch.tensor(value).double())
+        results.append(torch.autograd.grad(y, leaf, g)[0])
+    torch.testing.assert_close(*results, equal_nan=True)
+
+
+def test_window_of_nothing_but_padding_points_into_the_image() -> None:
+    # Entries −1 and 2 of two pixels: dilation 3 steps over both.
+    maximum, indices = max_pool2d(
+        torch.zeros(1, 2, 2), 2, 3, 1, dilation=3, ceil_mode=True, return_indices=True
+    )
+    assert maximum.tolist() == [[[-torch.inf]]]
+    assert 0 <= indices.item() < 4
+
+
+@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
+def test_vmap_is_one_more_batch(pool: Any) -> None:
+    x = randn(3, 2, 4, 6, 5)
+    operator = functools.partial(pool, kernel_size=3, stride=2, padding=1)
+    expected = torch.stack([operator(maps) for maps in x])
+    torch.testing.assert_close(torch.func.vmap(operator)(x), expected)
+    gradient = torch.func.grad(lambda maps: operator(maps).sin().sum())
+    expected = torch.stack([gradient(maps) for maps in x])
+    torch.testing.assert_close(torch.func.vmap(gradient)(x), expected)
+
+
+def test_stride_that_is_never_taken_may_be_of_any_length() -> None:
+    x = randn(1, 2, 4, 4)
+    for pool in (max_pool2d, avg_pool2d):
+        torch.testing.assert_close(pool(x, 3, 2**62, 1), pool(x, 3, 99, 1))
+
+
+@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
+@pytest.mark.parametrize("images", [(0, 3), (0,)])
+def test_empty_batch(pool: Any, images: tuple[int, ...]) -> None:
+    x = torch.zeros(*images, 4, 4, requires_grad=True)
+    y = pool(x, 2)
+    assert y.shape == (*images, 2, 2)
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
+def test_memory_layout_is_kept(pool: Any) -> None:
+    x = torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = pool(x, 2)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([1.0], 2), TypeError, "input: expected a Tensor, got list"),
+        ((IMAGE[0, 0], 2), ValueError, r"expected shape .* \(C, H, W\), got \(4, 4\)"),
+        ((IMAGE.bool(), 2), TypeError, "input: expected a .* dtype .*, got torch.bool"),
+        ((IMAGE.cfloat(), 2), TypeError, "input: expected a .* dtype .*, got torch.complex64"),
+        ((IMAGE[..., :0], 2, 2, 1), ValueError, r"expected pixels, got shape \(1, 1, 4, 0\)"),
+        ((IMAGE, 0), ValueError, "kernel_size: expected an int ≥ 1, got 0"),
+        ((IMAGE, 2.0), TypeError, "kernel_size: expected an int, got 2.0"),
+        ((IMAGE, (2, 2, 2)), ValueError, r"kernel_size: .* pair of ints, got \(2, 2, 2\)"),
+        ((IMAGE, 2, 0), ValueError, "stride: expected an int ≥ 1, got 0"),
+        ((IMAGE, 2, 1, -1), ValueError, "padding: expected an int ≥ 0, got -1"),
+        ((IMAGE, 3, 1, 2), ValueError, r"at most half of kernel_size \(3, 3\), got \(2, 2\)"),
+        ((IMAGE, 5), ValueError, "kernel_size 5 with dilation 1 covers 5 pixels, got .* of 4"),
+    ],
+)
+def test_refuses(
+    pool: Any, arguments: tuple[Any, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        pool(*arguments)
+
+
+def test_refuses_what_only_one_of_them_knows() -> None:
+    with pytest.raises(TypeError, match="ceil_mode: expected True or False, got 1"):
+        max_pool2d(IMAGE, 2, ceil_mode=1)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"a real dtype .*, got torch\.uint16"):
+        max_pool2d(IMAGE.to(torch.uint16), 2)
+    with pytest.raises(TypeError, match="count_include_pad: expected True or False, got None"):
+        avg_pool2d(IMAGE, 2, count_include_pad=None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="dilation: expected an int ≥ 1, got 0"):
+        max_pool2d(IMAGE, 2, dilation=0)
+    with pytest.raises(ValueError, match="divisor_override: expected an int other than 0, got 0"):
+        avg_pool2d(IMAGE, 2, divisor_override=0)
+    with pytest.raises(TypeError, match=r"divisor_override: expected an int, got 0\.5"):
+        avg_pool2d(IMAGE, 2, divisor_override=0.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"floating-point dtype .*, got torch\.int64"):
+        avg_pool2d(IMAGE.long(), 2)

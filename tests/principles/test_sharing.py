@@ -1,0 +1,146 @@
+"""Weight sharing: exact counts, a layer without it, and what it is worth."""
+
+import pandas as pd
+import pytest
+import torch
+
+from cnnpipe.functional import conv2d
+from cnnpipe.layers import Conv2d
+from cnnpipe.params.principles import SharingParams
+from cnnpipe.principles import sharing
+from cnnpipe.principles.figures.sharing import draw
+from cnnpipe.principles.sharing import (
+    FEATURE_MAPS,
+    LocallyConnected2d,
+    build,
+    count_weights,
+    judge,
+)
+from tests.helpers.tiny_study import tiny_study
+
+PARAMS = SharingParams(
+    train_sizes=[16, 32], test_images=32, seeds=2, steps=3, batch_size=8, lr=[0.01]
+)
+
+
+def runs(shared, local):
+    """One training-set size; an accuracy per seed."""
+    return pd.DataFrame(
+        [
+            {"train_size": 100, "form": form, "seed": seed, "parameters": n, "lr": 0.01}
+            | {"accuracy": accuracy}
+            for form, n, accuracies in [("shared", 10, shared), ("local", 90, local)]
+            for seed, accuracy in enumerate(accuracies)
+        ]
+    )
+
+
+def verdict_of(shared, local, weights=None):
+    weights = count_weights(FEATURE_MAPS) if weights is None else weights
+    return judge(runs(shared, local), weights, "strokes", PARAMS)
+
+
+def test_weights_are_counted_exactly():
+    table = count_weights(FEATURE_MAPS).set_index("side")
+    assert set(table["shared"]) == {36_864}  # 64·64·3·3
+    assert table.loc[1, "full"] == 4_096  # 64·64: fewer than the convolution
+    assert table.loc[7, "full"] == 9_834_496  # (64·7·7)²
+    assert table.loc[28, "full"] == 2_517_630_976  # (64·28·28)²
+    assert table.loc[224, "full"] == 10_312_216_477_696  # (64·224·224)²
+    assert table.loc[28, "local"] == 28_901_376  # 28·28·36,864
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1)])
+def test_locally_connected_layer_begins_as_its_convolution(stride, padding):
+    torch.manual_seed(0)
+    convolution = Conv2d(2, 3, 3, stride=stride, padding=padding)
+    local = LocallyConnected2d(convolution, (7, 6))
+    images = torch.randn(4, 2, 7, 6)
+    torch.testing.assert_close(local(images), convolution(images))
+    positions = convolution(images)[0, 0].numel()
+    assert local.weight.numel() == positions * convolution.weight.numel()
+
+
+def test_each_position_has_weights_of_its_own():
+    local = LocallyConnected2d(Conv2d(1, 1, 2), (3, 3))  # 2×2 positions
+    kernels = torch.randn(4, 1, 1, 2, 2)
+    with torch.no_grad():
+        local.weight.copy_(kernels.reshape(4, 4, 1))
+        local.bias.zero_()
+    images = torch.randn(1, 1, 3, 3)
+    expected = [conv2d(images, kernel).flatten()[p] for p, kernel in enumerate(kernels)]
+    torch.testing.assert_close(local(images).flatten(), torch.stack(expected))
+
+
+def test_gradients_of_the_convolution_are_those_of_the_positions_added_up():
+    torch.manual_seed(0)
+    convolution = Conv2d(1, 2, 3)
+    local = LocallyConnected2d(convolution, (6, 6))
+    images = torch.randn(2, 1, 6, 6)
+    for layer in (convolution, local):
+        layer(images).square().sum().backward()
+    summed = local.weight.grad.sum(0).T.reshape_as(convolution.weight)
+    torch.testing.assert_close(summed, convolution.weight.grad)
+
+
+def test_padding_by_name_is_refused():
+    with pytest.raises(ValueError, match="convolution: expected padding in pixels and a bias"):
+        LocallyConnected2d(Conv2d(1, 1, 3, padding="same"), (6, 6))
+
+
+def test_both_forms_begin_as_the_same_function():
+    images = torch.randn(3, 1, 28, 28)
+    shared, local = (build(form, 10, seed=3)(images) for form in ("shared", "local"))
+    torch.testing.assert_close(shared, local)
+
+
+def test_measure_gives_what_the_figure_needs():
+    finding = sharing.measure(tiny_study(train=80, sharing=PARAMS))
+    table = finding.tables["runs"]
+    assert len(table) == 2 * 2 * 2  # sizes, forms, seeds
+    assert finding.details["networks"]["shared"] < finding.details["networks"]["local"]
+    figure = draw(finding.tables, finding.details)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        *("weights", "test accuracy, 95 % intervals")
+    ]
+
+
+def test_fewer_weights_and_a_clear_lead_support_it():
+    finding = verdict_of([0.90, 0.91, 0.92], [0.85, 0.86, 0.88])
+    assert finding.verdict == "supported"
+    # leads 5, 5 and 4 points: mean 4.667, t(0.975, 2) · 0.577/√3 = 1.434
+    assert finding.number == pytest.approx(4.667, abs=1e-3)
+    assert finding.interval == pytest.approx((4.667 - 1.434, 4.667 + 1.434), abs=1e-3)
+
+
+def test_a_lead_that_chance_explains_supports_it_partly():
+    assert verdict_of([0.90, 0.86, 0.92], [0.85, 0.90, 0.88]).verdict == "partly supported"
+
+
+def test_weights_that_learn_better_apart_refute_it():
+    finding = verdict_of([0.85, 0.86, 0.88], [0.90, 0.91, 0.92])
+    assert finding.verdict == "not supported"
+    assert "−4.7 percentage points" in finding.statement
+
+
+def test_a_layer_that_shares_and_has_more_weights_refutes_it():
+    weights = count_weights([2, 28]).assign(full=[1, 2])
+    assert verdict_of([0.90, 0.91, 0.92], [0.85, 0.86, 0.88], weights).verdict == "not supported"
+
+
+def test_pixels_in_a_random_order_refute_it():
+    """There a patch means nothing that could be shared. Trained for real."""
+    study = tiny_study(train=400, test=300)
+    order = torch.randperm(28 * 28, generator=torch.Generator().manual_seed(5))
+    params = SharingParams(
+        train_sizes=[400], test_images=300, seeds=3, steps=80, batch_size=32, lr=[0.01]
+    )
+
+    def scrambled(split):
+        inputs = study.normalization(split.images)
+        return inputs.flatten(1)[:, order].reshape_as(inputs), split.labels
+
+    training, test = scrambled(study.dataset.train), scrambled(study.dataset.test)
+    runs = sharing.compare(training, test, test, 2, params, 0)
+    finding = judge(runs, count_weights(FEATURE_MAPS), "strokes", params)
+    assert finding.verdict == "not supported", finding.statement

@@ -1,0 +1,119 @@
+"""The page in a real browser: opened from disk, with the network off, on a desk and on a phone."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from test_report import page_of, write_reports
+
+from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    folder = write_reports(tmp_path_factory.mktemp("reports"), dataset="digits")
+    path = folder / "index.html"
+    path.write_text(page_of(folder), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def visit(browser, file):
+    """Open the page; fail afterwards if it asked for anything or complained."""
+    with ExitStack() as pages:
+        yield lambda **options: pages.enter_context(opened(browser, file, **options))
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_opens_complete_and_no_wider_than_the_screen(visit, viewport, scheme):
+    page = visit(viewport=viewport, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    broken = "[...document.images].filter(image => !image.complete || !image.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 21, 26)"}[scheme]
+
+
+def test_opened_details_fit_a_phone_too(visit):
+    page = visit(viewport=PHONE)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_page_needs_no_javascript(visit):
+    page = visit(viewport=DESK, java_script_enabled=False)
+    expect(page.locator("h1")).to_be_visible()
+    details = page.locator("figcaption details").first
+    expect(details.locator("table")).to_be_hidden()
+    details.locator("summary").click()
+    expect(details.locator("table")).to_be_visible()
+
+
+def test_keyboard_starts_at_the_skip_link_and_opens_tables(visit):
+    page = visit(viewport=DESK)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    expect(page.locator(".skip")).to_be_in_viewport()
+    summary = page.locator("figcaption summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("figcaption details table").first).to_be_visible()
+
+
+def test_banner_is_the_first_thing_to_read(visit):
+    page = visit(viewport=PHONE)
+    banner = page.get_by_role("complementary", name="About the data set")
+    assert banner.bounding_box()["y"] == 0
+    assert "not MNIST" in banner.inner_text()
+
+
+def test_print_shows_figures_and_hides_navigation(visit):
+    page = visit(viewport=DESK)
+    page.emulate_media(media="print")
+    expect(page.locator("nav")).to_be_hidden()
+    expect(page.locator("figure").first).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_axe_finds_no_violation(visit, scheme, viewport):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = visit(viewport=viewport, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    results = axe.Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+def test_the_scale_of_kernels_is_switched_without_javascript(visit):
+    page = visit(viewport=DESK, java_script_enabled=False)
+    scales = page.locator("fieldset.scales").first
+    shared, own = scales.locator(".plate.shared"), scales.locator(".plate.own")
+
+    def expect_only(shown, hidden):
+        expect(shown).to_be_visible()
+        expect(hidden).to_be_hidden()
+
+    expect_only(shared, own)
+    scales.get_by_label("each filter its own").focus()
+    page.keyboard.press("Space")
+    expect_only(own, shared)
+    page.keyboard.press("ArrowLeft")
+    expect_only(shared, own)
+
+
+def test_paper_shows_what_a_screen_folds_away(visit):
+    page = visit(viewport=DESK)
+    table = page.locator("figcaption details table").first
+    expect(table).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(table).to_be_visible()
+    expect(page.locator(".scales label").first).to_be_hidden()

@@ -1,0 +1,228 @@
+"""`make repro` without a data set: digits instead, tracked by DVC and never silent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cnnpipe.data.dataset import load_dataset
+from cnnpipe.params.loading import load_params
+from cnnpipe.validate.schema import Params
+from tests.helpers.project import ROOT
+
+PIPELINE = """\
+stages:
+  download:
+    cmd: {command}
+    params: [data.name, data.mirrors, data.timeout]
+    outs: [data/raw]
+"""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    for name in ("CNNPIPE_MIRROR", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def project(folder: Path, command: str = "python -m stages.download") -> Path:
+    """A DVC project with the download stage alone, whose only mirror refuses connections."""
+    folder.mkdir()
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    mirrors = "\n".join(
+        f"    - {mirror}" for mirror in load_params(Params, ROOT / "params.yaml").data.mirrors
+    )
+    assert mirrors in text
+    text = text.replace(mirrors, "    - http://127.0.0.1:9/mnist/")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    (folder / "dvc.yaml").write_text(PIPELINE.format(command=command))
+    (folder / ".gitignore").write_text("/data/raw\n/.cnnpipe/\n")
+    run(folder, "git", "init", "--quiet")
+    run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
+    commit(folder)
+    return folder
+
+
+def run(folder: Path, *command: str) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def commit(folder: Path) -> None:
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    run(folder, "git", "add", "--all")
+    run(folder, "git", *author, "commit", "--quiet", "--message", "done")
+
+
+def repro(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "repro.py", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+
+
+def test_unreachable_mirrors_mean_digits_and_it_says_so(tmp_path: Path) -> None:
+    folder = project(tmp_path / "pro ject")
+    result = repro(folder)
+    assert result.returncode == 0, result.stderr
+    assert (
+        "http://127.0.0.1:9/mnist/train-images-idx3-ubyte.gz: Connection refused" in result.stderr
+    )
+    start, end = result.stdout.split("Reproducing experiment")
+    assert "No mirror gave the data set" in start
+    assert "Not MNIST" in start
+    assert "Not MNIST" in end
+    assert "dvc exp run -S data.name=mnist" in end
+    assert load_dataset(folder / "data" / "raw").name == "digits"
+    assert load_params(Params, folder / "params.yaml").data.name == "digits"
+    assert "name: digits" in (folder / "dvc.lock").read_text()
+
+
+def test_digits_take_the_same_targets(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    with (folder / "dvc.yaml").open("a") as pipeline:
+        pipeline.write("  other:\n    cmd: touch other\n    outs: [other]\n")
+    commit(folder)
+    result = repro(folder, "--single-item", "download")
+    assert result.returncode == 0, result.stderr
+    assert "dvc exp run -S data.name=digits --single-item download" in result.stdout
+    assert load_dataset(folder / "data" / "raw").name == "digits"
+    assert not (folder / "other").exists()
+
+
+def test_a_result_that_was_damaged_behind_dvcs_back_is_named_at_the_end(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    assert repro(folder).returncode == 0
+    labels = folder / "data" / "raw" / "train-labels-idx1-ubyte"
+    before = labels.stat()
+    content = bytearray(labels.read_bytes())
+    content[100] ^= 1
+    labels.chmod(0o644)
+    labels.write_bytes(content)
+    os.utime(labels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    result = repro(folder)
+    assert "data/raw/train-labels-idx1-ubyte: damaged" in result.stderr
+    assert result.returncode == 1
+    assert "Results on" not in result.stdout
+
+
+def test_another_failure_is_passed_on(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", command="python -c 'raise SystemExit(3)'")
+    (folder / ".cnnpipe").mkdir()
+    (folder / ".cnnpipe" / "unreachable.txt").write_text("of an earlier run")
+    result = repro(folder)
+    assert result.returncode not in (0, 130)
+    assert "digits" not in result.stdout
+    assert load_params(Params, folder / "params.yaml").data.name == "mnist"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("whole_group", [True, False], ids=["group", "script alone"])
+def test_a_signal_ends_dvc_and_its_stage(tmp_path: Path, number: int, whole_group: bool) -> None:
+    """Whether it comes from a terminal, to all, or from a supervisor, to the script alone."""
+    program = (
+        "import os, pathlib, time; "
+        "pathlib.Path('started').write_text(str(os.getpid())); time.sleep(60)"
+    )
+    folder = project(tmp_path / "project", command=f'python -c "{program}"')
+    with subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "repro.py"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        started = folder / "started"
+        while not (started.exists() and started.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        (os.killpg if whole_group else os.kill)(process.pid, number)
+        assert process.wait(timeout=20) == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
+    assert not (folder / "dvc.lock").exists()
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
+    tmp_path: Path, committed: bool
+) -> None:
+    folder = project(tmp_path / "project", command="mkdir -p data/raw && touch data/raw/x")
+    assert repro(folder).returncode == 0
+    lock, busy = folder / "dvc.lock", folder / ".dvc" / "tmp" / "rwlock"
+    whole = lock.read_bytes()
+    if committed:
+        commit(folder)
+    lock.write_bytes(whole[: whole.index(b"cmd:") + 3])
+    busy.write_text('{"write": {')
+    result = repro(folder)
+    assert result.returncode == 0, result.stderr
+    now = "is again as git has it" if committed else "begins anew"
+    assert f"dvc.lock was cut off when DVC was killed, and {now}." in result.stdout
+    assert "rwlock was cut off when DVC was killed" in result.stdout
+    assert lock.read_bytes() == whole
+    assert "Running stage" not in repro(folder).stdout
+
+
+def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", command="mkdir -p data/raw && touch data/raw/x")
+    assert repro(folder).returncode == 0
+    lock = folder / "dvc.lock"
+    whole = lock.read_text()
+    commit(folder)
+    run(folder, "git", "checkout", "--quiet", "-b", "theirs", "HEAD~")
+    lock.write_text(whole.replace("schema", "# theirs\nschema"))
+    commit(folder)
+    merge = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "merge", "-"]
+    assert subprocess.run(merge, cwd=folder, capture_output=True).returncode == 1
+    conflict = lock.read_text()
+    assert "<<<<<<<" in conflict
+    result = repro(folder)
+    assert result.returncode != 0
+    assert "dvc.lock" in result.stderr
+    assert "cut off" not in result.stdout
+    assert lock.read_text() == conflict
+
+
+@pytest.mark.skipif(os.name != "posix", reason="nohup is POSIX's")
+def test_under_nohup_a_hangup_changes_nothing(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", "touch started && sleep 2 && mkdir -p data/raw")
+    command = ["nohup", sys.executable, ROOT / "scripts" / "repro.py"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not (folder / "started").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 0
+
+
+class TestFolder:
+    def test_a_zip_download_is_no_clone(self, tmp_path: Path) -> None:
+        (tmp_path / "dvc.yaml").write_text("stages: {}")
+        result = repro(tmp_path)
+        assert result.returncode == 1
+        assert result.stderr.startswith("Error: this folder is not a git clone with a commit")
+        assert result.stderr.count("\n") == 1
+
+    def test_not_the_project(self, tmp_path: Path) -> None:
+        result = repro(tmp_path)
+        assert result.returncode == 1
+        assert result.stderr == "Error: no dvc.yaml here; run from the project's root\n"

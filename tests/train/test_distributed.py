@@ -1,0 +1,285 @@
+"""Two processes of Gloo on this machine: the arithmetic of one, and an end for all if one fails."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from ruamel.yaml import YAML
+from torch import nn
+
+from cnnpipe.system.artifacts import load_json, load_weights, save_json
+from cnnpipe.system.errors import InputError
+from cnnpipe.train import distributed
+from tests.helpers.project import ROOT
+
+
+def in_two_processes(work, *arguments):
+    torch.multiprocessing.spawn(_join, (str(free_port()), work, arguments), nprocs=2)
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _join(rank, port, work, arguments):
+    address = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    work(*arguments)
+    dist.destroy_process_group()
+
+
+def test_one_process_needs_no_group():
+    batch = torch.arange(6.0)
+    assert distributed.processes() == 1
+    assert distributed.rank() == 0
+    assert torch.equal(distributed.part_of(batch), batch)
+    assert torch.equal(distributed.mean(batch.clone()), batch)
+    assert distributed.from_first("x") == "x"
+    assert distributed.from_all("x") == ["x"]
+    model = nn.Linear(2, 2)
+    assert distributed.parallel(model) is model
+
+
+def _exchange():
+    rank = distributed.rank()
+    assert distributed.processes() == 2
+    assert distributed.part_of(torch.arange(6)).tolist() == [[0, 1, 2], [3, 4, 5]][rank]
+    assert distributed.mean(torch.tensor([1.0, 2.0]) * rank).tolist() == [0.5, 1.0]
+    assert distributed.from_first(rank) == 0
+    assert distributed.from_all(rank) == [0, 1]
+
+
+def test_two_processes_exchange():
+    in_two_processes(_exchange)
+
+
+def _same_step(path):
+    """The whole batch in one process against halves in two: outputs, statistics, gradients."""
+    inputs, model, expected, statistics, gradients = torch.load(path, weights_only=False)
+    network = distributed.parallel(model)
+    half = distributed.part_of(inputs)
+    outputs = network(half)
+    torch.testing.assert_close(outputs, distributed.part_of(expected), rtol=1e-5, atol=1e-5)
+    outputs.square().mul(half[:, :1, 2:, 2:]).mean().backward()
+    for key, value in statistics.items():
+        torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-5, atol=1e-6, msg=key)
+    for key, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[key], rtol=1e-4, atol=1e-6, msg=key)
+    model.eval()
+    assert model(half).shape == outputs.shape
+
+
+def test_gradients_and_statistics_are_those_of_the_whole_batch(tmp_path):
+    """The halves differ in mean and spread, so statistics of a half would be far off."""
+    torch.manual_seed(0)
+    inputs = torch.randn(8, 3, 6, 6)
+    inputs[4:] = inputs[4:] * 3 + 5
+    layers = [nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Conv2d(4, 2, 1, bias=False), nn.BatchNorm2d(2))
+    for layer in model:
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 2.0)
+            nn.init.uniform_(layer.bias)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    outputs = model(inputs)
+    outputs.square().mul(inputs[:, :1, 2:, 2:]).mean().backward()
+    gradients = {key: parameter.grad.clone() for key, parameter in model.named_parameters()}
+    statistics = {key: value.clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(before)
+    model.zero_grad()
+    torch.save((inputs, model, outputs.detach(), statistics, gradients), tmp_path / "case.pt")
+    in_two_processes(_same_step, tmp_path / "case.pt")
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "message"),
+    [
+        ("mps", 2, "device: got mps; expected cpu or cuda with 2 processes"),
+        ("cuda:1", 2, "device: got cuda:1; expected cpu or cuda with 2 processes"),
+        ("cuda", 1000, "processes: got 1000; expected at most"),
+    ],
+)
+def test_devices_that_do_not_serve(device, processes, message):
+    with pytest.raises(InputError, match=message):
+        distributed.check_device(torch.device(device), processes)
+
+
+class Project:
+    """The training stage on digits."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        save_json(folder / "reports" / "verify.json", {"verdict": "pass"})
+        yaml = YAML()
+        params = yaml.load(ROOT / "params.yaml")
+        params["data"]["name"] = "digits"
+        params["train"] |= {"epochs": 1, "device": "cpu", **settings}
+        params["models"]["vgg"] |= {"epochs": 1, "blocks": [[4], [8]], "dropout": 0.0}
+        with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+            yaml.dump(params, file)
+        self.environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "OMP"))
+        } | {"PYTHONPATH": str(ROOT)}
+        self.run("download")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, stage: str, *arguments: str, check: bool = True) -> tuple[int, str]:
+        with self.start(f"stages.{stage}", *arguments) as process:
+            out, err = process.communicate(timeout=180)
+        assert not check or process.returncode == 0, out + err
+        return process.returncode, out + err
+
+    def checkpoints(self) -> list[Path]:
+        return sorted(self.folder.glob(".cnnpipe/checkpoints/*/step-*"))
+
+
+@pytest.mark.parametrize("model", ["lenet5", "vgg"])
+def test_the_whole_stage_in_two_processes(model, tmp_path):
+    results = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        project = Project(folder, processes=processes)
+        project.run("train", model)
+        weights, _ = load_weights(folder / f"data/models/{model}.safetensors")
+        results.append((weights, pd.read_csv(folder / f"reports/curves/{model}.csv")))
+        timing = load_json(folder / f"reports/timings/{model}.json")
+        assert timing["processes"] == processes
+        assert project.checkpoints() == []
+    (one, one_curve), (two, two_curve) = results
+    assert one.keys() == two.keys()
+    assert two_curve.train_loss[0] == pytest.approx(one_curve.train_loss[0], abs=2e-4)
+    assert two_curve.validation_loss[0] == pytest.approx(one_curve.validation_loss[0], abs=2e-3)
+    for key, value in one.items():  # ten steps of at most lr = 0.004 each
+        difference = (two[key].float() - value.float()).abs().mean()
+        assert difference < 2e-4 * max(1.0, float(value.float().abs().mean())), key
+
+
+def test_under_torchrun(tmp_path):
+    """As on the command line, without `train.processes`."""
+    project = Project(tmp_path / "p")
+    torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    with project.start(*torchrun, "--nproc-per-node=2", "-m", "stages.train", "lenet5") as process:
+        out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, out + err
+    assert out.count("validation images") == 1  # one of them prints
+    assert load_json(project.folder / "reports/timings/lenet5.json")["processes"] == 2
+
+
+def wait_for_checkpoint(project, process):
+    while not project.checkpoints():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def workers_of(process):
+    found = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "stages.train"], capture_output=True, text=True
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def listening(pids):
+    """Addresses on which processes wait for connections, as Linux tells them."""
+    found = []
+    for pid in pids:
+        links = []
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                links.append(str(link.readlink()))
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_, inode = line.split()[:10]
+                if state == "0A" and f"socket:[{inode}]" in links:
+                    found.append(local)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux for the sockets")
+def test_nobody_outside_this_machine_can_connect(tmp_path):
+    project = Project(tmp_path / "p", processes=2, epochs=50, checkpoint=0)
+    with project.start("stages.train", "lenet5") as process:
+        wait_for_checkpoint(project, process)
+        found = listening([process.pid, *workers_of(process)])
+        process.terminate()
+        process.communicate(timeout=40)
+    assert found  # Gloo's own, between the two
+    assert all(local.startswith("0100007F:") for local in found), found  # 127.0.0.1
+
+
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="asks pgrep for the processes")
+@pytest.mark.parametrize("stop", ["kill a worker", "terminate the stage"])
+def test_all_end_and_the_run_goes_on_to_the_same_bits(stop, tmp_path):
+    project = Project(tmp_path / "p", processes=2, epochs=8, checkpoint=0)
+    with project.start("stages.train", "lenet5") as process:
+        wait_for_checkpoint(project, process)
+        workers = workers_of(process)
+        assert len(workers) == 2
+        if stop == "kill a worker":
+            os.kill(workers[1], signal.SIGKILL)
+        else:
+            process.terminate()
+        _, err = process.communicate(timeout=40)
+    lines = [line for line in re.split("[\r\n]", err) if line and "step/s" not in line]
+    lines = [line for line in lines if "?step" not in line and not line.startswith("epoch")]
+    if stop == "kill a worker":
+        assert process.returncode == 1
+        assert lines == ["Error: process 1 of 2 was ended by SIGKILL"]
+    else:
+        assert process.returncode == 143
+        assert lines == []
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert "goes on after step" in project.run("train", "lenet5")[1]
+    undisturbed = Project(tmp_path / "q", processes=2, epochs=8)
+    undisturbed.run("train", "lenet5")
+    name = "data/models/lenet5.safetensors"
+    assert (project.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()
+
+
+def test_a_batch_that_does_not_divide_is_one_line(tmp_path):
+    project = Project(tmp_path / "p", processes=3)
+    status, output = project.run("train", "lenet5", check=False)
+    assert status == 1
+    assert output.startswith("Error: batch_size: got 128; expected a multiple of 3")
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_stage_exits_at_once_and_leaves_no_temporary_files(number, tmp_path):
+    project = Project(tmp_path / "p", epochs=50, checkpoint=0)
+    with project.start("stages.train", "lenet5") as process:
+        wait_for_checkpoint(project, process)
+        process.send_signal(number)
+        begun = time.monotonic()
+        _, err = process.communicate(timeout=20)
+    assert time.monotonic() - begun < 10
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert not list(project.folder.rglob(".*.tmp"))
+    assert project.checkpoints()

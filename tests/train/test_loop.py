@@ -1,0 +1,204 @@
+"""The training loop on a data set of two shapes that is learned within seconds."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from cnnpipe.data.dataset import Split
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.models import build_model, predict
+from cnnpipe.params.train import AugmentParams, TrainParams
+from cnnpipe.system.errors import InputError
+from cnnpipe.train.loop import DivergedError, _average, train
+
+SETTINGS = TrainParams(
+    backend="scratch",
+    algorithm="auto",
+    precision="float32",
+    epochs=2,
+    batch_size=16,
+    lr=0.004,
+    warmup=0.3,
+    weight_decay=0.01,
+    label_smoothing=0.0,
+    ema_decay=0.5,
+    augment=AugmentParams(degrees=5, translate=0.05, scale=0.05, shear=5),
+)
+
+
+def bars(count: int, seed: int) -> Split:
+    """Upright bars (class 0) and lying bars (class 1) at random places, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(60, (count, 28, 28), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(2, (count,), generator=generator)
+    for image, label, place in zip(
+        images, labels, torch.randint(8, 18, (count,), generator=generator), strict=True
+    ):
+        bar = image if label else image.T
+        bar[place : place + 3, 6:22] = 255
+    return Split(images, labels)
+
+
+TRAINING, VALIDATION = bars(200, seed=0), bars(64, seed=1)
+NORMALIZATION = Normalization.of(TRAINING.images)
+
+
+def run(settings: TrainParams = SETTINGS, *, seed: int = 0, backend: str = "scratch", **changes):
+    torch.manual_seed(0)
+    model = build_model("lenet5", backend=backend, classes=2)
+    return train(
+        model,
+        TRAINING,
+        VALIDATION,
+        settings.model_copy(update=changes),
+        NORMALIZATION,
+        seed=seed,
+        progress=False,
+    )
+
+
+def test_it_learns():
+    model, curves = run(epochs=3)
+    assert [row.epoch for row in curves] == [1, 2, 3]
+    assert curves[-1].train_loss < curves[0].train_loss
+    assert curves[-1].validation_accuracy > 0.95
+    unseen = bars(100, seed=2)
+    predictions = predict(model, unseen.images, NORMALIZATION).argmax(1)
+    assert (predictions == unseen.labels).float().mean() > 0.95
+    assert not model.training
+
+
+def test_the_same_seed_gives_the_same_bits():
+    first, curves = run(epochs=1)
+    second, again = run(epochs=1)
+    assert curves == again
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
+
+
+def test_an_observer_sees_each_epochs_averaged_weights_and_changes_nothing():
+    seen = []
+
+    def observe(model, epoch):
+        seen.append((epoch, {key: value.clone() for key, value in model.state_dict().items()}))
+        predict(model, TRAINING.images, NORMALIZATION)
+
+    plain, curves = run()
+    torch.manual_seed(0)
+    model = build_model("lenet5", classes=2)
+    watched, again = train(
+        model,
+        TRAINING,
+        VALIDATION,
+        SETTINGS,
+        NORMALIZATION,
+        seed=0,
+        progress=False,
+        observe=observe,
+    )
+    assert curves == again
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    for key, value in watched.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[key]), key
+        assert torch.equal(value, seen[-1][1][key]), key
+
+
+def test_another_seed_gives_another_run():
+    assert run(epochs=1)[1] != run(epochs=1, seed=1)[1]
+
+
+def test_both_backends_train_alike():
+    """Alike, not equal: Adam turns rounding in tiny gradients into whole steps."""
+    [scratch], [reference] = run(epochs=1)[1], run(epochs=1, backend="torch")[1]
+    assert scratch.train_loss == pytest.approx(reference.train_loss, abs=2e-3)
+    assert scratch.validation_loss == pytest.approx(reference.validation_loss, abs=5e-3)
+
+
+def test_learning_rate_follows_one_cycle():
+    # 12 steps an epoch; OneCycleLR ends at lr / 25 / 10,000
+    curves = run(epochs=5)[1]
+    rates = [row.learning_rate for row in curves]
+    assert max(rates) <= SETTINGS.lr
+    assert rates.index(max(rates)) == 1  # the peak lies at 30 % of the run
+    assert rates[-1] == pytest.approx(SETTINGS.lr / 25 / 10_000)
+
+
+def test_averaged_weights_are_the_moving_average():
+    """Three steps, averaged by hand: a₁ = w₁, a₂ = (2·a₁ + 9·w₂)/11, a₃ = (3·a₂ + 9·w₃)/12."""
+    recorded = []
+
+    class Recorder(nn.Sequential):
+        def forward(self, images):
+            if self.training:
+                recorded.append(self[1].weight.detach().clone())
+            return super().forward(images)
+
+    torch.manual_seed(0)
+    model = Recorder(nn.Flatten(), nn.Linear(784, 2))
+    split = Split(TRAINING.images[:48], TRAINING.labels[:48])
+    settings = SETTINGS.model_copy(update={"epochs": 1, "ema_decay": 0.75})
+    averaged, _ = train(model, split, VALIDATION, settings, NORMALIZATION, seed=0, progress=False)
+    after = [*recorded[1:], model[1].weight.detach()]  # the weights after each of the three steps
+    expected = (2 * after[0] + 9 * after[1]) / 11
+    expected = (3 * expected + 9 * after[2]) / 12
+    torch.testing.assert_close(averaged[1].weight.detach(), expected)
+
+
+def test_averaging_settles_at_its_decay():
+    """Far into a run, one more update moves the average by 1 − decay of the difference."""
+    average, weight = torch.zeros(3), torch.ones(3)
+    _average(0.9)([average], [weight], torch.tensor(1_000))
+    torch.testing.assert_close(average, torch.full((3,), 0.1))
+
+
+def test_no_averaging_returns_the_last_weights():
+    torch.manual_seed(0)
+    model = build_model("lenet5", classes=2)
+    settings = SETTINGS.model_copy(update={"epochs": 1, "ema_decay": 0.0})
+    last, _ = train(model, TRAINING, VALIDATION, settings, NORMALIZATION, seed=0, progress=False)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, last.state_dict()[key]), key
+
+
+def test_bfloat16_learns_too():
+    _, curves = run(epochs=3, precision="bfloat16")
+    assert curves[-1].validation_accuracy > 0.95
+
+
+def test_validation_images_are_never_trained_on():
+    """Wrong validation labels change what is measured and not a bit of the weights."""
+    torch.manual_seed(0)
+    wrong = replace(VALIDATION, labels=1 - VALIDATION.labels)
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    model = build_model("lenet5", classes=2)
+    trained, curves = train(model, TRAINING, wrong, settings, NORMALIZATION, seed=0, progress=False)
+    reference, right = run(epochs=1)
+    for key, value in reference.state_dict().items():
+        assert torch.equal(value, trained.state_dict()[key]), key
+    assert curves[0].validation_accuracy == pytest.approx(1 - right[0].validation_accuracy)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step():
+    torch.manual_seed(0)
+    model = build_model("lenet5", classes=2)
+    steps = 0
+
+    def poison(module, arguments):
+        nonlocal steps
+        if module.training:
+            steps += 1
+            if steps == 16:  # the fourth step of the second epoch of twelve
+                with torch.no_grad():
+                    module.c1.weight.fill_(math.nan)
+
+    model.register_forward_pre_hook(poison)
+    with pytest.raises(DivergedError, match="the loss is nan at step 16 of 24"):
+        train(model, TRAINING, VALIDATION, SETTINGS, NORMALIZATION, seed=0, progress=False)
+
+
+def test_a_batch_larger_than_the_training_set_is_refused():
+    with pytest.raises(InputError, match="batch_size: got 201; expected at most 200"):
+        run(batch_size=201)
