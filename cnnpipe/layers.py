@@ -8,16 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.functional import (
-    CONV2D_ALGORITHMS,
-    avg_pool2d,
-    conv2d,
-    max_pool2d,
-    relu,
-    sigmoid,
-    tanh,
-)
+from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
 from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
+from cnnpipe.functional.convolution import check_algorithm
+from cnnpipe.functional.convolution_arguments import Padding, as_padding
 
 
 class Conv2d(nn.Module):
@@ -36,7 +30,7 @@ class Conv2d(nn.Module):
         out_channels: int,
         kernel_size: IntOrPair,
         stride: IntOrPair = 1,
-        padding: IntOrPair | Literal["same", "valid"] = 0,
+        padding: Padding = 0,
         dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
@@ -51,12 +45,18 @@ class Conv2d(nn.Module):
         self.out_channels = as_int(out_channels, "out_channels", least=1)
         self.kernel_size = as_pair(kernel_size, "kernel_size", least=1)
         self.stride = as_pair(stride, "stride", least=1)
-        self.padding = padding if isinstance(padding, str) else as_pair(padding, "padding", least=0)
+        self.padding = as_padding(padding, self.stride)
         self.dilation = as_pair(dilation, "dilation", least=1)
         self.groups = as_int(groups, "groups", least=1)
         self.padding_mode = padding_mode
-        self.algorithm = algorithm
-        self._check()
+        self.algorithm = check_algorithm(algorithm)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"groups: expected a divisor of in_channels {self.in_channels} and out_channels "
+                f"{self.out_channels}, got {self.groups}"
+            )
+        if padding_mode != "zeros":
+            raise ValueError(f"padding_mode: expected 'zeros', got {padding_mode!r}")
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias: nn.Parameter | None
@@ -65,22 +65,6 @@ class Conv2d(nn.Module):
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
-
-    def _check(self) -> None:
-        if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(
-                f"groups: expected a divisor of in_channels {self.in_channels} and out_channels "
-                f"{self.out_channels}, got {self.groups}"
-            )
-        if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
-            raise ValueError(f"padding: expected ints, 'same' or 'valid', got {self.padding!r}")
-        if self.padding == "same" and self.stride != (1, 1):
-            raise ValueError(f"padding: 'same' expects stride 1, got stride {self.stride}")
-        if self.padding_mode != "zeros":
-            raise ValueError(f"padding_mode: expected 'zeros', got {self.padding_mode!r}")
-        if self.algorithm not in ("auto", *CONV2D_ALGORITHMS):
-            allowed = ", ".join(["auto", *CONV2D_ALGORITHMS])
-            raise ValueError(f"algorithm: expected one of {allowed}, got {self.algorithm!r}")
 
     def reset_parameters(self) -> None:
         """Draw new weights: uniform with variance 1/(3·fan_in) (LeCun et al. 1998, torch's)."""

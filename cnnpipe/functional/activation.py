@@ -6,13 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from cnnpipe.functional.arguments import check_bool, check_floating_point, check_real
+from cnnpipe.functional.autograd import BatchFunction
 from cnnpipe.functional.windows import accumulation_dtype
-
-Batched = tuple[Tensor, int]
-"""A result under `torch.func.vmap`, and which of its axes is the one that was added."""
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -65,7 +62,7 @@ def tanh(input: Tensor) -> Tensor:
     return output
 
 
-class _ReLU(Function):
+class _ReLU(BatchFunction):
     @staticmethod
     def forward(x: Tensor, inplace: bool) -> Tensor:
         return x.clamp_min_(0) if inplace else x.clamp_min(0)
@@ -82,12 +79,8 @@ class _ReLU(Function):
         (y,) = ctx.saved_tensors
         return _Gate.apply(g, y.detach()), None
 
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, inplace: bool) -> Batched:
-        return _ReLU.apply(x, inplace), in_dims[0]
 
-
-class _Gate(Function):
+class _Gate(BatchFunction):
     """[y ≠ 0]·g, linear in g and its own adjoint."""
 
     @staticmethod
@@ -105,15 +98,8 @@ class _Gate(Function):
         (y,) = ctx.saved_tensors
         return _Gate.apply(g, y), None
 
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], g: Tensor, y: Tensor) -> Batched:
-        of_g, of_y = in_dims
-        g = g if of_g is None else g.movedim(of_g, 0)
-        y = y.expand_as(g) if of_y is None else y.movedim(of_y, 0)
-        return _Gate.apply(g, y), 0
 
-
-class _Sigmoid(Function):
+class _Sigmoid(BatchFunction):
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         wide = x.to(accumulation_dtype(x.dtype))
@@ -129,12 +115,8 @@ class _Sigmoid(Function):
         grad: Tensor = torch.addcmul(g, g, y, value=-1) * y  # g·(1 − y)·y
         return grad
 
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor) -> Batched:
-        return _Sigmoid.apply(x), in_dims[0]
 
-
-class _Tanh(Function):
+class _Tanh(BatchFunction):
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         wide = x.to(accumulation_dtype(x.dtype))
@@ -149,7 +131,3 @@ class _Tanh(Function):
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         return torch.addcmul(g, g, y * y, value=-1)  # g·(1 − y²)
-
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor) -> Batched:
-        return _Tanh.apply(x), in_dims[0]

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from cnnpipe.geometry import Pair
+from cnnpipe.geometry import Pair, WindowGeometry, output_size, window_extent
 
 IntOrPair = int | Sequence[int]
 
@@ -57,6 +57,36 @@ def pooling_arguments(
             f"padding: expected at most half of kernel_size {kernel_sizes}, got {paddings}"
         )
     return kernel_sizes, strides, paddings, as_pair(dilation, "dilation", least=1)
+
+
+def pooling_geometry(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None,
+    padding: IntOrPair,
+    dilation: IntOrPair,
+    ceil_mode: bool,
+) -> WindowGeometry:
+    check_bool(ceil_mode, "ceil_mode")
+    kernel_sizes, strides, paddings, dilations = pooling_arguments(
+        kernel_size, stride, padding, dilation
+    )
+    sides: list[int] = []
+    for size, k, s, p, d in zip(
+        input.shape[-2:], kernel_sizes, strides, paddings, dilations, strict=True
+    ):
+        count = output_size(size, k, s, p, d, ceil_mode)
+        covered = (count - 1) * s + window_extent(k, d)
+        sides += [p, max(p, covered - size - p)]
+    top, bottom, left, right = sides
+    geometry = WindowGeometry(
+        input_size=(input.shape[-2], input.shape[-1]),
+        kernel_size=kernel_sizes,
+        stride=strides,
+        padding=(top, bottom, left, right),
+        dilation=dilations,
+    )
+    return geometry.without_idle_steps()
 
 
 def check_tensor(value: Tensor, name: str) -> None:

@@ -16,23 +16,22 @@ derivatives of every order exist. An algorithm is a module that computes the thr
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
-from cnnpipe.functional.arguments import (
-    IntOrPair,
-    as_int,
-    as_pair,
-    check_floating_point,
-    check_images,
+from cnnpipe.functional.arguments import IntOrPair
+from cnnpipe.functional.autocast import cast_operand, without_autocast
+from cnnpipe.functional.autograd import ConvolutionFunction
+from cnnpipe.functional.convolution_arguments import (
+    Padding,
+    check_dtypes,
+    check_operands,
+    convolution_geometry,
 )
-from cnnpipe.geometry import ConvolutionGeometry, Pair, same_padding
+from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.system.errors import InputError
 
 
@@ -75,7 +74,7 @@ def conv2d(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: IntOrPair = 1,
-    padding: IntOrPair | Literal["same", "valid"] = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
     *,
@@ -114,14 +113,11 @@ def conv2d(
         LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition
         (1998), section II.A.
     """
-    _check_tensors(input, weight, bias, groups)
-    device = input.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        input, weight = _cast(input, dtype), _cast(weight, dtype)
-        bias = None if bias is None else _cast(bias, dtype)
-    _check_dtypes(input, weight, bias)
-    geometry = _geometry(input, weight, stride, padding, dilation, groups)
+    check_operands(input, weight, bias, groups)
+    input, weight = cast_operand(input), cast_operand(weight)
+    bias = None if bias is None else cast_operand(bias)
+    check_dtypes(input, weight, bias)
+    geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
     images = input if input.ndim == 4 else input.unsqueeze(0)
     chosen = _choose(algorithm, images, weight, geometry)
     output: Tensor = _CrossCorrelation.apply(images, weight, bias, geometry, chosen)
@@ -133,7 +129,7 @@ def convolve2d(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: IntOrPair = 1,
-    padding: IntOrPair | Literal["same", "valid"] = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
     *,
@@ -146,21 +142,15 @@ def convolve2d(
     A network that learns its kernels cannot tell the two apart. Arguments, shapes and errors are
     those of `conv2d`.
     """
-    _check_tensors(input, weight, bias, groups)
-    return conv2d(
-        input,
-        weight.flip(-2, -1),
-        bias,
-        stride,
-        padding,
-        dilation,
-        groups,
-        algorithm=algorithm,
-    )
+    check_operands(input, weight, bias, groups)
+    flipped = weight.flip(-2, -1)
+    return conv2d(input, flipped, bias, stride, padding, dilation, groups, algorithm=algorithm)
 
 
-class _CrossCorrelation(Function):
+class _CrossCorrelation(ConvolutionFunction):
     """(x, w, bias) → x ⋆ w + bias = ∂T/∂g + bias."""
+
+    operand_axes, result_axis = (1, 0, 0), 1
 
     @staticmethod
     def forward(
@@ -170,169 +160,79 @@ class _CrossCorrelation(Function):
         geometry: ConvolutionGeometry,
         algorithm: Algorithm,
     ) -> Tensor:
-        with _without_autocast(x):
+        with without_autocast(x):
             y = algorithm.forward(x, w, geometry)
         if bias is not None:
             y.add_(bias.view(-1, 1, 1))
-        # Autograd lets nobody overwrite what a function returns as a view, as algorithms may do.
+        # An algorithm may return a view, which autograd would not let the caller overwrite.
         return y.detach()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
-        x, w, _bias, ctx.geometry, ctx.algorithm = inputs
-        ctx.save_for_backward(x, w)
-
-    @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, w = ctx.saved_tensors
-        how = ctx.geometry, ctx.algorithm
-        of_x, of_w, of_bias = ctx.needs_input_grad[:3]
+        (x, w), how = ctx.saved_tensors, (ctx.geometry, ctx.algorithm)
+        needs_x, needs_w, needs_bias, *_ = ctx.needs_input_grad
         return (
-            _InputGradient.apply(g, w, *how) if of_x else None,
-            _WeightGradient.apply(x, g, *how) if of_w else None,
-            g.sum((0, 2, 3)) if of_bias else None,
+            _InputGradient.apply(g, w, *how) if needs_x else None,
+            _WeightGradient.apply(x, g, *how) if needs_w else None,
+            g.sum((0, 2, 3)) if needs_bias else None,
             None,
             None,
         )
 
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        x: Tensor,
-        w: Tensor,
-        bias: Tensor | None,
-        geometry: ConvolutionGeometry,
-        algorithm: Algorithm,
-    ) -> tuple[Tensor, int]:
-        of_x, of_w, of_bias = in_dims[:3]
-        B = info.batch_size
-        if of_w is None and of_bias is None:
-            images = _fold(x, of_x, 0, B)
-            y = _CrossCorrelation.apply(images, w, bias, geometry, algorithm)
-            return y.unflatten(0, (B, -1)), 0
-        x, w = _fold(x, of_x, 1, B), _fold(w, of_w, 0, B)
-        bias = None if bias is None else _fold(bias, of_bias, 0, B)
-        how = _in_groups(x, geometry, algorithm, B)
-        return _CrossCorrelation.apply(x, w, bias, *how).unflatten(1, (B, -1)), 1
 
-
-class _InputGradient(Function):
+class _InputGradient(ConvolutionFunction):
     """(g, w) → ∂T/∂x."""
+
+    operand_axes, result_axis = (1, 0), 1
 
     @staticmethod
     def forward(
         g: Tensor, w: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
     ) -> Tensor:
-        with _without_autocast(g):
+        with without_autocast(g):
             return algorithm.input_gradient(g, w, geometry)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
-        g, w, ctx.geometry, ctx.algorithm = inputs
-        ctx.save_for_backward(g, w)
-
-    @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
-        g, w = ctx.saved_tensors
-        how = ctx.geometry, ctx.algorithm
-        of_g, of_w = ctx.needs_input_grad[:2]
+        (g, w), how = ctx.saved_tensors, (ctx.geometry, ctx.algorithm)
+        needs_g, needs_w, *_ = ctx.needs_input_grad
         return (
-            _CrossCorrelation.apply(x, w, None, *how) if of_g else None,
-            _WeightGradient.apply(x, g, *how) if of_w else None,
+            _CrossCorrelation.apply(x, w, None, *how) if needs_g else None,
+            _WeightGradient.apply(x, g, *how) if needs_w else None,
             None,
             None,
         )
 
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        g: Tensor,
-        w: Tensor,
-        geometry: ConvolutionGeometry,
-        algorithm: Algorithm,
-    ) -> tuple[Tensor, int]:
-        (of_g, of_w), B = in_dims[:2], info.batch_size
-        if of_w is None:
-            x = _InputGradient.apply(_fold(g, of_g, 0, B), w, geometry, algorithm)
-            return x.unflatten(0, (B, -1)), 0
-        g, w = _fold(g, of_g, 1, B), _fold(w, of_w, 0, B)
-        how = _in_groups(g, geometry, algorithm, B)
-        return _InputGradient.apply(g, w, *how).unflatten(1, (B, -1)), 1
 
-
-class _WeightGradient(Function):
+class _WeightGradient(ConvolutionFunction):
     """(x, g) → ∂T/∂w."""
+
+    operand_axes, result_axis = (1, 1), 0
 
     @staticmethod
     def forward(
         x: Tensor, g: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
     ) -> Tensor:
-        with _without_autocast(x):
+        with without_autocast(x):
             return algorithm.weight_gradient(x, g, geometry)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
-        x, g, ctx.geometry, ctx.algorithm = inputs
-        ctx.save_for_backward(x, g)
-
-    @staticmethod
     def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, ...]:
-        x, g = ctx.saved_tensors
-        how = ctx.geometry, ctx.algorithm
-        of_x, of_g = ctx.needs_input_grad[:2]
+        (x, g), how = ctx.saved_tensors, (ctx.geometry, ctx.algorithm)
+        needs_x, needs_g, *_ = ctx.needs_input_grad
         return (
-            _InputGradient.apply(g, w, *how) if of_x else None,
-            _CrossCorrelation.apply(x, w, None, *how) if of_g else None,
+            _InputGradient.apply(g, w, *how) if needs_x else None,
+            _CrossCorrelation.apply(x, w, None, *how) if needs_g else None,
             None,
             None,
         )
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        x: Tensor,
-        g: Tensor,
-        geometry: ConvolutionGeometry,
-        algorithm: Algorithm,
-    ) -> tuple[Tensor, int]:
-        (of_x, of_g), B = in_dims[:2], info.batch_size
-        x, g = _fold(x, of_x, 1, B), _fold(g, of_g, 1, B)
-        how = _in_groups(x, geometry, algorithm, B)
-        return _WeightGradient.apply(x, g, *how).unflatten(0, (B, -1)), 0
-
-
-def _fold(tensor: Tensor, of_vmap: int | None, axis: int, size: int) -> Tensor:
-    """Merge the axis that `torch.func.vmap` adds into another, repeating what has none."""
-    if of_vmap is None:
-        shape = (*tensor.shape[:axis], size, *tensor.shape[axis:])
-        return tensor.unsqueeze(axis).expand(shape).flatten(axis, axis + 1)
-    return tensor.movedim(of_vmap, axis).flatten(axis, axis + 1)
-
-
-def _in_groups(
-    x: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm, size: int
-) -> tuple[ConvolutionGeometry, Algorithm]:
-    """So many convolutions with kernels of their own are one whose groups do not see each other."""
-    geometry = replace(geometry, groups=size * geometry.groups)
-    return geometry, im2col if algorithm.unsupported(x, geometry) else algorithm
-
-
-def _without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
-    """Where matrix products are computed as written: in a backward under autocast, too."""
-    device = tensor.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
 
 
 def conv2d_algorithm(
     input: Tensor,
     weight: Tensor,
     stride: IntOrPair = 1,
-    padding: IntOrPair | Literal["same", "valid"] = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> str:
@@ -355,7 +255,7 @@ def conv2d_algorithm(
 
     Arguments and errors are those of `conv2d`.
     """
-    geometry = _geometry(input, weight, stride, padding, dilation, groups)
+    geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
     return _fastest(input, weight, geometry)
 
 
@@ -383,98 +283,15 @@ def _choose(algorithm: str, x: Tensor, w: Tensor, geometry: ConvolutionGeometry)
         return direct
     if algorithm == "auto":
         return _ALGORITHMS[_fastest(x, w, geometry)]
-    try:
-        chosen = _ALGORITHMS[algorithm]
-    except KeyError:
-        allowed = ", ".join(["auto", *CONV2D_ALGORITHMS])
-        raise ValueError(f"algorithm: expected one of {allowed}, got {algorithm!r}") from None
+    chosen = _ALGORITHMS[check_algorithm(algorithm)]
     if reason := chosen.unsupported(x, geometry):
         raise UnsupportedError(f"algorithm: {algorithm!r} {reason}")
     return chosen
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """What `torch.autocast` does to an operand of a convolution: all but float64 is cast."""
-    return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
-
-
-def _check_tensors(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
-    check_floating_point(input, "input")
-    check_floating_point(weight, "weight")
-    if bias is not None:
-        check_floating_point(bias, "bias")
-    check_images(input)
-    if weight.ndim != 4:
-        raise ValueError(f"weight: expected shape (O, C/groups, kH, kW), got {tuple(weight.shape)}")
-    if 0 in weight.shape[:2]:
-        raise ValueError(f"weight: expected channels to map, got shape {tuple(weight.shape)}")
-    groups = as_int(groups, "groups", least=1)
-    in_channels, (out_channels, group_channels) = input.shape[-3], weight.shape[:2]
-    if out_channels % groups:
-        raise ValueError(
-            f"groups: expected a divisor of the {out_channels} output channels, got {groups}"
-        )
-    if in_channels != group_channels * groups:
-        raise ValueError(
-            f"input: expected {group_channels * groups} channels ({groups} groups of the weight's "
-            f"{group_channels}), got {in_channels}"
-        )
-    if bias is not None and bias.shape != (out_channels,):
-        raise ValueError(f"bias: expected shape ({out_channels},), got {tuple(bias.shape)}")
-    for name, tensor in [("weight", weight), ("bias", bias)]:
-        if tensor is not None and tensor.device != input.device:
-            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
-
-
-def _check_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    for name, tensor in [("weight", weight), ("bias", bias)]:
-        if tensor is not None and tensor.dtype != input.dtype:
-            raise TypeError(f"{name}: expected the input's {input.dtype}, got {tensor.dtype}")
-
-
-def _geometry(
-    input: Tensor,
-    weight: Tensor,
-    stride: IntOrPair,
-    padding: IntOrPair | str,
-    dilation: IntOrPair,
-    groups: int,
-) -> ConvolutionGeometry:
-    H, W = input.shape[-2:]
-    kH, kW = weight.shape[-2:]
-    strides, dilations = as_pair(stride, "stride", least=1), as_pair(dilation, "dilation", least=1)
-    geometry = ConvolutionGeometry(
-        input_size=(H, W),
-        kernel_size=(kH, kW),
-        stride=strides,
-        padding=_four_sides(padding, (kH, kW), strides, dilations),
-        dilation=dilations,
-        groups=groups,
-    )
-    if kH < 1 or kW < 1:
-        raise ValueError(f"weight: expected a kernel of at least 1×1, got {kH}×{kW}")
-    if min(geometry.output_size) < 1:
-        raise ValueError(
-            f"weight: a window of {geometry.extent[0]}×{geometry.extent[1]} pixels (kernel and "
-            f"dilation) must fit into the padded input, got {geometry.padded_size[0]}×"
-            f"{geometry.padded_size[1]}"
-        )
-    return geometry.without_idle_steps()
-
-
-def _four_sides(
-    padding: IntOrPair | str, kernel_size: Pair, stride: Pair, dilation: Pair
-) -> tuple[int, int, int, int]:
-    if isinstance(padding, str):
-        if padding == "valid":
-            return 0, 0, 0, 0
-        if padding != "same":
-            raise ValueError(f"padding: expected ints, 'same' or 'valid', got {padding!r}")
-        if stride != (1, 1):
-            raise ValueError(f"padding: 'same' expects stride 1, got stride {stride}")
-        return (
-            *same_padding(kernel_size[0], dilation[0]),
-            *same_padding(kernel_size[1], dilation[1]),
-        )
-    vertical, horizontal = as_pair(padding, "padding", least=0)
-    return vertical, vertical, horizontal, horizontal
+def check_algorithm(name: str) -> str:
+    """The name, if it is "auto" or that of an algorithm."""
+    allowed = ("auto", *CONV2D_ALGORITHMS)
+    if name not in allowed:
+        raise ValueError(f"algorithm: expected one of {', '.join(allowed)}, got {name!r}")
+    return name

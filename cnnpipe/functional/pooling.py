@@ -1,18 +1,18 @@
 """Maximum and average pooling: what becomes of each sliding window, one tap at a time.
 
 Both pad with the neutral element of their operation (−∞ for the maximum, 0 for the sum) and fold
-the taps of all windows into one another. Their derivatives go the way back: every window hands its
-gradient to the entry that won, or shares it out evenly.
+the taps of all windows into one another. Backwards, every window hands its gradient to the entry
+that won, or shares it out evenly. Either way back is linear, and the derivative of a linear
+function is its adjoint: `_ToWinner` and `_FromWinner` are each other's, and so are `_WindowSum` and
+`_WindowSpread`. So derivatives of every order exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from cnnpipe.functional.arguments import (
     IntOrPair,
@@ -22,8 +22,9 @@ from cnnpipe.functional.arguments import (
     check_floating_point,
     check_images,
     check_real,
-    pooling_arguments,
+    pooling_geometry,
 )
+from cnnpipe.functional.autograd import BatchFunction
 from cnnpipe.functional.windows import (
     accumulation_dtype,
     crop,
@@ -32,10 +33,8 @@ from cnnpipe.functional.windows import (
     tap_of,
     zeros_like_padded,
 )
-from cnnpipe.geometry import Pair, WindowGeometry, output_size, window_extent
-
-Batched = tuple[Tensor, int]
-"""A result under `torch.func.vmap`, and which of its axes is the one that was added."""
+from cnnpipe.functional.winners import indices_of_maxima, lowest, to_winners
+from cnnpipe.geometry import Pair, WindowGeometry
 
 
 @overload
@@ -48,17 +47,6 @@ def max_pool2d(
     ceil_mode: bool = ...,
     return_indices: Literal[False] = ...,
 ) -> Tensor: ...
-@overload
-def max_pool2d(
-    input: Tensor,
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None = ...,
-    padding: IntOrPair = ...,
-    dilation: IntOrPair = ...,
-    ceil_mode: bool = ...,
-    *,
-    return_indices: Literal[True],
-) -> tuple[Tensor, Tensor]: ...
 @overload
 def max_pool2d(
     input: Tensor,
@@ -103,7 +91,7 @@ def max_pool2d(
     check_real(input, "input")
     check_images(input)
     check_bool(return_indices, "return_indices")
-    geometry = _geometry(input, kernel_size, stride, padding, dilation, ceil_mode)
+    geometry = pooling_geometry(input, kernel_size, stride, padding, dilation, ceil_mode)
     maximum: Tensor = _MaxPool.apply(input, geometry)
     return (maximum, _Indices.apply(input.detach(), geometry)) if return_indices else maximum
 
@@ -141,13 +129,14 @@ def avg_pool2d(
     check_floating_point(input, "input")
     check_images(input)
     check_bool(count_include_pad, "count_include_pad")
-    geometry = _geometry(input, kernel_size, stride, padding, 1, ceil_mode)
+    geometry = pooling_geometry(input, kernel_size, stride, padding, 1, ceil_mode)
     # The sum of a window may overflow 16 bits where its mean does not.
     wide = input.to(accumulation_dtype(input.dtype))
     divisor: Tensor | int
     if divisor_override is None:
         paddings = as_pair(padding, "padding", least=0)
-        divisor = _window_areas(geometry, paddings, count_include_pad, input.device).to(wide.dtype)
+        areas = _window_areas(geometry, paddings, count_include_pad, input.device)
+        divisor = areas.to(wide.dtype)
     else:
         divisor = as_int(divisor_override, "divisor_override")
         if divisor == 0:
@@ -156,12 +145,12 @@ def avg_pool2d(
     return mean.to(input.dtype)
 
 
-class _MaxPool(Function):
+class _MaxPool(BatchFunction):
     """x → maximum of each window. Its derivative is 1 at the entry that won and 0 elsewhere."""
 
     @staticmethod
     def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
-        windows = sliding_windows(pad(x, geometry, _smallest(x.dtype)), geometry)
+        windows = sliding_windows(pad(x, geometry, lowest(x.dtype)), geometry)
         first, *rest = (windows[..., i, j] for i, j in geometry.taps)
         maximum = torch.maximum(first, first)  # unlike clone, keeps the order of axes in memory
         for entry in rest:
@@ -178,18 +167,23 @@ class _MaxPool(Function):
         x, maximum = ctx.saved_tensors
         return _ToWinner.apply(grad, x.detach(), maximum.detach(), ctx.geometry), None
 
+
+class _LinearFunction(BatchFunction):
+    """A function that is linear in its first operand, given tensors and the windows' geometry."""
+
     @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
-        return _MaxPool.apply(x.movedim(in_dims[0], 0), geometry), 0
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        _, *given, ctx.geometry = inputs
+        ctx.save_for_backward(*given)
 
 
-class _ToWinner(Function):
-    """Hand the gradient of each window to its winner: the adjoint of `_FromWinner`."""
+class _ToWinner(_LinearFunction):
+    """Hand the gradient of each window to its winner."""
 
     @staticmethod
     def forward(grad: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry) -> Tensor:
         sums = zeros_like_padded(grad, geometry)
-        for (i, j), share in _to_winners(grad.to(sums.dtype), x, maximum, geometry):
+        for (i, j), share in to_winners(grad.to(sums.dtype), x, maximum, geometry):
             target = tap_of(sums, geometry, i, j)
             if geometry.overlaps:
                 target += share
@@ -198,98 +192,40 @@ class _ToWinner(Function):
         return crop(sums, geometry).to(grad.dtype)
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, WindowGeometry], _: Tensor
-    ) -> None:
-        _, x, maximum, ctx.geometry = inputs
-        ctx.save_for_backward(x, maximum)
-
-    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return _FromWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Batched:
-        return _ToWinner.apply(*_side_by_side(info.batch_size, in_dims, inputs)), 0
 
-
-class _FromWinner(Function):
-    """Read each window at its winner: linear in what is read, the winners being given."""
+class _FromWinner(_LinearFunction):
+    """Read each window at its winner."""
 
     @staticmethod
     def forward(values: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry) -> Tensor:
         windows = sliding_windows(pad(values, geometry), geometry)
         read = torch.zeros_like(maximum)
-        for (i, j), won in _to_winners(torch.ones_like(maximum), x, maximum, geometry):
+        for (i, j), won in to_winners(torch.ones_like(maximum), x, maximum, geometry):
             read = torch.where(won != 0, windows[..., i, j], read)
         return read
-
-    @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, WindowGeometry], _: Tensor
-    ) -> None:
-        _, x, maximum, ctx.geometry = inputs
-        ctx.save_for_backward(x, maximum)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return _ToWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Batched:
-        return _FromWinner.apply(*_side_by_side(info.batch_size, in_dims, inputs)), 0
 
-
-def _to_winners(
-    parcels: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry
-) -> Iterator[tuple[Pair, Tensor]]:
-    """Each tap, and the parcels of the windows that it wins, zero for the others.
-
-    Tap by tap, those that it wins are taken off the pile: so the first of equal entries wins.
-    Products with 0 and 1, because on a CPU they are an order of magnitude faster than choices by a
-    boolean mask. Padding is NaN here, which equals nothing and so wins nothing. A maximum that is
-    NaN equals no entry either, and 0·∞ is NaN; both take the long way, and so do devices that would
-    have to be waited for to look.
-    """
-    if maximum.device.type != "cpu" or not (_is_finite(maximum) and _is_finite(parcels)):
-        winner = _winner(x, geometry)
-        for tap, (i, j) in enumerate(geometry.taps):
-            yield (i, j), torch.where(winner == tap, parcels, 0)
-        return
-    windows = sliding_windows(pad(x, geometry, torch.nan), geometry)
-    pile = parcels.clone()
-    won = torch.empty_like(pile)
-    for i, j in geometry.taps[:-1]:
-        torch.eq(windows[..., i, j], maximum, out=won)
-        won *= pile
-        pile -= won
-        yield (i, j), won
-    yield geometry.taps[-1], pile
-
-
-def _is_finite(numbers: Tensor) -> bool:
-    """Whether all are, in one pass; a sum that overflows says no as well."""
-    return bool(numbers.sum(dtype=accumulation_dtype(numbers.dtype)).isfinite())
-
-
-class _Indices(Function):
+class _Indices(BatchFunction):
     """x → where each window's maximum lies."""
 
     @staticmethod
     def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
-        return _indices(x, geometry)
+        return indices_of_maxima(x, geometry)
 
     @staticmethod
-    def setup_context(ctx: Any, _: tuple[Tensor, WindowGeometry], indices: Tensor) -> None:
-        ctx.mark_non_differentiable(indices)
-
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
-        return _Indices.apply(x.movedim(in_dims[0], 0), geometry), 0
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        ctx.mark_non_differentiable(output)
 
 
-class _WindowSum(Function):
-    """x → sum of each window; linear, so that its derivative is its adjoint `_WindowSpread`."""
+class _WindowSum(_LinearFunction):
+    """x → sum of each window."""
 
     @staticmethod
     def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
@@ -301,19 +237,11 @@ class _WindowSum(Function):
         return sums  # (N, C, H_out, W_out)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowGeometry], _: Tensor) -> None:
-        _, ctx.geometry = inputs
-
-    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _WindowSpread.apply(grad, ctx.geometry), None
 
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
-        return _WindowSum.apply(x.movedim(in_dims[0], 0), geometry), 0
 
-
-class _WindowSpread(Function):
+class _WindowSpread(_LinearFunction):
     """Add the gradient of each window to all of its entries."""
 
     @staticmethod
@@ -324,125 +252,19 @@ class _WindowSpread(Function):
         return crop(sums, geometry)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowGeometry], _: Tensor) -> None:
-        _, ctx.geometry = inputs
-
-    @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor, None]:
         return _WindowSum.apply(x, ctx.geometry), None
-
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: WindowGeometry) -> Batched:
-        return _WindowSpread.apply(x.movedim(in_dims[0], 0), geometry), 0
-
-
-def _side_by_side(size: int, in_dims: tuple[Any, ...], inputs: tuple[Any, ...]) -> list[Any]:
-    """Tensors with the axis that `torch.func.vmap` adds in front, where the windows ignore it."""
-    *tensors, geometry = inputs
-    return [
-        tensor.expand(size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
-        for tensor, axis in zip(tensors, in_dims, strict=False)
-    ] + [geometry]
-
-
-def _geometry(
-    input: Tensor,
-    kernel_size: IntOrPair,
-    stride: IntOrPair | None,
-    padding: IntOrPair,
-    dilation: IntOrPair,
-    ceil_mode: bool,
-) -> WindowGeometry:
-    check_bool(ceil_mode, "ceil_mode")
-    kernel_sizes, strides, paddings, dilations = pooling_arguments(
-        kernel_size, stride, padding, dilation
-    )
-    sides: list[int] = []
-    for size, k, s, p, d in zip(
-        input.shape[-2:], kernel_sizes, strides, paddings, dilations, strict=True
-    ):
-        count = output_size(size, k, s, p, d, ceil_mode)
-        covered = (count - 1) * s + window_extent(k, d)
-        sides += [p, max(p, covered - size - p)]
-    top, bottom, left, right = sides
-    geometry = WindowGeometry(
-        input_size=(input.shape[-2], input.shape[-1]),
-        kernel_size=kernel_sizes,
-        stride=strides,
-        padding=(top, bottom, left, right),
-        dilation=dilations,
-    )
-    return geometry.without_idle_steps()
-
-
-def _smallest(dtype: torch.dtype) -> float:
-    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
-
-
-def _indices(x: Tensor, geometry: WindowGeometry) -> Tensor:
-    """Where in the input each maximum lies, row·W + column, (…, H_out, W_out) int64.
-
-    A window that dilation spreads over nothing but padding gets the pixel nearest to it.
-    """
-    winner = _winner(x, geometry)
-    top, _, left, _ = geometry.padding
-    H_out, W_out = geometry.output_size
-    row, column = winner // geometry.kernel_size[1], winner % geometry.kernel_size[1]
-    first_row = torch.arange(H_out, device=x.device)[:, None] * geometry.stride[0] - top
-    first_column = torch.arange(W_out, device=x.device) * geometry.stride[1] - left
-    H, W = geometry.input_size
-    rows = (first_row + row * geometry.dilation[0]).clamp(0, H - 1)
-    columns = (first_column + column * geometry.dilation[1]).clamp(0, W - 1)
-    return rows * W + columns
-
-
-def _winner(x: Tensor, geometry: WindowGeometry) -> Tensor:
-    """The tap that holds each maximum: the first of equal entries, but the last of several NaN.
-
-    Shape:
-        (…, H, W) → (…, H_out, W_out)
-    """
-    windows = sliding_windows(pad(x, geometry, _smallest(x.dtype)), geometry)
-    maximum = windows[..., 0, 0].clone()  # (…, H_out, W_out)
-    winner = _first_valid_tap(geometry, x.device).expand(maximum.shape)
-    for tap, (i, j) in enumerate(geometry.taps[1:], start=1):
-        entry = windows[..., i, j]
-        larger = (entry > maximum) | (entry != entry)  # NaN alone differs from itself
-        winner = torch.where(larger, tap, winner)
-        torch.maximum(maximum, entry, out=maximum)
-    return winner
-
-
-def _first_valid_tap(geometry: WindowGeometry, device: torch.device) -> Tensor:
-    """The first tap of each window that is not padding: it wins if every entry is −∞.
-
-    Shape:
-        → (H_out, W_out)
-    """
-    top, _, left, _ = geometry.padding
-    H_out, W_out = geometry.output_size
-    y = torch.arange(H_out, device=device) * geometry.stride[0]
-    x = torch.arange(W_out, device=device) * geometry.stride[1]
-    i = _taps_over(top - y, geometry.dilation[0])
-    j = _taps_over(left - x, geometry.dilation[1])
-    return i[:, None] * geometry.kernel_size[1] + j
-
-
-def _taps_over(padding: Tensor, dilation: int) -> Tensor:
-    """How many entries of a window fall on so many pixels of padding: ⌈padding / dilation⌉."""
-    return (padding.clamp(min=0) + dilation - 1).div(dilation, rounding_mode="floor")
 
 
 def _window_areas(
     geometry: WindowGeometry, padding: Pair, count_include_pad: bool, device: torch.device
 ) -> Tensor:
-    """How many pixels of each window the mean counts, (H_out, W_out)."""
+    """The number of pixels of each window that the mean counts, (H_out, W_out)."""
     counts = []
     for axis in (0, 1):
         margin = padding[axis] if count_include_pad else 0
         window = torch.arange(geometry.output_size[axis], device=device)
         start = window * geometry.stride[axis] - padding[axis]
-        end = start + geometry.kernel_size[axis]
-        end = end.clamp(max=geometry.input_size[axis] + margin)
+        end = (start + geometry.kernel_size[axis]).clamp(max=geometry.input_size[axis] + margin)
         counts.append(end - start.clamp(min=-margin))
     return counts[0][:, None] * counts[1]

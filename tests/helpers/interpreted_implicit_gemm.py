@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as torchs
 
 from cnnpipe.functional import convolution, implicit_gemm
+from cnnpipe.functional.convolution_arguments import convolution_geometry
 from cnnpipe.functional.implicit_gemm import forward, input_gradient, weight_gradient
 from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.verify.cases import Case, argument_grid, draw
@@ -38,7 +39,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    geometry = convolution._geometry(input, weight, stride, padding, dilation, groups)
+    geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
     assert implicit_gemm.unsupported(input, geometry) is None
     output: Tensor = convolution._CrossCorrelation.apply(
         input, weight, None, geometry, implicit_gemm
@@ -59,7 +60,7 @@ def test_verification_case(case: Case, dtype: torch.dtype) -> None:
     truth = truths("conv2d", operands, probes, case.arguments)
     x, w, grad = operands["input"], operands["weight"], probes["upstream"]
     arguments = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1} | dict(case.arguments)
-    geometry = convolution._geometry(x, w, **arguments)
+    geometry = convolution_geometry(x, w, **arguments)
     for quantity, actual in {
         "forward": forward(x, w, geometry),
         "input_gradient": input_gradient(grad, w, geometry),

@@ -1,0 +1,24 @@
+"""`torch.autocast` as it treats torch's own convolution: it casts operands, never sums."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def cast_operand(operand: Tensor) -> Tensor:
+    """The operand of a convolution, under autocast in its dtype; float64 is left alone."""
+    device = operand.device.type
+    if not torch.is_autocast_enabled(device) or operand.dtype == torch.float64:
+        return operand
+    return operand.to(torch.get_autocast_dtype(device))
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """A context where matrix products keep the dtype of their factors, also in a backward."""
+    device = tensor.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
