@@ -15,19 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    DPI,
-    GROUND,
-    INK,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    WIDTH,
-    Page,
-    styled,
-)
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, GROUND, INK, MUTED, ORANGE
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -35,10 +24,7 @@ SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
 COLOURS = {SCRATCH: BLUE, TORCH: INK, CHANNELS_LAST: ORANGE}
 MARKERS = ("X", "s", "^", "o", "D", "p", "v", "P")
 """Of the algorithms, in their order: outlines differ, so that none needs a colour of its own."""
-TIMED = {
-    "forward": "forward pass",
-    "training": "forward and backward pass",
-}
+TIMED = {"forward": "forward pass", "training": "forward and backward pass"}
 AUTO = 6.9
 """Inches from the left to the column that names what "auto" takes."""
 PITCH = 0.39
@@ -47,7 +33,7 @@ LABEL = 0.13
 """Inches that a line of small type takes."""
 
 
-@styled
+@layout.styled
 def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
     """The time that each algorithm takes for each layer, relative to torch's.
 
@@ -66,8 +52,8 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
         f"{TIMED[phase]}: time relative to torch’s, medians and quartiles; "
         "filled: the algorithm that “auto” takes"
     )
-    top, height = BODY + 0.5, PITCH * len(rows)
-    page = Page(top + height + 0.6, title, subtitle)
+    top, height = layout.BODY + 0.5, PITCH * len(rows)
+    page = layout.Page(top + height + 0.6, title, subtitle)
     axes = page.axes(1.85, top, 4.85, height)
     axes.set(xscale="log", ylim=(len(rows) - 0.5, -0.5), yticks=[])
     axes.spines["left"].set_visible(False)
@@ -78,15 +64,15 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
     for row, layer in enumerate(rows):
         _layer_row(axes, row, layer, algorithms)
         middle = top + PITCH * (row + 0.5)
-        page.text(MARGIN, middle - 0.01, layer["layer"], fontweight="bold", fontsize=8, va="bottom")
-        page.text(MARGIN, middle + 0.02, layer["shape"], color=MUTED, fontsize=6.5)
+        page.heading(layout.MARGIN, middle - 0.01, layer["layer"], fontsize=8, va="bottom")
+        page.note(layout.MARGIN, middle + 0.02, layer["shape"], fontsize=6.5)
         ratio = _ratio(layer, layer["auto"])["median"]
         style: dict[str, Any] = {"color": BLUE, "fontsize": 8, "va": "center"}
         page.text(AUTO, middle, layer["auto"], **style)
-        page.text(WIDTH - MARGIN, middle, f"{ratio:.2f}", ha="right", fontweight="bold", **style)
+        page.heading(layout.RIGHT, middle, f"{ratio:.2f}", ha="right", **style)
         if row:
             page.line(
-                [MARGIN, WIDTH - MARGIN],
+                [layout.MARGIN, layout.RIGHT],
                 [top + PITCH * row] * 2,
                 color=GROUND,
                 linewidth=0.8,
@@ -97,7 +83,7 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
     _count_in_decades(axes.xaxis)
     style = {"color": BLUE, "fontsize": 7.5, "va": "bottom"}
     page.text(AUTO, top - 0.05, "auto takes", **style)
-    page.text(WIDTH - MARGIN, top - 0.05, "× torch’s", ha="right", **style)
+    page.text(layout.RIGHT, top - 0.05, "× torch’s", ha="right", **style)
     axes.annotate(
         "torch",
         (1, 1),
@@ -116,7 +102,7 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
     page.figure.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=(MARGIN / WIDTH, 1 - (BODY - 0.02) / page.height),
+        bbox_to_anchor=(layout.MARGIN / layout.WIDTH, 1 - (layout.BODY - 0.02) / page.height),
         ncols=len(handles),
         frameon=False,
         fontsize=7.5,
@@ -176,7 +162,7 @@ def _reference_mark(points: float) -> dict[str, Any]:
     }
 
 
-@styled
+@layout.styled
 def time_against_batch_size(models: Results, title: str) -> Figure:
     """How long a training step takes by the size of its batch: a column for each model.
 
@@ -192,17 +178,17 @@ def time_against_batch_size(models: Results, title: str) -> Figure:
     subtitle = (
         "a training step against its batch size, medians and quartiles; dotted: proportional to it"
     )
-    page = Page(BODY + 4.75, title, subtitle)
-    pitch = (WIDTH - 2 * MARGIN) / len(names)
+    page = layout.Page(layout.BODY + 4.75, title, subtitle)
+    pitch = (layout.INNER_WIDTH) / len(names)
     for column, name in enumerate(names):
         results = sorted(
             (step for step in steps if step["model"] == name), key=lambda step: step["batch_size"]
         )
         left, width = 0.55 + pitch * column, pitch - 1.7
-        page.text(left, BODY, name, fontweight="bold", fontsize=9)
-        axes = page.axes(left, BODY + 0.45, width, 2.15)
+        page.heading(left, layout.BODY, name, fontsize=9)
+        axes = page.axes(left, layout.BODY + 0.45, width, 2.15)
         _milliseconds(axes, results)
-        below = page.axes(left, BODY + 3.2, width, 1.05)
+        below = page.axes(left, layout.BODY + 3.2, width, 1.05)
         _relative(below, results)
         below.set_xlabel("images in a batch")
         for panel in (axes, below):
@@ -215,7 +201,7 @@ def time_against_batch_size(models: Results, title: str) -> Figure:
 
 def _milliseconds(axes: Axes, results: Results) -> None:
     axes.set(xscale="log", yscale="log")
-    axes.set_title("milliseconds per step", loc="left", fontsize=8.5, color=MUTED)
+    axes.set_title("milliseconds per step")
     sizes = np.array([result["batch_size"] for result in results])
     ends = {}
     for name, colour in COLOURS.items():
@@ -232,7 +218,7 @@ def _milliseconds(axes: Axes, results: Results) -> None:
 
 def _relative(axes: Axes, results: Results) -> None:
     axes.set(xscale="log")
-    axes.set_title("relative to torch’s", loc="left", fontsize=8.5, color=MUTED)
+    axes.set_title("relative to torch’s")
     sizes = np.array([result["batch_size"] for result in results])
     low, median, high = _spread([result["ratios"][f"{SCRATCH} / {TORCH}"] for result in results])
     _line(axes, sizes, low, median, high, BLUE)
@@ -265,7 +251,7 @@ def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]]) -> 
     """Name lines at their right ends, moved apart where they would touch."""
     by_height = sorted(ends.items(), key=lambda item: item[1][0])
     points = [(x, end) for _, (end, _) in by_height]
-    places = (axes.transData.transform(points)[:, 1] / DPI).tolist()  # inches
+    places = (axes.transData.transform(points)[:, 1] / layout.DPI).tolist()  # inches
     wanted = list(places)
     for place in range(1, len(places)):
         places[place] = max(places[place], places[place - 1] + LABEL)

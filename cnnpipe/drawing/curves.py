@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 
+from cnnpipe.drawing import layout
+
 LINE = 0.155
 """Inches from one name to the next."""
 
@@ -22,26 +24,29 @@ class Curve:
     dashed: bool = False
 
 
-def draw_curves(axes: Axes, curves: Sequence[tuple[Curve, pd.DataFrame]], x: str, y: str) -> None:
-    """Draw each table's `y` over `x` with a bar from low to high, and its name at the last point.
+def draw_curves(
+    axes: Axes, curves: Sequence[Curve], table: pd.DataFrame, x: str, y: str = "accuracy"
+) -> None:
+    """Draw each network's `y` over `x` with a bar from low to high, and its name at the last point.
 
     Names that would overlap move apart, in the order of the curves' ends.
 
     Args:
         axes: with their limits set.
-        curves: how, and columns `x`, `y`, low, high in the order of `x`.
+        curves: one for each network.
+        table: columns network (a curve's name), `x`, `y`, low, high, in the order of `x`.
         x: a column.
         y: a column.
     """
-    for curve, table in curves:
-        below, above = table[y] - table["low"], table["high"] - table[y]
+    named = [(curve, table[table["network"] == curve.name]) for curve in curves]
+    for curve, rows in named:
+        below, above = rows[y] - rows["low"], rows["high"] - rows[y]
         axes.errorbar(
-            table[x],
-            table[y],
+            rows[x],
+            rows[y],
             yerr=[below, above],
             color=curve.colour,
             marker=curve.marker,
-            markersize=3.5,
             linewidth=1.5,
             linestyle=(0, (4, 2)) if curve.dashed else "-",
             elinewidth=0.8,
@@ -52,19 +57,12 @@ def draw_curves(axes: Axes, curves: Sequence[tuple[Curve, pd.DataFrame]], x: str
     height = axes.get_figure().get_figheight() * axes.get_position().height  # type: ignore[union-attr]
     low, high = axes.get_ylim()
     inch = (high - low) / height
-    ends = {curve.name: float(table[y].iloc[-1]) for curve, table in curves}
+    ends = {curve.name: float(rows[y].iloc[-1]) for curve, rows in named}
     places = _apart(ends, LINE * inch)
-    for curve, table in curves:
-        axes.annotate(
-            curve.name,
-            (table[x].iloc[-1], ends[curve.name]),
-            xytext=(7, 72 * (places[curve.name] - ends[curve.name]) / inch),
-            textcoords="offset points",
-            color=curve.colour,
-            fontsize=7.5,
-            va="center",
-            annotation_clip=False,
-        )
+    for curve, rows in named:
+        point = rows[x].iloc[-1], ends[curve.name]
+        offset = 7, 72 * (places[curve.name] - ends[curve.name]) / inch
+        layout.label(axes, curve.name, point, offset, color=curve.colour, annotation_clip=False)
 
 
 def _apart(ends: dict[str, float], distance: float) -> dict[str, float]:

@@ -1,81 +1,40 @@
-"""What all figures share: colours, type, and a page that is laid out in inches."""
+"""How all figures are laid out: one style, and a page measured in inches."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import (
-    Colormap,
-    LinearSegmentedColormap,
-    ListedColormap,
-    Normalize,
-    to_rgb,
-)
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnnpipe.drawing.colours import GROUND, INK, MUTED, PALETTE, RULE, Array, Scale
 from cnnpipe.findings.wording import short
 from cnnpipe.system.artifacts import atomic_write
-
-Array = NDArray[Any]
 
 DPI = 200
 WIDTH = 8.3
 """Inches. With `DPI` that is twice the width of a README's column, for dense screens."""
 MARGIN = 0.15
 """Inches of white on every side."""
+RIGHT = WIDTH - MARGIN
+"""Inches from the left edge of the page to the right margin."""
+INNER_WIDTH = WIDTH - 2 * MARGIN
+"""Inches between the margins."""
 BODY = 0.78
 """Inches from the top edge down to what is drawn: the title stands above."""
-
-INK, MUTED, RULE, GROUND = "#1c2430", "#5b6572", "#c9cfd6", "#e6e9ed"
-BLUE, ORANGE = "#1f6fb5", "#c2540a"
-
-_BLUES = ["#ffffff", "#cfe1f3", "#97c1e6", "#559bd3", BLUE, "#0d4a86", "#082850"]
-_ORANGES = ["#ffffff", "#fbdcc4", "#f5b384", "#e58442", ORANGE, "#8c3a05", "#532003"]
-
-
-LEVELS = 64
-"""Colours from zero to a scale's end: more than the eye tells apart, few enough for small files."""
-
-
-def _colormap(name: str, colours: Sequence[str]) -> Colormap:
-    colormap = LinearSegmentedColormap.from_list(name, colours, N=LEVELS)
-    return colormap.with_extremes(bad=GROUND)  # the gaps between maps are NaN
-
-
-SEQUENTIAL = _colormap("sequential", _BLUES)
-ERRORS = _colormap("errors", _ORANGES)
-# The two halves meet in the colour of zero, exactly white.
-DIVERGING = ListedColormap(
-    [*ERRORS(np.arange(LEVELS - 1, 0, -1)), *SEQUENTIAL(np.arange(LEVELS))], name="diverging"
-).with_extremes(bad=GROUND)
-GREYS = _colormap("greys", ["#ffffff", INK])
-
-
-def _ramp(colour: str, steps: int) -> Colormap:
-    """From white to a colour: what the edges of its letters and lines pass through."""
-    return LinearSegmentedColormap.from_list(colour, ["#ffffff", colour], N=steps)
-
-
-PALETTE: NDArray[np.uint8] = np.concatenate(
-    [
-        colours(np.arange(colours.N), bytes=True)[:, :3]
-        for colours in (DIVERGING, GREYS, _ramp(MUTED, 24), _ramp(BLUE, 16), _ramp(ORANGE, 16))
-    ]
-    + [np.array([to_rgb(GROUND), to_rgb(RULE)]) * 255 + 0.5]
-).astype(np.uint8)
-"""(≤ 256, RGB): all that a figure is stored in. Every colour of every scale is kept exactly."""
 
 STYLE: dict[str, Any] = {
     "figure.dpi": DPI,
@@ -89,6 +48,9 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "axes.titlecolor": MUTED,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8.5,
     "grid.color": GROUND,
     "grid.linewidth": 0.8,
     "xtick.color": RULE,
@@ -98,6 +60,10 @@ STYLE: dict[str, Any] = {
     "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5,
     "image.interpolation": "nearest",
+    "legend.borderpad": 0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.5,
 }
 styled = matplotlib.style.context(STYLE, after_reset=True)
 """Decorator: draw with `STYLE` on matplotlib's own defaults, whatever the user configured."""
@@ -105,7 +71,7 @@ styled = matplotlib.style.context(STYLE, after_reset=True)
 
 @styled  # ticks get their style when they are drawn
 def save_png(path: Path, figure: Figure) -> None:
-    """Write a figure as a palette image: the same figure is always the same bytes, and few."""
+    """Write a figure as a palette image, which is small; the same figure gives the same bytes."""
     with io.BytesIO() as drawn:
         figure.savefig(drawn, format="raw", dpi=DPI)
         pixels = np.frombuffer(drawn.getvalue(), "<u4")  # (H·W,) of red + green·2⁸ + blue·2¹⁶ + …
@@ -130,32 +96,6 @@ def _nearest_in_palette(codes: Array) -> NDArray[np.uint8]:
     return nearest
 
 
-@dataclass(frozen=True)
-class Scale:
-    """From numbers to colours."""
-
-    low: float
-    high: float
-    colours: Colormap
-
-    def show(self, axes: Axes, image: Array, **place: Any) -> None:
-        """Draw an image whose pixels fill the axes, or the `extent` given."""
-        norm = Normalize(self.low, self.high)
-        axes.imshow(image, cmap=self.colours, norm=norm, aspect="auto", **place)
-
-
-INTENSITY = Scale(0, 255, GREYS)
-"""Of the stored images: black is paper, white is ink."""
-
-
-def scale_of(values: Array, *, signed: bool | None = None) -> Scale:
-    """The one scale of a layer: from zero on, or symmetric about zero where values are signed."""
-    limit = float(np.abs(values).max(initial=0.0)) or 1.0
-    if signed if signed is not None else (values < 0).any():
-        return Scale(-limit, limit, DIVERGING)
-    return Scale(0, limit, SEQUENTIAL)
-
-
 class Page:
     """A figure with a title, laid out in inches from its top left corner."""
 
@@ -163,7 +103,7 @@ class Page:
         self.height = height
         self.figure = Figure((WIDTH, height))
         self.text(MARGIN, 0.15, title, fontsize=12, fontweight="bold")
-        self.text(MARGIN, 0.42, subtitle, color=MUTED)
+        self.note(MARGIN, 0.42, subtitle)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes with spines, for what is read off a scale."""
@@ -178,29 +118,40 @@ class Page:
         axes.set_axis_off()
         return axes
 
+    def tile(self, left: float, top: float, side: float, image: Array, scale: Scale) -> Axes:
+        """A square image in a thin frame."""
+        axes = self.axes(left, top, side, side)
+        scale.show(axes, image)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color=RULE)
+        return axes
+
     def text(self, left: float, top: float, text: str, **style: Any) -> Text:
         """Text whose top edge, unless `va` says otherwise, is at `top`."""
         style = {"va": "top", "parse_math": False, **style}
         return self.figure.text(left / WIDTH, 1 - top / self.height, text, **style)
+
+    def heading(self, left: float, top: float, text: str, **style: Any) -> None:
+        """Bold text: the name of what stands below it or beside it."""
+        self.text(left, top, text, fontweight="bold", **style)
+
+    def note(self, left: float, top: float, text: str, **style: Any) -> Text:
+        """Muted text: what a reader may skip."""
+        return self.text(left, top, text, color=MUTED, **style)
 
     def line(self, xs: Sequence[float], ys: Sequence[float], **style: Any) -> None:
         """A line through points given in inches."""
         x, y = np.divide(xs, WIDTH), 1 - np.divide(ys, self.height)
         self.figure.add_artist(Line2D(x, y, **style))
 
-    def frame(self, left: float, top: float, width: float, height: float, colour: str) -> None:
+    def frame(self, left: float, top: float, width: float, height: float, **style: Any) -> None:
         """An empty rectangle."""
         right, bottom = left + width, top + height
         xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
-        self.line(xs, ys, color=colour, linewidth=0.9)
+        self.line(xs, ys, **{"color": RULE, "linewidth": 0.9, **style})
 
     def colour_bar(
-        self,
-        left: float,
-        top: float,
-        length: float,
-        scale: Scale,
-        labels: Sequence[str] = (),
+        self, left: float, top: float, length: float, scale: Scale, labels: Sequence[str] = ()
     ) -> None:
         """A thin colour bar with its ends and zero in numbers, or in the words given."""
         axes = self.axes(left, top, length, 0.07)
@@ -210,3 +161,23 @@ class Page:
         bar.set_ticks(ticks, labels=labels or [short(tick) for tick in ticks])
         axes.spines[:].set_linewidth(0.5)
         axes.tick_params(length=0, pad=2, labelsize=6.5)
+
+
+def label(
+    axes: Axes, text: str, point: tuple[Any, Any], offset: tuple[float, float], **style: Any
+) -> None:
+    """Write beside a point of the data, `offset` typographic points from it."""
+    style = {"va": "center", "fontsize": 7.5, **style}
+    axes.annotate(text, point, xytext=offset, textcoords="offset points", **style)
+
+
+def in_percent(axis: Axis, decimals: int | None = None) -> None:
+    """Write an axis's fractions as percentages."""
+    axis.set_major_formatter(PercentFormatter(xmax=1, decimals=decimals))
+
+
+def slanted(axes: Axes, degrees: float) -> None:
+    """Turn the names below an axis, so that long ones do not overlap."""
+    axes.tick_params(axis="x", labelrotation=degrees)
+    for name in axes.get_xticklabels():
+        name.set(ha="right", rotation_mode="anchor")

@@ -11,22 +11,17 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnnpipe.drawing.layout import (
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import (
     BLUE,
-    BODY,
-    DPI,
     INK,
     INTENSITY,
-    MARGIN,
     MUTED,
     ORANGE,
     RULE,
-    WIDTH,
     Array,
-    Page,
     Scale,
     scale_of,
-    styled,
 )
 from cnnpipe.findings.wording import count, short
 
@@ -38,7 +33,7 @@ NAMES = 1.15
 """Inches for the layer's name, left of its shape."""
 
 
-@styled
+@layout.styled
 def filters(
     weights: Array,
     title: str,
@@ -81,12 +76,12 @@ def filters(
         starts = range(0, O, rows)
         blocks = [tiled(weights[o : o + rows].reshape(-1, kH, kW), C) for o in starts]
 
-    left = MARGIN if C == 1 else 0.55
-    top, between = BODY + 0.3, 0.4
-    room = WIDTH - left - MARGIN - between * (len(blocks) - 1)
+    left = layout.MARGIN if C == 1 else 0.55
+    top, between = layout.BODY + 0.3, 0.4
+    room = layout.WIDTH - left - layout.MARGIN - between * (len(blocks) - 1)
     dot = whole_dots(min(LARGEST_WEIGHT, room / sum(block.shape[1] for block in blocks)))
-    page = Page(
-        top + dot * max(block.shape[0] for block in blocks) + MARGIN,
+    page = layout.Page(
+        top + dot * max(block.shape[0] for block in blocks) + layout.MARGIN,
         title,
         f"{O * C:,} kernels of {kH}×{kW} weights, {subtitle}",
     )
@@ -115,12 +110,12 @@ def filters(
                 )
         left += width * dot + between
     page.colour_bar(
-        WIDTH - MARGIN - 1.9, 0.15, 1.6, scale, ("−largest", "0", "largest") if own_scale else ()
+        layout.RIGHT - 1.9, 0.15, 1.6, scale, ("−largest", "0", "largest") if own_scale else ()
     )
     return page.figure
 
 
-@styled
+@layout.styled
 def feature_maps(
     images: Array,
     activations: Mapping[str, Array],
@@ -153,17 +148,19 @@ def feature_maps(
         subtitle += f"; outlined: zero everywhere for this image ({count(silent, 'map')})"
     input_side = whole_dots(0.84 / images.shape[1]) * images.shape[1]
     heights = [input_side, *(strip.height for strip in strips.values()), BARS]
-    page = Page(BODY + sum(HEADING + height + GAP for height in heights), title, subtitle)
+    page = layout.Page(
+        layout.BODY + sum(HEADING + height + GAP for height in heights), title, subtitle
+    )
 
-    top = BODY
+    top = layout.BODY
     _heading(page, top, "input", images.shape[1:])
-    axes = page.canvas(MARGIN, top + HEADING, input_side, input_side)
+    axes = page.canvas(layout.MARGIN, top + HEADING, input_side, input_side)
     INTENSITY.show(axes, images[sample])
     _frame(axes, images.shape[1], images.shape[2], RULE)
     top += HEADING + input_side + GAP
     for name, strip in strips.items():
         _heading(page, top, name, activations[name].shape[1:])
-        page.colour_bar(WIDTH - MARGIN - 1.3, top + 0.02, 1.2, scales[name])
+        page.colour_bar(layout.RIGHT - 1.3, top + 0.02, 1.2, scales[name])
         strip.draw(page, top + HEADING, scales[name])
         top += HEADING + strip.height + GAP
     _heading(page, top, output, activations[output].shape[1:])
@@ -180,20 +177,20 @@ class _Strip:
         """
         if values.size == len(values):  # neurons, or maps of a single pixel
             self.image = values.reshape(1, -1)
-            self.width, self.height = WIDTH - 2 * MARGIN, 0.16
+            self.width, self.height = layout.INNER_WIDTH, 0.16
             self.silent: list[tuple[int, int]] = []
             return
         C, H, W = values.shape
         columns = C if C <= 8 else 16 if C <= 32 else 32
         self.image = tiled(values, columns)
-        dot = whole_dots(min((WIDTH - 2 * MARGIN) / (columns * (W + 1) + 1), 0.84 / W))
+        dot = whole_dots(min((layout.INNER_WIDTH) / (columns * (W + 1) + 1), 0.84 / W))
         self.width, self.height = self.image.shape[1] * dot, self.image.shape[0] * dot
         self.map_size = (H, W)
         quiet = np.flatnonzero(~values.reshape(C, -1).any(axis=1))
         self.silent = [divmod(int(channel), columns) for channel in quiet]
 
-    def draw(self, page: Page, top: float, scale: Scale) -> None:
-        axes = page.canvas(MARGIN, top, self.width, self.height)
+    def draw(self, page: layout.Page, top: float, scale: Scale) -> None:
+        axes = page.canvas(layout.MARGIN, top, self.width, self.height)
         scale.show(axes, self.image)
         if self.height == 0.16:
             _frame(axes, *self.image.shape, RULE)
@@ -203,9 +200,9 @@ class _Strip:
             axes.add_patch(Rectangle(corner, W, H, fill=False, edgecolor=MUTED, linewidth=0.8))
 
 
-def _heading(page: Page, top: float, name: str, shape: Sequence[int]) -> None:
+def _heading(page: layout.Page, top: float, name: str, shape: Sequence[int]) -> None:
     """A layer's name and what comes out of it."""
-    page.text(MARGIN, top, name, fontweight="bold")
+    page.heading(layout.MARGIN, top, name)
     match shape:
         case [C, H, W]:
             what = f"{C} maps of {H}×{W}"
@@ -213,12 +210,12 @@ def _heading(page: Page, top: float, name: str, shape: Sequence[int]) -> None:
             what = f"{H}×{W} pixels"
         case _:
             what = f"{shape[0]} neurons"
-    page.text(MARGIN + NAMES, top, what, color=MUTED)
+    page.note(layout.MARGIN + NAMES, top, what)
 
 
-def _bars(page: Page, top: float, logits: Array, classes: Sequence[str]) -> None:
+def _bars(page: layout.Page, top: float, logits: Array, classes: Sequence[str]) -> None:
     """Logits as bars; the largest, which is the answer, carries its number."""
-    axes = page.axes(MARGIN, top, WIDTH - 2 * MARGIN, BARS - 0.35)
+    axes = page.axes(layout.MARGIN, top, layout.INNER_WIDTH, BARS - 0.35)
     colours = [BLUE if logit > 0 else ORANGE for logit in logits]
     bars = axes.bar(range(len(logits)), logits, color=colours, width=0.72)
     axes.bar_label(bars, [short(logit) for logit in logits], fontsize=6.5, padding=2, color=MUTED)
@@ -261,7 +258,7 @@ def _rows_per_block(rows: int, width: int, height: int) -> int:
 
 def whole_dots(inches: float) -> float:
     """Round down to whole dots, so that all squares come out equal."""
-    return max(1, floor(inches * DPI)) / DPI
+    return max(1, floor(inches * layout.DPI)) / layout.DPI
 
 
 def _number(axis: Axis, numbers: range, pitch: int, dot: float) -> None:

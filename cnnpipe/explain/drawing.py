@@ -10,22 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    GROUND,
-    INK,
-    INTENSITY,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    RULE,
-    WIDTH,
-    Array,
-    Page,
-    scale_of,
-    styled,
-)
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, GROUND, INK, INTENSITY, ORANGE, RULE, Array, scale_of
 from cnnpipe.drawing.maps import whole_dots
 from cnnpipe.findings.wording import short
 
@@ -37,7 +23,7 @@ CARD = PATCH + 0.46
 """Inches from one row of cards to the next."""
 
 
-@styled
+@layout.styled
 def exciting_patches(
     filters: pd.DataFrame, patches: Mapping[int, Sequence[Array]], most: int, title: str
 ) -> Figure:
@@ -55,28 +41,28 @@ def exciting_patches(
     side = max((len(patch) for shown in patches.values() for patch in shown), default=1)
     dot = whole_dots(PATCH / side)
     width = (most * (side + 2) - 2) * dot
-    columns = max(1, int((WIDTH - 2 * MARGIN + BETWEEN) / (max(width, 1.1) + BETWEEN)))
-    pitch = (WIDTH - 2 * MARGIN + BETWEEN) / columns
+    columns = max(1, int((layout.INNER_WIDTH + BETWEEN) / (max(width, 1.1) + BETWEEN)))
+    pitch = (layout.INNER_WIDTH + BETWEEN) / columns
     largest = float(filters["accuracy_lost"].abs().max()) or 1.0
-    page = Page(
-        BODY + CARD * ceil(len(filters) / columns) + MARGIN,
+    page = layout.Page(
+        layout.BODY + CARD * ceil(len(filters) / columns) + layout.MARGIN,
         title,
         "number of the filter, accuracy lost without it in percentage points, and as a bar",
     )
     for place, row in enumerate(filters.to_dict("records")):
-        left = MARGIN + place % columns * pitch
-        top = BODY + place // columns * CARD
+        left = layout.MARGIN + place % columns * pitch
+        top = layout.BODY + place // columns * CARD
         shown = patches.get(row["filter"], ())
-        page.text(left, top, str(row["filter"]), fontsize=7.5, fontweight="bold")
+        page.heading(left, top, str(row["filter"]), fontsize=7.5)
         lost = 100 * row["accuracy_lost"]
         value = "dead" if row["silent"] == 1 else f"{lost:+.2f}".replace("-", "−") if lost else "0"
-        page.text(left + width, top, value, fontsize=7, color=MUTED, ha="right")
+        page.note(left + width, top, value, fontsize=7, ha="right")
         if shown:
             gap = np.full((side, 2), np.nan)
             strip = np.hstack([part for patch in shown for part in (gap, patch)][1:])
             axes = page.canvas(left, top + 0.17, strip.shape[1] * dot, side * dot)
             INTENSITY.show(axes, strip)
-            page.frame(left, top + 0.17, strip.shape[1] * dot, side * dot, RULE)
+            page.frame(left, top + 0.17, strip.shape[1] * dot, side * dot)
         bottom = top + 0.17 + side * dot + 0.07
         bar = {"linewidth": 2.2, "solid_capstyle": "butt"}
         page.line([left, left + width], [bottom] * 2, color=GROUND, **bar)
@@ -85,11 +71,11 @@ def exciting_patches(
             [left, left + width * abs(lost) / (100 * largest)], [bottom] * 2, color=colour, **bar
         )
         if row["silent"] == 1:
-            page.frame(left, top + 0.17, width, side * dot, INK)
+            page.frame(left, top + 0.17, width, side * dot, color=INK)
     return page.figure
 
 
-@styled
+@layout.styled
 def attributions(
     images: Array,
     trained: Mapping[str, Array],
@@ -115,24 +101,26 @@ def attributions(
     """
     between, gap = 0.07, 0.22
     tiles = 1 + 2 * len(trained)
-    room = WIDTH - 2 * MARGIN - gap * len(trained) - between * len(trained)
+    room = layout.INNER_WIDTH - gap * len(trained) - between * len(trained)
     side = whole_dots(room / tiles / images.shape[1]) * images.shape[1]
     row = side + 0.32
-    page = Page(
-        BODY + 0.42 + row * len(images),
+    page = layout.Page(
+        layout.BODY + 0.42 + row * len(images),
         title,
         "beside each map that of the same network with random weights; blue speaks for the answer, "
         "orange against it",
     )
-    lefts = [MARGIN + side + gap + m * (2 * side + between + gap) for m in range(len(trained))]
+    lefts = [
+        layout.MARGIN + side + gap + m * (2 * side + between + gap) for m in range(len(trained))
+    ]
     for left, method in zip(lefts, trained, strict=True):
-        page.text(left, BODY, names[method], fontweight="bold")
+        page.heading(left, layout.BODY, names[method])
         for number, state in enumerate(("trained", "random")):
-            page.text(left + number * (side + between), BODY + 0.19, state, color=MUTED, fontsize=7)
+            page.note(left + number * (side + between), layout.BODY + 0.19, state, fontsize=7)
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        top = BODY + 0.4 + place * row
-        INTENSITY.show(page.canvas(MARGIN, top, side, side), image)
-        page.text(MARGIN, top + side + 0.05, caption, fontsize=7)
+        top = layout.BODY + 0.4 + place * row
+        INTENSITY.show(page.canvas(layout.MARGIN, top, side, side), image)
+        page.text(layout.MARGIN, top + side + 0.05, caption, fontsize=7)
         for left, method in zip(lefts, trained, strict=True):
             for number, maps in enumerate((trained, random)):
                 corner = left + number * (side + between)
@@ -140,7 +128,9 @@ def attributions(
     return page.figure
 
 
-def _map(page: Page, left: float, top: float, side: float, values: Array, image: Array) -> None:
+def _map(
+    page: layout.Page, left: float, top: float, side: float, values: Array, image: Array
+) -> None:
     axes = page.canvas(left, top, side, side)
     scale = scale_of(values)
     scale.show(axes, values)
@@ -149,4 +139,4 @@ def _map(page: Page, left: float, top: float, side: float, values: Array, image:
     axes.add_patch(Rectangle((-0.5, -0.5), W, H, fill=False, edgecolor=RULE, lw=0.8))
     sign = "±" if scale.low < 0 else "0 to "
     limit = sign + short(float(np.abs(values).max()))
-    page.text(left + side, top + side + 0.05, limit, color=MUTED, fontsize=6.5, ha="right")
+    page.note(left + side, top + side + 0.05, limit, fontsize=6.5, ha="right")

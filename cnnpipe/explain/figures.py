@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
 from cnnpipe.drawing import maps
-from cnnpipe.drawing.layout import Array
+from cnnpipe.drawing.colours import Array
 from cnnpipe.explain import drawing
 from cnnpipe.explain.attribution import METHODS, Attributions
 from cnnpipe.inspection.activations import convolution_filters

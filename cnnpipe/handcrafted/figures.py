@@ -12,23 +12,18 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
-from matplotlib.ticker import PercentFormatter
 
-from cnnpipe.drawing.layout import (
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import (
     BLUE,
-    BODY,
     INK,
     INTENSITY,
-    MARGIN,
     MUTED,
     ORANGE,
     RULE,
-    WIDTH,
     Array,
-    Page,
     Scale,
     scale_of,
-    styled,
 )
 from cnnpipe.findings.wording import short
 
@@ -47,7 +42,7 @@ LINES: dict[tuple[str, str], dict[str, Any]] = {
 STROKE: dict[str, Any] = {"linewidth": 1.2, "markersize": 3}
 
 
-@styled
+@layout.styled
 def robustness(table: pd.DataFrame, titles: Mapping[str, str], units: Mapping[str, str]) -> Figure:
     """Accuracy against severity, a panel for each corruption, all on one scale.
 
@@ -57,11 +52,11 @@ def robustness(table: pd.DataFrame, titles: Mapping[str, str], units: Mapping[st
         units: of each corruption's severity.
     """
     subtitle = f"accuracy on {table['images'].max():,} test images, against severity; 0 is clean"
-    page = Page(5.2, "How far each feature carries when the digit changes", subtitle)
+    page = layout.Page(5.2, "How far each feature carries when the digit changes", subtitle)
     drawn = {key: line for key, line in LINES.items() if key in _keys(table)}
     for place, (corruption, unit) in enumerate(units.items()):
         row, column = divmod(place, 4)
-        axes = page.axes(0.55 + 1.97 * column, BODY + 0.2 + 2.15 * row, 1.6, 1.45)
+        axes = page.axes(0.55 + 1.97 * column, layout.BODY + 0.2 + 2.15 * row, 1.6, 1.45)
         axes.grid(visible=True, axis="y")
         for (method, training), line in drawn.items():
             curve = table[
@@ -77,11 +72,11 @@ def robustness(table: pd.DataFrame, titles: Mapping[str, str], units: Mapping[st
         axes.set_xlabel(unit, fontsize=7.5, labelpad=2)
         axes.set_xlim(0, severities[-1])
         axes.set_ylim(0, 1)
-        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+        layout.in_percent(axes.yaxis)
         axes.tick_params(labelsize=6.5)
         if column:
             axes.set_yticklabels([])
-    legend = page.axes(0.55 + 1.97 * 3 - 0.1, BODY + 2.3, 1.9, 1.8)
+    legend = page.axes(0.55 + 1.97 * 3 - 0.1, layout.BODY + 2.3, 1.9, 1.8)
     legend.set_axis_off()
     suffix = {"augmented": "", "pipeline": ", all images"}
     legend.legend(
@@ -98,7 +93,7 @@ def robustness(table: pd.DataFrame, titles: Mapping[str, str], units: Mapping[st
     return page.figure
 
 
-@styled
+@layout.styled
 def corruptions(
     clean: Array, levels: Mapping[str, tuple[Array, Sequence[float], str]], subtitle: str
 ) -> Figure:
@@ -113,12 +108,14 @@ def corruptions(
     """
     rows = -(-len(levels) // 2)
     tile, pitch = 0.6, 1.05
-    page = Page(BODY + rows * pitch + 0.1, f"One digit under {len(levels)} corruptions", subtitle)
+    page = layout.Page(
+        layout.BODY + rows * pitch + 0.1, f"One digit under {len(levels)} corruptions", subtitle
+    )
     for place, (name, (images, severities, unit)) in enumerate(levels.items()):
         column, row = divmod(place, rows)
-        left, top = MARGIN + column * 4.15, BODY + row * pitch
-        page.text(left, top, name, fontweight="bold")
-        page.text(left + 0.85, top, unit, color=MUTED, fontsize=7.5)
+        left, top = layout.MARGIN + column * 4.15, layout.BODY + row * pitch
+        page.heading(left, top, name)
+        page.note(left + 0.85, top, unit, fontsize=7.5)
         shown = [(clean, "0"), *zip(images, map(short, severities), strict=True)]
         for step, (image, severity) in enumerate(shown):
             x = left + step * (tile + 0.15)
@@ -130,7 +127,7 @@ def corruptions(
     return page.figure
 
 
-@styled
+@layout.styled
 def views(seen: Mapping[str, Mapping[str, Array]], network: str, subtitle: str) -> Figure:
     """What each feature sees of one digit, a row for each version of it.
 
@@ -145,24 +142,24 @@ def views(seen: Mapping[str, Mapping[str, Array]], network: str, subtitle: str) 
     """
     columns = 6 + len(next(iter(seen.values()))["maps"])
     gap, name = 0.22, 0.62
-    tile = (WIDTH - 2 * MARGIN - name - gap - 0.05 * (columns - 1)) / columns
-    height = BODY + 0.4 + len(seen) * (tile + 0.1) + 0.1
-    page = Page(height, "What each feature sees of one digit", subtitle)
+    tile = (layout.INNER_WIDTH - name - gap - 0.05 * (columns - 1)) / columns
+    height = layout.BODY + 0.4 + len(seen) * (tile + 0.1) + 0.1
+    page = layout.Page(height, "What each feature sees of one digit", subtitle)
     sobel_scale = scale_of(np.stack([view["sobel"] for view in seen.values()]))
     map_scale = scale_of(np.stack([view["maps"] for view in seen.values()]))
-    lefts = MARGIN + name + (tile + 0.05) * np.arange(columns)
+    lefts = layout.MARGIN + name + (tile + 0.05) * np.arange(columns)
     lefts[6:] += gap
-    top = BODY + 0.4
+    top = layout.BODY + 0.4
     heads = ["stored", "Sobel |Gy|", "Sobel |Gx|", "Canny", "HOG", "SIFT"]
     for left, head in zip(lefts, heads, strict=False):
-        page.text(left + tile / 2, top - 0.2, head, ha="center", fontsize=7, color=MUTED)
+        page.note(left + tile / 2, top - 0.2, head, ha="center", fontsize=7)
     what = f"{network}’s first feature maps"
-    page.text(lefts[6], top - 0.2, what, fontsize=7, color=MUTED)
-    page.text(lefts[1], top - 0.38, "designed", fontsize=8, color=BLUE, fontweight="bold")
-    page.text(lefts[6], top - 0.38, "learned", fontsize=8, color=ORANGE, fontweight="bold")
+    page.note(lefts[6], top - 0.2, what, fontsize=7)
+    page.heading(lefts[1], top - 0.38, "designed", fontsize=8, color=BLUE)
+    page.heading(lefts[6], top - 0.38, "learned", fontsize=8, color=ORANGE)
     for row, (version, view) in enumerate(seen.items()):
         y = top + row * (tile + 0.1)
-        page.text(MARGIN, y + tile / 2, version, va="center", fontsize=7.5, fontweight="bold")
+        page.heading(layout.MARGIN, y + tile / 2, version, va="center", fontsize=7.5)
         canvases = [page.canvas(left, y, tile, tile) for left in lefts]
         INTENSITY.show(canvases[0], view["image"])
         sobel_scale.show(canvases[1], view["sobel"][0])

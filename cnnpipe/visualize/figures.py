@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
 from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.drawing.layout import Array
+from cnnpipe.drawing.colours import Array
 from cnnpipe.drawing.maps import feature_maps
 from cnnpipe.findings.wording import percent
 from cnnpipe.inspection.activations import (

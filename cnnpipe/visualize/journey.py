@@ -14,21 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.path import Path as Curve
 
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    INTENSITY,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    RULE,
-    WIDTH,
-    Array,
-    Page,
-    Scale,
-    scale_of,
-    styled,
-)
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, INTENSITY, MUTED, ORANGE, RULE, Array, Scale, scale_of
 from cnnpipe.findings.wording import percent
 
 WIRES = 220
@@ -39,7 +26,7 @@ LARGEST_TILE, SPACE, STRIP = 0.95, 0.05, 0.18
 """Inches: side of a map, between the two maps of a row, width of a column of neurons."""
 
 
-@styled
+@layout.styled
 def journey(
     image: Array,
     activations: Mapping[str, Array],
@@ -63,13 +50,13 @@ def journey(
         classes: names of the K classes.
         title: of the figure.
     """
-    page = Page(
-        BODY + STAGE + 0.72,
+    page = layout.Page(
+        layout.BODY + STAGE + 0.72,
         title,
         "A wire is what a map adds to a map of the next layer (gradient × activation): "
         "blue raises it, orange lowers it.",
     )
-    axes = page.canvas(0, 0, WIDTH, page.height)
+    axes = page.canvas(0, 0, layout.WIDTH, page.height)
     axes.set_aspect("auto")
     most = 16 if len(activations) <= 7 else 8
     columns = [_Column("input", image[np.newaxis], INTENSITY, most)]
@@ -77,8 +64,8 @@ def journey(
         _Column(name, values, scale_of(values), most) for name, values in activations.items()
     ]
     names = 0.5 + 0.065 * max(map(len, classes))  # inches at the right for the answer
-    room = WIDTH - 2 * MARGIN - names - sum(column.width for column in columns)
-    left = MARGIN
+    room = layout.INNER_WIDTH - names - sum(column.width for column in columns)
+    left = layout.MARGIN
     for column in columns:
         column.left = left
         left += column.width + room / len(activations)
@@ -87,12 +74,12 @@ def journey(
     for column in columns:
         column.draw(axes)
         middle = column.left + column.width / 2
-        below = BODY + STAGE
-        page.text(middle, below + 0.14, column.name, ha="center", fontweight="bold", fontsize=7.5)
-        size = page.text(middle, below + 0.32, column.size, ha="center", color=MUTED, fontsize=7)
+        below = layout.BODY + STAGE
+        page.heading(middle, below + 0.14, column.name, ha="center", fontsize=7.5)
+        size = page.note(middle, below + 0.32, column.size, ha="center", fontsize=7)
         size.set_linespacing(1.35)
     _answer(page, columns[-1], classes)
-    axes.set(xlim=(0, WIDTH), ylim=(page.height, 0))  # inches from the top left corner
+    axes.set(xlim=(0, layout.WIDTH), ylim=(page.height, 0))  # inches from the top left corner
     return page.figure
 
 
@@ -132,11 +119,11 @@ class _Column:
         """Left edge and vertical middle of a map that is drawn."""
         row, column = divmod(position, self.per_row)
         left = self.left + column * (self.tile_width + SPACE)
-        return left, BODY + (row + 0.5 + 0.5 * column) * self.pitch
+        return left, layout.BODY + (row + 0.5 + 0.5 * column) * self.pitch
 
     def draw(self, axes: Axes) -> None:
         if self.is_strip:
-            _tile(axes, self.scale, self.values[:, 0], self.left, BODY, STRIP, STAGE)
+            _tile(axes, self.scale, self.values[:, 0], self.left, layout.BODY, STRIP, STAGE)
             return
         for position, channel in enumerate(self.shown):
             left, middle = self.box(position)
@@ -185,7 +172,7 @@ def _wires(source: _Column, target: _Column, shares: Array) -> PathCollection:
     return PathCollection(curves, facecolors="none", edgecolors=colours, lw=0.7, zorder=2)
 
 
-def _answer(page: Page, column: _Column, classes: Sequence[str]) -> None:
+def _answer(page: layout.Page, column: _Column, classes: Sequence[str]) -> None:
     """The classes beside their logits, the answer with its probability."""
     logits = column.values.ravel().astype(np.float64)
     odds = np.exp(logits - logits.max())

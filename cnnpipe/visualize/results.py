@@ -11,23 +11,19 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from cnnpipe.drawing.layout import (
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import (
     BLUE,
-    BODY,
     ERRORS,
     GROUND,
     INK,
     INTENSITY,
-    MARGIN,
     MUTED,
     ORANGE,
     SEQUENTIAL,
-    WIDTH,
     Array,
-    Page,
-    styled,
 )
 from cnnpipe.findings.wording import percent
 
@@ -35,7 +31,7 @@ TILES_PER_ROW = 6
 TILE = 1.15
 
 
-@styled
+@layout.styled
 def training_curves(
     curves: pd.DataFrame, title: str, *, beside: pd.DataFrame | None = None
 ) -> Figure:
@@ -46,11 +42,11 @@ def training_curves(
         title: of the figure.
         beside: curves of another run, which are not drawn but fit on the same axes.
     """
-    page = Page(3.4, title, "after each epoch")
+    page = layout.Page(3.4, title, "after each epoch")
     for column, (quantity, label) in enumerate(
         [("loss", "cross-entropy loss"), ("accuracy", "accuracy")]
     ):
-        axes = page.axes(0.65 + 4.1 * column, BODY + 0.15, 3.3, 1.9)
+        axes = page.axes(0.65 + 4.1 * column, layout.BODY + 0.15, 3.3, 1.9)
         axes.grid(visible=True)
         for part, name, colour in [
             ("train", "training", BLUE),
@@ -67,7 +63,7 @@ def training_curves(
                 clip_on=False,
                 zorder=3,
             )
-        axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
+        axes.set_title(label)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if beside is not None:
@@ -84,11 +80,11 @@ def training_curves(
             legend.set_bbox_to_anchor((1, 1.02), transform=axes.transAxes)
         else:
             axes.set_ylim(top=1)
-            axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+            layout.in_percent(axes.yaxis)
     return page.figure
 
 
-@styled
+@layout.styled
 def confusion(
     counts: Array, classes: Sequence[str], title: str, *, beside: Array | None = None
 ) -> Figure:
@@ -108,10 +104,10 @@ def confusion(
     longest = max(map(len, classes))
     slanted = longest > 2
     left, between = 0.5 + 0.065 * longest, 0.45
-    side = (WIDTH - MARGIN - left - between) / 2
+    side = (layout.RIGHT - left - between) / 2
     below = 0.5 + (0.06 * longest if slanted else 0)
-    page = Page(
-        BODY + 0.2 + side + below,
+    page = layout.Page(
+        layout.BODY + 0.2 + side + below,
         title,
         f"{counts.sum():,} images, {errors.sum():,} errors; each panel has its own scale",
     )
@@ -122,10 +118,10 @@ def confusion(
             ("errors alone", errors, error_reach, ERRORS),
         ]
     ):
-        axes = page.axes(left + column * (side + between), BODY + 0.2, side, side)
+        axes = page.axes(left + column * (side + between), layout.BODY + 0.2, side, side)
         largest = max(1, within.max())
         axes.imshow(values, cmap=colours, norm=Normalize(0, largest))
-        axes.set_title(label, loc="left", fontsize=8.5, color=MUTED)
+        axes.set_title(label)
         axes.set_xlabel("predicted")
         axes.set_xticks(ticks, classes)
         if slanted:
@@ -151,7 +147,7 @@ def _errors(counts: Array) -> Array:
     return without
 
 
-@styled
+@layout.styled
 def reliability(
     bins: Sequence[Mapping[str, Any]],
     title: str,
@@ -167,9 +163,9 @@ def reliability(
         subtitle: of the figure.
         beside: bins of another network, which are not drawn but fit on the same axes.
     """
-    page = Page(5.0, title, subtitle)
+    page = layout.Page(5.0, title, subtitle)
     left, width = 0.65, 3.6
-    axes = page.axes(left, BODY + 0.15, width, width)
+    axes = page.axes(left, layout.BODY + 0.15, width, width)
     axes.grid(visible=True)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     confidence, accuracy = ([row[key] for row in bins] for key in ("confidence", "accuracy"))
@@ -180,8 +176,10 @@ def reliability(
     )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_title("accuracy by confidence", loc="left", fontsize=8.5, color=MUTED)
-    counts = page.axes(left + width + 0.75, BODY + 0.15, WIDTH - MARGIN - left - width - 0.9, width)
+    axes.set_title("accuracy by confidence")
+    counts = page.axes(
+        left + width + 0.75, layout.BODY + 0.15, layout.RIGHT - left - width - 0.9, width
+    )
     counts.grid(visible=True, axis="y")
     edges = [row["low"] for row in bins]
     widths = [row["high"] - row["low"] for row in bins]
@@ -189,16 +187,16 @@ def reliability(
     counts.set_yscale("log")
     counts.set_ylim(0.5, 2 * max(row["images"] for row in [*bins, *beside]))
     counts.set_xlim(0, 1)
-    counts.set_title("images, logarithmic", loc="left", fontsize=8.5, color=MUTED)
+    counts.set_title("images, logarithmic", fontsize=8.5)
     for panel in (axes, counts):
-        panel.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+        layout.in_percent(panel.xaxis)
         panel.set_xlabel("confidence")
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    layout.in_percent(axes.yaxis)
     axes.set_ylabel("accuracy")
     return page.figure
 
 
-@styled
+@layout.styled
 def worst_mistakes(
     images: Array, mistakes: pd.DataFrame, classes: Sequence[str], title: str
 ) -> Figure:
@@ -214,12 +212,12 @@ def worst_mistakes(
     """
     columns, longest = TILES_PER_ROW, max(map(len, classes))
     rows = ceil(len(mistakes) / columns)
-    pitch = (WIDTH - 2 * MARGIN - TILE) / (columns - 1), TILE + 0.85
+    pitch = (layout.INNER_WIDTH - TILE) / (columns - 1), TILE + 0.85
     subtitle = "most confident first; orange: what it said, blue: what it is"
-    page = Page(BODY + rows * pitch[1], title, subtitle if rows else "there are none")
+    page = layout.Page(layout.BODY + rows * pitch[1], title, subtitle if rows else "there are none")
     for place, mistake in enumerate(mistakes.to_dict("records")):
-        left = MARGIN + place % columns * pitch[0]
-        top = BODY + place // columns * pitch[1]
+        left = layout.MARGIN + place % columns * pitch[0]
+        top = layout.BODY + place // columns * pitch[1]
         INTENSITY.show(page.canvas(left, top, TILE, TILE), images[place])
         page.line([left, left + TILE], [top + TILE] * 2, color=INK, linewidth=0.6)
         answers = [
@@ -229,12 +227,12 @@ def worst_mistakes(
         for row, (answer, probability, colour) in enumerate(answers):
             baseline = top + TILE + 0.09 + 0.22 * row
             style = {"color": colour, "fontsize": 8 if longest <= 6 else 6.5}
-            page.text(left, baseline, classes[int(answer)], fontweight="bold", **style)
+            page.heading(left, baseline, classes[int(answer)], **style)
             page.text(left + TILE, baseline, percent(probability), ha="right", **style)
             ends = [left, left + TILE * float(probability)]
             underline = {"linewidth": 1.6, "solid_capstyle": "butt"}
             page.line([left, left + TILE], [baseline + 0.16] * 2, color=GROUND, **underline)
             page.line(ends, [baseline + 0.16] * 2, color=colour, **underline)
         index = f"test image {mistake['index']}"
-        page.text(left, top + TILE + 0.53, index, color=MUTED, fontsize=6.5)
+        page.note(left, top + TILE + 0.53, index, fontsize=6.5)
     return page.figure

@@ -13,9 +13,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from cnnpipe.benchmark import figures as benchmark_figures
-from cnnpipe.drawing import layout as layout
-from cnnpipe.drawing import maps as maps
-from cnnpipe.drawing.layout import BLUE, DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
+from cnnpipe.drawing import layout, maps
+from cnnpipe.drawing.colours import BLUE, DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
 from cnnpipe.drawing.maps import tiled
 from cnnpipe.explain import drawing as explain_drawing
 from cnnpipe.visualize import journey as journey_drawing
@@ -457,5 +456,5 @@ def test_text_with_dollar_signs_is_not_mathematics():
 
 
 def test_pyplot_and_its_global_state_stay_out():
-    code = "import sys, cnnpipe.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, cnnpipe.visualize.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

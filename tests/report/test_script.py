@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from cnnpipe.data.raw import read_raw
-from cnnpipe.drawing.layout import DIVERGING, GREYS, LEVELS, SEQUENTIAL
+from cnnpipe.drawing.colours import DIVERGING, GREYS, LEVELS, SEQUENTIAL
 from cnnpipe.geometry import output_size
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.models import load_model, predict

@@ -8,23 +8,24 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
-from cnnpipe.drawing.layout import BLUE, BODY, INK, MUTED, ORANGE, Page, styled
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, INK, MUTED, ORANGE
 
-LOOKS = {
-    "relu": ("ReLU", BLUE, "o"),
-    "tanh": ("tanh", INK, "s"),
-    "sigmoid": ("sigmoid", ORANGE, "^"),
+STYLES: dict[str, dict[str, Any]] = {
+    "relu": {"label": "ReLU", "color": BLUE, "marker": "o"},
+    "tanh": {"label": "tanh", "color": INK, "marker": "s"},
+    "sigmoid": {"label": "sigmoid", "color": ORANGE, "marker": "^"},
 }
-"""Title, colour and marker, so that the three are told apart without colour too."""
+"""Markers differ too, so that the curves can be distinguished without colour."""
 LEFT, PITCH = 0.7, 2.6
 """Inches to the first panel, and between two of them."""
 PANEL = 2.05
 HEIGHT = 1.9
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """Gradients at the start by layer and by depth, in training, and what training reaches.
 
@@ -34,12 +35,12 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         details: `deepest` and `trained_depth`, in convolutions.
     """
     deepest, trained = details["deepest"], details["trained_depth"]
-    page = Page(
-        BODY + 2 * (HEIGHT + 1.0),
+    page = layout.Page(
+        layout.BODY + 2 * (HEIGHT + 1.0),
         "The gradient's way back through plain convolutions",
         "root mean square gradient of a layer's weights; mean of the logarithm over seeds",
     )
-    tops = [BODY + 0.3, BODY + HEIGHT + 1.3]
+    tops = [layout.BODY + 0.3, layout.BODY + HEIGHT + 1.3]
 
     start = tables["start"][tables["start"]["depth"] == deepest]
     for column, (weights, title) in enumerate(
@@ -47,33 +48,25 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     ):
         axes = page.axes(LEFT + column * PITCH, tops[0], PANEL, HEIGHT)
         chosen = start[start["start"] == weights]
-        for activation, style in _styles(chosen):
-            rows = chosen[chosen["activation"] == activation]
-            axes.plot(rows["layer"], rows["rms"], **style)
+        _lines(axes, chosen, "layer", "rms")
         _logarithmic(axes, start["rms"])
         _title(axes, f"at the start: {title}", "convolution, from the image")
         if column == 0:
             axes.set_ylabel("gradient")
-            axes.legend(frameon=False, labelcolor="linecolor", loc="lower right", borderpad=0)
+            axes.legend(labelcolor="linecolor", loc="lower right")
 
     axes = page.axes(LEFT + 2 * PITCH, tops[0], PANEL, HEIGHT)
     vanished = tables["vanished"][tables["vanished"]["start"] == "made for it"]
+    vanished = vanished.sort_values("depth")
     axes.axhline(0, color=INK, linewidth=0.6)
-    for activation, style in _styles(vanished):
-        rows = vanished[vanished["activation"] == activation].sort_values("depth")
-        axes.plot(rows["depth"], rows["mean"], **style)
-        axes.fill_between(
-            rows["depth"], rows["min"], rows["max"], color=style["color"], alpha=0.2, lw=0
-        )
+    _lines(axes, vanished, "depth", "mean", bands=True)
     _title(axes, "orders of magnitude that vanish", "convolutions in the stack")
     axes.xaxis.set_major_locator(FixedLocator(sorted(vanished["depth"].unique())))
 
     course = tables["course"][tables["course"]["depth"] == trained]
     axes = page.axes(LEFT, tops[1], PANEL, HEIGHT)
     first = course[course["layer"] == 1]
-    for activation, style in _styles(first):
-        rows = first[first["activation"] == activation]
-        axes.plot(rows["step"], rows["rms"], **style)
+    _lines(axes, first, "step", "rms")
     _logarithmic(axes, first["rms"])
     _title(axes, f"in training: first of {trained} convolutions", "step")
     axes.set_ylabel("gradient")
@@ -84,28 +77,19 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     ):
         axes = page.axes(LEFT + column * PITCH, tops[1], PANEL, HEIGHT)
         _bars(axes, summary, key)
-        axes.set_title(title, loc="left", fontsize=8, color=MUTED)
+        axes.set_title(title, fontsize=8)
     return page.figure
 
 
-def _styles(table: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
-    """How each activation that a table holds is drawn."""
-    return [
-        (
-            name,
-            {
-                "label": title,
-                "color": colour,
-                "marker": marker,
-                "linewidth": 1.4,
-                "markersize": 3.5,
-                "clip_on": False,
-                "zorder": 3,
-            },
-        )
-        for name, (title, colour, marker) in LOOKS.items()
-        if (table["activation"] == name).any()
-    ]
+def _lines(axes: Axes, table: pd.DataFrame, x: str, y: str, *, bands: bool = False) -> None:
+    """A line for each activation that the table holds, in a band from `min` to `max` if asked."""
+    for activation, style in STYLES.items():
+        rows = table[table["activation"] == activation]
+        if len(rows):
+            axes.plot(rows[x], rows[y], linewidth=1.4, clip_on=False, zorder=3, **style)
+        if bands and len(rows):
+            band = {"color": style["color"], "alpha": 0.2, "lw": 0}
+            axes.fill_between(rows[x], rows["min"], rows["max"], **band)
 
 
 def _logarithmic(axes: Axes, values: pd.Series[float]) -> None:
@@ -117,7 +101,7 @@ def _logarithmic(axes: Axes, values: pd.Series[float]) -> None:
 
 def _title(axes: Axes, title: str, label: str) -> None:
     axes.grid(visible=True)
-    axes.set_title(title, loc="left", fontsize=8, color=MUTED)
+    axes.set_title(title, fontsize=8)
     axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
@@ -125,14 +109,11 @@ def _title(axes: Axes, title: str, label: str) -> None:
 def _bars(axes: Axes, summary: pd.DataFrame, key: str) -> None:
     """A group of bars for each depth, each bar with its number."""
     depths = sorted(summary["depth"].unique())
-    for place, (activation, style) in enumerate(_styles(summary)):
+    present = [name for name in STYLES if (summary["activation"] == name).any()]
+    for place, activation in enumerate(present):
         rows = summary[summary["activation"] == activation].set_index("depth").loc[depths]
-        bars = axes.bar(
-            [group + 0.27 * (place - 1) for group in range(len(depths))],
-            rows[key],
-            width=0.24,
-            color=style["color"],
-        )
+        lefts = [group + 0.27 * (place - 1) for group in range(len(depths))]
+        bars = axes.bar(lefts, rows[key], width=0.24, color=STYLES[activation]["color"])
         labels = [f"{100 * value:.0f}" for value in rows[key]]
         axes.bar_label(bars, labels, fontsize=6.5, padding=2, color=MUTED)
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
@@ -140,4 +121,4 @@ def _bars(axes: Axes, summary: pd.DataFrame, key: str) -> None:
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, 1.08)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    layout.in_percent(axes.yaxis)

@@ -8,27 +8,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    INK,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    RULE,
-    WIDTH,
-    Array,
-    Page,
-    scale_of,
-    styled,
-)
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, INK, MUTED, ORANGE, Array, scale_of
 
 TILE, GAP = 0.46, 0.1
 FLOOR = 1e-18
 """Where an exact zero stands on the logarithmic axis."""
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """The first layer of both networks after training, and the distance between all kernels.
 
@@ -37,68 +25,53 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         details: tolerance.
     """
     steps = tables["training"]
-    page = Page(
-        BODY + 3.25,
+    page = layout.Page(
+        layout.BODY + 3.25,
         "Do cross-correlation and convolution learn mirror images?",
         f"LeNet-5 in double precision, {int(steps['step'].max())} steps on the same batches",
     )
     _kernels(page, tables["kernels"])
     left = 4.55
-    axes = page.axes(left, BODY + 0.1, WIDTH - left - 1.5, 2.45)
+    axes = page.axes(left, layout.BODY + 0.1, layout.WIDTH - left - 1.5, 2.45)
     axes.set_yscale("log")
     axes.grid(visible=True)
-    for column, colour, side, label in [
+    for column, colour, side, name in [
         ("control", ORANGE, "bottom", "apart, control:\nunflipped start"),
         ("moved", MUTED, "top", "moved by\ntraining"),
         ("apart", BLUE, "center", "apart:\nflipped start"),
     ]:
         shown = steps[steps["step"] > 0]
         heights = shown[column].clip(lower=FLOOR)
-        axes.plot(shown["step"], heights, color=colour, linewidth=1.6, clip_on=False)
-        axes.annotate(
-            label,
-            (shown["step"].iloc[-1], heights.iloc[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            va=side,
-            fontsize=7.5,
-        )
+        axes.plot(shown["step"], heights, color=colour, clip_on=False)
+        end = shown["step"].iloc[-1], heights.iloc[-1]
+        layout.label(axes, name, end, (6, 0), color=colour, va=side)
     final = steps.iloc[-1]
     tolerance = details["tolerance"] * final["moved"]
     axes.axhline(tolerance, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.annotate(
-        "refuted above",
-        (0, tolerance),
-        xytext=(3, 3),
-        textcoords="offset points",
-        fontsize=7,
-        color=INK,
-    )
+    layout.label(axes, "refuted above", (0, tolerance), (3, 3), va="baseline", fontsize=7)
     axes.set(xlim=(0, None), ylim=(FLOOR / 2, 10), xlabel="step")
-    axes.set_title("largest distance of any weight", loc="left", fontsize=8.5, color=MUTED)
+    axes.set_title("largest distance of any weight")
     return page.figure
 
 
-def _kernels(page: Page, table: pd.DataFrame) -> None:
+def _kernels(page: layout.Page, table: pd.DataFrame) -> None:
     rows = [
         ("cross-correlation", "cross-correlation", False),
         ("convolution", "convolution", False),
         ("convolution", "convolution, turned by half a turn", True),
     ]
     scale = scale_of(table["weight"].to_numpy(), signed=True)
-    page.text(MARGIN, BODY, "first layer after training", color=MUTED)
+    page.note(layout.MARGIN, layout.BODY, "first layer after training")
     for row, (network, name, turned) in enumerate(rows):
         kernels = _stack(table[table["network"] == network])
-        top = BODY + 0.3 + row * (TILE + 0.42)
-        page.text(MARGIN, top, name, fontsize=7.5, fontweight="bold")
+        top = layout.BODY + 0.3 + row * (TILE + 0.42)
+        page.heading(layout.MARGIN, top, name, fontsize=7.5)
         for position, kernel in enumerate(kernels[:6]):
-            left = MARGIN + position * (TILE + GAP)
-            axes = page.axes(left, top + 0.2, TILE, TILE)
-            scale.show(axes, kernel[::-1, ::-1] if turned else kernel)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(visible=True, color=RULE)
-    page.colour_bar(MARGIN + 0.2, BODY + 0.36 + 3 * (TILE + 0.42), 6 * (TILE + GAP) - 0.5, scale)
+            left = layout.MARGIN + position * (TILE + GAP)
+            page.tile(left, top + 0.2, TILE, kernel[::-1, ::-1] if turned else kernel, scale)
+    page.colour_bar(
+        layout.MARGIN + 0.2, layout.BODY + 0.36 + 3 * (TILE + 0.42), 6 * (TILE + GAP) - 0.5, scale
+    )
 
 
 def _stack(table: pd.DataFrame) -> Array:

@@ -9,20 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    INK,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    RULE,
-    WIDTH,
-    Array,
-    Page,
-    scale_of,
-    styled,
-)
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, INK, ORANGE, RULE, Array, scale_of
 from cnnpipe.findings.wording import title_of
 
 NAMES = 0.85
@@ -35,7 +23,7 @@ MOST = 16
 """Filters that are drawn of each network: the first."""
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """Each learned filter with its best template, and their likeness against that of chance.
 
@@ -47,35 +35,34 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     matches, weights, random = (tables[name] for name in ("matches", "weights", "random"))
     models = list(matches["model"].unique())
     block = 0.3 + 2 * PITCH + 0.35 + CHANCE + 0.6
-    page = Page(
-        BODY + 0.1 + block * len(models),
+    page = layout.Page(
+        layout.BODY + 0.1 + block * len(models),
         "Learned filters and the hand-crafted ones nearest to them",
         "each picture scaled by itself, white is zero; numbers: cosine of the two",
     )
-    top = BODY + 0.1
+    top = layout.BODY + 0.1
     for model in models:
         rows = matches[matches["model"] == model]
-        page.text(MARGIN, top, title_of(model), fontweight="bold")
+        page.heading(layout.MARGIN, top, title_of(model))
         side = int(weights[weights["model"] == model]["row"].max()) + 1
-        page.text(
-            MARGIN + NAMES,
+        page.note(
+            layout.MARGIN + NAMES,
             top,
             f"{len(rows)} filters of {side}×{side}" + (f", the first {MOST}" * (len(rows) > MOST)),
-            color=MUTED,
         )
         for line, kind in enumerate(("learned", "template")):
             middle = top + 0.3 + line * PITCH + TILE / 2
-            page.text(MARGIN, middle, kind, color=MUTED, fontsize=7.5, va="center")
+            page.note(layout.MARGIN, middle, kind, fontsize=7.5, va="center")
         for place, row in enumerate(rows.head(MOST).to_dict("records")):
-            left = MARGIN + NAMES + place * PITCH
+            left = layout.MARGIN + NAMES + place * PITCH
             for line, kind in enumerate(("learned", "template")):
                 picture = _picture(weights, model, row["filter"], kind)
                 canvas = page.canvas(left, top + 0.3 + line * PITCH, TILE, TILE)
                 scale_of(picture, signed=True).show(canvas, picture)
-                _frame(page, left, top + 0.3 + line * PITCH)
+                page.frame(left, top + 0.3 + line * PITCH, TILE, TILE, linewidth=0.7)
             number = f"{row['match']:.2f}"
             below = top + 0.3 + 2 * PITCH
-            page.text(left + TILE / 2, below, number, ha="center", color=MUTED, fontsize=7)
+            page.note(left + TILE / 2, below, number, ha="center", fontsize=7)
         _chance(page, top + 0.3 + 2 * PITCH + 0.35, rows, random[random["model"] == model])
         top += block
     return page.figure
@@ -94,15 +81,10 @@ def _picture(weights: pd.DataFrame, model: str, number: int, kind: str) -> Array
     return picture
 
 
-def _frame(page: Page, left: float, top: float) -> None:
-    xs = [left, left + TILE, left + TILE, left, left]
-    page.line(xs, [top, top, top + TILE, top + TILE, top], color=RULE, linewidth=0.7)
-
-
-def _chance(page: Page, top: float, rows: pd.DataFrame, random: pd.DataFrame) -> None:
+def _chance(page: layout.Page, top: float, rows: pd.DataFrame, random: pd.DataFrame) -> None:
     """Where the learned filters lie among random ones of the same size."""
-    width = WIDTH - 2 * MARGIN - NAMES
-    axes = page.axes(MARGIN + NAMES, top + 0.1, width, CHANCE - 0.1)
+    width = layout.INNER_WIDTH - NAMES
+    axes = page.axes(layout.MARGIN + NAMES, top + 0.1, width, CHANCE - 0.1)
     share = random["filters"] / random["filters"].sum()
     axes.bar(
         random["from"], share, width=random["to"] - random["from"], align="edge", color=RULE, lw=0
@@ -115,16 +97,9 @@ def _chance(page: Page, top: float, rows: pd.DataFrame, random: pd.DataFrame) ->
         (rows["random"].mean(), "random", INK, 1.14),
     ]:
         axes.plot(value, height * highest, marker="v", color=colour, markersize=5, clip_on=False)
-        axes.annotate(
-            f"{name} {value:.2f}",
-            (value, height * highest),
-            xytext=(-6 if name == "random" else 6, 0),
-            textcoords="offset points",
-            ha="right" if name == "random" else "left",
-            va="center",
-            color=colour,
-            fontsize=7,
-        )
+        side, offset = ("right", -6) if name == "random" else ("left", 6)
+        point, style = (value, height * highest), {"ha": side, "color": colour, "fontsize": 7}
+        layout.label(axes, f"{name} {value:.2f}", point, (offset, 0), **style)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.5 * highest)
     axes.set_yticks([])

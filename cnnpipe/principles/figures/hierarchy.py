@@ -8,27 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    INK,
-    INTENSITY,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    RULE,
-    WIDTH,
-    Array,
-    Page,
-    styled,
-)
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, INK, INTENSITY, ORANGE, Array
 from cnnpipe.findings.wording import title_of
 
-PANEL = 1.75
-"""Inches of a panel's height."""
+LEFT, PANEL_WIDTH, PANEL = layout.MARGIN + 0.5, (layout.INNER_WIDTH - 1.2) / 2, 1.75
+"""Inches from the left edge to the first panel, of a panel's width and of its height."""
 LARGEST = 0.36
 """Inches of a patch's side, when it is the whole image."""
 NAMES = 1.3
@@ -36,7 +24,7 @@ BETWEEN = 0.14
 """Inches between the patches of two filters."""
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """Probes and class purity by depth, trained and untrained; then the most exciting patches.
 
@@ -49,8 +37,8 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     layers = patches.groupby(["model", "layer"], sort=False).ngroups
     row = LARGEST + 0.1
     below = {model: 0.3 + 0.04 * _longest(probes, model) for model in models}
-    page = Page(
-        BODY
+    page = layout.Page(
+        layout.BODY
         + 0.3
         + (PANEL + 0.35) * len(models)
         + sum(below.values())
@@ -60,11 +48,19 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         "What each layer knows",
         "of the trained network, and of the same network with random weights",
     )
-    top = BODY + 0.3
-    half = (WIDTH - 2 * MARGIN - 1.2) / 2
+    top = layout.BODY + 0.3
     for model in models:
-        _accuracy(page, top, half, probes[probes["model"] == model], model, details)
-        _purity(page, top, half, purity[purity["model"] == model], model, details)
+        accuracy = _by_layer(page, LEFT, top, probes[probes["model"] == model], "accuracy")
+        level = details["linear_accuracy"]
+        accuracy.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.9)
+        title = f"{title_of(model)}: accuracy of linear probes (dashed: linear on pixels)"
+        accuracy.set_title(title, fontsize=7.5)
+        accuracy.legend(labelcolor="linecolor", loc="lower left")
+        left = LEFT + PANEL_WIDTH + 0.6
+        pure = _by_layer(page, left, top, purity[purity["model"] == model], "purity")
+        pure.set_ylim(0, 1)
+        title = f"of a filter's {details['top']} most exciting images, of one class"
+        pure.set_title(f"{title_of(model)}: {title}", fontsize=7.5)
         top += PANEL + 0.35 + below[model]
     _most_exciting(page, top, patches, row)
     return page.figure
@@ -75,79 +71,50 @@ def _longest(probes: pd.DataFrame, model: str) -> int:
     return int(probes.loc[probes["model"] == model, "layer"].str.len().max())
 
 
-def _accuracy(
-    page: Page,
-    top: float,
-    width: float,
-    table: pd.DataFrame,
-    model: str,
-    details: Mapping[str, Any],
-) -> None:
-    axes = page.axes(MARGIN + 0.5, top, width, PANEL)
-    axes.axhline(details["linear_accuracy"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+def _by_layer(page: layout.Page, left: float, top: float, table: pd.DataFrame, column: str) -> Axes:
+    """One quantity by layer, of the trained and the untrained network."""
+    axes = page.axes(left, top, PANEL_WIDTH, PANEL)
     for state, colour, marker in [("untrained", ORANGE, "s"), ("trained", BLUE, "o")]:
         rows = table[table["state"] == state]
         places = range(len(rows))
-        axes.fill_between(places, rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
-        axes.plot(
-            places, rows["accuracy"], color=colour, marker=marker, markersize=3.5, label=state
-        )
+        if column == "accuracy":
+            axes.fill_between(places, rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
+        style: dict[str, Any] = {"color": colour, "marker": marker, "linewidth": 1.5}
+        axes.plot(places, rows[column], label=state, **style)
     axes.set_xticks(range(len(rows)), rows["layer"], rotation=30, ha="right")
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    layout.in_percent(axes.yaxis, decimals=0)
     axes.grid(visible=True, axis="y")
-    title = f"{title_of(model)}: accuracy of linear probes (dashed: linear on pixels)"
-    axes.set_title(title, loc="left", fontsize=7.5, color=MUTED)
-    axes.legend(frameon=False, labelcolor="linecolor", loc="lower left", borderpad=0)
+    return axes
 
 
-def _purity(
-    page: Page,
-    top: float,
-    width: float,
-    table: pd.DataFrame,
-    model: str,
-    details: Mapping[str, Any],
-) -> None:
-    axes = page.axes(MARGIN + 0.5 + width + 0.6, top, width, PANEL)
-    for state, colour, marker in [("untrained", ORANGE, "s"), ("trained", BLUE, "o")]:
-        rows = table[table["state"] == state]
-        axes.plot(range(len(rows)), rows["purity"], color=colour, marker=marker, markersize=3.5)
-    axes.set_xticks(range(len(rows)), rows["layer"], rotation=30, ha="right")
-    axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    axes.grid(visible=True, axis="y")
-    title = f"{title_of(model)}: of a filter's {details['top']} most exciting images, of one class"
-    axes.set_title(title, loc="left", fontsize=7.5, color=MUTED)
-
-
-def _most_exciting(page: Page, top: float, patches: pd.DataFrame, row: float) -> None:
-    page.text(MARGIN, top, "What excites filters most", fontweight="bold")
+def _most_exciting(page: layout.Page, top: float, patches: pd.DataFrame, row: float) -> None:
+    page.heading(layout.MARGIN, top, "What excites filters most")
     note = "the parts of test images that their largest responses see, strongest first"
-    page.text(MARGIN + 1.85, top, note, color=MUTED)
+    page.note(layout.MARGIN + 1.85, top, note)
     top += 0.32
     pixels = patches.columns[-1]
     whole = int(patches["side"].max())
     ranks = int(patches["rank"].max()) + 1
     shown = int(patches.groupby(["model", "layer"])["filter"].nunique().max())
-    pitch = min(LARGEST + 0.02, ((WIDTH - 2 * MARGIN - NAMES) / shown - BETWEEN) / ranks)
+    pitch = min(LARGEST + 0.02, ((layout.INNER_WIDTH - NAMES) / shown - BETWEEN) / ranks)
     for model, of_model in patches.groupby("model", sort=False):
-        page.text(MARGIN, top, title_of(str(model)), color=MUTED)
+        page.note(layout.MARGIN, top, title_of(str(model)))
         top += 0.24
         for layer, rows in of_model.groupby("layer", sort=False):
             first = rows.iloc[0]
             middle = top + row / 2
-            page.text(MARGIN, middle - 0.07, str(layer), va="center", fontsize=7.5)
+            page.text(layout.MARGIN, middle - 0.07, str(layer), va="center", fontsize=7.5)
             sees = "sees all" if first["side"] == whole else "sees {0}×{0}".format(first["field"])
-            page.text(MARGIN, middle + 0.08, sees, va="center", fontsize=6.5, color=MUTED)
+            page.note(layout.MARGIN, middle + 0.08, sees, va="center", fontsize=6.5)
             # Smaller patches are drawn smaller, though less than in proportion, to stay legible.
             side = (pitch - 0.02) * sqrt(first["side"] / whole)
             for place, (_, of_filter) in enumerate(rows.groupby("filter")):
-                left = MARGIN + NAMES + place * (ranks * pitch + BETWEEN)
+                left = layout.MARGIN + NAMES + place * (ranks * pitch + BETWEEN)
                 for patch in of_filter.to_dict("records"):
                     corner = left + patch["rank"] * pitch, middle - side / 2
                     picture = _picture(patch[pixels], patch["side"])
                     INTENSITY.show(page.canvas(*corner, side, side), picture)
-                    _frame(page, *corner, side)
+                    page.frame(*corner, side, side, linewidth=0.6)
             top += row
         top += 0.1
 
@@ -157,9 +124,3 @@ def _picture(pixels: str, side: int) -> Array:
     Shape: (side, side).
     """
     return np.frombuffer(bytes.fromhex(pixels), np.uint8).reshape(side, side)
-
-
-def _frame(page: Page, left: float, top: float, side: float) -> None:
-    right, bottom = left + side, top + side
-    corners = [left, right, right, left, left], [top, top, bottom, bottom, top]
-    page.line(*corners, color=RULE, linewidth=0.6)

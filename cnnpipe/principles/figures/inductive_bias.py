@@ -8,17 +8,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, INK, ORANGE
 from cnnpipe.drawing.curves import Curve, draw_curves
-from cnnpipe.drawing.layout import BLUE, BODY, INK, MUTED, ORANGE, WIDTH, Page, styled
 
 CURVES = [Curve("CNN", BLUE, "o"), Curve("MLP", ORANGE, "s", dashed=True)]
 ACCURACY, ADVANTAGE = 2.2, 1.15
 """Inches: heights of the panels."""
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """Two columns, images as they are and the control; accuracy above, the difference below.
 
@@ -27,11 +28,11 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         details: parameters, of each network.
     """
     accuracy, advantage = tables["accuracy"], tables["advantage"]
-    second = BODY + 0.35 + ACCURACY + 0.5
+    second = layout.BODY + 0.35 + ACCURACY + 0.5
     sizes = " and ".join(
         f"{name} with {number:,} parameters" for name, number in details["parameters"].items()
     )
-    page = Page(
+    page = layout.Page(
         second + 0.1 + ADVANTAGE + 0.55,
         "How much data does the bias of convolution replace?",
         f"{sizes}; mean over the seeds, 95 % interval",
@@ -40,22 +41,17 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     extremes = [*advantage["low"], *advantage["high"], 0.0]
     margin = 0.08 * (max(extremes) - min(extremes) or 1.0)
     left, between = 0.6, 0.95
-    width = (WIDTH - left - between - 0.65) / 2
+    width = (layout.WIDTH - left - between - 0.65) / 2
     for column, order in enumerate(advantage["order"].unique()):
         place = left + column * (width + between)
-        page.text(place, BODY, order, fontweight="bold")
-        axes = page.axes(place, BODY + 0.35, width, ACCURACY)
+        page.heading(place, layout.BODY, order)
+        axes = page.axes(place, layout.BODY + 0.35, width, ACCURACY)
         of_order = accuracy[accuracy["order"] == order]
         _logarithmic(axes, list(of_order["images"].unique()))
         axes.set_ylim(lowest, 1)
-        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-        axes.set_title("accuracy on test images", loc="left", fontsize=7.5, color=MUTED)
-        draw_curves(
-            axes,
-            [(curve, of_order[of_order["network"] == curve.name]) for curve in CURVES],
-            x="images",
-            y="accuracy",
-        )
+        layout.in_percent(axes.yaxis)
+        axes.set_title("accuracy on test images", fontsize=7.5)
+        draw_curves(axes, CURVES, of_order, x="images")
 
         axes = page.axes(place, second + 0.1, width, ADVANTAGE)
         rows = advantage[advantage["order"] == order]
@@ -64,22 +60,10 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         axes.axhline(0, color=INK, linewidth=0.9)
         ahead = [BLUE if value > 0 else ORANGE for value in rows["advantage"]]
         axes.vlines(rows["images"], 0, rows["advantage"], colors=ahead, linewidth=7)
-        below, above = rows["advantage"] - rows["low"], rows["high"] - rows["advantage"]
-        axes.errorbar(
-            rows["images"],
-            rows["advantage"],
-            yerr=[below, above],
-            color=INK,
-            linestyle="none",
-            elinewidth=0.9,
-            capsize=2,
-        )
-        axes.set_title(
-            "CNN ahead (below zero: behind), percentage points",
-            loc="left",
-            fontsize=7.5,
-            color=MUTED,
-        )
+        bars = [rows["advantage"] - rows["low"], rows["high"] - rows["advantage"]]
+        style: dict[str, Any] = {"linestyle": "none", "elinewidth": 0.9, "capsize": 2}
+        axes.errorbar(rows["images"], rows["advantage"], yerr=bars, color=INK, **style)
+        axes.set_title("CNN ahead (below zero: behind), percentage points", fontsize=7.5)
         axes.set_xlabel("training images", loc="left", fontsize=7.5)
     return page.figure
 

@@ -11,19 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    RULE,
-    SEQUENTIAL,
-    WIDTH,
-    Page,
-    Scale,
-    styled,
-)
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, MUTED, ORANGE, SEQUENTIAL, Scale
 from cnnpipe.findings.wording import title_of
 
 PER_ROW = 10
@@ -32,7 +21,7 @@ ROW = TILE + 0.62
 """Inches for a row of maps with the two lines of text below it."""
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """A map of gradients per layer, the theoretical field outlined; below, the sizes by layer.
 
@@ -43,30 +32,29 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     layers, maps = tables["layers"], tables["maps"]
     models = list(dict.fromkeys(layers["model"]))
     rows = sum(ceil((layers["model"] == model).sum() / PER_ROW) for model in models)
-    charts = BODY + 0.12 + rows * ROW + 0.26 * len(models)
-    page = Page(
+    charts = layout.BODY + 0.12 + rows * ROW + 0.26 * len(models)
+    page = layout.Page(
         charts + 2.5,
         "What does one neuron see?",
         "mean size of its gradients by pixel of the image, each map from 0 to its own peak; "
         "orange: the field by theory",
     )
-    page.text(
-        WIDTH - MARGIN,
+    page.note(
+        layout.RIGHT,
         0.15,
         f"{details['outside']:,} of {details['asked']:,} gradients lie outside",
         ha="right",
-        color=MUTED,
         fontsize=7.5,
     )
-    top = BODY
+    top = layout.BODY
     for model in models:
-        page.text(MARGIN, top, title_of(model), fontsize=8.5, fontweight="bold")
+        page.heading(layout.MARGIN, top, title_of(model), fontsize=8.5)
         top += 0.26
         rows_of_model = layers[layers["model"] == model].reset_index(drop=True)
         for position, layer in rows_of_model.iterrows():
             line, column = divmod(int(str(position)), PER_ROW)
             image = maps[(maps["model"] == model) & (maps["layer"] == layer["layer"])]
-            _map(page, MARGIN + column * (TILE + GAP), top + line * ROW, image, layer)
+            _map(page, layout.MARGIN + column * (TILE + GAP), top + line * ROW, image, layer)
         top += ceil(len(rows_of_model) / PER_ROW) * ROW
     for place, model in enumerate(models):
         local = layers[(layers["model"] == model) & layers["local"]]
@@ -74,12 +62,11 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     return page.figure
 
 
-def _map(page: Page, left: float, top: float, image: pd.DataFrame, layer: pd.Series[Any]) -> None:
+def _map(
+    page: layout.Page, left: float, top: float, image: pd.DataFrame, layer: pd.Series[Any]
+) -> None:
     values = image.filter(regex=r"^x\d+$").to_numpy()
-    axes = page.axes(left, top, TILE, TILE)
-    Scale(0, 1, SEQUENTIAL).show(axes, values)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, color=RULE)
+    axes = page.tile(left, top, TILE, values, Scale(0, 1, SEQUENTIAL))
     side = layer["last"] - layer["first"] + 1
     if layer["local"]:
         corner = (layer["first"] - 0.5, layer["first"] - 0.5)
@@ -89,42 +76,28 @@ def _map(page: Page, left: float, top: float, image: pd.DataFrame, layer: pd.Ser
     name = str(layer["layer"]).replace("block", "b").replace("_", " ")
     page.text(left, top + TILE + 0.06, name, fontsize=7)
     size = f"{layer['theory']}×{layer['theory']}" if layer["local"] else "all pixels"
-    page.text(left, top + TILE + 0.22, size, fontsize=7, color=MUTED)
+    page.note(left, top + TILE + 0.22, size, fontsize=7)
 
 
-def _sizes(page: Page, place: int, top: float, layers: pd.DataFrame, image_side: int) -> None:
+def _sizes(
+    page: layout.Page, place: int, top: float, layers: pd.DataFrame, image_side: int
+) -> None:
     """Sides of the fields in theory and in effect, layer by layer."""
     width = 2.85
     axes = page.axes(0.55 + place * (width + 1.15), top + 0.2, width, 1.4)
     axes.grid(visible=True)
     x = np.arange(len(layers))
-    for column, label, colour in [("theory", "theory", ORANGE), ("effective", "effective", BLUE)]:
-        axes.plot(x, layers[column], color=colour, marker="o", markersize=3.5, linewidth=1.6)
-        axes.annotate(
-            label,
-            (x[-1], layers[column].iloc[-1]),
-            xytext=(7, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=7.5,
-        )
+    for column, colour in [("theory", ORANGE), ("effective", BLUE)]:
+        axes.plot(x, layers[column], color=colour, marker="o")
+        layout.label(axes, column, (x[-1], layers[column].iloc[-1]), (7, 0), color=colour)
     axes.axhline(image_side, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.annotate(
-        "the image",
-        (0, image_side),
-        xytext=(0, 3),
-        textcoords="offset points",
-        fontsize=7,
-        color=MUTED,
-    )
+    style = {"va": "baseline", "fontsize": 7, "color": MUTED}
+    layout.label(axes, "the image", (0, image_side), (0, 3), **style)
     names = [str(name).replace("block", "b").replace("_", " ") for name in layers["layer"]]
     axes.set_xticks(x, names)
     if len(names) > 6:
-        axes.tick_params(axis="x", labelrotation=35)
-        for tick in axes.get_xticklabels():
-            tick.set(ha="right", rotation_mode="anchor")
+        layout.slanted(axes, 35)
     axes.set_ylim(0, 1.1 * max(image_side, layers["theory"].max()))
     model = layers["model"].iloc[0]
     title = f"{title_of(model)}: side of the field, pixels"
-    axes.set_title(title, loc="left", fontsize=8.5, color=MUTED)
+    axes.set_title(title)

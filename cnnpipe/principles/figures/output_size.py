@@ -10,7 +10,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnpipe.drawing.layout import BLUE, BODY, MUTED, ORANGE, SEQUENTIAL, Page, styled
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, ORANGE, SEQUENTIAL
 
 TITLES = {
     "kernel_size": "kernel size k",
@@ -20,7 +21,7 @@ TITLES = {
 }
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """One panel per argument: the output's side against the input's.
 
@@ -30,15 +31,15 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     """
     curves = tables["curves"]
     wrong = int(tables["operators"]["disagree"].sum())
-    page = Page(
-        BODY + 2.75,
+    page = layout.Page(
+        layout.BODY + 2.75,
         "How many pixels come out?",
         "lines: the formula; dots: real outputs of conv2d; else kernel 3, stride 1, no padding, "
         f"dilation 1. All {details['cases']:,} cases: {wrong:,} disagree",
     )
     highest = int(max(curves["measured"].max(), curves["formula"].max()))
     for panel, (argument, group) in enumerate(curves.groupby("argument", sort=False)):
-        axes = page.axes(0.5 + 1.97 * panel, BODY + 0.2, 1.55, 2.0)
+        axes = page.axes(0.5 + 1.97 * panel, layout.BODY + 0.2, 1.55, 2.0)
         axes.grid(visible=True)
         values = sorted(group["value"].unique())
         for position, value in enumerate(values):
@@ -51,19 +52,12 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
             axes.plot(right["size"], right["measured"], color=colour, markersize=3, **style)
             other = part[part["measured"] != part["formula"]]
             axes.plot(other["size"], other["measured"], color=ORANGE, markersize=6, **style)
-            axes.annotate(
-                f"{value}",
-                (part["size"].iloc[-1], part["formula"].iloc[-1]),
-                xytext=(5, 0),
-                textcoords="offset points",
-                fontsize=7,
-                color=BLUE,
-                va="center",
-            )
+            end = part["size"].iloc[-1], part["formula"].iloc[-1]
+            layout.label(axes, f"{value}", end, (5, 0), fontsize=7, color=BLUE)
         axes.set(xlim=(0, None), ylim=(0, highest + 0.5), xlabel="input side, pixels")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if panel == 0:
             axes.set_ylabel("output side, pixels")
-        axes.set_title(TITLES[str(argument)], loc="left", fontsize=8.5, color=MUTED)
+        axes.set_title(TITLES[str(argument)])
     return page.figure

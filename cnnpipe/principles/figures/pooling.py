@@ -8,23 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, DARK_BLUE, INK, MUTED, ORANGE, Array, scale_of
 from cnnpipe.drawing.curves import Curve, draw_curves
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    INK,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    RULE,
-    WIDTH,
-    Array,
-    Page,
-    scale_of,
-    styled,
-)
 from cnnpipe.findings.wording import count, percent, short
 
 MAP, BAR = 1.68, 0.27
@@ -32,14 +20,14 @@ MAP, BAR = 1.68, 0.27
 
 CURVES = [
     Curve("strided convolution", ORANGE, "s"),
-    Curve("average pooling", "#0d4a86", "^"),
+    Curve("average pooling", DARK_BLUE, "^"),
     Curve("max pooling", BLUE, "o"),
 ]
 NAMES = {"before": "before", **{curve.name: curve.name for curve in CURVES}}
 NAMES["strided convolution"] = "stride 2"
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """A map before and after each reduction; their measures over all images; accuracy by shift.
 
@@ -47,70 +35,58 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         tables: `example`, `maps` and `accuracy` of `cnnpipe.principles.pooling`.
         details: judged_shift.
     """
-    bars = BODY + 0.3 + MAP + 0.4
+    bars = layout.BODY + 0.3 + MAP + 0.4
     curves = bars + 0.75 + len(CURVES) * BAR + 0.5
-    page = Page(
+    page = layout.Page(
         curves + 0.35 + 2.2 + 0.55,
         "What does pooling do that a stride of 2 does not?",
         "Max pooling, average pooling and a stride of 2 halve the sides of the maps alike",
     )
-    _example(page, tables["example"], BODY)
+    _example(page, tables["example"], layout.BODY)
     _measures(page, tables["maps"], bars)
 
-    page.text(
-        MARGIN, curves, "Accuracy of a small network with each, on moved images", fontweight="bold"
-    )
+    page.heading(layout.MARGIN, curves, "Accuracy of a small network with each, on moved images")
     accuracy = tables["accuracy"]
-    axes = page.axes(0.6, curves + 0.35, WIDTH - 0.6 - 1.6, 2.2)
+    axes = page.axes(0.6, curves + 0.35, layout.WIDTH - 0.6 - 1.6, 2.2)
     axes.grid(visible=True)
     axes.set(xlim=(-0.1, accuracy["shift"].max()), ylim=(0, 1))
     text = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
     axes.set_xlabel(text, loc="left", fontsize=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    layout.in_percent(axes.yaxis)
     judged = details["judged_shift"]
     axes.axvline(judged, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.text(judged, 0.03, f" judged at {count(judged, 'pixel')}", fontsize=7)
-    draw_curves(
-        axes,
-        [(curve, accuracy[accuracy["network"] == curve.name]) for curve in CURVES],
-        x="shift",
-        y="accuracy",
-    )
+    draw_curves(axes, CURVES, accuracy, x="shift")
     return page.figure
 
 
-def _example(page: Page, table: pd.DataFrame, top: float) -> None:
+def _example(page: layout.Page, table: pd.DataFrame, top: float) -> None:
     """The same map four times, on one scale, all at the size of the input."""
     scale = scale_of(table["activation"].to_numpy(), signed=False)
-    gap = (WIDTH - 2 * MARGIN - len(NAMES) * MAP) / (len(NAMES) - 1)
+    gap = (layout.INNER_WIDTH - len(NAMES) * MAP) / (len(NAMES) - 1)
     order = ["before", "max pooling", "average pooling", "strided convolution"]
     for position, name in enumerate(order):
         pixels = _grid(table[table["reduction"] == name])
-        left = MARGIN + position * (MAP + gap)
+        left = layout.MARGIN + position * (MAP + gap)
         heading = f"{NAMES[name]}, {pixels.shape[0]}×{pixels.shape[1]}"
-        page.text(left, top, heading, fontsize=8, fontweight="bold")
-        axes = page.axes(left, top + 0.2, MAP, MAP)
-        scale.show(axes, pixels)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(visible=True, color=RULE)
+        page.heading(left, top, heading, fontsize=8)
+        page.tile(left, top + 0.2, MAP, pixels, scale)
         strongest = f"strongest {short(float(pixels.max()))}"
-        page.text(left, top + 0.2 + MAP + 0.06, strongest, color=MUTED, fontsize=7)
-    page.colour_bar(WIDTH - MARGIN - 1.3, 0.36, 1.2, scale)
+        page.note(left, top + 0.2 + MAP + 0.06, strongest, fontsize=7)
+    page.colour_bar(layout.RIGHT - 1.3, 0.36, 1.2, scale)
 
 
 def _grid(table: pd.DataFrame) -> Array:
     return table.pivot_table(index="row", columns="column", values="activation").to_numpy()
 
 
-def _measures(page: Page, maps: pd.DataFrame, top: float) -> None:
+def _measures(page: layout.Page, maps: pd.DataFrame, top: float) -> None:
     """A panel per measure, a bar per reduction: the mean, with the middle 95 % of the images."""
-    page.text(MARGIN, top, "The same for all maps of all images", fontweight="bold")
-    page.text(
-        MARGIN, top + 0.18, "mean, and the middle 95 % of the images", color=MUTED, fontsize=7.5
-    )
+    page.heading(layout.MARGIN, top, "The same for all maps of all images")
+    page.note(layout.MARGIN, top + 0.18, "mean, and the middle 95 % of the images", fontsize=7.5)
     left, gap = 1.25, 0.35
-    width = (WIDTH - MARGIN - left - 2 * gap) / 3
+    width = (layout.RIGHT - left - 2 * gap) / 3
     groups = {str(name): group for name, group in maps.groupby("reduction")}
     for panel, (column, title) in enumerate(
         [
@@ -132,6 +108,6 @@ def _measures(page: Page, maps: pd.DataFrame, top: float) -> None:
         names = [NAMES[curve.name] for curve in CURVES]
         axes.set_yticks(range(len(CURVES)), names if panel == 0 else [])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.set_title(title, loc="left", fontsize=8, color=MUTED)
+        axes.set_title(title, fontsize=8)
         if column != "roughness":
-            axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+            layout.in_percent(axes.xaxis)

@@ -9,21 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
+from cnnpipe.drawing import layout
+from cnnpipe.drawing.colours import BLUE, DARK_BLUE, ERRORS, INK, LIGHT_BLUE, MUTED, ORANGE
 from cnnpipe.drawing.curves import Curve, draw_curves
-from cnnpipe.drawing.layout import (
-    BLUE,
-    BODY,
-    ERRORS,
-    INK,
-    MARGIN,
-    MUTED,
-    ORANGE,
-    WIDTH,
-    Page,
-    styled,
-)
 from cnnpipe.findings.wording import count, percent
 
 CELL = 0.3
@@ -34,14 +24,14 @@ ACCURACY = 2.5
 CURVES = [
     Curve("linear model", MUTED, "s", dashed=True),
     Curve("MLP", INK, "D", dashed=True),
-    Curve("no pooling", "#559bd3", "v"),
-    Curve("average pooling", "#0d4a86", "^"),
+    Curve("no pooling", LIGHT_BLUE, "v"),
+    Curve("average pooling", DARK_BLUE, "^"),
     Curve("max pooling", BLUE, "o"),
     Curve("max pooling, trained on moved images", ORANGE, "o"),
 ]
 
 
-@styled
+@layout.styled
 def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
     """Equivariance error by operation and shift; below, accuracy by network and shift.
 
@@ -52,34 +42,29 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     errors = tables["equivariance"]
     operations = list(errors["operation"].unique())
     rows = len(operations) * CELL
-    page = Page(
-        BODY + 0.55 + rows + 0.95 + ACCURACY + 0.55,
+    page = layout.Page(
+        layout.BODY + 0.55 + rows + 0.95 + ACCURACY + 0.55,
         "Equivariant, invariant: what happens when the image moves?",
         "Above, outputs of layers; below, answers of networks",
     )
-    page.text(MARGIN, BODY, "Error of equivariance, share of the output's norm", fontweight="bold")
-    axes = page.axes(LEFT, BODY + 0.22, WIDTH - MARGIN - LEFT, rows)
+    page.heading(layout.MARGIN, layout.BODY, "Error of equivariance, share of the output's norm")
+    axes = page.axes(LEFT, layout.BODY + 0.22, layout.RIGHT - LEFT, rows)
     _table_of_errors(axes, errors, operations)
 
-    top = BODY + 0.55 + rows + 0.4
-    page.text(MARGIN, top, "Accuracy on moved images", fontweight="bold")
-    page.text(MARGIN, top + 0.18, "mean over the seeds, 95 % interval", color=MUTED, fontsize=7.5)
+    top = layout.BODY + 0.55 + rows + 0.4
+    page.heading(layout.MARGIN, top, "Accuracy on moved images")
+    page.note(layout.MARGIN, top + 0.18, "mean over the seeds, 95 % interval", fontsize=7.5)
     accuracy = tables["accuracy"]
-    axes = page.axes(0.6, top + 0.5, WIDTH - 0.6 - 2.5, ACCURACY)
+    axes = page.axes(0.6, top + 0.5, layout.WIDTH - 0.6 - 2.5, ACCURACY)
     axes.grid(visible=True)
     axes.set(xlim=(-0.15, accuracy["shift"].max()), ylim=(0, 1))
     axes.set_xlabel("pixels moved, right, left, down or up", loc="left", fontsize=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    layout.in_percent(axes.yaxis)
     judged = details["judged_shift"]
     axes.axvline(judged, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.text(judged, 1.02, f"judged at {count(judged, 'pixel')}", fontsize=7, ha="center")
-    draw_curves(
-        axes,
-        [(curve, accuracy[accuracy["network"] == curve.name]) for curve in CURVES],
-        x="shift",
-        y="accuracy",
-    )
+    draw_curves(axes, CURVES, accuracy, x="shift")
     return page.figure
 
 
