@@ -89,7 +89,7 @@ def trained_with(
     around = {"OMP_NUM_THREADS": str(threads)}
     project = start.copy(start.folder.with_name("run"), around)
     project.set("seed", seed)
-    project.set("train.processes", processes)
+    project.set("runtime.processes", processes)
     status, log = end(project, BY_HAND.of(f"train@{model}"))
     if status:
         raise RuntimeError(log)

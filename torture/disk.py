@@ -121,7 +121,7 @@ class Stage:
 
 
 STAGES = {
-    "validate": Stage((), ("params.schema.json",)),
+    "validate": Stage((), ("params.schema.json", "reports/validate")),
     "download": Stage((), ("data/raw",)),
     "train": Stage(("lenet5",), ("data/models/lenet5.safetensors", "reports/curves/lenet5.csv")),
     "evaluate": Stage(("vgg",), ("reports/evaluation/vgg.json", "reports/predictions/vgg.csv")),

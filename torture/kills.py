@@ -268,7 +268,7 @@ def left_over(project: Project) -> str:
 
 MODELS = ("lenet5", "vgg")
 LONG = SMALL | {
-    "train.checkpoint": 0,  # one at every reading of the losses
+    "runtime.checkpoint": 0,  # one at every reading of the losses
     "train.batch_size": 16,
     "models.lenet5.epochs": 12,
     "models.vgg.epochs": 12,

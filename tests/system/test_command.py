@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 Path("importing").touch()
 time.sleep({importing})
-from stages.command import stage
+from cnnpipe.system.command import stage
 
 @stage
 def main():
@@ -37,8 +37,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def folder(tmp_path: Path) -> Path:
     """A project whose only stage is slow."""
     (tmp_path / "stages").mkdir()
-    for name in ("__init__.py", "command.py"):
-        (tmp_path / "stages" / name).write_bytes((ROOT / "stages" / name).read_bytes())
+    script = (ROOT / "stages" / "__init__.py").read_bytes()
+    (tmp_path / "stages" / "__init__.py").write_bytes(script)
     return tmp_path
 
 
