@@ -1,4 +1,4 @@
-# The project's commands. Each creates the environment that it needs; `make help` lists them.
+# The project's commands; `make help` lists them. Each creates the environment that it needs.
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -10,17 +10,17 @@ COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro doctor bench record race torture test check audit format lock clean
+.PHONY: help env repro docs doctor bench record race torture test check audit format lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 env: $(READY) ## create or update the environment in .venv
 
-# pip would compile one file after the other; compileall takes all cores, and leaves out the packages'
-# own tests. Files that are no Python of this version stay as they are: nothing imports them.
-# Every file that pip takes must have a hash of the lock; that of the project itself has none, so it
-# comes last and alone. setuptools comes first: one package is built, and builds by nothing else.
+# pip would compile one file after another; compileall uses all cores and skips the tests inside
+# packages. It ignores files with the syntax of another Python version: nothing imports them.
+# pip accepts only files whose hash is in the lock. The project itself has no hash, so it is installed
+# last and separately. setuptools is installed first, as one package has to be built with it.
 $(READY): pyproject.toml $(LOCKS)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("cnnpipe needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
@@ -32,25 +32,29 @@ $(READY): pyproject.toml $(LOCKS)
 repro: $(READY) ## run the pipeline; results in reports/index.html
 	python scripts/repro.py
 
-doctor: $(READY) ## hash all results and DVC's cache anew, and name what is damaged
+docs: $(READY) ## write the numbers of the last runs into README.md and docs/
+	python scripts/tables.py
+
+doctor: $(READY) ## re-hash all results and DVC's cache, and list what is damaged
 	python scripts/doctor.py
 
-bench: $(READY) ## race the own layers against torch's anew; reports/benchmark.json
+bench: $(READY) ## benchmark the project's layers against torch's; reports/benchmark.json
 	dvc repro --single-item --force benchmark
 
-record: $(READY) ## run the record settings over five seeds, for hours; reports/records.json
+record: $(READY) ## train with the record settings and five seeds, takes hours; reports/records.json
 	python scripts/record.py
 
-race: $(READY) ## time to 99 % and 99.5 % against a tutorial's loop, about 50 minutes; reports/race.json
+race: $(READY) ## measure the time to 99 % and 99.5 % accuracy, about 50 minutes; reports/race.json
 	python scripts/race.py
 
-torture: $(READY) ## try to break every promise, for half an hour; docs/reliability.md
+torture: $(READY) ## try to break every promise, half an hour; reports/torture.json, docs/reliability.md
 	python -m torture
+	python scripts/tables.py
 
 test: $(READY) ## run the tests
 	pytest -n auto
 
-check: $(READY) ## format, lint, types, import floors
+check: $(READY) ## check format, lint rules, types and imports
 	ruff format --check .
 	ruff check .
 	oxlint --deny-warnings cnnpipe/report/scripts cnnpipe/compare
@@ -58,18 +62,18 @@ check: $(READY) ## format, lint, types, import floors
 	mypy
 	lint-imports
 
-audit: $(TOOLS)/bin/pip-audit ## look the locked versions up among known vulnerabilities, over the network
+audit: $(TOOLS)/bin/pip-audit ## check the locked versions for known vulnerabilities, over the network
 	$< --strict --progress-spinner off --require-hashes --disable-pip $(addprefix --requirement ,$(LOCKS))
 
-format: $(READY) ## format the code and mend what the linter can
+format: $(READY) ## format the code and apply the linter's fixes
 	ruff format .
 	ruff check --fix .
 
-lock: $(TOOLS)/bin/uv ## lock what pyproject.toml asks for; to the newest: make lock UPGRADE=--upgrade
+lock: $(TOOLS)/bin/uv ## lock the dependencies of pyproject.toml; newest versions: make lock UPGRADE=--upgrade
 	$< $(COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
 	echo setuptools | $< $(COMPILE) --constraint requirements/dev.txt --output-file requirements/build.txt -
 
-# Tools for rare use, in an environment of their own.
+# Tools that are rarely used have a separate environment.
 $(TOOLS)/bin/%:
 	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check $*

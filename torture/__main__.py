@@ -1,7 +1,7 @@
 """Try all promises, or those that are named: `python -m torture [NAME ...]`.
 
-A run of all, from the default seed, writes reports/torture.json and the table of
-docs/reliability.md; later ones of some promises renew their rows.
+A run of all, from the default seed, writes reports/torture.json; later runs of some promises
+replace their rows. `make docs` brings them into docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from pathlib import Path
 import click
 import torch
 
-from cnnpipe.system.artifacts import atomic_write, load_json, save_json
+from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import describe
 from torture.campaign import Outcome, as_json, table
 from torture.promises import PROMISES, try_named
 
 RESULTS = Path("reports/torture.json")
-DOCUMENT = Path("docs/reliability.md")
 SEED = 0
-BEGIN, END = "<!-- table: make torture -->\n", "<!-- end of table -->\n"
 
 
 @click.command()
@@ -46,7 +44,7 @@ def main(names: tuple[str, ...], seed: int, trials: int | None, jobs: int | None
         try:
             _save(outcomes)
         except (InputError, OSError, KeyError, TypeError) as error:
-            raise click.ClickException(f"not saved in {RESULTS} and {DOCUMENT}: {error}") from error
+            raise click.ClickException(f"not saved in {RESULTS}: {error}") from error
     sys.exit(any(outcome.broken for outcome in outcomes))
 
 
@@ -85,9 +83,6 @@ def _save(outcomes: Sequence[Outcome]) -> None:
         return
     rows = [known[name] for name in PROMISES]
     save_json(RESULTS, {"seed": SEED, "machine": machine, "outcomes": as_json(rows)})
-    text, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    with atomic_write(DOCUMENT) as file:
-        file.write(f"{text}{BEGIN}{table(rows)}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""The pages: numbers that `make docs` writes, links that lead somewhere, an example that runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from scripts.tables import MARKED, PAGES, TEXTS, filled
+from tests.helpers.project import ROOT
+
+CALLS = [(page, found[2]) for page in PAGES for found in MARKED.finditer(page.read_text("utf-8"))]
+per_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@pytest.fixture(scope="module")
+def committed_results():
+    """Skips where a run has changed the results: its numbers are not those of the pages."""
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "reports"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if changed.returncode or changed.stdout:
+        pytest.skip("reports/ differs from the commit; `make docs` would write other numbers")
+
+
+@per_page
+@pytest.mark.usefixtures("committed_results")
+def test_numbers_are_those_of_the_committed_results(page):
+    text = page.read_text("utf-8")
+    assert filled(text) == text, "run `make docs`"
+
+
+def test_a_number_edited_by_hand_is_replaced():
+    page = "It has <!-- results: verified cases -->12<!-- end --> cases, and 12 apples.\n"
+    assert re.fullmatch(r"It has .*-->\d{3,}<!-- end --> cases, and 12 apples\.\n", filled(page))
+
+
+def test_a_table_keeps_its_markers_on_lines_of_their_own():
+    begin, table, end = re.split(
+        r"(?<=-->)\n|\n(?=<!-- end)", filled("<!-- results: race -->\nold\n<!-- end -->")
+    )
+    assert (begin, end) == ("<!-- results: race -->", "<!-- end -->")
+    assert table.startswith("| target |")
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(KeyError, match="raec"):
+        filled("<!-- results: raec -->\n<!-- end -->")
+
+
+def test_every_text_stands_on_a_page():
+    assert {call.split()[0] for _, call in CALLS} == set(TEXTS)
+
+
+@per_page
+def test_every_marker_has_its_end(page):
+    text = page.read_text("utf-8")
+    assert text.count("<!-- results:") == text.count("<!-- end -->") == len(MARKED.findall(text))
+
+
+@per_page
+def test_no_marker_turns_a_line_of_text_into_html(page):
+    # A line of Markdown that begins with a comment is taken as HTML up to its end.
+    for line in page.read_text("utf-8").splitlines():
+        if line.lstrip(" -").startswith("<!--"):
+            assert re.fullmatch(r"<!-- [^>]+ -->", line), line
+
+
+@per_page
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\(([^)#\s]*(?:#[^)\s]*)?)\)", page.read_text("utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        headings = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.M) if anchor else []
+        anchors = [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings]
+        assert not anchor or anchor in anchors, target
+
+
+def test_contributing_quotes_the_rules_for_imports():
+    rules = (ROOT / "pyproject.toml").read_text("utf-8").partition("[[tool.importlinter.con")[2]
+    assert rules.strip() in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_the_example_in_the_readme_runs():
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    values = {}
+    exec(example[1], values)
+    assert values["maps"].shape == (8, 16, 32, 32)
+    assert values["scores"].shape == (1, 10)
