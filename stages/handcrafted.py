@@ -12,7 +12,7 @@ from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.robustness import time_methods
 from cnnpipe.handcrafted.verdict import TITLES, captions, methods_metrics
 from cnnpipe.handcrafted.views import strips, views
-from cnnpipe.models import load_model
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.loading import load_params
@@ -34,10 +34,10 @@ class Settings(Selection):
 def main() -> None:
     params = load_params(Settings)
     dataset = load_dataset(RAW)
-    models = {name: load_model(MODELS / f"{name}.safetensors") for name in MODEL_NAMES}
+    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in MODEL_NAMES]
     outcome = experiment(
         dataset,
-        models,
+        networks,
         params.handcrafted,
         params.models.lenet5,
         RAW.parent,
@@ -49,11 +49,11 @@ def main() -> None:
     for name, table in finding.tables.items():
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
     units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
-    title, one = TITLES["lenet5"], f"a test image of {title_of(dataset.name)}"
+    title, one = TITLES[networks[0].name], f"a test image of {title_of(dataset.name)}"
     figures = {
         "robustness": draw.robustness(finding.tables["robustness"], TITLES, units),
         "corruptions": draw.corruptions(digit, strips(digit, params.seed), one),
-        "views": draw.views(views(digit, *models["lenet5"], params.seed), title, one),
+        "views": draw.views(views(digit, networks[0], params.seed), title, one),
     }
     described = []
     for name, caption in captions(finding).items():

@@ -24,6 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from cnnpipe import layers
 from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
+from cnnpipe.inspection.structure import layers_of
 from cnnpipe.models import IMAGE_SIZE, build_model
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.params.models import ModelName
@@ -183,22 +184,18 @@ def race_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[
 def model_shapes() -> Iterator[Shape]:
     """The convolutions of both default models, as an image meets them."""
     for name in ("lenet5", "vgg"):
-        model = build_model(name).eval()
-        activation = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE)
-        with torch.no_grad():
-            for layer_name, layer in model.named_children():
-                if isinstance(layer, layers.Conv2d):
-                    assert not isinstance(layer.padding, str)
-                    yield Shape(
-                        f"{name} {layer_name}",
-                        layer.in_channels,
-                        activation.shape[-1],
-                        layer.out_channels,
-                        layer.kernel_size[0],
-                        layer.padding[0],
-                        is_first=layer.in_channels == 1,
-                    )
-                activation = layer(activation)
+        for layer in layers_of(build_model(name)):
+            if layer.is_convolution and layer.window:
+                channels, size, _ = layer.input_shape
+                yield Shape(
+                    f"{name} {layer.name}",
+                    channels,
+                    size,
+                    layer.output_shape[0],
+                    layer.window.kernel_size,
+                    layer.window.padding,
+                    is_first=channels == 1,
+                )
 
 
 def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:

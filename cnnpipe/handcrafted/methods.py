@@ -9,7 +9,7 @@ the last is the linear classifier.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -33,9 +33,9 @@ from cnnpipe.handcrafted.descriptors import (
     raw_pixels,
     sobel_edges,
 )
-from cnnpipe.models import PREDICTION_BATCH, build_model
+from cnnpipe.models import PREDICTION_BATCH, TrainedNetwork, build_model
 from cnnpipe.params.handcrafted import HandcraftedParams
-from cnnpipe.params.models import ModelName, ModelParams
+from cnnpipe.params.models import ModelParams
 from cnnpipe.params.train import AugmentParams
 from cnnpipe.train.loop import train
 
@@ -106,19 +106,19 @@ class LinearClassifier:
 
 @dataclass(frozen=True, eq=False)
 class NetworkFeatures:
-    """What the last hidden layer of a network gives out."""
+    """The outputs of a network's last hidden layer."""
 
-    model: nn.Sequential
-    normalization: Normalization
+    network: TrainedNetwork
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
         """
         Shape: (N, H, W) → (N, D).
         """
-        hidden = nn.Sequential(*list(self.model)[:-1])
+        hidden = nn.Sequential(*list(self.network.model)[:-1])
+        normalized = self.network.normalization
         batches = torch.from_numpy(images).split(PREDICTION_BATCH)
-        features: Features = torch.cat([hidden(self.normalization(b)) for b in batches]).numpy()
+        features: Features = torch.cat([hidden(normalized(batch)) for batch in batches]).numpy()
         return features
 
     @torch.inference_mode()
@@ -127,7 +127,7 @@ class NetworkFeatures:
 
         Shape: (N, D) → (N,).
         """
-        labels: Labels = self.model[-1](torch.from_numpy(features)).argmax(dim=1).numpy()
+        labels: Labels = self.network.model[-1](torch.from_numpy(features)).argmax(dim=1).numpy()
         return labels
 
 
@@ -206,17 +206,16 @@ def matched_lenet(
     trained = Parallel(n_jobs=jobs)(
         delayed(_train_lenet)(training, validation, classes, settings, seed) for settings in runs
     )
-    normalization = Normalization.of(training.images)
     return [
-        network_method("lenet5", way, model, normalization, seconds)
-        for way, (model, seconds) in zip(ways, trained, strict=True)
+        network_method(network, way, seconds)
+        for way, (network, seconds) in zip(ways, trained, strict=True)
     ]
 
 
 def _train_lenet(
     training: Split, validation: Split, classes: int, run: ModelParams, seed: int
-) -> tuple[nn.Sequential, float]:
-    """The network, and the seconds that it took on one processor."""
+) -> tuple[TrainedNetwork, float]:
+    """The network, and the seconds that its training took on one processor."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # how sums are shared among threads would show in the weights
     torch.manual_seed(seed)
@@ -227,25 +226,9 @@ def _train_lenet(
     trained, _ = train(model, training, validation, run, normalization, seed=seed, progress=False)
     seconds = time.perf_counter() - start
     torch.set_num_threads(threads)
-    return cast("nn.Sequential", trained), seconds
+    return TrainedNetwork("lenet5", cast("nn.Sequential", trained.eval()), normalization), seconds
 
 
-def pipeline_methods(
-    models: Mapping[ModelName, tuple[nn.Sequential, Normalization]],
-) -> list[Method]:
-    """The pipeline's own models, which saw all training images."""
-    return [
-        network_method(name, "pipeline", model, normalization, 0.0)
-        for name, (model, normalization) in models.items()
-    ]
-
-
-def network_method(
-    name: ModelName,
-    training: Training,
-    model: nn.Sequential,
-    normalization: Normalization,
-    seconds: float,
-) -> Method:
-    features = NetworkFeatures(model.eval(), normalization)
-    return Method(name, "network", training, features, features.classify, seconds)
+def network_method(network: TrainedNetwork, training: Training, seconds: float = 0.0) -> Method:
+    features = NetworkFeatures(network)
+    return Method(network.name, "network", training, features, features.classify, seconds)
