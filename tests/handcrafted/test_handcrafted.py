@@ -1,5 +1,7 @@
 """Hand-crafted features against networks: corruptions, descriptors, methods, and the verdict."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,13 +27,15 @@ from cnnpipe.handcrafted.corruptions import (
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.methods import LinearClassifier, Method, NetworkFeatures, affine_copy
 from cnnpipe.handcrafted.other_data import digits, other_datasets, subset
+from cnnpipe.handcrafted.results import captions, methods_metrics
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
-from cnnpipe.handcrafted.verdict import captions, judge, methods_metrics
+from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.handcrafted.views import strips, views
 from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.train import AugmentParams
 from cnnpipe.validate.schema import Params
+from tests.helpers.orphans import assert_workers_end
 
 N = 60
 FACTS = {"dataset": "mnist", "training": 100, "copies": 1, "test": N, "absent": []}
@@ -204,7 +208,26 @@ class TestMethods:
         np.testing.assert_array_equal(affine_copy(images, still, seed=0), images)
 
 
-class TestRace:
+WAITING = """
+import os, sys, time
+from pathlib import Path
+from joblib import delayed
+from cnnpipe.handcrafted.methods import workers
+
+def wait(folder, number):
+    Path(folder, str(number)).write_text(str(os.getpid()))
+    time.sleep(300)
+
+workers(2)(delayed(wait)(sys.argv[1], number) for number in range(2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_workers_end_with_a_stage_that_is_killed(tmp_path):
+    assert_workers_end(WAITING, tmp_path, 2)
+
+
+class TestRobustness:
     def test_every_method_is_judged_on_the_same_images(self, images):
         seen = []
 
