@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch import Tensor
 
 from cnnpipe.data.dataset import Split
-from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.models import predict
+from cnnpipe.data.preprocessing import moved
+from cnnpipe.models import TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module,
-    split: Split,
-    classes: tuple[str, ...],
-    normalization: Normalization,
-    shift: int = 0,
+    network: TrainedNetwork, split: Split, classes: tuple[str, ...], shift: int = 0
 ) -> Evaluation:
     """Run a network over a whole split, and over copies of it that are moved by a few pixels.
 
@@ -125,10 +120,9 @@ def evaluate(
     Shape: images (N, H, W) → probabilities (N, K).
 
     Args:
-        model: any network that turns normalised images into logits.
-        split: what it is judged on.
+        network: gives the logits.
+        split: labelled images to judge it on.
         classes: names of the K classes.
-        normalization: of the network's inputs.
         shift: pixels by which copies are moved at most, along each axis.
 
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
@@ -137,7 +131,7 @@ def evaluate(
     answers and normalises.
     """
     logits = torch.stack(
-        [predict(model, copy, normalization).double() for copy in moved_copies(split.images, shift)]
+        [network.predict(copy).double() for copy in moved_copies(split.images, shift)]
     )  # (V, N, K)
     probabilities = logits.mean(dim=0).softmax(dim=1).cpu().numpy()  # (N, K)
     return Evaluation(split.labels.cpu().numpy(), probabilities, classes, copies=len(logits))
@@ -153,8 +147,7 @@ def moved_copies(images: Tensor, shift: int) -> Iterator[Tensor]:
     """
     for rows in range(-shift, shift + 1):
         for columns in range(-shift, shift + 1):
-            # Negative padding cuts off.
-            yield pad(images, (columns, -columns, rows, -rows))
+            yield moved(images, rows, columns)
 
 
 BINS = 15

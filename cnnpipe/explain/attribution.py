@@ -36,13 +36,12 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
-from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.explain.filters import evenly_spread
 from cnnpipe.findings.finding import Verdict, bootstrap_interval
 from cnnpipe.findings.wording import title_of
-from cnnpipe.inspection.activations import capture_activations
-from cnnpipe.inspection.responses import Window, stages, windows
+from cnnpipe.inspection.structure import Field, hidden_convolutions
 from cnnpipe.inspection.untrained import untrained
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.explain import AttributionParams
 
 METHODS = {"gradient": "gradient", "grad_cam": "Grad-CAM", "occlusion": "occlusion"}
@@ -88,9 +87,8 @@ class Attributions:
 
 
 def attribute(
-    model: nn.Sequential,
+    network: TrainedNetwork,
     dataset: Dataset,
-    normalization: Normalization,
     drawn: list[int],
     params: AttributionParams,
     seed: int,
@@ -98,14 +96,13 @@ def attribute(
     """Explain the network's own answers, right or wrong, and compare with random weights.
 
     Args:
-        model: a network of this project's layers, in evaluation mode.
+        network: of this project's layers.
         dataset: whose test split is explained.
-        normalization: of the network's inputs.
         drawn: indices of the images whose maps are wanted.
         params: sizes.
         seed: of the random weights; each further network takes the next one.
     """
-    split = dataset.test
+    split, model, normalization = dataset.test, network.model, network.normalization
     compared = evenly_spread(len(split), params.images)
     inputs = normalization(split.images[torch.cat([torch.tensor(drawn), compared])])
     with torch.no_grad():
@@ -147,8 +144,10 @@ def maps(
     """
     pixels = inputs.detach().clone().requires_grad_()
     gradient = Saliency(model).attribute(pixels, target=classes, abs=True)
-    layer, field = _last_convolution_with_extent(model, inputs[:1])
-    coarse = LayerGradCam(model, model.get_submodule(layer)).attribute(pixels, target=classes)
+    convolutions = hidden_convolutions(model, tuple(inputs.shape[1:])).values()
+    # Maps of one pixel show no place.
+    *_, last = (layer for layer in convolutions if layer.response.output_shape[1:] != (1, 1))
+    coarse = LayerGradCam(model, last.response.module).attribute(pixels, target=classes)
     with torch.no_grad():
         occlusion = Occlusion(model).attribute(
             inputs,
@@ -159,12 +158,12 @@ def maps(
         )
     return {
         "gradient": gradient[:, 0].double().numpy(),
-        "grad_cam": placed(coarse[:, 0].detach().double().numpy(), field, inputs.shape[2]),
+        "grad_cam": placed(coarse[:, 0].detach().double().numpy(), last.field, inputs.shape[2]),
         "occlusion": occlusion[:, 0].double().numpy(),
     }
 
 
-def placed(coarse: Maps, field: Window, size: int) -> Maps:
+def placed(coarse: Maps, field: Field, size: int) -> Maps:
     """Bring the maps of a convolution to the image's size, each value where its field's centre is.
 
     Bilinear between centres, constant beyond the outer ones. Stretching the map over the whole
@@ -259,13 +258,3 @@ def _verdict_of(low: float, high: float) -> Verdict:
     if high < LIMIT:
         return "supported"
     return "partly supported" if low < LIMIT else "not supported"
-
-
-def _last_convolution_with_extent(model: nn.Sequential, image: Tensor) -> tuple[str, Window]:
-    """The layer that ends its stage, and where it looks: maps of one pixel show no place."""
-    fields = windows(model)
-    found = [stage for stage in stages(model) if stage.name in fields]
-    with torch.no_grad(), capture_activations(model, [s.response for s in found]) as activations:
-        model(image)
-    with_extent = [s for s in found if activations[s.response].shape[2:].numel() > 1]
-    return with_extent[-1].response, fields[with_extent[-1].name]

@@ -1,5 +1,7 @@
 """Hand-crafted features against networks: corruptions, descriptors, methods, and the verdict."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,13 +27,15 @@ from cnnpipe.handcrafted.corruptions import (
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.methods import LinearClassifier, Method, NetworkFeatures, affine_copy
 from cnnpipe.handcrafted.other_data import digits, other_datasets, subset
+from cnnpipe.handcrafted.results import captions, methods_metrics
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
-from cnnpipe.handcrafted.verdict import captions, judge, methods_metrics
+from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.handcrafted.views import strips, views
-from cnnpipe.models import build_model
+from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.train import AugmentParams
 from cnnpipe.validate.schema import Params
+from tests.helpers.orphans import assert_workers_end
 
 N = 60
 FACTS = {"dataset": "mnist", "training": 100, "copies": 1, "test": N, "absent": []}
@@ -194,7 +198,7 @@ class TestMethods:
     def test_a_network_is_its_features_and_a_linear_classifier(self, name, images):
         torch.manual_seed(0)
         model, normalization = build_model(name).eval(), Normalization(0.1, 0.3)
-        network = NetworkFeatures(model, normalization)
+        network = NetworkFeatures(TrainedNetwork(name, model, normalization))
         with torch.inference_mode():
             expected = model(normalization(torch.from_numpy(images))).argmax(1)
         assert network.classify(network(images)).tolist() == expected.tolist()
@@ -204,7 +208,26 @@ class TestMethods:
         np.testing.assert_array_equal(affine_copy(images, still, seed=0), images)
 
 
-class TestRace:
+WAITING = """
+import os, sys, time
+from pathlib import Path
+from joblib import delayed
+from cnnpipe.handcrafted.methods import workers
+
+def wait(folder, number):
+    Path(folder, str(number)).write_text(str(os.getpid()))
+    time.sleep(300)
+
+workers(2)(delayed(wait)(sys.argv[1], number) for number in range(2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_workers_end_with_a_stage_that_is_killed(tmp_path):
+    assert_workers_end(WAITING, tmp_path, 2)
+
+
+class TestRobustness:
     def test_every_method_is_judged_on_the_same_images(self, images):
         seen = []
 
@@ -352,13 +375,21 @@ def outcome(digit_set, tmp_path_factory):
         update={"training": 150, "test": 15, "words": 8, "epochs": 1, "batch_size": 50}
     )
     torch.manual_seed(0)
-    models = {"vgg": (build_model("vgg", blocks=[[4]]).eval(), Normalization(0.1, 0.3))}
-    params = params.model_copy(update={"handcrafted": sizes})
+    model = build_model("vgg", blocks=[[4]]).eval()
+    networks = [TrainedNetwork("vgg", model, Normalization(0.1, 0.3))]
     small = few(digit_set)
     dataset = Dataset("mnist", small.classes, small.train, small.test)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cnnpipe.handcrafted.other_data.digits", lambda: small)
-        return experiment(dataset, models, params, tmp_path_factory.mktemp("data"))
+        return experiment(
+            dataset,
+            networks,
+            sizes,
+            params.models.lenet5,
+            tmp_path_factory.mktemp("data"),
+            validation=params.data.validation,
+            seed=params.seed,
+        )
 
 
 def test_the_whole_experiment(outcome):
@@ -371,13 +402,17 @@ def test_the_whole_experiment(outcome):
     assert set(captions(finding)) == {"robustness", "corruptions", "views"}
 
 
+def random_lenet():
+    return TrainedNetwork("lenet5", build_model("lenet5").eval(), Normalization(0.1, 0.3))
+
+
 class TestFigures:
     def test_no_text_is_cut_off(self, outcome, images):
         torch.manual_seed(0)
         units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
         titles = {name: name for name in ("pixels", "sobel", "canny", "hog", "sift")}
         titles |= {"lenet5": "LeNet-5", "vgg": "VGG"}
-        seen = views(images[0], build_model("lenet5").eval(), Normalization(0.1, 0.3), 0)
+        seen = views(images[0], random_lenet(), 0)
         for figure in (
             plots.robustness(outcome.finding.tables["robustness"], titles, units),
             plots.corruptions(images[0], strips(images[0], 0), "a digit"),
@@ -409,6 +444,6 @@ class TestFigures:
 
     def test_an_image_without_keypoints_can_be_drawn(self):
         blank = np.zeros((28, 28), dtype=np.uint8)
-        seen = views(blank, build_model("lenet5").eval(), Normalization(0.1, 0.3), 0)
+        seen = views(blank, random_lenet(), 0)
         assert len(seen["clean"]["keypoints"]) == 0
         assert plots.views(seen, "LeNet-5", "nothing").axes
