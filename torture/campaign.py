@@ -33,12 +33,13 @@ class Promise:
     full: int
     """Trials of `make torture`."""
     few: int
-    """Trials of the test suite; 0 where a single one takes too long for it."""
+    """Trials of the test suite; 0 where one takes too long, or where pytest tries them itself."""
 
     @property
     def name(self) -> str:
         """module.function, as the command line and the tests name it."""
-        return f"{self.attempts.__module__.rpartition('.')[2]}.{self.attempts.__name__}"
+        module = self.attempts.__module__.rpartition(".")[2]
+        return f"{module.removeprefix('test_')}.{self.attempts.__name__.removeprefix('test_')}"
 
 
 @dataclass(frozen=True)

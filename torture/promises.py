@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from tests.properties import test_operators, test_transforms
 from torture import (
     cache,
     concurrency,
@@ -11,10 +12,8 @@ from torture import (
     determinism,
     disk,
     kills,
-    operators,
     params,
     surface,
-    transforms,
     weights,
 )
 from torture.campaign import Outcome, Promise, try_promise
@@ -29,15 +28,20 @@ MODULES: tuple[ModuleType, ...] = (
     concurrency,
     determinism,
     surface,
-    operators,
-    transforms,
 )
+PROPERTIES: tuple[ModuleType, ...] = (test_operators, test_transforms)
+"""Their promises are attributes of tests, which pytest collects where they are."""
 
 PROMISES: dict[str, Promise] = {
     value.name: value
     for module in MODULES
     for value in vars(module).values()
     if isinstance(value, Promise) and value.attempts.__module__ == module.__name__
+} | {
+    test.promise.name: test.promise
+    for module in PROPERTIES
+    for test in vars(module).values()
+    if hasattr(test, "promise")
 }
 
 

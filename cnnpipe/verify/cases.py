@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from cnnpipe.verify.reference import output_shape
+from cnnpipe.verify.reference import Call, output_shape
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGERS = (torch.uint8, torch.int32, torch.int64)
@@ -192,8 +192,8 @@ def _case(
     return Case(operator, input, weight, bias, arguments, values, layout, frozen, dtypes)
 
 
-def draw(case: Case, dtype: torch.dtype, seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A case's operands and probes, on the CPU; random, whatever other cases there are.
+def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
+    """A case as a call, with random tensors on the CPU that depend on no other case.
 
     Integers have no gradients, so no probes.
     """
@@ -212,8 +212,10 @@ def draw(case: Case, dtype: torch.dtype, seed: int) -> tuple[dict[str, Tensor], 
         probes = {
             name: _random(shape, positive, dtype, generator) for name, shape in shapes.items()
         }
-    cpu = torch.device("cpu")
-    return lay_out(operands, case.layout, cpu), lay_out(probes, case.layout, cpu)
+    operands, probes = (
+        lay_out(tensors, case.layout, torch.device("cpu")) for tensors in (operands, probes)
+    )
+    return Call(case.operator, operands, case.arguments, probes)
 
 
 def _random(

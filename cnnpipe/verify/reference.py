@@ -1,9 +1,10 @@
-"""What the operators are held against: the truth, and how far rounding may carry them from it.
+"""The oracle: the right value of each result of a call, and the error that rounding explains.
 
-Beside `tutorial` the only module that calls torch's own convolution, pooling and activations.
+Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling and
+activations.
 
-**Truth.** Torch's operator, in float64 on the CPU, of the very numbers that the operator under test
-was given: each number of a smaller type is a float64 exactly. Convolution has a second truth that
+**Truth.** Torch's operator, in float64 on the CPU, on the same numbers that the operator under test
+was given: each number of a smaller type is exactly a float64. Convolution has a second truth that
 shares no code with torch: `scipy.signal`.
 
 **Rounding.** In whatever order n products are added, with unit roundoff u, the sum is off by at
@@ -12,17 +13,21 @@ most
     |ŷ − y| ≤ γ_n(u) · Σ|terms|,   γ_n(u) = n·u / (1 − n·u)
 
 and each output, gradient and second derivative of convolution and pooling is such a sum. 16-bit
-types are to be added up in float32 (u_sum), then a term and the result may each be rounded once
-more, to the 16 bits in which they are stored (u_store; k = 2 times). Element by element, then,
+types must be added up in float32 (u_sum); a term and the result may then each be rounded once more,
+to the 16 bits in which they are stored (u_store; k = 2 times). For each element, therefore,
 
     bound = (γ_n(u_sum) + γ_k(u_store)) · Σ|terms|
 
-An error is given in units of its bound. A correct operator stays below 1 by proof; a wrong one
-misses by about 1 / (n·u) bounds. In float64 the truth may be as far off as the operator, so the
-limit there is 2.
+Errors are given in units of their bound. The error of a correct operator is provably below 1; that
+of a wrong one is about 1 / (n·u) bounds. In float64 the truth may be as far off as the operator, so
+the limit there is 2.
 
 Neither n nor Σ|terms| needs a formula: Σ|terms| is the same operator on absolute values, and n is
 the same operator on ones.
+
+**Algorithms that mix outputs.** Winograd and FFT add and subtract numbers that do not meet in any
+output. Their errors are compared with the largest bound of all elements (`compare(normwise=True)`),
+and where even that is nearly zero, with a bound by norms (`allow_mixing`).
 
 Source:
     Higham: Accuracy and stability of numerical algorithms (2002), section 3.1.
@@ -34,7 +39,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,6 +54,40 @@ Operator = Callable[..., Any]
 
 Tensors = Mapping[str, Tensor]
 Count = TypeVar("Count", Tensor, float)
+
+
+LONG_STEP = 10**6
+"""Pixels that no image here has: a longer stride or dilation gives the same windows."""
+
+
+@dataclass(frozen=True, repr=False)
+class Call:
+    """One call of an operator, and the gradients with which it is differentiated."""
+
+    operator: str
+    operands: Tensors
+    """`input`, and for a convolution `weight` and perhaps `bias`; all of one dtype."""
+    arguments: Mapping[str, Any]
+    """The other arguments, by name."""
+    probes: Tensors
+    """`upstream`, the gradient of the output; and by operand's name the upstream gradient of that
+    operand's gradient. An operand without a probe requires no gradient; without `upstream` there
+    are no gradients at all."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.operands["input"].dtype
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [*self.operands.values(), *self.probes.values()]
+
+    def __repr__(self) -> str:
+        shapes = (f"{name} {list(tensor.shape)}" for name, tensor in self.operands.items())
+        arguments = (f"{name}={value!r}" for name, value in self.arguments.items())
+        learned = ", ".join(name for name in self.probes if name != "upstream") or "nothing"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{self.operator} {', '.join([*shapes, *arguments])}; {dtype}; {learned} learned"
 
 
 @dataclass(frozen=True)
@@ -75,14 +114,12 @@ class Error:
 
 
 def quantities(operator: Operator, operands: Tensors, probes: Tensors) -> dict[str, Tensor]:
-    """All that is compared: the output, its gradients, and the gradients of each of these.
+    """Everything that is compared: the output, its gradients, and the gradients of these.
 
     Args:
         operator: is called with the operands by name.
-        operands: `input`, and for a convolution `weight` and perhaps `bias`.
-        probes: `upstream`, the gradient of the output; and by operand's name the upstream gradient
-            of that operand's gradient. An operand without a probe requires no gradient; without
-            `upstream` there are none at all.
+        operands: as in `Call`.
+        probes: as in `Call`.
 
     Returns:
         `forward`; `indices` if the operator returns them; `input_gradient`, …;
@@ -119,27 +156,25 @@ def order_of(quantity: str) -> int:
     return quantity.count("_gradient") + quantity.count("_by_")
 
 
-def truths(
-    name: str, operands: Tensors, probes: Tensors, arguments: Mapping[str, Any]
-) -> dict[str, Truth]:
-    """The truth about every quantity of one operator, and of `forward_scipy` for a convolution.
+def truths(call: Call) -> dict[str, Truth]:
+    """The truth about every quantity of a call, and of `forward_scipy` for a convolution.
 
     Args:
-        name: of the operator.
-        operands: on the CPU, of one dtype: the one whose rounding is allowed for.
-        probes: as for `quantities`.
-        arguments: the operator's other arguments.
+        call: with its tensors on the CPU. Its dtype is the one whose rounding is allowed for.
     """
-    dtype = operands["input"].dtype
-    operator, terms_of = _REFERENCES[name]
+    name, dtype = call.operator, call.dtype
+    torchs, terms_of = _REFERENCES[name]
+    arguments = torch_arguments(call.arguments)
+    operator = partial(torchs, **arguments)
     if not dtype.is_floating_point:
-        operands = _map(torch.positive, operands)  # torch refuses some that are channels last
-        values = quantities(partial(operator, **arguments), operands, probes)
+        # Torch refuses some integers that are channels last, so they are copied.
+        operands = _map(torch.positive, call.operands)
+        values = quantities(operator, operands, call.probes)
         return {key: Truth(value, torch.zeros(()), value.dtype) for key, value in values.items()}
 
-    operands, probes = _map(Tensor.double, operands), _map(Tensor.double, probes)
-    values = quantities(partial(operator, **arguments), operands, probes)
-    terms = terms_of(partial(operator, **arguments), operands, probes)
+    operands, probes = _map(Tensor.double, call.operands), _map(Tensor.double, call.probes)
+    values = quantities(operator, operands, probes)
+    terms = terms_of(operator, operands, probes)
     result = {
         key: Truth(value.detach(), rounding_bound(terms[key], dtype), dtype)
         for key, value in values.items()
@@ -153,22 +188,55 @@ def truths(
     return result
 
 
+def torch_operator(name: str) -> Operator:
+    """Torch's operator of that name."""
+    return _REFERENCES[name][0]
+
+
+def torch_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments for torch, whose strides and dilations must fit into 32 bits."""
+
+    def shortened(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(min(step, LONG_STEP) for step in value)
+        return min(value, LONG_STEP) if type(value) is int else value
+
+    return {name: shortened(value) for name, value in arguments.items()}
+
+
+def judge(
+    results: Tensors, truth_of: Mapping[str, Truth], *, normwise: bool = False
+) -> dict[str, Error]:
+    """The error of every quantity that has a truth.
+
+    Args:
+        results: the `quantities` of the implementation under test, on any device.
+        truth_of: the `truths` of the same call.
+        normwise: as in `compare`.
+    """
+    results = {**results, "forward_scipy": results["forward"]}
+    return {
+        quantity: compare(results.get(quantity), truth, normwise=normwise)
+        for quantity, truth in truth_of.items()
+    }
+
+
 def output_shape(name: str, operands: Tensors, arguments: Mapping[str, Any]) -> torch.Size:
     """The shape of an operator's output."""
     operator, _ = _REFERENCES[name]
-    output = operator(**_map(Tensor.double, operands), **arguments)
+    output = operator(**_map(Tensor.double, operands), **torch_arguments(arguments))
     shape: torch.Size = (output[0] if isinstance(output, tuple) else output).shape
     return shape
 
 
 def compare(actual: Tensor | None, truth: Truth, *, normwise: bool = False) -> Error:
-    """How far `actual` is from the truth; infinity and NaN are right only where the truth is so.
+    """The error of `actual`; infinity and NaN are right only where the truth has them.
 
     Args:
         actual: what the operator under test returned, on any device; None if nothing.
         truth: the same quantity from `truths`.
-        normwise: hold each element against the largest bound among all, as algorithms that mix
-            neighbouring outputs (Winograd, FFT) can promise no more.
+        normwise: compare the error of each element with the largest bound of all elements, for
+            algorithms that mix outputs (Winograd, FFT).
     """
     if actual is None or actual.shape != truth.value.shape or actual.dtype != truth.dtype:
         return Error(math.inf, math.inf, math.inf)
@@ -183,6 +251,39 @@ def compare(actual: Tensor | None, truth: Truth, *, normwise: bool = False) -> E
     return Error(
         *errors.masked_fill(right, 0).nan_to_num(math.inf, math.inf).view(3, -1).amax(1).tolist()
     )
+
+
+_FACTORS = {
+    "forward": ("input", "weight"),
+    "forward_scipy": ("input", "weight"),
+    "input_gradient": ("∂upstream", "weight"),
+    "weight_gradient": ("input", "∂upstream"),
+    "input_gradient_by_upstream": ("∂input", "weight"),
+    "input_gradient_by_weight": ("∂input", "∂upstream"),
+    "weight_gradient_by_upstream": ("input", "∂weight"),
+    "weight_gradient_by_input": ("∂upstream", "∂weight"),
+}
+"""The two tensors of which each quantity of a convolution is the product; ∂ marks probes."""
+
+
+def allow_mixing(truth_of: Mapping[str, Truth], call: Call) -> dict[str, Truth]:
+    """Truths of a convolution whose bounds also hold for algorithms that mix outputs.
+
+    The numbers that an algorithm mixes into an output are bounded by Cauchy and Schwarz:
+    8·u·‖a‖·‖b‖ for the two tensors a and b whose product the quantity is, plus underflow. This is
+    added to the bound by terms, which is nearly zero where all outputs see few pixels.
+    """
+    tensors = {**call.operands, **{f"∂{name}": probe for name, probe in call.probes.items()}}
+    add = _type_of_sums(call.dtype)
+    allowed = dict(truth_of)
+    for quantity in truth_of.keys() & _FACTORS.keys():
+        a, b = (tensors[name].double().nan_to_num(0, 0, 0) for name in _FACTORS[quantity])
+        norms = float(a.norm()), float(b.norm())
+        underflow = add.smallest_normal * (a.numel() + b.numel()) * (1 + sum(norms))
+        by_norms = 8 * (add.eps / 2 * norms[0] * norms[1] + underflow)
+        truth = truth_of[quantity]
+        allowed[quantity] = replace(truth, bound=truth.bound.nan_to_num(0, 0) + by_norms)
+    return allowed
 
 
 class Terms(NamedTuple):
@@ -205,11 +306,15 @@ def rounding_bound(terms: Terms, dtype: torch.dtype) -> Tensor:
     in bfloat16; and each rounding may take half of the smallest number that can be stored.
     """
     store = torch.finfo(dtype)
-    add = torch.finfo(torch.float32) if store.bits == 16 else store
+    add = _type_of_sums(dtype)
     gamma = _gamma(terms.n, add.eps / 2) + _gamma(terms.k, store.eps / 2)
     underflow = terms.n * add.smallest_normal
     underflow += (terms.n + terms.k) * store.smallest_normal * store.eps / 2
     return torch.where(terms.n > 0, gamma * terms.magnitude + underflow, 0.0)
+
+
+def _type_of_sums(dtype: torch.dtype) -> torch.finfo:
+    return torch.finfo(torch.float32 if dtype.itemsize == 2 else dtype)
 
 
 def _gamma(n: Count, u: float) -> Count:
@@ -273,10 +378,14 @@ def _map(function: Callable[[Tensor], Tensor], tensors: Tensors) -> dict[str, Te
     return {name: function(tensor).contiguous().resolve_neg() for name, tensor in tensors.items()}
 
 
-def _conv2d(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:
+def _conv2d(input: Tensor, weight: Tensor, *, padding: Any = 0, **arguments: Any) -> Tensor:
+    """Torch's, which does not know padding of four sides (top, bottom, left, right)."""
+    if isinstance(padding, tuple) and len(padding) == 4:
+        top, bottom, left, right = padding
+        input, padding = functional.pad(input, (left, right, top, bottom)), 0
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")
-        return functional.conv2d(input, weight, **arguments)
+        return functional.conv2d(input, weight, padding=padding, **arguments)
 
 
 def _convolve2d(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:
@@ -301,11 +410,11 @@ def scipy_convolution(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
+    padding: int | tuple[int, ...] | str = 0,
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """A layer's convolution out of SciPy's, which takes one image, one kernel and no arguments.
+    """A layer's convolution made of SciPy's, which takes one image, one kernel and no arguments.
 
     Padding puts zeros around the image and dilation between the kernel's entries; stride drops
     outputs; each output channel is the sum over the input channels of its group.
@@ -321,6 +430,8 @@ def scipy_convolution(
     if padding == "same":  # an odd zero goes after the image
         extra = np.array(kernels.shape[2:]) - 1
         (top, left), (bottom, right) = extra // 2, extra - extra // 2
+    elif isinstance(padding, tuple) and len(padding) == 4:
+        top, bottom, left, right = padding
     else:
         top, left = bottom, right = np.broadcast_to(0 if padding == "valid" else padding, 2)
     images = np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right)))

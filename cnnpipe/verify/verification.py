@@ -22,7 +22,7 @@ from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.verify.cases import Case, argument_grid, draw, lay_out
-from cnnpipe.verify.reference import Error, Operator, compare, order_of, quantities, truths
+from cnnpipe.verify.reference import Error, Operator, judge, order_of, quantities, truths
 
 OPERATORS: Mapping[str, Operator] = {
     "conv2d": functional.conv2d,
@@ -96,21 +96,20 @@ def _compare_case(
     dtype_name = str(dtype).removeprefix("torch.")
     # Integers have a bound of zero, and any tolerance of zero is the same.
     tolerance = getattr(params.tolerance, dtype_name, 1.0)
-    operands, probes = draw(case, dtype, seed)
-    truth_of = truths(case.operator, operands, probes, case.arguments)
+    call = draw(case, dtype, seed)
+    truth_of = truths(call)
     choices: Sequence[Algorithm | None] = algorithms if case.weight else [None]
     for device, algorithm in product(devices_with(dtype), choices):
         operator = partial(operators[case.operator], **case.arguments)
         if algorithm is not None:
             operator = partial(operator, algorithm=algorithm)
-        moved = [lay_out(tensors, case.layout, device) for tensors in (operands, probes)]
+        operands, probes = (lay_out(x, case.layout, device) for x in (call.operands, call.probes))
         try:
-            results = quantities(operator, *moved)
-        except UnsupportedError:  # the algorithm says itself what is beyond it
+            results = quantities(operator, operands, probes)
+        except UnsupportedError:  # this algorithm does not compute such a case
             continue
-        results["forward_scipy"] = results["forward"]
         factor = params.normwise.get(algorithm) if algorithm else None
-        for quantity, truth in truth_of.items():
+        for quantity, error in judge(results, truth_of, normwise=factor is not None).items():
             yield Comparison(
                 case.operator,
                 algorithm,
@@ -118,7 +117,7 @@ def _compare_case(
                 dtype_name,
                 str(case),
                 quantity,
-                compare(results.get(quantity), truth, normwise=factor is not None),
+                error,
                 tolerance * (factor or 1),
             )
 

@@ -63,5 +63,5 @@ def test_table() -> None:
         yield from (Trial("look", held=number > 0) for number in range(count))
 
     outcome = try_promise(nothing, nothing.full, 0)
-    assert nothing.name == "test_torture.nothing"
+    assert nothing.name == "torture.nothing"
     assert table([outcome]).splitlines()[-1] == "| nothing breaks | 2 | 1 | 0 |"

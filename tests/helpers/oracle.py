@@ -1,0 +1,159 @@
+"""Calls of the operators, checked with the oracle of the verify stage and its tolerances."""
+
+import functools
+import importlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
+from cnnpipe.functional.convolution import _CrossCorrelation
+from cnnpipe.geometry import ConvolutionGeometry
+from cnnpipe.params.loading import load_params
+from cnnpipe.params.section import Selection
+from cnnpipe.params.verify import VerifyParams
+from cnnpipe.verify.reference import (
+    Call,
+    Operator,
+    Truth,
+    allow_mixing,
+    judge,
+    output_shape,
+    quantities,
+    truths,
+)
+from cnnpipe.verify.verification import OPERATORS
+from tests.helpers.project import ROOT
+
+CPU_ALGORITHMS = tuple(name for name in CONV2D_ALGORITHMS if name != "implicit_gemm")
+
+
+class Settings(Selection):
+    verify: VerifyParams
+
+
+@functools.cache
+def tolerances() -> VerifyParams:
+    return load_params(Settings, ROOT / "params.yaml").verify
+
+
+def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Normally distributed numbers that depend on the shape and the seed only."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def call_of(operator: str, *operands: Tensor, **arguments: Any) -> Call:
+    """A call with a random gradient for the output and for the gradient of every operand."""
+    named = dict(zip(("input", "weight", "bias"), operands, strict=False))
+    shapes = {name: operand.shape for name, operand in named.items()}
+    shapes["upstream"] = output_shape(operator, named, arguments)
+    probes = {
+        name: randn(*shape, seed=seed, dtype=operands[0].dtype)
+        for seed, (name, shape) in enumerate(shapes.items(), start=7)
+    }
+    return Call(operator, named, arguments, probes)
+
+
+def implementation(call: Call, algorithm: str | None = None) -> Operator:
+    """The project's operator as a function of the call's operands by name."""
+    operator = partial(OPERATORS[call.operator], **call.arguments)
+    if algorithm is None:
+        return operator
+    if has_four_sides(call):
+        return partial(_with_four_sides, algorithm, **call.arguments)
+    return partial(operator, algorithm=algorithm)
+
+
+def has_four_sides(call: Call) -> bool:
+    """Whether the padding is that of the top, bottom, left and right."""
+    padding = call.arguments.get("padding")
+    return isinstance(padding, tuple) and len(padding) == 4
+
+
+def _with_four_sides(
+    algorithm: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    padding: tuple[int, int, int, int],
+    stride: int | tuple[int, int] = 1,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """An algorithm with padding that `conv2d` takes for "same" only: top, bottom, left, right."""
+    (H, W), (kH, kW) = input.shape[2:], weight.shape[2:]
+    steps = [value if isinstance(value, tuple) else (value, value) for value in (stride, dilation)]
+    geometry = ConvolutionGeometry((H, W), (kH, kW), steps[0], padding, steps[1], groups)
+    geometry = geometry.without_idle_steps()
+    module = importlib.import_module(f"cnnpipe.functional.{algorithm}")
+    if reason := module.unsupported(input, geometry):
+        raise UnsupportedError(reason)
+    output: Tensor = _CrossCorrelation.apply(input, weight, bias, geometry, module)
+    return output
+
+
+def computes(algorithm: str, call: Call) -> bool:
+    """Whether an algorithm supports a convolution."""
+    try:
+        implementation(call, algorithm)(**call.operands)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def chosen(call: Call, algorithm: str) -> str:
+    """The algorithm that computes a call: itself, or the one that "auto" chooses."""
+    if algorithm != "auto":
+        return algorithm
+    operands = call.operands["input"], call.operands["weight"]
+    return conv2d_algorithm(*operands, **call.arguments)
+
+
+def wrong(
+    call: Call,
+    algorithm: str | None = None,
+    *,
+    results: Mapping[str, Tensor] | None = None,
+    truth_of: Mapping[str, Truth] | None = None,
+) -> dict[str, float]:
+    """The quantities of a call with errors beyond their tolerance, in units of the tolerance.
+
+    Args:
+        call: the operands, arguments and probes.
+        algorithm: of a convolution; `UnsupportedError` if it does not support this one.
+        results: the quantities to check; those of the project's operator by default.
+        truth_of: the truths to check them against; all by default.
+    """
+    params = tolerances()
+    limit = getattr(params.tolerance, str(call.dtype).removeprefix("torch."), 1.0)
+    by_name: dict[str, float] = {name: factor for name, factor in params.normwise.items()}
+    factor = by_name.get(chosen(call, algorithm)) if algorithm else None
+    if results is None:
+        results = quantities(implementation(call, algorithm), call.operands, call.probes)
+    truth_of = truths(call) if truth_of is None else truth_of
+    if factor is not None:
+        truth_of, limit = allow_mixing(truth_of, call), limit * factor
+    return {
+        quantity: error.bounds / limit
+        for quantity, error in judge(results, truth_of, normwise=factor is not None).items()
+        if not error.bounds <= limit
+    }
+
+
+def assert_right(
+    call: Call, algorithm: str | None = None, *, operator: Operator | None = None
+) -> None:
+    """The value, every gradient and every second derivative are those of the oracle.
+
+    Args:
+        call: the operands, arguments and probes.
+        algorithm: of a convolution.
+        operator: another implementation than the project's own.
+    """
+    results = quantities(operator, call.operands, call.probes) if operator else None
+    assert wrong(call, algorithm, results=results) == {}, f"{call} by {algorithm}"

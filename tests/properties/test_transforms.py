@@ -1,0 +1,393 @@
+"""What torch does to a function or a layer as a whole: transforms, compilers, copies and modes.
+
+The same is done to torch's operator, or nothing is done to ours, and both must agree.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from threading import Thread
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+from torch.func import functional_call, grad, jacrev, vjp, vmap
+from torch.utils.checkpoint import checkpoint
+
+from cnnpipe import layers
+from cnnpipe.verify.reference import Call, Operator, torch_arguments, torch_operator
+from cnnpipe.verify.verification import OPERATORS
+from tests.properties import calls
+from tests.properties.calls import choice
+from tests.properties.promises import promise
+
+Bits = tuple[Tensor, ...]
+
+
+def functions(call: Call, algorithm: str | None) -> tuple[Operator, Operator]:
+    """Ours and torch's as functions of the operands alone."""
+    arguments = torch_arguments(call.arguments)
+    arguments.pop("return_indices", None)
+    by = {"algorithm": algorithm} if algorithm else {}
+
+    def apply(operator: Operator, *operands: Tensor, **rest: Any) -> Any:
+        return operator(**dict(zip(call.operands, operands, strict=True)), **arguments, **rest)
+
+    ours = partial(apply, OPERATORS[call.operator], **by)
+    return ours, partial(apply, torch_operator(call.operator))
+
+
+small_calls = calls.by_algorithm(calls.small_calls())
+
+
+class Batches:
+    """Operands with another axis, as `vmap` takes them: the first always, others if drawn."""
+
+    def __init__(self, call: Call, data: st.DataObject, size: int) -> None:
+        self.operands: list[Tensor] = []
+        self.axes: tuple[int | None, ...] = ()
+        for position, operand in enumerate(call.operands.values()):
+            axis = data.draw(choice(None, 0, operand.ndim)) if position else 0
+            if axis is not None:
+                operand = torch.stack([operand * (1 + n) for n in range(size)], axis)
+            self.operands.append(operand)
+            self.axes += (axis,)
+        self.out_axis = data.draw(st.integers(0, call.probes["upstream"].ndim))
+
+
+def scalar(operator: Operator) -> Operator:
+    """A loss whose derivatives depend on the operator's output."""
+    return lambda *operands: operator(*operands).sin().sum()
+
+
+def gradient(operator: Operator, operands: Any) -> Any:
+    return grad(operator, argnums=tuple(range(len(operands))))
+
+
+def vjp_of(operator: Operator, call: Call, batches: Batches) -> Any:
+    output, pull, *_ = vjp(operator, *call.operands.values())
+    return output, pull(call.probes["upstream"])
+
+
+def gradient_of_all(operator: Operator, call: Call, batches: Batches) -> Any:
+    every = vmap(operator, in_dims=batches.axes)
+    return gradient(scalar(every), batches.operands)(*batches.operands)
+
+
+def over_two_batches(operator: Operator, call: Call, batches: Batches) -> Any:
+    twice = [torch.stack([operand, -operand]) for operand in batches.operands]
+    return vmap(vmap(operator, in_dims=batches.axes))(*twice)
+
+
+def second_gradient_of_each(operator: Operator, call: Call, batches: Batches) -> Any:
+    second = grad(lambda *operands: grad(scalar(operator))(*operands).pow(2).sum())
+    return vmap(second, in_dims=batches.axes)(*batches.operands)
+
+
+TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
+    "grad": lambda operator, call, batches: gradient(scalar(operator), call.operands)(
+        *call.operands.values()
+    ),
+    "vjp": vjp_of,
+    "jacrev": lambda operator, call, batches: jacrev(operator)(*call.operands.values()),
+    "jacrev(jacrev)": lambda operator, call, batches: jacrev(jacrev(scalar(operator)))(
+        *call.operands.values()
+    ),
+    "vmap": lambda operator, call, batches: vmap(
+        operator, in_dims=batches.axes, out_dims=batches.out_axis
+    )(*batches.operands),
+    "vmap(grad)": lambda operator, call, batches: vmap(
+        gradient(scalar(operator), batches.operands), in_dims=batches.axes
+    )(*batches.operands),
+    "grad(vmap)": gradient_of_all,
+    "vmap(vmap)": over_two_batches,
+    "vmap(grad(grad))": second_gradient_of_each,
+}
+
+
+@promise(
+    "torch.func's grad, vjp, jacrev and vmap, alone and in one another, give of each operator what "
+    "they give of torch's",
+    full=600,
+    few=50,
+    drawn=small_calls,
+    transform=choice(*TRANSFORMS),
+    data=st.data(),
+)
+def test_function_transforms(
+    drawn: tuple[Call, str | None], transform: str, data: st.DataObject
+) -> None:
+    call, _ = drawn
+    ours, theirs = functions(*drawn)
+    batches = Batches(call, data, size=2)
+    transformed = TRANSFORMS[transform]
+    alike(transformed(ours, call, batches), transformed(theirs, call, batches))
+
+
+def alike(actual: Any, expected: Any) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-8, equal_nan=True)
+
+
+@promise(
+    "Forward-mode derivatives, which the operators do not have, are refused by name",
+    full=60,
+    few=4,
+    drawn=small_calls,
+)
+def test_forward_mode(drawn: tuple[Call, str | None]) -> None:
+    ours, _ = functions(*drawn)
+    operands = tuple(drawn[0].operands.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
+        with pytest.raises((RuntimeError, NotImplementedError), match="jvp"):
+            torch.func.jvp(ours, operands, operands)
+
+
+@promise(
+    "Under autocast to 16 bits an operator returns torch's dtype, and a backward inside of it the "
+    "same bits as one outside",
+    full=400,
+    few=30,
+    drawn=calls.by_algorithm(calls.small_calls([torch.float32, torch.float32, torch.bfloat16])),
+    dtype=choice(torch.bfloat16, torch.float16),
+)
+def test_autocast(drawn: tuple[Call, str | None], dtype: torch.dtype) -> None:
+    ours, theirs = functions(*drawn)
+    leaves = [operand.detach().requires_grad_() for operand in drawn[0].operands.values()]
+    with torch.autocast("cpu", dtype):
+        output = ours(*leaves)
+        assert output.dtype == theirs(*leaves).dtype
+        inside = torch.autograd.grad(output, leaves, upstream(output), retain_graph=True)
+    assert_same_bits(inside, torch.autograd.grad(output, leaves, upstream(output)))
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[nn.Sequential, Tensor]:
+    """One to four layers, one after the other, and images for them."""
+    channels = draw(choice(1, 2, 4, 8))
+    images = draw(calls.numbers((2, channels, 9, 8), torch.float32))
+    plan: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 4))):
+        match draw(st.integers(0, 3)):
+            case 0:
+                out_channels = draw(choice(4, 8, 16))
+                plan.append(draw(_convolutions(channels, out_channels)))
+                channels = out_channels
+            case 1:
+                plan.append(layers.MaxPool2d(2, draw(choice(None, 1)), 1))
+            case 2:
+                plan.append(layers.AvgPool2d(3, 2, 1, count_include_pad=draw(st.booleans())))
+            case _:
+                plan.append(draw(choice(layers.ReLU, layers.Sigmoid, layers.Tanh))())
+    return nn.Sequential(*plan), images
+
+
+@st.composite
+def _convolutions(draw: st.DrawFn, channels: int, out_channels: int) -> nn.Module:
+    algorithm = draw(choice(*calls.ALGORITHMS))
+    strided = algorithm in ("auto", *calls.GENERAL) and draw(st.booleans())
+    in_groups = strided and out_channels % channels == 0 and draw(st.booleans())
+    torch.manual_seed(draw(calls.seeds))
+    return layers.Conv2d(
+        channels,
+        out_channels,
+        (draw(choice(2, 3)), 3),
+        stride=(1, 2) if strided else 1,
+        padding=(1, 2),
+        groups=channels if in_groups else 1,
+        bias=draw(st.booleans()),
+        algorithm=algorithm,
+    )
+
+
+def upstream(output: Tensor) -> Tensor:
+    """A gradient that is the same whenever the output's shape is."""
+    return torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view(output.shape)
+
+
+def value_and_gradients(run: Operator, network: nn.Module, images: Tensor) -> Bits:
+    leaf = images.detach().clone().requires_grad_()
+    output = run(leaf)
+    sources = [leaf, *network.parameters()]
+    return (output.detach(), *torch.autograd.grad(output, sources, upstream(output)))
+
+
+def assert_same_bits(actual: Bits, expected: Bits) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+
+
+@promise(
+    "torch.compile (eager, aot_eager; graph breaks allowed) and torch.export give of random "
+    "networks of the layers what they give uncompiled",
+    full=12,
+    few=1,
+    drawn=networks(),
+    how=choice("aot_eager", "eager", "export"),
+)
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+def test_compilers(drawn: tuple[nn.Sequential, Tensor], how: str) -> None:
+    network, images = drawn[0].double(), drawn[1].double()
+    torch.compiler.reset()
+    logging.disable(logging.WARNING)  # each graph break is one
+    try:
+        if how == "export":
+            exported = torch.export.export(network.eval(), (images,)).module()
+            alike(exported(images), network.eval()(images))
+        else:
+            compiled = torch.compile(network, backend=how)
+            expected = value_and_gradients(network, network, images)
+            alike(value_and_gradients(compiled, network, images), expected)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def saved(network: nn.Module) -> Any:
+    memory = io.BytesIO()
+    torch.save(network, memory)
+    memory.seek(0)
+    return torch.load(memory, weights_only=False)
+
+
+def through_torch(network: nn.Module) -> nn.Module:
+    """The weights go to torch's layers and back."""
+    names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "groups"]
+    theirs, ours = nn.Sequential(), copy.deepcopy(network)
+    for layer in network.children():
+        if isinstance(layer, layers.Conv2d):
+            arguments = {name: getattr(layer, name) for name in names}
+            theirs.append(nn.Conv2d(**arguments, bias=layer.bias is not None))
+        else:
+            theirs.append(nn.Identity())
+    theirs.load_state_dict(network.state_dict(), strict=True)
+    for parameter in ours.parameters():
+        nn.init.zeros_(parameter)
+    ours.load_state_dict(copy.deepcopy(theirs.state_dict()), strict=True)
+    return ours
+
+
+COPIES: Mapping[str, Callable[[nn.Module], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "copy of a copy": lambda network: copy.deepcopy(copy.deepcopy(network)),
+    "pickle": lambda network: pickle.loads(pickle.dumps(network)),
+    "torch.save": saved,
+    "state_dict through torch": through_torch,
+}
+
+
+@promise(
+    "A layer's copy (deepcopy, pickle, torch.save, state_dict to torch's layer and back) computes "
+    "the same bits, and keeps them when the original changes",
+    full=600,
+    few=30,
+    drawn=networks(),
+    way=choice(*COPIES),
+)
+def test_copies(drawn: tuple[nn.Sequential, Tensor], way: str) -> None:
+    network, images = drawn
+    expected = value_and_gradients(network, network, images)
+    twin = COPIES[way](network)
+    assert repr(twin) == repr(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    assert_same_bits(value_and_gradients(twin, twin, images), expected)
+
+
+def in_inference_mode(network: nn.Module, images: Tensor) -> Bits:
+    with torch.inference_mode():
+        return (network(images.clone()).clone(),)
+
+
+def without_gradients(network: nn.Module, images: Tensor) -> Bits:
+    with torch.no_grad():
+        output = network(images)
+    assert not output.requires_grad
+    return (output,)
+
+
+def kept_on_the_cpu(network: nn.Module, images: Tensor) -> Bits:
+    with save_on_cpu():
+        return value_and_gradients(network, network, images)
+
+
+def kept_as_bytes(network: nn.Module, images: Tensor) -> Bits:
+    with saved_tensors_hooks(pickle.dumps, pickle.loads):
+        return value_and_gradients(network, network, images)
+
+
+def backward_twice(network: nn.Module, images: Tensor) -> Bits:
+    leaf = images.detach().clone().requires_grad_()
+    output, sources = network(leaf), [leaf, *network.parameters()]
+    torch.autograd.grad(output, sources, upstream(output), retain_graph=True)
+    return (output.detach(), *torch.autograd.grad(output, sources, upstream(output)))
+
+
+def in_another_thread(network: nn.Module, images: Tensor) -> Bits:
+    seen: list[Bits] = []
+    thread = Thread(target=lambda: seen.append(value_and_gradients(network, network, images)))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+def as_a_function(network: nn.Module, images: Tensor) -> Bits:
+    weights = {name: tensor.detach() for name, tensor in network.named_parameters()}
+
+    def output(weights: dict[str, Tensor], images: Tensor) -> Any:
+        return functional_call(network, weights, (images,))
+
+    value, pull, *_ = vjp(output, weights, images)
+    of_weights, of_images = pull(upstream(value))
+    return (value, of_images, *of_weights.values())
+
+
+def overwritten(network: nn.Module, images: Tensor) -> Bits:
+    """As by a layer that works in place behind each convolution and mean."""
+
+    def run(x: Tensor) -> Tensor:
+        for layer in network.children():
+            x = layer(x)
+            if isinstance(layer, layers.Conv2d | layers.AvgPool2d):
+                x.mul_(2).div_(2)
+        return x
+
+    return value_and_gradients(run, network, images)
+
+
+MODES: Mapping[str, Callable[[nn.Module, Tensor], Bits]] = {
+    "checkpoint": lambda network, images: value_and_gradients(
+        lambda x: checkpoint(network, x, use_reentrant=False), network, images
+    ),
+    "inference_mode": in_inference_mode,
+    "no_grad": without_gradients,
+    "save_on_cpu": kept_on_the_cpu,
+    "saved-tensor hooks": kept_as_bytes,
+    "a second backward": backward_twice,
+    "another thread": in_another_thread,
+    "functional_call": as_a_function,
+    "in-place changes of outputs": overwritten,
+}
+
+
+@promise(
+    "Modes (checkpointing, inference_mode, no_grad, saved-tensor hooks, a second backward, another "
+    "thread, functional_call, outputs overwritten in place) change no bit of what is computed",
+    full=600,
+    few=40,
+    drawn=networks(),
+    mode=choice(*MODES),
+)
+def test_modes(drawn: tuple[nn.Sequential, Tensor], mode: str) -> None:
+    network, images = drawn
+    expected = value_and_gradients(network, network, images)
+    actual = MODES[mode](network, images)
+    assert_same_bits(actual, expected[: len(actual)])
