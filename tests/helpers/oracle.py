@@ -131,7 +131,7 @@ def wrong(
     """
     params = tolerances()
     limit = getattr(params.tolerance, str(call.dtype).removeprefix("torch."), 1.0)
-    by_name: dict[str, float] = {name: factor for name, factor in params.normwise.items()}
+    by_name: dict[str, float] = dict(params.normwise.items())
     factor = by_name.get(chosen(call, algorithm)) if algorithm else None
     if results is None:
         results = quantities(implementation(call, algorithm), call.operands, call.probes)
