@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from test_report import page_of, write_reports
 
 from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
+from tests.helpers.written_reports import page_of, write_reports
 
 pytestmark = needs_chromium
 
