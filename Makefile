@@ -48,7 +48,7 @@ torture: $(READY) ## try to break every promise, for half an hour; docs/reliabil
 	python -m torture
 
 test: $(READY) ## run the tests
-	pytest -n auto
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## format, lint, types, import floors
 	ruff format --check .

@@ -13,6 +13,8 @@ from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.page import render
 
+SMALL, WIDE = (166, 40), (1660, 400)
+"""Pixels of the pictures: real ones are wide, and take a tenth of a second each to encode."""
 PARAMS = {
     "seed": 1,
     "data": {"name": "mnist", "validation": 0.05},
@@ -59,7 +61,9 @@ def write(path: Path, value) -> None:
         path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", classes=None):
+def write_model(
+    folder: Path, name: str, wrong: list[int], *, dataset="mnist", classes=None, size=SMALL
+):
     """Ten images of ten classes; those in `wrong` are taken for the next class."""
     labels = np.arange(10)
     predictions = np.where(np.isin(labels, wrong), (labels + 1) % 10, labels)
@@ -98,12 +102,12 @@ def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", c
             | {"validation_loss": [0.8, 0.4, 0.44], "validation_accuracy": [0.75, 0.85, 0.84]}
         ),
     )
-    described = draw(folder / "figures", name, FIGURES)
+    described = draw(folder / "figures", name, FIGURES, size)
     write(
         folder / "figures" / f"{name}.json",
         {"model": name, "title": TITLES[name], "figures": described},
     )
-    explained = draw(folder / "figures", f"explanation/{name}", EXPLAINED)
+    explained = draw(folder / "figures", f"explanation/{name}", EXPLAINED, size)
     outcome = FOUND | {"claim": "A map shows what was learned.", "number": 0.25}
     write(folder / "explanation" / f"{name}.json", outcome | {"figures": explained})
     write(folder / "explanation" / name / "filters.csv", FILTERS)
@@ -111,13 +115,13 @@ def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", c
     write(folder / "explanation" / name / "methods.csv", methods)
 
 
-def draw(folder: Path, name: str, kinds) -> list[dict]:
+def draw(folder: Path, name: str, kinds, size=SMALL) -> list[dict]:
     """A picture of each kind, with its facts."""
     described = []
     for kind, facts in kinds.items():
         file = folder / name / f"{kind}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("P", (1660, 400)).save(file)
+        Image.new("P", size).save(file)
         described.append({"file": f"{name}/{kind}.png", "kind": kind} | facts)
     return described
 
@@ -138,13 +142,13 @@ FOUND = {
 CAPTION = "Accuracy of each method by corruption and severity."
 
 
-def write_findings(folder: Path) -> None:
+def write_findings(folder: Path, size) -> None:
     """One claim of the theory, with a table longer than the page shows, and the race."""
     figures = ("principles/locality", "handcrafted/robustness", "handcrafted/views")
     for name in figures:
         file = folder / "figures" / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("P", (1660, 400)).save(file)
+        Image.new("P", size).save(file)
     table = pd.DataFrame({"layer": "c1", "outside_field": range(1000, 1050), "share": np.nan})
     write(folder / "principles" / "locality_fields.csv", table)
     summary = FOUND | {"figure": "figures/principles/locality.png"}
@@ -158,7 +162,9 @@ def write_findings(folder: Path) -> None:
 
 
 def write_reports(folder: Path, **options) -> Path:
-    write_findings(folder)
+    """Made-up results of both models; `options` are those of `write_model`."""
+    size = options.get("size", SMALL)
+    write_findings(folder, size)
     write_model(folder, "lenet5", [1, 4, 9], **options)
     write_model(folder, "vgg", [9], **options)
     timing = {"train_seconds": 83.2, "epochs": 3, "device": "cpu", "processor": "Example 3 GHz"}
@@ -185,7 +191,7 @@ def write_reports(folder: Path, **options) -> Path:
     dataset = {"name": options.get("dataset", "mnist"), "classes": ["0"], "files": files}
     write(folder / "dataset.json", dataset)
     write(folder / "benchmark.json", benchmark())
-    draw(folder / "figures", "benchmark", {"layers": {}})
+    draw(folder / "figures", "benchmark", {"layers": {}}, size)
     return folder
 
 
