@@ -52,7 +52,7 @@ torture: $(READY) ## try to break every promise, half an hour; reports/torture.j
 	python scripts/tables.py
 
 test: $(READY) ## run the tests
-	pytest -n auto
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## check format, lint rules, types and imports
 	ruff format --check .

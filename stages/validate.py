@@ -15,7 +15,6 @@ from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.system.artifacts import save_json
 from cnnpipe.system.command import REPORTS, stage
-from cnnpipe.system.hardware import choose_device
 from cnnpipe.validate.schema import Params, json_schema
 
 SCHEMA = Path("params.schema.json")
@@ -24,6 +23,9 @@ SCHEMA = Path("params.schema.json")
 @stage
 def main() -> None:
     params = load_params(Params)
+    # It imports torch, which takes longer than to refuse a bad parameter.
+    from cnnpipe.system.hardware import choose_device
+
     facts = {
         "passed": True,
         "device": choose_device(params.runtime.device).type,

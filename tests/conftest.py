@@ -1,5 +1,29 @@
-"""Tests run side by side: each worker, and each stage it starts, computes with one thread."""
+"""Tests run side by side: each worker, and each stage it starts, computes with one thread.
+
+`make test` gives each file to one worker, so that what a file prepares is prepared once.
+"""
 
 import os
 
+import pytest
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported, after this line
+
+LONGEST = (
+    "stages/test_stages.py",
+    "report/test_interaction.py",
+    "scripts/test_repro.py",
+    "torture/test_torture.py",
+    "train/test_distributed.py",
+    "scripts/test_record.py",
+    "race/test_contestants.py",
+)
+"""Files that begin first, so that no worker is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((k for k, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+
+    items.sort(key=place)

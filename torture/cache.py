@@ -30,7 +30,7 @@ CURED = 6
 
 
 @dataclass
-class Wound:
+class Change:
     how: str
     path: Path
     before: bytes | None
@@ -47,23 +47,25 @@ class Wound:
 def doctor(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     project = prepare(folder)
     while count > 0:
-        wounds = hurt(project.folder, min(count, randomness.randint(1, AT_ONCE)), randomness)
+        changes = change_files(
+            project.folder, min(count, randomness.randint(1, AT_ONCE)), randomness
+        )
         told = project.run(*DOCTOR, check=False)
         named = {line.partition(": ")[0] for line in told.stderr.splitlines()[:-1]}
-        places = {str(wound.path.relative_to(project.folder)) for wound in wounds}
+        places = {str(change.path.relative_to(project.folder)) for change in changes}
         foreign = named - places
-        for wound in wounds:
-            place = str(wound.path.relative_to(project.folder))
+        for change in changes:
+            place = str(change.path.relative_to(project.folder))
             held = told.returncode == 1 and place in named and not foreign
-            yield Trial(f"{wound.how} {place}", held, f"it said {told.stderr}{told.stdout}")
-        count -= len(wounds)
+            yield Trial(f"{change.how} {place}", held, f"it said {told.stderr}{told.stdout}")
+        count -= len(changes)
         if randomness.randrange(CURED) == 0 and count > 0:
             whole, seen = cure(project, told.stderr.splitlines()[:-1])
             yield Trial(f"cure of {', '.join(sorted(places))}", whole, seen)
             count -= 1
         else:
-            for wound in wounds:
-                undo(wound)
+            for change in changes:
+                undo(change)
 
 
 def prepare(folder: Path) -> Project:
@@ -82,12 +84,12 @@ def prepare(folder: Path) -> Project:
     return project
 
 
-def hurt(root: Path, most: int, randomness: random.Random) -> list[Wound]:
-    """Damage so many files, or fewer where one makes it impossible to name the other."""
+def change_files(root: Path, most: int, randomness: random.Random) -> list[Change]:
+    """Damage up to `most` files: one of them may make it impossible to name another."""
     results, needed = kept(root)
     objects = [path for path in (root / ".dvc/cache").glob("files/md5/??/*") if path.is_file()]
     runs = [path for path in (root / ".dvc/cache/runs").rglob("*") if path.is_file()]
-    wounds: list[Wound] = []
+    changes: list[Change] = []
     # A cure deletes a damaged record of a run, and nothing makes it again.
     groups = [group for group in (results, sorted(objects), sorted(runs)) if group]
     for group in randomness.choices(groups, k=most):
@@ -99,39 +101,38 @@ def hurt(root: Path, most: int, randomness: random.Random) -> list[Wound]:
             hows.append("put a foreign file beside")
         # A folder's list tells which of its files is damaged, so it is damaged alone.
         alone = path.suffix == ".dir"
-        if any(wound.path == path for wound in wounds) or (alone and wounds):
+        if any(change.path == path for change in changes) or (alone and changes):
             continue
         other = randomness.choice(results + objects)
-        wounds.append(wound(path, other, randomness.choice(hows), randomness))
+        changes.append(change_file(path, other, randomness.choice(hows), randomness))
         if alone:
             break
-    return wounds
+    return changes
 
 
 def kept(root: Path) -> tuple[list[Path], list[Path]]:
-    """The files of all results, and the objects that the cache must hold for them."""
+    """The files of all results, and the objects that the cache holds for them."""
     lock = YAML(typ="safe").load((root / "dvc.lock").read_text(encoding="utf-8"))
     outs = [root / out["path"] for stage in lock["stages"].values() for out in stage["outs"]]
     files = [[out] if out.is_file() else sorted(out.iterdir()) for out in outs]
     results = [file for each in files for file in each]
-    of_dvc = ("data/", "reports/predictions/", "reports/confusion/", "reports/curves/")
     needed = []
     for path in results:
-        if str(path.relative_to(root)).startswith(of_dvc):
-            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            needed.append(root / ".dvc/cache/files/md5" / digest[:2] / digest[2:])
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if (kept_by_dvc := root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).exists():
+            needed.append(kept_by_dvc)
     return results, needed
 
 
-def wound(path: Path, other: Path, how: str, randomness: random.Random) -> Wound:
+def change_file(path: Path, other: Path, how: str, randomness: random.Random) -> Change:
     if how == "put a foreign file beside":
         path = path.with_name("foreign")
         path.write_bytes(other.read_bytes())
-        return Wound(how, path, None, None)
+        return Change(how, path, None, None)
     before, status = path.read_bytes(), path.stat()
     if how == "delete":
         path.unlink()
-        return Wound(how, path, before, status)
+        return Change(how, path, before, status)
     after = other.read_bytes()
     while how == "damage" or is_as_good(path, before, after):
         how, after = damaged(before, randomness)
@@ -141,7 +142,7 @@ def wound(path: Path, other: Path, how: str, randomness: random.Random) -> Wound
     if randomness.random() < 0.5:  # as a disk's rot leaves it
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         how = f"{how} (with the old time stamp)"
-    return Wound(how, path, before, status)
+    return Change(how, path, before, status)
 
 
 def is_as_good(path: Path, before: bytes, after: bytes) -> bool:
@@ -166,12 +167,12 @@ def is_as_good(path: Path, before: bytes, after: bytes) -> bool:
     return bool(said[0] == said[1])
 
 
-def undo(wound: Wound) -> None:
-    wound.path.unlink(missing_ok=True)
-    if wound.before is not None and wound.status is not None:
-        wound.path.parent.mkdir(parents=True, exist_ok=True)
-        wound.path.write_bytes(wound.before)
-        wound.path.chmod(wound.status.st_mode)
+def undo(change: Change) -> None:
+    change.path.unlink(missing_ok=True)
+    if change.before is not None and change.status is not None:
+        change.path.parent.mkdir(parents=True, exist_ok=True)
+        change.path.write_bytes(change.before)
+        change.path.chmod(change.status.st_mode)
 
 
 def cure(project: Project, lines: list[str]) -> tuple[bool, str]:

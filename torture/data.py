@@ -50,8 +50,8 @@ PARTNER = {TRAIN_IMAGES: TRAIN_LABELS, TEST_IMAGES: TEST_LABELS}
 SEVERAL = 36
 """Images of the small data set: no pins of the project, only those of its own dataset.json."""
 
-Wreck = Callable[[Path, random.Random], tuple[str, set[str]]]
-"""Damages a folder; gives what was done, and the files of which the refusal must name one."""
+DamageFolder = Callable[[Path, random.Random], tuple[str, set[str]]]
+"""Damages a folder; returns what was done, and the files of which the error must name one."""
 
 
 @promise(
@@ -66,7 +66,7 @@ def folders(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
         name = randomness.choice(["digits", "fashion_mnist"])
         here = folder / f"{number}"
         shutil.copytree(good[name], here)
-        done, files = _wreck(randomness)(here, randomness)
+        done, files = _choose_damage(randomness)(here, randomness)
         yield Trial(f"{name}: {done}", *_refused(here, files))
         shutil.rmtree(here)
 
@@ -96,9 +96,9 @@ def _refused(folder: Path, files: set[str]) -> tuple[bool, str]:
     return False, "it was loaded"
 
 
-def _wreck(randomness: random.Random) -> Wreck:
-    wrecks: list[Wreck] = [_bytes, _bytes, _bytes, _fitting, _fitting, _fitting]
-    return randomness.choice([*wrecks, _swapped, _parts_swapped, _foreign, _described, _no_file])
+def _choose_damage(randomness: random.Random) -> DamageFolder:
+    common: list[DamageFolder] = [_bytes, _bytes, _bytes, _fitting, _fitting, _fitting]
+    return randomness.choice([*common, _swapped, _parts_swapped, _foreign, _described, _no_file])
 
 
 def _bytes(folder: Path, randomness: random.Random) -> tuple[str, set[str]]:
@@ -252,7 +252,7 @@ def repairs(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
         name = randomness.choice(["digits", "fashion_mnist"])
         here = folder / f"{number}"
         shutil.copytree(good[name], here)
-        done, _ = _wreck(randomness)(here, randomness)
+        done, _ = _choose_damage(randomness)(here, randomness)
         yield Trial(f"{name}: {done}", *_repaired(here, good[name], folder / "mirror"))
         shutil.rmtree(here)
 
@@ -375,14 +375,14 @@ def _archive(archive: bytes, content: bytes, randomness: random.Random) -> tuple
     "silence) each file is taken from the first that has it; if none has, the error says why of "
     "each, no part of a file is left, and a mirror took at most 15 time-outs",
     full=110,
-    few=4,
+    few=len(FAULTS),
 )
 def mirrors(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     alone = randomness.sample(list(FAULTS), len(FAULTS))
     with running() as server:
         for number in range(count):
-            if number % 3 == 0 and alone:
-                asked = [[alone.pop()] * 4]
+            if number < len(alone):
+                asked = [[alone[number]] * 4, ["good"] * 4]
             else:
                 choices = [randomness.choice([GOOD, tuple(FAULTS)]) for _ in range(16)]
                 each = [randomness.choice(choice) for choice in choices]

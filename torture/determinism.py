@@ -14,12 +14,12 @@ from torch import Tensor
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.models import load_model, predict
 from torture.campaign import Trial, promise
-from torture.kills import MODELS, STAGES, Way, difference, end, results, trained
+from torture.kills import MODELS, STAGES, Run, difference, end, results, trained
 from torture.project import SMALL, Project
 
 TOLERANCE = 0.25
 """Largest difference of a logit between numbers of threads and processes; the page states it."""
-BY_HAND = Way("hand", "all", ())
+BY_HAND = Run("hand", "all", ())
 
 
 @promise(

@@ -1,7 +1,7 @@
-"""Disks, folders and surroundings that do not do what a stage needs of them.
+"""Full disks, missing or read-only folders, and unusual environments.
 
-Two promises: every writer at a full disk, in this process and thousands of times; and whole stages
-as a person starts them, in all that a machine may have in store.
+Every writer meets a full disk thousands of times in this process. Whole stages run as a person
+starts them, under conditions that a machine may have.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Let this process write no file beyond so many bytes, as a full disk does not."""
+    """Let this process write no file above `size` bytes, as on a full disk."""
     import resource  # which Windows does not have
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -139,7 +139,7 @@ WALL_CLOCK = ("timings", "handcrafted_timings.json", "index.html")
 
 
 @dataclass
-class Ordeal:
+class Condition:
     """What is done to a stage, and how it may end."""
 
     name: str
@@ -154,11 +154,11 @@ class Ordeal:
     """Folder of the project that the stage is started in."""
     fails: bool = False
     """Whether the stage must end in an error, and not do its work."""
-    tells: str = ""
-    """What a failure must name; a pattern."""
+    names: str = ""
+    """A pattern that the error line must match."""
 
 
-Hardship = Callable[[Path, Stage, random.Random], Ordeal]
+MakeCondition = Callable[[Path, Stage, random.Random], Condition]
 
 
 @promise(
@@ -174,15 +174,15 @@ def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
     root = folder / "größe 数字"
     for number in range(count):
         shutil.copytree(pristine.folder, root, symlinks=True)
-        hardship, names = randomness.choice(hardships())
+        make, names = randomness.choice(conditions())
         name = randomness.choice(names)
         if number < len(STAGES):  # a full disk for every stage
-            name, hardship = list(STAGES)[number], full_disk
-        ordeal = hardship(root, STAGES[name], randomness)
+            name, make = list(STAGES)[number], full_disk
+        condition = make(root, STAGES[name], randomness)
         before = Project(root).results()
-        status, stderr = endure(Project(root), name, ordeal)
-        wrong = judge(ordeal, status, stderr, before, root, good)
-        yield Trial(f"{name}, {ordeal.name}", not wrong, f"{wrong}; it said: {stderr}")
+        status, stderr = run_under(Project(root), name, condition)
+        wrong = judge(condition, status, stderr, before, root, good)
+        yield Trial(f"{name}, {condition.name}", not wrong, f"{wrong}; it said: {stderr}")
         shutil.rmtree(root)
 
 
@@ -230,22 +230,22 @@ def prepare(folder: Path) -> Project:
     return project
 
 
-def endure(project: Project, name: str, ordeal: Ordeal) -> tuple[int, str]:
-    """Run a stage in an ordeal; its exit status and what it told on stderr."""
+def run_under(project: Project, name: str, condition: Condition) -> tuple[int, str]:
+    """Run a stage under a condition and return its exit status and its stderr."""
     environment = project.environment | {"LOKY_MAX_CPU_COUNT": "1"}
-    for key, value in ordeal.environment.items():
+    for key, value in condition.environment.items():
         if value is None:
             environment.pop(key, None)
         else:
             environment[key] = value
     result = run(
         project,
-        *ordeal.wrapper,
+        *condition.wrapper,
         *(sys.executable, "-m", f"stages.{name}", *STAGES[name].arguments),
         environment=environment,
-        below=ordeal.below,
-        umask=ordeal.umask,
-        before=None if ordeal.largest is None else partial(_limit, ordeal.largest),
+        below=condition.below,
+        umask=condition.umask,
+        before=None if condition.largest is None else partial(_limit, condition.largest),
     )
     return result.returncode, result.stderr
 
@@ -284,7 +284,7 @@ def _limit(size: int) -> None:
 
 
 def judge(
-    ordeal: Ordeal,
+    condition: Condition,
     status: int,
     stderr: str,
     before: Mapping[str, bytes],
@@ -305,11 +305,11 @@ def judge(
             return f"{name} is neither the previous file nor the new one"
     if status == 0:
         missing = good.keys() - after.keys()
-        return f"no {sorted(missing)}" if missing else "no failure" * ordeal.fails
-    if not ordeal.fails:
+        return f"no {sorted(missing)}" if missing else "no failure" * condition.fails
+    if not condition.fails:
         return f"exit status {status}"
     errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
-    if len(errors) != 1 or not re.search(ordeal.tells, errors[0]):
+    if len(errors) != 1 or not re.search(condition.names, errors[0]):
         return "not one clear line"
     return ""
 
@@ -318,17 +318,17 @@ def _complete(content: bytes) -> bool:
     return content.endswith((b"}\n", b"</html>\n"))
 
 
-def full_disk(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+def full_disk(root: Path, stage: Stage, randomness: random.Random) -> Condition:
     """Too little room for the largest result: on a small disk, or by a limit on file sizes."""
     largest = max(stage.files(root), key=lambda file: file.stat().st_size)
     size = largest.stat().st_size
-    tells = "|".join(re.escape(part) for part in (*stage.results, ".cnnpipe/checkpoints"))
+    names = "|".join(re.escape(part) for part in (*stage.results, ".cnnpipe/checkpoints"))
     if can_mount() and randomness.random() < 0.5:
         room = randomness.randrange(max(1, size // PAGE)) * PAGE // 1024
         wrapper = (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
-        return Ordeal(f"disk full after {room} kB", wrapper=wrapper, fails=True, tells=tells)
+        return Condition(f"disk full after {room} kB", wrapper=wrapper, fails=True, names=names)
     limit = randomness.randrange(size)
-    return Ordeal(f"no file above {limit} bytes", largest=limit, fails=True, tells=tells)
+    return Condition(f"no file above {limit} bytes", largest=limit, fails=True, names=names)
 
 
 PAGE = 4096
@@ -383,39 +383,39 @@ def can_cut_network() -> bool:
 NO_NETWORK = ("unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 
 
-def read_only(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+def read_only(root: Path, stage: Stage, randomness: random.Random) -> Condition:
     folder = randomness.choice(stage.files(root)).parent
     wrapper = (*UNSHARE, "sh", "-c", READ_ONLY, "sh", str(folder))
     where = folder.relative_to(root)
-    return Ordeal(f"{where} read-only", wrapper=wrapper, fails=True, tells=str(where))
+    return Condition(f"{where} read-only", wrapper=wrapper, fails=True, names=str(where))
 
 
-def file_for_folder(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+def file_for_folder(root: Path, stage: Stage, randomness: random.Random) -> Condition:
     folder = randomness.choice(stage.files(root)).parent
     shutil.rmtree(folder)
     folder.write_text("a file\n")
     where = folder.relative_to(root)
-    return Ordeal(f"{where} is a file", fails=True, tells=str(where))
+    return Condition(f"{where} is a file", fails=True, names=str(where))
 
 
-def folder_for_file(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+def folder_for_file(root: Path, stage: Stage, randomness: random.Random) -> Condition:
     file = randomness.choice(stage.files(root))
     file.unlink()
     file.mkdir()
     (file / "inside").write_text("kept\n")
     where = file.relative_to(root)
-    return Ordeal(f"{where} is a folder", fails=True, tells=str(where))
+    return Condition(f"{where} is a folder", fails=True, names=str(where))
 
 
-def dangling_link(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+def dangling_link(root: Path, stage: Stage, randomness: random.Random) -> Condition:
     file = randomness.choice(stage.files(root))
     file.unlink()
     file.symlink_to(root / "nowhere" / "at all")
-    return Ordeal(f"{file.relative_to(root)} is a dangling link")
+    return Condition(f"{file.relative_to(root)} is a dangling link")
 
 
-def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
-    """Something around that is not as usual. The results are gone and must come out as ever."""
+def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+    """An unusual environment. The results are deleted and must come out as before."""
     for file in stage.files(root):
         file.unlink()
     elsewhere = root.parent / "ein Ordner für später"
@@ -423,23 +423,23 @@ def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
     bytes_only: dict[str, str | None] = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     return randomness.choice(
         [
-            Ordeal("no HOME", {"HOME": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None}),
-            Ordeal("no such HOME", {"HOME": "/nonexistent", "XDG_CACHE_HOME": None}),
-            Ordeal("HOME is no folder", {"HOME": "/dev/null"}),
-            Ordeal("no such TMPDIR", {"TMPDIR": "/nonexistent"}),
-            Ordeal("TMPDIR elsewhere", {"TMPDIR": str(elsewhere)}),
-            Ordeal("the C locale", {"LC_ALL": "C", "LANG": None} | bytes_only),
-            Ordeal("the POSIX locale", {"LC_ALL": "POSIX"} | bytes_only),
-            Ordeal("a locale that is not there", {"LC_ALL": "xx_YY.ISO-8859-1"} | bytes_only),
-            Ordeal("stdout in ASCII", {"PYTHONIOENCODING": "ascii:strict"}),
-            Ordeal("umask 077", umask=0o077),
-            Ordeal("umask 000", umask=0),
-            Ordeal("a safe path", {"PYTHONSAFEPATH": "1"}),
-            Ordeal("almost no environment", dict.fromkeys(os.environ.keys() - KEPT)),
-            Ordeal("stdout closed", wrapper=("sh", "-c", 'exec "$@" >&-', "sh")),
-            Ordeal("stderr closed", wrapper=("sh", "-c", 'exec "$@" 2>&-', "sh")),
-            Ordeal("stdin closed", wrapper=("sh", "-c", 'exec "$@" <&-', "sh")),
-            *([Ordeal("no network", wrapper=NO_NETWORK)] if can_cut_network() else []),
+            Condition("no HOME", {"HOME": None, "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None}),
+            Condition("no such HOME", {"HOME": "/nonexistent", "XDG_CACHE_HOME": None}),
+            Condition("HOME is no folder", {"HOME": "/dev/null"}),
+            Condition("no such TMPDIR", {"TMPDIR": "/nonexistent"}),
+            Condition("TMPDIR elsewhere", {"TMPDIR": str(elsewhere)}),
+            Condition("the C locale", {"LC_ALL": "C", "LANG": None} | bytes_only),
+            Condition("the POSIX locale", {"LC_ALL": "POSIX"} | bytes_only),
+            Condition("a locale that is not there", {"LC_ALL": "xx_YY.ISO-8859-1"} | bytes_only),
+            Condition("stdout in ASCII", {"PYTHONIOENCODING": "ascii:strict"}),
+            Condition("umask 077", umask=0o077),
+            Condition("umask 000", umask=0),
+            Condition("a safe path", {"PYTHONSAFEPATH": "1"}),
+            Condition("almost no environment", dict.fromkeys(os.environ.keys() - KEPT)),
+            Condition("stdout closed", wrapper=("sh", "-c", 'exec "$@" >&-', "sh")),
+            Condition("stderr closed", wrapper=("sh", "-c", 'exec "$@" 2>&-', "sh")),
+            Condition("stdin closed", wrapper=("sh", "-c", 'exec "$@" <&-', "sh")),
+            *([Condition("no network", wrapper=NO_NETWORK)] if can_cut_network() else []),
         ]
     )
 
@@ -447,29 +447,29 @@ def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
 KEPT = {"PATH", "PYTHONPATH", "OMP_NUM_THREADS"}
 
 
-def full_stdout(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+def full_stdout(root: Path, stage: Stage, randomness: random.Random) -> Condition:
     wrapper = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
-    return Ordeal("stdout full", wrapper=wrapper, fails=True, tells="No space left")
+    return Condition("stdout full", wrapper=wrapper, fails=True, names="No space left")
 
 
-def below_the_root(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
-    return Ordeal("in a subfolder", below="reports", fails=True, tells=r"params\.yaml|reports/")
+def below_the_root(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+    return Condition("in a subfolder", below="reports", fails=True, names=r"params\.yaml|reports/")
 
 
-def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Ordeal:
+def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Condition:
     """MNIST, whose mirrors are not there."""
     Project(root).set("data.name", "mnist")
-    tells = "data set mnist: no mirror gave"
+    names = "data set mnist: no mirror gave"
     if can_cut_network():
-        return Ordeal("mnist, no network", wrapper=NO_NETWORK, fails=True, tells=tells)
+        return Condition("mnist, no network", wrapper=NO_NETWORK, fails=True, names=names)
     Project(root).set("data.mirrors", ["http://127.0.0.1:9/"])
-    return Ordeal("mnist, no mirror", fails=True, tells=tells)
+    return Condition("mnist, no mirror", fails=True, names=names)
 
 
-def hardships() -> list[tuple[Hardship, Sequence[str]]]:
-    """What may be done here, as often as it stands here, and to which stages."""
+def conditions() -> list[tuple[MakeCondition, Sequence[str]]]:
+    """The conditions to choose from on this machine, and the stages that each fits."""
     slow = ("train", "visualize", "explain")
-    common: list[tuple[Hardship, Sequence[str]]] = [
+    common: list[tuple[MakeCondition, Sequence[str]]] = [
         (full_disk, QUICK),
         (full_disk, slow),
         (file_for_folder, ("download", "evaluate", "visualize")),
@@ -482,7 +482,7 @@ def hardships() -> list[tuple[Hardship, Sequence[str]]]:
         (below_the_root, ("validate", "evaluate")),
         (no_mirror, ("download",)),
     ]
-    mounted: list[tuple[Hardship, Sequence[str]]] = [
+    mounted: list[tuple[MakeCondition, Sequence[str]]] = [
         (read_only, (*QUICK[1:], "visualize", "train"))
     ]
     return common + (mounted if can_mount() else [])

@@ -1,7 +1,4 @@
-"""Kill stages and training runs at random moments, or stop them; the next run gives the same bytes.
-
-`python -m torture.kills` prints the table of a training run that is killed twenty times.
-"""
+"""Kill or stop stages and training at random moments; the next run gives the same bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -46,8 +42,8 @@ DONE = "exit status 0"
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a stage is run and disturbed."""
+class Run:
+    """How a stage is run, and which process gets which signal."""
 
     command: str
     """hand: the stage's script alone; dvc: `dvc repro`; make: what `make repro` runs."""
@@ -66,14 +62,14 @@ class Way:
 
 CUT_OFF = re.compile(r"dvc\.lock' (is invalid|validation failed|is corrupted)|RWLock-file")
 """What DVC says of its own files when a kill cut them off."""
-KILLS = tuple(Way("dvc", target, (signal.SIGKILL,)) for target in ("all", "command", "stage"))
+KILLS = tuple(Run("dvc", target, (signal.SIGKILL,)) for target in ("all", "command", "stage"))
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOPS = (
-    Way("hand", "command", SIGNALS),
-    Way("dvc", "all", SIGNALS),
-    Way("dvc", "command", (signal.SIGTERM, signal.SIGHUP)),  # DVC alone ignores SIGINT
-    Way("make", "command", SIGNALS),
-    Way("make", "all", SIGNALS),
+    Run("hand", "command", SIGNALS),
+    Run("dvc", "all", SIGNALS),
+    Run("dvc", "command", (signal.SIGTERM, signal.SIGHUP)),  # DVC alone ignores SIGINT
+    Run("make", "command", SIGNALS),
+    Run("make", "all", SIGNALS),
 )
 
 
@@ -102,9 +98,9 @@ def signals(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
 
 
 def disturbed_stages(
-    count: int, randomness: random.Random, folder: Path, ways: Sequence[Way], in_a_row: int
+    count: int, randomness: random.Random, folder: Path, ways: Sequence[Run], in_a_row: int
 ) -> Iterator[Trial]:
-    """One stage after the other, so many disturbances each."""
+    """One stage after the other, `in_a_row` signals each."""
     undisturbed = Project.create(folder / "undisturbed")
     durations = {stage: run_and_time(undisturbed, stage) for stage in undisturbed.stages()}
     undisturbed.commit()
@@ -128,11 +124,11 @@ def disturbed(
     undisturbed: Project,
     stage: str,
     duration: float,
-    ways: Sequence[Way],
+    ways: Sequence[Run],
     count: int,
     randomness: random.Random,
 ) -> list[Trial]:
-    """A stage disturbed so many times on its way to its end."""
+    """A stage that gets `count` signals before it is run to its end."""
     expected = results(undisturbed)
     project = undisturbed.copy(undisturbed.folder.with_name("disturbed"))
     project.forget(stage)
@@ -159,7 +155,7 @@ def disturbed(
 
 
 def disturb(
-    project: Project, stage: str, way: Way, number: signal.Signals, pause: float
+    project: Project, stage: str, way: Run, number: signal.Signals, pause: float
 ) -> Trial | None:
     """Run a stage, send a signal, and wait until all processes are gone.
 
@@ -190,7 +186,7 @@ def disturb(
 
 
 def send(process: subprocess.Popen[bytes], target: str, number: int) -> str:
-    """Send a signal; to whom. The stage gets one alone only while it runs, else all get it."""
+    """Send a signal and return who got it. A stage that does not run yet gets it with all."""
     stage = stage_of(process) if target == "stage" else None
     if stage:
         stage.send_signal(number)
@@ -213,25 +209,25 @@ def stage_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
 
 
 def finish(project: Project, stage: str, command: Sequence[str] = ()) -> str:
-    """Give a command again, or else `dvc repro`; what went wrong.
+    """Run a command again (`dvc repro` by default) and return what went wrong.
 
     DVC writes its own files in place. Cut off by a kill, they stop all but `make repro`.
     """
     status, log = end(project, command or KILLS[0].of(stage))
     if status and CUT_OFF.search(log):
-        status, log = end(project, Way("make", "", ()).of(stage))
+        status, log = end(project, Run("make", "", ()).of(stage))
     return f"the next run ended with status {status}: {log[-2000:]}" if status else ""
 
 
 def end(project: Project, command: Sequence[str]) -> tuple[int, str]:
-    """Run a command to its end: its exit status, and what it said."""
+    """Run a command to its end and return its exit status and output."""
     with project.start(*command) as process:
         status = process.wait()
     return status, project.log.read_text(encoding="utf-8", errors="replace")
 
 
 def results(project: Project) -> dict[str, Any]:
-    """All outputs, with times taken out."""
+    """All outputs, without wall-clock times."""
     files: dict[str, Any] = project.results()
     for name in files:
         if name in TIMES:
@@ -257,7 +253,7 @@ def difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
 
 
 def committed_in_part(project: Project, stage: str, expected: dict[str, Any]) -> str:
-    """Whether dvc.lock has an interrupted stage for done though not all its results are there."""
+    """What is wrong if dvc.lock records an interrupted stage whose results are not complete."""
     problem = difference(results(project), expected) if project.committed(stage) else ""
     return f"dvc.lock has it for done; {problem}" if problem else ""
 
@@ -270,8 +266,6 @@ MODELS = ("lenet5", "vgg")
 LONG = SMALL | {
     "runtime.checkpoint": 0,  # one at every reading of the losses
     "train.batch_size": 16,
-    "models.lenet5.epochs": 12,
-    "models.vgg.epochs": 12,
 }
 START, STRETCH = 3.0, 0.6
 """Seconds until a kill, at most: of a run that starts, and of training."""
@@ -280,7 +274,7 @@ RUN = 10
 
 
 @dataclass
-class Kill:
+class KilledRun:
     of: str
     newest: str
     """The checkpoint that was there."""
@@ -332,18 +326,19 @@ def saves(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial
 
 def killed_runs(
     randomness: random.Random, folder: Path, kills: int, *, in_saves: bool
-) -> Iterator[list[Kill]]:
-    """One training run after the other, each killed so many times."""
-    start = Project.create(folder / "start", LONG)
+) -> Iterator[list[KilledRun]]:
+    """One training run after the other, each killed `kills` times."""
+    epochs = dict.fromkeys(("models.lenet5.epochs", "models.vgg.epochs"), kills + 2)
+    start = Project.create(folder / "start", LONG | epochs)
     start.trust_operators()
     start.repro("download")
     expected: dict[str, dict[str, bytes]] = {}
     for turn in counting():
         model = MODELS[turn % len(MODELS)]
-        command = Way("dvc" if turn % 3 == 0 else "hand", "all", ()).of(f"train@{model}")
+        command = Run("dvc" if turn % 3 == 0 else "hand", "all", ()).of(f"train@{model}")
         if model not in expected:
             project = start.copy(folder / model)
-            status, log = end(project, Way("hand", "all", ()).of(f"train@{model}"))
+            status, log = end(project, Run("hand", "all", ()).of(f"train@{model}"))
             if status:
                 raise RuntimeError(log)
             expected[model] = trained(project)
@@ -362,9 +357,9 @@ def killed_runs(
 
 def killed(
     project: Project, command: list[str], kills: int, randomness: random.Random, *, in_saves: bool
-) -> list[Kill]:
-    """Give a command and kill it so many times; fewer, if it comes to its end before."""
-    done: list[Kill] = []
+) -> list[KilledRun]:
+    """Run a command and kill it `kills` times, or fewer if it ends before."""
+    done: list[KilledRun] = []
     for number in range(1, kills + 1):
         before = newest(project)
         begun = time.monotonic()
@@ -383,12 +378,12 @@ def killed(
         if done:
             done[-1].next = said(project)
         seconds = time.monotonic() - begun
-        done.append(Kill("", newest(project), seconds, unfinished(project)))
+        done.append(KilledRun("", newest(project), seconds, unfinished(project)))
     return done
 
 
 def wait_for_training(project: Project, process: subprocess.Popen[bytes], before: str) -> None:
-    """Until the stage has begun to train: it says that it goes on, or has saved something."""
+    """Wait until the stage trains: it prints that it goes on, or has saved a checkpoint."""
     while process.poll() is None and newest(project) == before and not said(project):
         time.sleep(0.01)
 
@@ -403,7 +398,7 @@ def unfinished(project: Project) -> bool:
 
 
 def said(project: Project) -> str:
-    """What the stage said about going on."""
+    """The line about the checkpoint that the stage goes on from."""
     log = project.log.read_text(encoding="utf-8", errors="replace")
     match = re.search(r"goes on after step [\d,]+ of [\d,]+ \(epoch \d+\)", log)
     return match.group() if match else ""
@@ -413,18 +408,3 @@ def trained(project: Project) -> dict[str, bytes]:
     """Weights and curves."""
     folders = ("data/models/", "reports/curves/")
     return {name: data for name, data in project.snapshot().items() if name.startswith(folders)}
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        kills = next(killed_runs(random.Random(0), Path(folder), 20, in_saves=False))
-    print("| kill | newest checkpoint | after, s | inside a save | the next run |")
-    print("|---:|---|---:|---|---|")
-    for number, kill in enumerate(kills, start=1):
-        inside = "yes" if kill.unfinished else ""
-        print(f"| {number} | {kill.newest} | {kill.seconds:.1f} | {inside} | {kill.next} |")
-    print(kills[-1].problem or "bit-identical")
-
-
-if __name__ == "__main__":
-    main()

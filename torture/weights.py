@@ -55,7 +55,7 @@ def models(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
         path = folder / f"{name}.safetensors"
         draw = randomness.random()
         if draw < 0.7:
-            done, content = wrecked(files[name].read_bytes(), randomness)
+            done, content = damaged_weights(files[name].read_bytes(), randomness)
             path.write_bytes(content)
         elif draw < 0.85:
             done = _refitted(path, name, *load_weights(files[name]), randomness)
@@ -109,7 +109,7 @@ def _refused_or_intact(path: Path, intact: tuple[object, ...]) -> tuple[bool, st
     return found == intact, "it was loaded"
 
 
-def wrecked(data: bytes, randomness: random.Random) -> tuple[str, bytes]:
+def damaged_weights(data: bytes, randomness: random.Random) -> tuple[str, bytes]:
     """What was done to a safetensors file, and its new bytes: random ones, or structure kept."""
     if randomness.random() < 0.5:
         return damaged(data, randomness)
@@ -299,8 +299,8 @@ def _refitted(
     return f"{done} ({tensor}), described in {len(text)} letters, under a digest that fits"
 
 
-class _Evil:
-    """Unpickled, it leaves a mark."""
+class _RunsWhenUnpickled:
+    """Makes the folder `marker` when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -325,11 +325,11 @@ def _foreign(path: Path, marker: Path, other: Path, randomness: random.Random) -
         "the other network's file": lambda: shutil.copy(other, path),
         "its weights without a digest": lambda: safetensors.torch.save_file(tensors, path),
         "a pickle": lambda: path.write_bytes(pickle.dumps(arrays)),
-        "a pickle that runs": lambda: path.write_bytes(pickle.dumps(_Evil(marker))),
+        "a pickle that runs": lambda: path.write_bytes(pickle.dumps(_RunsWhenUnpickled(marker))),
         "a file of torch.save": lambda: torch.save(tensors, path),
-        "a file of torch.save that runs": lambda: torch.save(_Evil(marker), path),
+        "a file of torch.save that runs": lambda: torch.save(_RunsWhenUnpickled(marker), path),
         "an old file of torch.save that runs": lambda: torch.save(
-            _Evil(marker), path, _use_new_zipfile_serialization=False
+            _RunsWhenUnpickled(marker), path, _use_new_zipfile_serialization=False
         ),
         "a whole module": lambda: torch.save(nn.Linear(2, 2), path),
         "an npz file": lambda: _save_npz(path, arrays),
@@ -387,7 +387,7 @@ def _opened() -> Checkpoints:
 
 
 def _train() -> list[Path]:
-    """The checkpoints of a run of two epochs."""
+    """Train for two epochs and return the checkpoints."""
     torch.manual_seed(0)
     images = torch.randint(256, (64, 28, 28), dtype=torch.uint8)
     split = Split(images, torch.arange(64) % 10)
@@ -422,7 +422,7 @@ def _damage_some(
     for file in victims:
         while True:
             if randomness.random() < 0.8:
-                done, content = wrecked((folder / file.name).read_bytes(), randomness)
+                done, content = damaged_weights((folder / file.name).read_bytes(), randomness)
                 file.write_bytes(content)
             else:
                 done = _foreign_checkpoint(file, folder, randomness)

@@ -208,10 +208,9 @@ def model_shapes() -> Iterator[Shape]:
 def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:
     arguments = (shape.channels, shape.out_channels, shape.kernel_size)
     channels_last = x.contiguous(memory_format=torch.channels_last)
-    reference: Any = getattr(nn, "Conv2d")  # noqa: B009  (by its name it is banned)
-    torchs = reference(*arguments, padding=shape.padding).to(x.device)
+    torchs = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
     yield TORCH, _layer_run(torchs, x, phase, shape.is_first)
-    last = reference(*arguments, padding=shape.padding).to(x.device)
+    last = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
     last.to(memory_format=torch.channels_last)
     yield CHANNELS_LAST, _layer_run(last, channels_last, phase, shape.is_first)
     for algorithm in CONV2D_ALGORITHMS:
@@ -227,7 +226,6 @@ def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Ru
 
 def time_operators(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
     """Pooling and activation, on the maps that the default models put into them."""
-    torchs: Any = nn
     for map_name, (channels, size) in {"LeNet-5": (6, 28), "VGG": (16, 28)}.items():
         x = torch.randn(params.batch_size, channels, size, size, device=device)
         channels_last = x.contiguous(memory_format=torch.channels_last)
@@ -235,7 +233,7 @@ def time_operators(params: BenchmarkParams, device: torch.device) -> Iterator[di
             "MaxPool2d": (2,), "AvgPool2d": (2,), "ReLU": (), "Tanh": (), "Sigmoid": ()
         }.items():  # fmt: skip
             own = getattr(layers, operator)(*arguments)
-            reference = getattr(torchs, operator)(*arguments)
+            reference = getattr(nn, operator)(*arguments)
             for phase in PHASES:
                 contestants = {
                     SCRATCH: _layer_run(own, channels_last, phase),

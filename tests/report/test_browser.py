@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from test_report import page_of, write_reports
 
 from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
+from tests.helpers.written_reports import WIDE, page_of, write_reports
 
 pytestmark = needs_chromium
 
@@ -19,7 +19,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
-    folder = write_reports(tmp_path_factory.mktemp("reports"), dataset="digits")
+    folder = write_reports(tmp_path_factory.mktemp("reports"), dataset="digits", size=WIDE)
     path = folder / "index.html"
     path.write_text(page_of(folder), encoding="utf-8")
     return path

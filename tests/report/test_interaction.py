@@ -620,7 +620,7 @@ def test_the_sweep_ends_at_the_last_pixel(browser, untrained):
     with opened(browser, untrained, stopped=True) as page:
         button, where = part(page, "sweep", "by-hand"), part(page, "where", "by-hand")
         button.click()
-        page.clock.run_for(11_000)
+        page.clock.fast_forward(11_000)
         expect(button).to_have_text("Pause")
         page.clock.run_for(1100)
         expect(button).to_have_text("Sweep")

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,211 +22,28 @@ from cnnpipe.report.sentences import verdicts
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
 from tests.helpers.chromium_page import ROOT, needs_trained_models
+from tests.helpers.written_reports import (
+    CAPTION,
+    EXPLAINED,
+    FIGURES,
+    PARAMS,
+    Document,
+    page_of,
+    write,
+    write_model,
+    write_reports,
+)
 from torture.determinism import TOLERANCE
 
-PARAMS = {
-    "seed": 1,
-    "data": {"name": "mnist", "validation": 0.05},
-    "models": {"vgg": {"lr": 0.004}},
-}
-TITLES = {"lenet5": "LeNet-5", "vgg": "VGG"}
-ANSWER = {"index": 0, "label": "7", "prediction": "7", "confidence": 0.9991}
-FIGURES = {
-    "journey": ANSWER | {"stops": ["c1", "s2", "output"]},
-    "curves": {},
-    "confusion": {},
-    "reliability": {},
-    "mistakes": {"mistakes": [ANSWER | {"prediction": "1", "probability_of_label": 0.0002}]},
-    "feature_maps": ANSWER
-    | {
-        "layers": [
-            {"layer": "c1", "shape": [6, 28, 28], "lowest": -1.5}
-            | {"highest": 2.5, "zero": 0.25, "silent": 1}
-        ]
-    },
-}
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory) -> Path:
+    return write_reports(tmp_path_factory.mktemp("reports"))
 
 
-LAYER = {"layer": "c1", "shape": [2, 1, 5, 5]}
-EXPLAINED = {
-    "filters": LAYER | {"limit": 0.4, "mean": -0.01, "std": 0.2, "dead": [1]},
-    "filters_own_scale": LAYER,
-    "patches": LAYER | {"field": 5},
-    "attribution": {"images": []},
-}
-FILTERS = pd.DataFrame(
-    {"layer": "c1", "filter": [0, 1], "norm": [1.5, 0.1], "silent": [0.25, 1.0]}
-    | {"newly_wrong": [3, 0], "newly_right": [1, 0], "images": 10, "accuracy_lost": [0.2, 0.0]}
-    | {"low": [0.05, -0.1], "high": [0.35, 0.1]}
-)
-BIN = {"low": 0.8, "high": 1.0, "images": 10, "confidence": 0.95, "accuracy": 0.7}
-
-
-def write(path: Path, value) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(value, pd.DataFrame):
-        value.to_csv(path, index=False)
-    else:
-        path.write_text(json.dumps(value), encoding="utf-8")
-
-
-def write_model(folder: Path, name: str, wrong: list[int], *, dataset="mnist", classes=None):
-    """Ten images of ten classes; those in `wrong` are taken for the next class."""
-    labels = np.arange(10)
-    predictions = np.where(np.isin(labels, wrong), (labels + 1) % 10, labels)
-    confusion = np.zeros((10, 10), dtype=int)
-    confusion[labels, predictions] = 1
-    classes = classes or [str(digit) for digit in range(10)]
-    write(
-        folder / "evaluation" / f"{name}.json",
-        {
-            "model": name,
-            "dataset": dataset,
-            "images": 10,
-            "test_errors": len(wrong),
-            "test_accuracy": 1 - len(wrong) / 10,
-            "test_accuracy_interval": [0.5, 0.95],
-            "test_loss": 0.3,
-            "ece": 0.0123,
-            "reliability": [BIN | {"interval": [0.4, 0.9]}],
-            "parameters": 61706,
-            "macs": 416520,
-            "confusion": confusion.tolist(),
-            "per_class": [
-                {"class": name, "precision": 1.0, "recall": 0.5, "f1": 0.6667, "support": 1}
-                for name in classes
-            ],
-        },
-    )
-    write(
-        folder / "predictions" / f"{name}.csv",
-        pd.DataFrame({"index": labels, "label": labels, "prediction": predictions}),
-    )
-    write(
-        folder / "curves" / f"{name}.csv",
-        pd.DataFrame(
-            {"epoch": [1, 2, 3], "train_loss": [0.9, 0.5, 0.2], "train_accuracy": [0.7, 0.8, 0.9]}
-            | {"validation_loss": [0.8, 0.4, 0.44], "validation_accuracy": [0.75, 0.85, 0.84]}
-        ),
-    )
-    described = draw(folder / "figures", name, FIGURES)
-    write(
-        folder / "figures" / f"{name}.json",
-        {"model": name, "title": TITLES[name], "figures": described},
-    )
-    explained = draw(folder / "figures", f"explanation/{name}", EXPLAINED)
-    outcome = FOUND | {"claim": "A map shows what was learned.", "number": 0.25}
-    write(folder / "explanation" / f"{name}.json", outcome | {"figures": explained})
-    write(folder / "explanation" / name / "filters.csv", FILTERS)
-    methods = pd.DataFrame({"method": ["gradient"], "correlation": [0.25]})
-    write(folder / "explanation" / name / "methods.csv", methods)
-
-
-def draw(folder: Path, name: str, kinds) -> list[dict]:
-    """A picture of each kind, with its facts."""
-    described = []
-    for kind, facts in kinds.items():
-        file = folder / name / f"{kind}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("P", (1660, 400)).save(file)
-        described.append({"file": f"{name}/{kind}.png", "kind": kind} | facts)
-    return described
-
-
-FOUND = {
-    "claim": "A neuron sees a patch.",
-    "verdict": "partly supported",
-    "statement": "Partly supported: of 1,000 gradients 3 lie outside of the 5×5 pixels of theory.",
-    "number": 3,
-    "unit": "gradients outside",
-    "interval": None,
-    "uncertainty": "exact: every pixel",
-    "question": "What does a neuron see?",
-    "data": "32 test images",
-    "limits": "What it looks for.",
-    "details": {},
-}
-CAPTION = "Accuracy of each method by corruption and severity."
-
-
-def write_findings(folder: Path) -> None:
-    """One claim of the theory, with a table longer than the page shows, and the race."""
-    figures = ("principles/locality", "handcrafted/robustness", "handcrafted/views")
-    for name in figures:
-        file = folder / "figures" / f"{name}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("P", (1660, 400)).save(file)
-    table = pd.DataFrame({"layer": "c1", "outside_field": range(1000, 1050), "share": np.nan})
-    write(folder / "principles" / "locality_fields.csv", table)
-    summary = FOUND | {"figure": "figures/principles/locality.png"}
-    tables = {"fields": "principles/locality_fields.csv"}
-    write(folder / "principles.json", {"locality": summary | {"tables": tables}})
-    write(folder / "handcrafted" / "methods.csv", pd.DataFrame({"method": ["hog"], "clean": 0.97}))
-    described = [{"file": f"{name}.png", "caption": CAPTION} for name in figures[1:]]
-    race = FOUND | {"figure": "figures/handcrafted/robustness.png", "figures": described}
-    race |= {"verdict": "not supported", "number": 0.0123, "interval": [-0.01, 0.03], "tables": []}
-    write(folder / "handcrafted.json", race)
-
-
-def write_reports(folder: Path, **options) -> Path:
-    write_findings(folder)
-    write_model(folder, "lenet5", [1, 4, 9], **options)
-    write_model(folder, "vgg", [9], **options)
-    timing = {"train_seconds": 83.2, "epochs": 3, "device": "cpu", "processor": "Example 3 GHz"}
-    timing |= {"threads": 2, "torch": "2.14.1", "python": "3.11.7"}
-    write(folder / "timings.json", {"lenet5": timing, "vgg": timing})
-    errors = {"forward": {"bounds": 0.25, "case": "plain", "absolute": 1e-7, "relative": 1e-7}}
-    check = {"operator": "conv2d", "algorithm": "im2col", "device": "cpu", "dtype": "float32"}
-    check |= {"cases": 120, "tolerance": 1.0, "verdict": "pass", "errors": errors}
-    other = {"operator": "relu", "algorithm": None, "dtype": "bfloat16", "cases": 9}
-    write(
-        folder / "verify.json",
-        {
-            "verdict": "pass",
-            "worst": "conv2d (im2col), float32: forward is off by 0.25",
-            "cases": 129,
-            "comparisons": 1290,
-            "seed": 1,
-            "torch": "2.14.1",
-            "scipy": "1.17.1",
-            "checks": [check, check | other],
-        },
-    )
-    files = {"t10k-images-idx3-ubyte": {"sha256": "0fa7898d" * 8, "bytes": 7840016}}
-    dataset = {"name": options.get("dataset", "mnist"), "classes": ["0"], "files": files}
-    write(folder / "dataset.json", dataset)
-    write(folder / "benchmark.json", benchmark())
-    draw(folder / "figures", "benchmark", {"layers": {}})
-    return folder
-
-
-def benchmark() -> dict:
-    """A race that LeNet-5 wins and VGG loses, with one layer."""
-
-    def spread(median: float) -> dict[str, float]:
-        return {"median": median, "low": 0.9 * median, "high": 1.1 * median}
-
-    def entry(own: float, name: str = "scratch") -> dict:
-        times = {name: 10 * own, "torch": 10.0, "torch, channels last": 8.0}
-        ratios = {f"{name} / torch": own, f"{name} / torch, channels last": own / 0.8}
-        return {
-            "milliseconds": {key: spread(value) for key, value in times.items()},
-            "ratios": {key: spread(value) for key, value in ratios.items()},
-            "phase": "training",
-        }
-
-    layer = {"layer": "lenet5 c1", "shape": "1×28×28 → 6, 5×5", "auto": "toeplitz"}
-    return {
-        "machine": {"device": "cpu", "processor": "Example 3 GHz", "threads": 2, "torch": "2.14.1"},
-        "batch_size": 128,
-        "models": [
-            {"model": name, "batch_size": size, **entry(own)}
-            for name, own in (("lenet5", 0.94), ("vgg", 1.25))
-            for size in (1, 128)
-        ],
-        "layers": [layer | entry(1.76, "toeplitz")],
-        "memory": [{"model": "lenet5", "ratio": 0.902}, {"model": "vgg", "ratio": 0.91}],
-    }
+@pytest.fixture(scope="module")
+def page(reports) -> str:
+    return page_of(reports)
 
 
 def test_speed_is_told_as_it_was_measured(page):
@@ -241,61 +57,6 @@ def test_speed_is_told_as_it_was_measured(page):
     assert (
         "Peak memory of a training step, own layers over torch’s: LeNet-5 0.902; VGG 0.91." in text
     )
-
-
-def page_of(folder: Path) -> str:
-    return render(read_sources(folder, folder / "dataset.json", PARAMS, MODEL_NAMES))
-
-
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory) -> Path:
-    return write_reports(tmp_path_factory.mktemp("reports"))
-
-
-@pytest.fixture(scope="module")
-def page(reports) -> str:
-    return page_of(reports)
-
-
-class Document(HTMLParser):
-    """Checks nesting while reading, and keeps all elements with their attributes."""
-
-    VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
-    # Which elements may not stand inside a paragraph: a browser would end it silently.
-    BLOCKS = frozenset(
-        {"p", "div", "table", "ul", "ol", "dl", "section", "figure", "details", "h2", "h3", "pre"}
-    )
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(page)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        assert len(dict(attrs)) == len(attrs), f"<{tag}> at {self.getpos()} repeats an attribute"
-        assert not (tag in self.BLOCKS and "p" in self.open), f"<{tag}> in <p> at {self.getpos()}"
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> at {self.getpos()} closes nothing"
-        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()} closes something else"
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.texts))
-
-    def all(self, *tags: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.elements if tag in tags]
 
 
 def test_page_is_well_formed(page):
@@ -357,7 +118,7 @@ def test_every_figure_tells_its_finding_and_has_its_numbers_as_a_table(page):
     assert len(document.all("figure")) == figures
     assert len(images) == figures + 2
     assert all(len(image["alt"]) > 40 for image in images)
-    assert all((image["width"], image["height"]) == ("830", "200") for image in images)
+    assert all((image["width"], image["height"]) == ("83", "20") for image in images)
     for figure in re.findall(r"<figure>.*?</figure>", page, re.DOTALL):
         if 'alt="' + CAPTION in figure and "<table" not in figure:
             continue  # the table of the race stands under its last figure

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,10 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def project(folder: Path, command: str = "python -m stages.download") -> Path:
-    """A DVC project with the download stage alone, whose only mirror refuses connections."""
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DVC project without a stage, whose only mirror refuses connections."""
+    folder = tmp_path_factory.mktemp("pristine")
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     mirrors = "\n".join(
         f"    - {mirror}" for mirror in load_params(Params, ROOT / "params.yaml").data.mirrors
@@ -47,12 +50,22 @@ def project(folder: Path, command: str = "python -m stages.download") -> Path:
     assert mirrors in text
     text = text.replace(mirrors, "    - http://127.0.0.1:9/mnist/")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
-    (folder / "dvc.yaml").write_text(PIPELINE.format(command=command))
     (folder / ".gitignore").write_text("/data/raw\n/.cnnpipe/\n")
     run(folder, "git", "init", "--quiet")
     run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
-    commit(folder)
     return folder
+
+
+@pytest.fixture
+def project(pristine: Path, tmp_path: Path) -> Callable[..., Path]:
+    def make(command: str = "python -m stages.download") -> Path:
+        """The project with the download stage alone, whose command this is."""
+        folder = Path(shutil.copytree(pristine, tmp_path / "pro ject"))
+        (folder / "dvc.yaml").write_text(PIPELINE.format(command=command))
+        commit(folder)
+        return folder
+
+    return make
 
 
 def run(folder: Path, *command: str) -> None:
@@ -76,8 +89,8 @@ def repro(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_unreachable_mirrors_mean_digits_and_it_says_so(tmp_path: Path) -> None:
-    folder = project(tmp_path / "pro ject")
+def test_unreachable_mirrors_mean_digits_and_it_says_so(project: Callable[..., Path]) -> None:
+    folder = project()
     result = repro(folder)
     assert result.returncode == 0, result.stderr
     assert (
@@ -93,8 +106,8 @@ def test_unreachable_mirrors_mean_digits_and_it_says_so(tmp_path: Path) -> None:
     assert "name: digits" in (folder / "dvc.lock").read_text()
 
 
-def test_digits_take_the_same_targets(tmp_path: Path) -> None:
-    folder = project(tmp_path / "project")
+def test_digits_take_the_same_targets(project: Callable[..., Path]) -> None:
+    folder = project()
     with (folder / "dvc.yaml").open("a") as pipeline:
         pipeline.write("  other:\n    cmd: touch other\n    outs: [other]\n")
     commit(folder)
@@ -105,8 +118,10 @@ def test_digits_take_the_same_targets(tmp_path: Path) -> None:
     assert not (folder / "other").exists()
 
 
-def test_a_result_that_was_damaged_behind_dvcs_back_is_named_at_the_end(tmp_path: Path) -> None:
-    folder = project(tmp_path / "project")
+def test_a_result_that_was_damaged_behind_dvcs_back_is_named_at_the_end(
+    project: Callable[..., Path],
+) -> None:
+    folder = project()
     assert repro(folder).returncode == 0
     labels = folder / "data" / "raw" / "train-labels-idx1-ubyte"
     before = labels.stat()
@@ -121,8 +136,8 @@ def test_a_result_that_was_damaged_behind_dvcs_back_is_named_at_the_end(tmp_path
     assert "Results on" not in result.stdout
 
 
-def test_another_failure_is_passed_on(tmp_path: Path) -> None:
-    folder = project(tmp_path / "project", command="python -c 'raise SystemExit(3)'")
+def test_another_failure_is_passed_on(project: Callable[..., Path]) -> None:
+    folder = project("python -c 'raise SystemExit(3)'")
     (folder / ".cnnpipe").mkdir()
     (folder / ".cnnpipe" / "unreachable.txt").write_text("of an earlier run")
     result = repro(folder)
@@ -134,13 +149,15 @@ def test_another_failure_is_passed_on(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "script alone"])
-def test_a_signal_ends_dvc_and_its_stage(tmp_path: Path, number: int, whole_group: bool) -> None:
+def test_a_signal_ends_dvc_and_its_stage(
+    project: Callable[..., Path], number: int, whole_group: bool
+) -> None:
     """Whether it comes from a terminal, to all, or from a supervisor, to the script alone."""
     program = (
         "import os, pathlib, time; "
         "pathlib.Path('started').write_text(str(os.getpid())); time.sleep(60)"
     )
-    folder = project(tmp_path / "project", command=f'python -c "{program}"')
+    folder = project(f'python -c "{program}"')
     with subprocess.Popen(
         [sys.executable, ROOT / "scripts" / "repro.py"],
         cwd=folder,
@@ -161,9 +178,9 @@ def test_a_signal_ends_dvc_and_its_stage(tmp_path: Path, number: int, whole_grou
 
 @pytest.mark.parametrize("committed", [True, False])
 def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
-    tmp_path: Path, committed: bool
+    project: Callable[..., Path], committed: bool
 ) -> None:
-    folder = project(tmp_path / "project", command="mkdir -p data/raw && touch data/raw/x")
+    folder = project("mkdir -p data/raw && touch data/raw/x")
     assert repro(folder).returncode == 0
     lock, busy = folder / "dvc.lock", folder / ".dvc" / "tmp" / "rwlock"
     whole = lock.read_bytes()
@@ -180,8 +197,8 @@ def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
     assert "Running stage" not in repro(folder).stdout
 
 
-def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(tmp_path: Path) -> None:
-    folder = project(tmp_path / "project", command="mkdir -p data/raw && touch data/raw/x")
+def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(project: Callable[..., Path]) -> None:
+    folder = project("mkdir -p data/raw && touch data/raw/x")
     assert repro(folder).returncode == 0
     lock = folder / "dvc.lock"
     whole = lock.read_text()
@@ -201,8 +218,8 @@ def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="nohup is POSIX's")
-def test_under_nohup_a_hangup_changes_nothing(tmp_path: Path) -> None:
-    folder = project(tmp_path / "project", "touch started && sleep 2 && mkdir -p data/raw")
+def test_under_nohup_a_hangup_changes_nothing(project: Callable[..., Path]) -> None:
+    folder = project("touch started && sleep 2 && mkdir -p data/raw")
     command = ["nohup", sys.executable, ROOT / "scripts" / "repro.py"]
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import random
 import stat
 import subprocess
 import sys
@@ -88,9 +87,7 @@ class TestAtomicWrite:
             file.write("")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
-    def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(
-        self, tmp_path: Path
-    ) -> None:
+    def test_stale_temporary_files_are_removed_live_ones_kept(self, tmp_path: Path) -> None:
         program = (
             "import os, signal, sys; from pathlib import Path\n"
             "from cnnpipe.system.artifacts import *\n"
@@ -193,32 +190,13 @@ class TestWeights:
         assert all(torch.equal(loaded[name], state[name]) for name in state)
         assert not any(tensor.requires_grad for tensor in loaded.values())
 
-    def test_every_single_bit_flip_is_noticed(self, tmp_path: Path) -> None:
-        path = tmp_path / "w.safetensors"
-        save_weights(path, {"w": torch.tensor([1.0, 2.0])}, {"model": "vgg"})
-        good = path.read_bytes()
-        for position in range(len(good)):
-            for bit in random.Random(position).sample(range(8), 2):
-                damaged = bytearray(good)
-                damaged[position] ^= 1 << bit
-                path.write_bytes(damaged)
-                with pytest.raises(InputError, match=r"w\.safetensors: damaged: .*`dvc repro`"):
-                    load_weights(path)
-
-    @pytest.mark.parametrize("kept", [0, 1, 7, 8, 9, 100, -1])
-    def test_truncation_is_noticed(self, tmp_path: Path, kept: int) -> None:
+    def test_a_changed_bit_is_noticed(self, tmp_path: Path) -> None:
+        """torture/weights.py tries all kinds of damage."""
         path = tmp_path / "w.safetensors"
         save_weights(path, STATE, METADATA)
-        path.write_bytes(path.read_bytes()[:kept])
-        with pytest.raises(InputError, match=r"w\.safetensors: damaged"):
-            load_weights(path)
-
-    def test_foreign_safetensors_are_refused(self, tmp_path: Path) -> None:
-        import safetensors.torch
-
-        path = tmp_path / "w.safetensors"
-        safetensors.torch.save_file({"a": torch.zeros(1)}, path)
-        with pytest.raises(InputError, match="not weights of cnnpipe"):
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(InputError, match=r"w\.safetensors: damaged: its content .*`dvc repro`"):
             load_weights(path)
 
     def test_a_missing_file_names_the_cure(self, tmp_path: Path) -> None:

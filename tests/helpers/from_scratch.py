@@ -1,0 +1,119 @@
+"""What this project borrows from torch, name by name: all other names of torch are refused.
+
+`violations` reads a module's imports and attributes. What it cannot follow, such as `getattr(nn,
+…)` or `layers = nn`, needs a torch module as a value, and that is refused too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+
+import torch
+import torchvision
+
+ALLOWED = {
+    "tensors: made, compared, joined": "Tensor arange cat empty empty_like equal from_numpy "
+    "ones ones_like stack tensor zeros zeros_like constant_pad_nd where",
+    "arithmetic of numbers": "add addcmul bincount eq maximum mul nanmean ne rsqrt sub var_mean",
+    "products of matrices, their eigenvalues": "bmm einsum mm linalg.eigh",
+    "the transform of the algorithm fft": "fft.rfft2 fft.irfft2",
+    "random numbers": "Generator manual_seed rand randint randn randperm *et_rng_state",
+    "the engine that runs our derivatives": "autograd.* no_grad enable_grad inference_mode",
+    "steps of training": "optim.* distributed.* nn.parallel.DistributedDataParallel",
+    "dtypes, devices and threads": "dtype device finfo iinfo cuda.* accelerator.* backends.* "
+    "*num_threads autocast is_autocast_enabled get_autocast_dtype compiler.is_compiling",
+    "measurements": "profiler.*",
+    "modules as containers": "nn.Module nn.Sequential nn.Parameter nn.Flatten nn.init.*",
+    "layers that are not this project's subject": "nn.Linear nn.LazyLinear nn.BatchNorm2d "
+    "nn.Dropout nn.functional.batch_norm",
+    "losses and labels": "nn.CrossEntropyLoss nn.functional.cross_entropy nn.functional.one_hot",
+    "images moved and framed": "nn.functional.affine_grid nn.functional.grid_sample "
+    "nn.functional.pad",
+    "the data set": "torchvision.datasets.*",
+}
+ALLOWED_IN = {
+    "cnnpipe/verify/reference.py": "*",  # the truth that the operators are compared with
+    "cnnpipe/race/tutorial.py": "*",  # the common practice that the race is run against
+    "cnnpipe/benchmark/turns.py": "nn nn.Conv2d",  # races each operator against torch's
+    "cnnpipe/models.py": "nn",  # builds the same network of torch's layers: backend="torch"
+}
+METHODS = {name for name in dir(torch.Tensor) if hasattr(torch.nn.functional, name.rstrip("_"))} - {
+    "grad",
+    "softmax",
+}
+"""What torch.nn.functional offers as methods of tensors too, whatever the tensor is called."""
+
+
+def violations(module: Path, text: str | None = None) -> list[str]:
+    """The names of torch that a module may not use, as "line N: name".
+
+    Args:
+        module: relative to the project's root.
+        text: what to read instead of the module's file.
+    """
+    tree = ast.parse(module.read_text(encoding="utf-8") if text is None else text)
+    patterns = " ".join([*ALLOWED.values(), ALLOWED_IN.get(module.as_posix(), "")]).split()
+    return [
+        f"line {line}: {name}"
+        for line, name in sorted(set(names_of_torch(tree)))
+        if not any(fnmatchcase(name.removeprefix("torch."), pattern) for pattern in patterns)
+    ]
+
+
+def names_of_torch(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Each use of a function, class or module of torch: its line and full name."""
+    imported: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                full = alias.name if alias.asname else alias.name.split(".")[0]
+                imported[alias.asname or full] = full
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                imported[alias.asname or alias.name] = full
+                if is_of_torch(full) and not is_module(full):
+                    yield node.lineno, full
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Attribute, ast.Name)):
+            continue
+        root, *path = dotted(node)
+        full = ".".join([imported.get(root, ""), *path])
+        if is_of_torch(full):
+            if id(node) not in inner and (path or is_module(full)) and not is_constant(full):
+                yield node.lineno, full
+        elif root not in imported and path and path[-1] in METHODS:
+            yield node.lineno, f"Tensor.{path[-1]}"
+
+
+def dotted(node: ast.expr) -> list[str]:
+    """The parts of a name such as nn.functional.pad; the first is empty for what is no name."""
+    if isinstance(node, ast.Attribute):
+        return [*dotted(node.value), node.attr]
+    return [node.id if isinstance(node, ast.Name) else ""]
+
+
+def is_of_torch(name: str) -> bool:
+    return name.split(".")[0] in ("torch", "torchvision")
+
+
+def resolve(name: str) -> object:
+    """What a full name stands for; None for what only a longer import would bring."""
+    root, *path = name.split(".")
+    start = torch if root == "torch" else torchvision
+    return reduce(lambda value, part: getattr(value, part, None), path, start)
+
+
+def is_module(name: str) -> bool:
+    return isinstance(resolve(name), ModuleType)
+
+
+def is_constant(name: str) -> bool:
+    constants = (torch.dtype, torch.layout, torch.memory_format, int, float, str)
+    return isinstance(resolve(name), constants)
