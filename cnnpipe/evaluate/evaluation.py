@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import moved
+from cnnpipe.inspection.structure import layers_of
 from cnnpipe.models import TrainedNetwork
 
 
@@ -148,6 +149,19 @@ def moved_copies(images: Tensor, shift: int) -> Iterator[Tensor]:
     for rows in range(-shift, shift + 1):
         for columns in range(-shift, shift + 1):
             yield moved(images, rows, columns)
+
+
+def summary(network: TrainedNetwork, dataset: str, evaluation: Evaluation) -> dict[str, Any]:
+    """The whole of reports/evaluation/<model>.json."""
+    layers = layers_of(network.model)
+    return {
+        "model": network.name,
+        "dataset": dataset,
+        "parameters": sum(layer.parameters for layer in layers),
+        "macs": sum(layer.macs for layer in layers),
+        **evaluation.metrics(),
+        "layers": [layer.summary() for layer in layers],
+    }
 
 
 BINS = 15
