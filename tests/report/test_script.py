@@ -16,7 +16,8 @@ from cnnpipe.drawing.layout import DIVERGING, GREYS, LEVELS, SEQUENTIAL
 from cnnpipe.geometry import output_size
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.models import load_model, predict
-from cnnpipe.report.browser_data import SCRIPTS, Embedded, read_model
+from cnnpipe.report.browser_data import SCRIPTS, Embedded, read_embedded, read_model
+from cnnpipe.report.inputs import read_sources
 from cnnpipe.system.artifacts import save_csv, save_weights
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import (
@@ -528,3 +529,11 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_weights(path, {"a": torch.zeros(1)}, {"cnnpipe": json.dumps(description)})
     with pytest.raises(InputError, match=r"not a model of this version: KeyError\('c1.weight'\)"):
         read_model(path, "LeNet-5", evaluation)
+
+
+def test_a_model_that_is_not_evaluated_is_named_with_its_cure(tmp_path):
+    save_random_model(tmp_path, "lenet5")
+    params = {"data": {"name": "digits"}}
+    sources = read_sources(tmp_path / "reports", tmp_path / "dataset.json", params, ["lenet5"])
+    missing = read_embedded(tmp_path, tmp_path, sources).missing
+    assert missing[0] == ("reports/evaluation/lenet5.json", "dvc repro evaluate@lenet5")
