@@ -3,8 +3,7 @@
 import click
 
 from cnnpipe.data.dataset import load_dataset
-from cnnpipe.evaluate.evaluation import evaluate
-from cnnpipe.inspection.structure import layers_of
+from cnnpipe.evaluate.evaluation import evaluate, summary
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.evaluate import EvaluateParams
 from cnnpipe.params.loading import load_params
@@ -25,15 +24,7 @@ def main(name: ModelName) -> None:
     dataset = load_dataset(RAW)
     network = TrainedNetwork.load(MODELS / f"{name}.safetensors")
     evaluation = evaluate(network, dataset.test, dataset.classes, shift)
-    layers = layers_of(network.model)
-    metrics = {
-        "model": name,
-        "dataset": dataset.name,
-        "parameters": sum(layer.parameters for layer in layers),
-        "macs": sum(layer.macs for layer in layers),
-        **evaluation.metrics(),
-        "layers": [layer.summary() for layer in layers],
-    }
+    metrics = summary(network, dataset.name, evaluation)
 
     save_json(REPORTS / "evaluation" / f"{name}.json", metrics)
     save_csv(REPORTS / "predictions" / f"{name}.csv", evaluation.prediction_table())

@@ -6,8 +6,8 @@ Axes: N images, H height, W width; a is a map of a convolution, y the logit of t
     grad_cam    Σ_c a_c · mean(∂y/∂a_c) over the maps c of the last convolution that has any extent
     occlusion   how much the logit falls when a square around the pixel is blackened
 
-Grad-CAM and occlusion are signed: what speaks against the class is negative. Grad-CAM's paper cuts
-it off at zero, which this does not, so that a map of a network with random weights is comparable.
+Grad-CAM and occlusion are signed: evidence against the class is negative. Grad-CAM's paper cuts it
+off at zero; here it is kept, so that maps of networks with random weights can be compared.
 
 The control is the model-randomisation test: a map that shows what the network has learned has to
 change when the weights are random. What remains is what the image and the architecture alone give.
@@ -18,7 +18,7 @@ whole 95 % interval, bootstrap over the images, lies below one half; it fails if
 Sources: Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", 2013 (gradient);
 Selvaraju et al., "Grad-CAM", ICCV 2017; Zeiler, Fergus, "Visualizing and understanding
 convolutional networks", ECCV 2014 (occlusion); Adebayo et al., "Sanity checks for saliency maps",
-NeurIPS 2018 (the control). Computed by captum.
+NeurIPS 2018 (the control). The maps are computed by captum.
 """
 
 from __future__ import annotations

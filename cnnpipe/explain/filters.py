@@ -1,4 +1,4 @@
-"""Every filter of every convolution: its norm, its silence, what excites it, what it is worth.
+"""Every filter of every convolution: its norm, how often it is silent, what excites it, its worth.
 
 A filter's response is its map behind normalisation and activation, before pooling. Axes: N images,
 C filters, H height, W width.

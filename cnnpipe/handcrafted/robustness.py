@@ -40,27 +40,24 @@ class Robustness:
 
     def table(self) -> pd.DataFrame:
         """One row per method, corruption and severity, with Wilson's 95 % interval."""
-        rows = []
-        for key, clean in self.clean.items():
-            for corruption in CORRUPTIONS:
-                levels = {0.0: clean} | {
-                    severity: hits
-                    for (name, severity), hits in zip(
-                        self.conditions, self.corrupted[key], strict=True
-                    )
-                    if name == corruption.name
+        return pd.DataFrame(
+            [
+                {
+                    "method": key[0],
+                    "training": key[1],
+                    "corruption": corruption.name,
+                    "severity": float(severity),
+                    **accuracy_with_interval(hits),
                 }
-                rows += [
-                    {
-                        "method": key[0],
-                        "training": key[1],
-                        "corruption": corruption.name,
-                        "severity": severity,
-                        **accuracy_with_interval(hits),
-                    }
-                    for severity, hits in levels.items()
-                ]
-        return pd.DataFrame(rows)
+                for key, clean in self.clean.items()
+                for corruption in CORRUPTIONS
+                for severity, hits in zip(
+                    (0, *corruption.severities),
+                    (clean, *self.of_corruption(corruption.name)[key]),
+                    strict=True,
+                )
+            ]
+        )
 
     def of_corruption(self, corruption: str) -> dict[Key, Hits]:
         """The severities of one corruption: (severities, N) of each method."""
@@ -80,7 +77,7 @@ class Transfer:
 
 
 def judge_robustness(methods: Sequence[Method], test: Split, seed: int) -> Robustness:
-    """Give every method the same clean and corrupted images."""
+    """Which of the same clean and corrupted images every method classifies correctly."""
     images, labels = test.images.numpy(), test.labels.numpy()
     clean = {key: answer == labels for key, answer in answers(methods, images).items()}
     conditions: list[tuple[str, float]] = []
@@ -94,7 +91,7 @@ def judge_robustness(methods: Sequence[Method], test: Split, seed: int) -> Robus
 
 
 def judge_transfer(methods: Sequence[Method], own: Dataset, other: Dataset) -> Transfer:
-    """Judge on another data set's test images, with and without a new linear classifier."""
+    """The same for another data set's test images, with and without a new linear classifier."""
     images, labels = other.test.images.numpy(), other.test.labels.numpy()
     train_labels = other.train.labels.numpy()
     train_features = extract_all(methods, other.train.images.numpy())

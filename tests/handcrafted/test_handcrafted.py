@@ -279,32 +279,29 @@ def hits(share, rows=1, seed=0):
     return np.tile(right, (rows, 1)) if rows > 1 else right
 
 
-def decide(corrupted_hog, corrupted_lenet, refitted=(0.9, 0.9), as_is=(0.9, 0.9)):
-    """The finding where HOG and LeNet-5 are right on such shares; corrupted: one, or one each."""
-    names = ("hog", "lenet5")
-    kinds = ("hand-crafted", "network")
+def decide(corrupted_hog, corrupted_lenet, refitted=(0.9, 0.9), as_is=(0.9, 0.9), *, alone=False):
+    """The finding where HOG and LeNet-5 are right on these shares; corrupted: one, or one each.
+
+    Args:
+        alone: whether no other data set is there.
+    """
+    kinds = {"hog": "hand-crafted", "lenet5": "network"}
     methods = [
-        Method(name, kind, "augmented", features.raw_pixels, len, 0.0)
-        for name, kind in zip(names, kinds, strict=True)
+        Method(name, kind, "augmented", features.raw_pixels, len) for name, kind in kinds.items()
     ]
+    keys = [(name, "augmented") for name in kinds]
+
+    def by_method(values):
+        return dict(zip(keys, values, strict=True))
 
     def rows(shares):
-        shares = np.broadcast_to(shares, len(CORRUPTIONS))
-        return np.concatenate([hits(share, 4) for share in shares])
+        return np.concatenate([hits(s, 4) for s in np.broadcast_to(shares, len(CORRUPTIONS))])
 
-    keys = [(name, "augmented") for name in names]
     conditions = [(c.name, float(s)) for c in CORRUPTIONS for s in c.severities]
-    robustness = Robustness(
-        {key: hits(0.98) for key in keys},
-        dict(zip(keys, [rows(corrupted_hog), rows(corrupted_lenet)], strict=True)),
-        conditions,
-    )
-    transfer = Transfer(
-        "digits",
-        dict(zip(keys, map(hits, as_is), strict=True)),
-        dict(zip(keys, map(hits, refitted), strict=True)),
-    )
-    return judge(methods, robustness, [transfer], 0, FACTS)
+    corrupted = by_method([rows(corrupted_hog), rows(corrupted_lenet)])
+    robustness = Robustness(by_method([hits(0.98)] * 2), corrupted, conditions)
+    transfer = Transfer("digits", by_method(map(hits, as_is)), by_method(map(hits, refitted)))
+    return judge(methods, robustness, [] if alone else [transfer], 0, FACTS)
 
 
 class TestVerdict:
@@ -341,21 +338,9 @@ class TestVerdict:
         assert decide([0.9] * 6 + [0.5], [0.6] * 6 + [0.9]).verdict == "not supported"
 
     def test_without_another_data_set_brittleness_decides(self):
-        finding = decide(0.4, 0.8)
-        keys = [("hog", "augmented"), ("lenet5", "augmented")]
-        methods = [
-            Method("hog", "hand-crafted", "augmented", features.raw_pixels, len, 0.0),
-            Method("lenet5", "network", "augmented", features.raw_pixels, len, 0.0),
-        ]
-        conditions = [(c.name, float(s)) for c in CORRUPTIONS for s in c.severities]
-        robustness = Robustness(
-            {key: hits(0.98) for key in keys},
-            {keys[0]: hits(0.4, 28), keys[1]: hits(0.8, 28)},
-            conditions,
-        )
-        alone = judge(methods, robustness, [], 0, FACTS)
+        alone = decide(0.4, 0.8, alone=True)
         assert alone.verdict == "supported"
-        assert alone.number == finding.number
+        assert alone.number == decide(0.4, 0.8).number
         assert "No other data set" in alone.statement
 
     def test_metrics_worked_by_hand(self):
