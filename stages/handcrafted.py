@@ -6,7 +6,7 @@ import torch
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import title_of
-from cnnpipe.handcrafted import figures as draw
+from cnnpipe.handcrafted import figures
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.robustness import time_methods
@@ -50,15 +50,15 @@ def main() -> None:
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
     units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
     title, one = TITLES["lenet5"], f"a test image of {title_of(dataset.name)}"
-    figures = {
-        "robustness": draw.robustness(finding.tables["robustness"], TITLES, units),
-        "corruptions": draw.corruptions(digit, strips(digit, params.seed), one),
-        "views": draw.views(views(digit, *models["lenet5"], params.seed), title, one),
+    drawn = {
+        "robustness": figures.robustness.draw(finding.tables["robustness"], TITLES, units),
+        "corruptions": figures.corruptions.draw(digit, strips(digit, params.seed), one),
+        "views": figures.views.draw(views(digit, *models["lenet5"], params.seed), title, one),
     }
     described = []
     for name, caption in captions(finding).items():
         file = f"handcrafted/{name}.png"
-        save_png(REPORTS / "figures" / file, figures[name])
+        save_png(REPORTS / "figures" / file, drawn[name])
         described.append({"name": name, "file": file, "caption": caption})
     results = finding.summary() | {
         "figure": f"figures/{described[0]['file']}",

@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cnnpipe.compare.revisions import ModelResults
+from cnnpipe.drawing.kernels import draw as draw_kernels
 from cnnpipe.drawing.layout import save_png
-from cnnpipe.drawing.maps import filters
 from cnnpipe.findings.wording import count, percent, points, short
 from cnnpipe.report.inputs import Picture, read_pictures
-from cnnpipe.visualize.results import confusion, reliability, training_curves
+from cnnpipe.visualize import confusion, reliability
+from cnnpipe.visualize import curves as learning_curves
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _curves(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawi
             "Learning curves",
             "The same axes for both.",
             [
-                training_curves(own, f"{name}: learning curves", beside=beside)
+                learning_curves.draw(own, f"{name}: learning curves", beside=beside)
                 for own, beside, name in zip(curves, reversed(curves), names, strict=True)
             ],
             [
@@ -98,7 +99,7 @@ def _confusion(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Dr
             "Confusion",
             "Each panel has one scale for both runs.",
             [
-                confusion(own, classes, f"{name}: what is taken for what", beside=beside)
+                confusion.draw(own, classes, f"{name}: what is taken for what", beside=beside)
                 for own, beside, name in zip(counts, reversed(counts), names, strict=True)
             ],
             [
@@ -117,7 +118,7 @@ def _reliability(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_
             "Reliability",
             "The same axes for both.",
             [
-                reliability(
+                reliability.draw(
                     own,
                     f"{name}: is it right as often as it says?",
                     f"expected calibration error {error} percentage points; lines: 95 % intervals",
@@ -148,7 +149,7 @@ def _kernels(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Draw
             f"One scale for both runs; the weights differ by {percent(change)} of the norm of the "
             "first.",
             [
-                filters(weights, f"{name}: the kernels of {layer}", limit=limit)
+                draw_kernels(weights, f"{name}: the kernels of {layer}", limit=limit)
                 for weights, name in zip(both, names, strict=True)
             ],
             [

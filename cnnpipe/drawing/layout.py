@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,8 @@ def slanted(axes: Axes, degrees: float) -> None:
     axes.tick_params(axis="x", labelrotation=degrees)
     for name in axes.get_xticklabels():
         name.set(ha="right", rotation_mode="anchor")
+
+
+def whole_dots(inches: float) -> float:
+    """Round down to whole dots, so that all squares come out equal."""
+    return max(1, floor(inches * DPI)) / DPI

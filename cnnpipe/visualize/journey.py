@@ -27,7 +27,7 @@ LARGEST_TILE, SPACE, STRIP = 0.95, 0.05, 0.18
 
 
 @layout.styled
-def journey(
+def draw(
     image: Array,
     activations: Mapping[str, Array],
     contributions: Sequence[Array],

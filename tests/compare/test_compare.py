@@ -280,7 +280,7 @@ def test_a_revision_without_results_is_one_line(project):
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cnnpipe.report", "compare", *arguments],
+        [sys.executable, "-m", "cnnpipe.compare", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

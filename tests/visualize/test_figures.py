@@ -64,7 +64,7 @@ def test_an_index_beyond_the_test_set_is_refused(dataset):
 
 
 def chosen(samples, worst=0):
-    return VisualizeParams(samples=samples, mistakes=3, worst=worst)
+    return VisualizeParams(samples=samples, most_mistakes=3, worst=worst)
 
 
 def test_worst_mistakes_come_after_the_chosen_images_and_none_twice(dataset):
@@ -97,7 +97,7 @@ def test_result_figures_name_classes(dataset):
     bins[0]["interval"] = [0.4, 0.97]
     scores = {"confusion": torch.eye(10, dtype=torch.int64).tolist(), "ece": 0.1}
     scores |= {"reliability": bins}
-    figures = result_figures("LeNet-5", curves, scores, PREDICTIONS, dataset, mistakes=1)
+    figures = result_figures("LeNet-5", curves, scores, PREDICTIONS, dataset, most_mistakes=1)
     *_, mistakes = figures
     assert mistakes.facts["mistakes"] == [
         {

@@ -9,10 +9,11 @@ import pandas as pd
 from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
-from cnnpipe.drawing import maps
 from cnnpipe.drawing.colours import Array
-from cnnpipe.explain import drawing
+from cnnpipe.drawing.kernels import draw as draw_kernels
 from cnnpipe.explain.attribution import METHODS, Attributions
+from cnnpipe.explain.figures.attribution import draw as draw_attributions
+from cnnpipe.explain.figures.patches import draw as draw_patches
 from cnnpipe.inspection.activations import convolution_filters
 from cnnpipe.inspection.responses import cut
 from cnnpipe.visualize.figures import Illustration, named
@@ -39,7 +40,7 @@ def filter_figures(
         yield Illustration(
             f"filters_{layer}",
             "filters",
-            maps.filters(kernels, heading, dead=dead),
+            draw_kernels(kernels, heading, dead=dead),
             facts
             | {
                 "limit": float(np.abs(kernels).max()),
@@ -48,12 +49,12 @@ def filter_figures(
                 "dead": dead,
             },
         )
-        figure = maps.filters(kernels, heading, dead=dead, own_scale=True)
+        figure = draw_kernels(kernels, heading, dead=dead, own_scale=True)
         yield Illustration(f"filters_{layer}_own_scale", "filters_own_scale", figure, facts)
         shown, size = _cut_out(patches[patches["layer"] == layer], images)
         most = max(map(len, shown.values()), default=1)
         heading = f"{title}: what excites the filters of {layer}"
-        figure = drawing.exciting_patches(rows, shown, most, heading)
+        figure = draw_patches(rows, shown, most, heading)
         yield Illustration(f"patches_{layer}", "patches", figure, facts | {"field": size})
 
 
@@ -90,7 +91,7 @@ def attribution_figure(
         + ("" if row["label"] == row["prediction"] else f" as “{row['prediction']}”")
         for row in rows
     ]
-    figure = drawing.attributions(
+    figure = draw_attributions(
         split.images[list(drawn)].numpy(),
         attributions.trained,
         attributions.random,
