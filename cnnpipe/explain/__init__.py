@@ -1,6 +1,6 @@
 """The explain stage: what the filters of a trained network do, and what its answers rest on.
 
-filters.py       of every filter: norm, silence, the patches that excite it, what it is worth
+filters.py       for every filter: norm, silence, the patches that excite it, what it is worth
 attribution.py   which pixels an answer rests on, beside the same network with random weights
-figures.py       all figures of one model; drawing.py draws them
+figures/         all figures of one model; patches.py and attribution.py draw them
 """

@@ -7,6 +7,7 @@
     experiment.py   all of it, from a data set and trained models to a finding
     other_data.py   the data sets that features are carried over to
     views.py        what each feature sees of one digit, to be drawn
+    figures/        the figures of robustness, corruptions and views
     verdict.py      the claim, and what the numbers say of it
 
 The stage writes reports/handcrafted.json:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_report import Document, write_reports
 
 from cnnpipe.compare.differences import compare
 from cnnpipe.compare.revisions import read_revision
@@ -22,6 +21,7 @@ from cnnpipe.report.page import environment
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
 from tests.helpers.project import ROOT
+from tests.report.test_report import Document, write_reports
 
 EVIL = "<script>alert(1)</script>"
 
@@ -101,7 +101,8 @@ def comparison(project):
 
 @pytest.fixture(scope="module")
 def page(comparison) -> str:
-    return environment().get_template("comparison.html.j2").render(comparison=comparison)
+    template = environment(ROOT / "cnnpipe" / "compare").get_template("comparison.html.j2")
+    return template.render(comparison=comparison)
 
 
 @pytest.fixture(scope="module")
