@@ -1,4 +1,4 @@
-"""Own layers against torch's: every convolution by every algorithm, and whole models by batch.
+"""Our layers against torch's: every convolution by every algorithm, and whole models by batch.
 
 In both figures blue is this project's, dark is torch's, and orange is torch's with channels last.
 """

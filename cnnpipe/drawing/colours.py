@@ -19,7 +19,7 @@ PALE_BLUE, LIGHT_BLUE, DARK_BLUE = "#97c1e6", "#559bd3", "#0d4a86"
 DARK_ORANGE = "#8c3a05"
 
 LEVELS = 64
-"""Colours from zero to a scale's end: more than the eye can tell apart, and few for small files."""
+"""Colours from zero to a scale's end: more than an eye can distinguish, and few for small files."""
 
 
 def _colormap(name: str, colours: Sequence[str]) -> Colormap:

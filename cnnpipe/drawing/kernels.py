@@ -38,7 +38,7 @@ def draw(
         weights: of the convolution.
         title: of the figure.
         dead: output channels that never respond; they are outlined.
-        own_scale: divide each filter by its own largest magnitude, and say so.
+        own_scale: divide each filter by its own largest magnitude; the subtitle notes it.
         limit: end of the scale, where figures of several networks share one; by default the largest
             magnitude.
     """

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as its confidence says."""
+"""Reliability: whether a model is right as often as its confidence promises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw(
     *,
     beside: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
-    """Accuracy against confidence, and beside it how many images have that confidence.
+    """Accuracy against confidence, and the number of images with that confidence.
 
     Args:
         bins: as `cnnpipe.evaluate.evaluation.reliability` gives them.

@@ -1,4 +1,4 @@
-"""Figures: they show what they were given, on honest scales, as the same bytes each time."""
+"""Figures show the values they are given, on fixed scales, and have the same bytes each time."""
 
 import subprocess
 import sys
@@ -63,7 +63,7 @@ def spread(median):
 
 
 def timed(**milliseconds):
-    """What the benchmark says of contestants with these medians, beside both of torch's."""
+    """The benchmark's result for contestants with these medians, and for both of torch's."""
     times = {"torch": 2.0, "torch, channels last": 1.0} | milliseconds
     own = {name: time / 2 for name, time in milliseconds.items()}
     return {
@@ -255,7 +255,7 @@ def test_rows_are_output_channels_and_columns_input_channels():
     assert block[3, 1::2].tolist() == [7, 8, 9, 10, 11, 12]
 
 
-def test_each_filter_on_its_own_scale_is_said_and_reaches_its_ends():
+def test_a_filter_on_its_own_scale_reaches_its_ends_and_the_subtitle_says_so():
     weights = RANDOM.normal(size=(4, 2, 3, 3)) * np.array([1, 10, 0, 0.1]).reshape(4, 1, 1, 1)
     figure = draw_kernels(weights, "a layer", own_scale=True)
     block = drawn_images(figure)[0]
@@ -267,7 +267,7 @@ def test_each_filter_on_its_own_scale_is_said_and_reaches_its_ends():
     assert any("a scale of its own" in text.get_text() for text in figure.texts)
 
 
-def test_dead_filters_are_outlined_where_they_stand():
+def test_dead_filters_are_outlined():
     figure = draw_kernels(RANDOM.normal(size=(6, 1, 5, 5)), "c1", dead=[4])
     [outline] = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     assert outline.get_xy() == (4 * 6, 0)
@@ -301,7 +301,7 @@ def test_figures_of_two_runs_share_their_scales():
     assert (own[1], with_other[1]) == (6, 18000)
 
 
-def test_cards_tell_what_each_filter_is_worth():
+def test_each_card_shows_the_accuracy_lost_without_its_filter():
     texts = [text.get_text() for text in patches.draw(FILTERS, PATCHES, 3, "P").texts]
     start = texts.index("0")
     assert texts[start : start + 6] == ["0", "dead", "1", "+1.23", "2", "−0.40"]
@@ -357,7 +357,7 @@ def test_a_single_epoch_can_be_drawn():
     assert curves.draw(CURVES.head(1), "Curves").axes
 
 
-def test_errors_stand_alone_in_the_second_panel():
+def test_the_second_panel_of_the_confusion_shows_only_errors():
     everything, errors = confusion.draw(COUNTS, DIGITS, "Confusion").axes
     assert sorted(text.get_text() for text in errors.texts) == ["7"] * 7
     assert len(everything.texts) == 17
@@ -371,7 +371,7 @@ def test_a_network_without_errors_can_be_drawn():
     assert any(text.get_text() == "there are none" for text in figure.texts)
 
 
-def test_mistakes_tell_both_classes_both_probabilities_and_the_index():
+def test_mistakes_show_both_classes_both_probabilities_and_the_index():
     figure = mistakes.draw(IMAGES, MISTAKES, DIGITS, "Mistakes")
     texts = [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in figure.texts]
     start = texts.index("0")

@@ -380,7 +380,7 @@ class TestFigures:
         seen = views(images[0], build_model("lenet5").eval(), Normalization(0.1, 0.3), 0)
         for figure in (
             figures.robustness.draw(outcome.finding.tables["robustness"], titles, units),
-            plots.corruptions(images[0], strips(images[0], 0), "a digit"),
+            figures.corruptions.draw(images[0], strips(images[0], 0), "a digit"),
             figures.views.draw(seen, "LeNet-5", "a digit"),
         ):
             width, height = figure.get_size_inches()

@@ -90,7 +90,7 @@ def test_logits_are_pytorchs(page, images, tmp_path, name):
     logits = torch.tensor([result["logits"] for result in found])
     assert logits.shape == expected.shape
     assert (logits - expected).abs().max() < 1e-4
-    assert expected.std(0).min() > 1e-3, "the images must be told apart for this to say anything"
+    assert expected.std(0).min() > 1e-3, "the test means nothing if all images give the same logits"
 
 
 def reordered(path, images):
@@ -490,8 +490,8 @@ def test_a_network_too_large_for_the_page_is_named_and_the_other_answers(browser
     with opened(browser, path) as page:
         assert page.evaluate("cnnpipe.models.map(({ name }) => name)") == ["lenet5"]
         parameters = sum(parameter.numel() for parameter in load_model(large)[0].parameters())
-        told = f"vgg has {parameters:,} parameters, too many to embed in one page."
-        expect(page.locator("#draw")).to_contain_text(told)
+        message = f"vgg has {parameters:,} parameters, too many to embed in one page."
+        expect(page.locator("#draw")).to_contain_text(message)
 
 
 @pytest.mark.parametrize(

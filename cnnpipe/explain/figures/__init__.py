@@ -27,8 +27,8 @@ def filter_figures(
     Args:
         title: the network's name for people.
         model: whose kernels are drawn.
-        filters: as `cnnpipe.explanation.describe_filters` gives them.
-        patches: as `cnnpipe.explanation.exciting_patches` gives them.
+        filters: as `cnnpipe.explain.filters.describe_filters` gives them.
+        patches: as `cnnpipe.explain.filters.exciting_patches` gives them.
         images: of the split that the patches are of, uint8 (N, H, W).
     """
     for layer, weights in convolution_filters(model).items():
@@ -72,7 +72,7 @@ def _cut_out(patches: pd.DataFrame, images: Tensor) -> tuple[dict[int, list[Arra
 def attribution_figure(
     title: str, attributions: Attributions, dataset: Dataset, drawn: Sequence[int], answers: Tensor
 ) -> Illustration:
-    """What the answers to some test images rest on, beside random weights.
+    """Which pixels the answers to some test images rest on, with trained and with random weights.
 
     Args:
         title: the network's name for people.

@@ -22,7 +22,7 @@ def draw(
     names: Mapping[str, str],
     title: str,
 ) -> Figure:
-    """Each image in a row: itself, then each method's map, trained beside random weights.
+    """Each image in a row: the image, then each method's maps for trained and for random weights.
 
     Every map has a scale of its own, whose end stands below it: what is compared is which pixels
     matter, not how much.

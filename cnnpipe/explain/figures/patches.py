@@ -30,7 +30,7 @@ def draw(
     won, on one scale for the layer. Dead filters are outlined.
 
     Args:
-        filters: rows of one layer, as `cnnpipe.explanation.describe_filters` gives them.
+        filters: rows of one layer, as `cnnpipe.explain.filters.describe_filters` gives them.
         patches: filter → images (S, S), 0 to 255, strongest first.
         most: patches of a filter.
         title: of the figure.
