@@ -6,7 +6,7 @@ import torch
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import title_of
-from cnnpipe.handcrafted import figures as draw
+from cnnpipe.handcrafted import figures
 from cnnpipe.handcrafted.corruptions import UNITS
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.results import figure_file, summary
@@ -44,12 +44,12 @@ def main() -> None:
     for name, table in finding.tables.items():
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
     lenet, shown = networks[0], f"a test image of {title_of(dataset.name)}"
-    figures = {
-        "robustness": draw.robustness(finding.tables["robustness"], TITLES, UNITS),
-        "corruptions": draw.corruptions(digit, strips(digit, params.seed), shown),
-        "views": draw.views(views(digit, lenet, params.seed), TITLES[lenet.name], shown),
+    drawn = {
+        "robustness": figures.robustness.draw(finding.tables["robustness"], TITLES, UNITS),
+        "corruptions": figures.corruptions.draw(digit, strips(digit, params.seed), shown),
+        "views": figures.views.draw(views(digit, lenet, params.seed), TITLES[lenet.name], shown),
     }
-    for name, figure in figures.items():
+    for name, figure in drawn.items():
         save_png(REPORTS / "figures" / figure_file(name), figure)
     results = summary(finding)
     save_json(REPORTS / "handcrafted.json", results)

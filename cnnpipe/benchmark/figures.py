@@ -1,4 +1,4 @@
-"""Own layers against torch's: every convolution by every algorithm, and whole models by batch.
+"""Our layers against torch's: every convolution by every algorithm, and whole models by batch.
 
 In both figures blue is this project's, dark is torch's, and orange is torch's with channels last.
 """
@@ -71,29 +71,16 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
         page.text(AUTO, middle, layer["auto"], **style)
         page.heading(layout.RIGHT, middle, f"{ratio:.2f}", ha="right", **style)
         if row:
-            page.line(
-                [layout.MARGIN, layout.RIGHT],
-                [top + PITCH * row] * 2,
-                color=GROUND,
-                linewidth=0.8,
-                zorder=-1,
-            )
+            rule = {"color": GROUND, "linewidth": 0.8, "zorder": -1}
+            page.line([layout.MARGIN, layout.RIGHT], [top + PITCH * row] * 2, **rule)
     lowest, highest = axes.get_xlim()
     axes.set_xlim(min(lowest, 0.49), max(highest, 2.05))
     _count_in_decades(axes.xaxis)
     style = {"color": BLUE, "fontsize": 7.5, "va": "bottom"}
     page.text(AUTO, top - 0.05, "auto takes", **style)
     page.text(layout.RIGHT, top - 0.05, "× torch’s", ha="right", **style)
-    axes.annotate(
-        "torch",
-        (1, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        fontsize=7.5,
-        fontweight="bold",
-    )
+    style = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "baseline"}
+    layout.label(axes, "torch", (1, 1), (0, 3), fontweight="bold", **style)
     handles = [
         Line2D([], [], label=name, **_mark(place, filled=False))
         for place, name in enumerate(algorithms)
@@ -104,9 +91,7 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
         loc="upper left",
         bbox_to_anchor=(layout.MARGIN / layout.WIDTH, 1 - (layout.BODY - 0.02) / page.height),
         ncols=len(handles),
-        frameon=False,
         fontsize=7.5,
-        borderpad=0,
         borderaxespad=0,
         handlelength=1,
         handletextpad=0.4,
@@ -227,8 +212,8 @@ def _relative(axes: Axes, results: Results) -> None:
         for name in (TORCH, CHANNELS_LAST)
     }
     last = medians[CHANNELS_LAST] / medians[TORCH]
-    axes.plot(sizes, np.ones(len(sizes)), color=INK, linewidth=1.6)
-    axes.plot(sizes, last, color=ORANGE, marker="o", markersize=3.5, linewidth=1.6)
+    axes.plot(sizes, np.ones(len(sizes)), color=INK)
+    axes.plot(sizes, last, color=ORANGE, marker="o")
     axes.set_ylim(0, axes.get_ylim()[1])
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     ends = {SCRATCH: median[-1], TORCH: 1.0, CHANNELS_LAST: last[-1]}
@@ -244,7 +229,7 @@ def _spread(spreads: Iterable[Mapping[str, float]]) -> Any:
 
 def _line(axes: Axes, x: Any, low: Any, median: Any, high: Any, colour: str) -> None:
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(x, median, color=colour, marker="o", markersize=3.5, linewidth=1.6, zorder=3)
+    axes.plot(x, median, color=colour, marker="o", zorder=3)
 
 
 def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]]) -> None:
@@ -257,15 +242,8 @@ def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]]) -> 
         places[place] = max(places[place], places[place - 1] + LABEL)
     shift = sum(a - b for a, b in zip(places, wanted, strict=True)) / len(places)
     for (name, (end, value)), place, own in zip(by_height, places, wanted, strict=True):
-        axes.annotate(
-            f"{name.removeprefix('torch, ')}  {value}",
-            (x, end),
-            xytext=(7, (place - shift - own) * 72),
-            textcoords="offset points",
-            va="center",
-            color=COLOURS[name],
-            fontsize=7.5,
-        )
+        text, offset = f"{name.removeprefix('torch, ')}  {value}", (7, (place - shift - own) * 72)
+        layout.label(axes, text, (x, end), offset, color=COLOURS[name])
 
 
 def _count_in_decades(axis: Axis) -> None:

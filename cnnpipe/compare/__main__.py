@@ -1,4 +1,4 @@
-"""`python -m cnnpipe.report compare REV_A REV_B`: two runs on one page that needs no network."""
+"""`python -m cnnpipe.compare REV_A REV_B`: two runs on one page that needs no network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from cnnpipe.system.artifacts import atomic_write
 from cnnpipe.system.errors import InputError
 
 
-@click.group(name="python -m cnnpipe.report")
-def main() -> None:
-    """Pages made from the pipeline's results."""
-
-
-@main.command()
+@click.command(name="python -m cnnpipe.compare")
 @click.argument("rev_a")
 @click.argument("rev_b")
 @click.option(
@@ -26,21 +21,17 @@ def main() -> None:
     show_default=True,
     help="The page to write.",
 )
-def compare(rev_a: str, rev_b: str, out: Path) -> None:
+def main(rev_a: str, rev_b: str, out: Path) -> None:
     """Compare two revisions: commits, branches, tags, DVC experiments, or `workspace`."""
-    # Here, as DVC and matplotlib take longer to import than --help takes to answer.
-    from cnnpipe.compare.differences import compare as compare_revisions
+    # Imported here, as DVC and matplotlib take longer to import than --help takes to answer.
+    from cnnpipe.compare.differences import compare
     from cnnpipe.compare.revisions import read_revision
     from cnnpipe.report.page import environment
 
     try:
-        revisions = [read_revision(Path(), name, MODEL_NAMES) for name in (rev_a, rev_b)]
-        comparison = compare_revisions(*revisions)
-        page = (
-            environment(Path(__file__).parent)
-            .get_template("comparison.html.j2")
-            .render(comparison=comparison)
-        )
+        comparison = compare(*(read_revision(Path(), name, MODEL_NAMES) for name in (rev_a, rev_b)))
+        template = environment(Path(__file__).parent).get_template("comparison.html.j2")
+        page = template.render(comparison=comparison)
         with atomic_write(out) as file:
             file.write(page)
     except (InputError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Two runs of the pipeline side by side: what differs, by how much, and if chance explains it."""
+"""Two runs of the pipeline side by side: what differs, by how much, and whether by chance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnpipe.findings.wording import NBSP, percent, points, short
 from cnnpipe.report.sentences import Verdict, paired_verdict
 
 CHANGED = 40
-"""Of the images whose answer turned, so many stand in the table."""
+"""Rows at most in the table of images that only one run classifies correctly."""
 
 Row = tuple[str, str, str, str]
 """A quantity, its values in both runs, and the difference."""
@@ -95,7 +95,7 @@ def _compare_model(
 
 @dataclass(frozen=True)
 class _Paired:
-    """What the answers to the same test images say; without them, why they say nothing."""
+    """What follows from the answers to the same test images, or why nothing does."""
 
     verdict: Verdict
     interval: tuple[float, float] | None = None

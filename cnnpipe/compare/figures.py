@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cnnpipe.compare.revisions import ModelResults
+from cnnpipe.drawing import kernels
 from cnnpipe.drawing.layout import save_png
-from cnnpipe.drawing.maps import filters
 from cnnpipe.findings.wording import count, percent, points, short
 from cnnpipe.report.inputs import Picture, read_pictures
-from cnnpipe.visualize.results import confusion, reliability, training_curves
+from cnnpipe.visualize import confusion, curves, reliability
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,8 @@ class Pair:
         return (self.one.width, self.one.height) == (self.other.width, self.other.height)
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """A pair before it is encoded."""
-
-    title: str
-    see: str
-    figures: list[Figure]
-    alts: list[str]
+Drawing = tuple[str, str, Sequence[tuple[Figure, str]]]
+"""A pair before it is encoded: title, what to see, and each run's figure with its text for alt."""
 
 
 def draw_pairs(one: ModelResults, other: ModelResults, names: tuple[str, str]) -> list[Pair]:
@@ -53,107 +47,87 @@ def draw_pairs(one: ModelResults, other: ModelResults, names: tuple[str, str]) -
     """
     runs = [one, other]
     drawings = [
-        *_curves(runs, names),
-        *_confusion(runs, names),
-        *_reliability(runs, names),
-        *_kernels(runs, names),
+        drawing
+        for draw in (_curves, _confusion, _reliability, _kernels)
+        for drawing in draw(runs, names)
     ]
     with TemporaryDirectory() as folder:
         described = []
-        for number, drawing in enumerate(drawings):
-            for side, (figure, alt) in enumerate(zip(drawing.figures, drawing.alts, strict=True)):
+        for number, (_, _, figures) in enumerate(drawings):
+            for side, (figure, alt) in enumerate(figures):
                 file = f"{number}_{side}.png"
                 save_png(Path(folder) / file, figure)
                 described.append({"file": file, "kind": "pair", "alt": alt})
-        pictures = read_pictures(Path(folder), described)
-    return [
-        Pair(drawing.title, drawing.see, *pictures[2 * number : 2 * number + 2])
-        for number, drawing in enumerate(drawings)
-    ]
+        pictures = iter(read_pictures(Path(folder), described))
+    return [Pair(title, see, next(pictures), next(pictures)) for title, see, _ in drawings]
 
 
-def _curves(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawing]:
-    curves = [run.curves for run in runs if run.curves is not None]
-    if len(curves) == 2:
-        yield _Drawing(
-            "Learning curves",
-            "The same axes for both.",
-            [
-                training_curves(own, f"{name}: learning curves", beside=beside)
-                for own, beside, name in zip(curves, reversed(curves), names, strict=True)
-            ],
-            [
-                f"{name}: validation loss ends at {short(own['validation_loss'].iloc[-1])}."
-                for own, name in zip(curves, names, strict=True)
-            ],
-        )
+def _curves(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[Drawing]:
+    tables = [run.curves for run in runs if run.curves is not None]
+    if len(tables) == 2:
+        figures = []
+        for table, beside, name in zip(tables, reversed(tables), names, strict=True):
+            figure = curves.draw(table, f"{name}: learning curves", beside=beside)
+            end = short(table["validation_loss"].iloc[-1])
+            figures.append((figure, f"{name}: validation loss ends at {end}."))
+        yield "Learning curves", "The same axes for both.", figures
 
 
-def _confusion(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawing]:
+def _confusion(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[Drawing]:
     scores = [run.evaluation for run in runs]
     classes, others = ([str(row["class"]) for row in each["per_class"]] for each in scores)
     if classes == others:
         counts = [np.array(each["confusion"]) for each in scores]
-        yield _Drawing(
-            "Confusion",
-            "Each panel has one scale for both runs.",
-            [
-                confusion(own, classes, f"{name}: what is taken for what", beside=beside)
-                for own, beside, name in zip(counts, reversed(counts), names, strict=True)
-            ],
-            [
-                f"{name}: {count(each['test_errors'], 'error')} by true and predicted class."
-                for each, name in zip(scores, names, strict=True)
-            ],
-        )
+        figures = []
+        for each, own, beside, name in zip(scores, counts, reversed(counts), names, strict=True):
+            title = f"{name}: what is taken for what"
+            errors = count(each["test_errors"], "error")
+            figures.append(
+                (
+                    confusion.draw(own, classes, title, beside=beside),
+                    f"{name}: {errors} by true and predicted class.",
+                )
+            )
+        yield "Confusion", "Each panel has one scale for both runs.", figures
 
 
-def _reliability(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawing]:
+def _reliability(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[Drawing]:
     scores = [run.evaluation for run in runs]
     bins = [each["reliability"] for each in scores if "reliability" in each]
     if len(bins) == 2:
-        errors = [points(each["ece"]) for each in scores]
-        yield _Drawing(
-            "Reliability",
-            "The same axes for both.",
-            [
-                reliability(
-                    own,
-                    f"{name}: is it right as often as it says?",
-                    f"expected calibration error {error} percentage points; lines: 95 % intervals",
-                    beside=beside,
+        figures = []
+        for each, own, beside, name in zip(scores, bins, reversed(bins), names, strict=True):
+            error = f"{points(each['ece'])} percentage points"
+            title = f"{name}: is it right as often as it says?"
+            subtitle = f"expected calibration error {error}; lines: 95 % intervals"
+            figures.append(
+                (
+                    reliability.draw(own, title, subtitle, beside=beside),
+                    f"{name}: confidence is off by {error} on average.",
                 )
-                for own, beside, name, error in zip(
-                    bins, reversed(bins), names, errors, strict=True
-                )
-            ],
-            [
-                f"{name}: confidence is off by {error} percentage points on average."
-                for name, error in zip(names, errors, strict=True)
-            ],
-        )
+            )
+        yield "Reliability", "The same axes for both.", figures
 
 
-def _kernels(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[_Drawing]:
+def _kernels(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[Drawing]:
     one, other = (run.kernels for run in runs)
-    for layer, kernels in one.items():
-        if layer not in other or other[layer].shape != kernels.shape:
+    for layer, weights in one.items():
+        if layer not in other or other[layer].shape != weights.shape:
             continue
-        both = [kernels, other[layer]]
-        limit = float(max(np.abs(weights).max() for weights in both))
-        change = float(np.linalg.norm(other[layer] - kernels) / (np.linalg.norm(kernels) or 1))
-        out_channels, in_channels = kernels.shape[:2]
-        yield _Drawing(
+        both = [weights, other[layer]]
+        limit = float(max(np.abs(each).max() for each in both))
+        change = float(np.linalg.norm(other[layer] - weights) / (np.linalg.norm(weights) or 1))
+        number = weights.shape[0] * weights.shape[1]
+        scale = f"on a scale from −{short(limit)} to {short(limit)}"
+        yield (
             f"Kernels of {layer}",
             f"One scale for both runs; the weights differ by {percent(change)} of the norm of the "
             "first.",
             [
-                filters(weights, f"{name}: the kernels of {layer}", limit=limit)
-                for weights, name in zip(both, names, strict=True)
-            ],
-            [
-                f"{name}: all {out_channels * in_channels} kernels of {layer}, on a scale from "
-                f"−{short(limit)} to {short(limit)}."
-                for name in names
+                (
+                    kernels.draw(each, f"{name}: the kernels of {layer}", limit=limit),
+                    f"{name}: all {number} kernels of {layer}, {scale}.",
+                )
+                for each, name in zip(both, names, strict=True)
             ],
         )

@@ -15,10 +15,11 @@ Array = NDArray[Any]
 
 INK, MUTED, RULE, GROUND = "#1c2430", "#5b6572", "#c9cfd6", "#e6e9ed"
 BLUE, ORANGE = "#1f6fb5", "#c2540a"
-LIGHT_BLUE, DARK_BLUE = "#559bd3", "#0d4a86"
+PALE_BLUE, LIGHT_BLUE, DARK_BLUE = "#97c1e6", "#559bd3", "#0d4a86"
+DARK_ORANGE = "#8c3a05"
 
 LEVELS = 64
-"""Colours from zero to a scale's end: more than the eye can tell apart, and few for small files."""
+"""Colours from zero to a scale's end: more than an eye can distinguish, and few for small files."""
 
 
 def _colormap(name: str, colours: Sequence[str]) -> Colormap:
@@ -26,8 +27,8 @@ def _colormap(name: str, colours: Sequence[str]) -> Colormap:
     return colormap.with_extremes(bad=GROUND)  # the gaps between maps are NaN
 
 
-SEQUENTIAL = _colormap("sequential", ["#cfe1f3", "#97c1e6", LIGHT_BLUE, BLUE, DARK_BLUE, "#082850"])
-ERRORS = _colormap("errors", ["#fbdcc4", "#f5b384", "#e58442", ORANGE, "#8c3a05", "#532003"])
+SEQUENTIAL = _colormap("sequential", ["#cfe1f3", PALE_BLUE, LIGHT_BLUE, BLUE, DARK_BLUE, "#082850"])
+ERRORS = _colormap("errors", ["#fbdcc4", "#f5b384", "#e58442", ORANGE, DARK_ORANGE, "#532003"])
 # The two halves meet in the colour of zero, exactly white.
 DIVERGING = ListedColormap(
     [*ERRORS(np.arange(LEVELS - 1, 0, -1)), *SEQUENTIAL(np.arange(LEVELS))], name="diverging"

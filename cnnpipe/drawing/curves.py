@@ -1,4 +1,4 @@
-"""Curves with intervals, told apart by colour and marker, and named where they end."""
+"""Curves with intervals, distinguished by colour and marker, and named where they end."""
 
 from __future__ import annotations
 

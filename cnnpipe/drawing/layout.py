@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,12 @@ class Page:
         return axes
 
     def text(self, left: float, top: float, text: str, **style: Any) -> Text:
-        """Text whose top edge, unless `va` says otherwise, is at `top`."""
+        """Text whose top edge, unless `va` is given, is at `top`."""
         style = {"va": "top", "parse_math": False, **style}
         return self.figure.text(left / WIDTH, 1 - top / self.height, text, **style)
 
     def heading(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Bold text: the name of what stands below it or beside it."""
+        """Bold text: the name of the part of the page below it or to its right."""
         self.text(left, top, text, fontweight="bold", **style)
 
     def note(self, left: float, top: float, text: str, **style: Any) -> Text:
@@ -166,7 +167,7 @@ class Page:
 def label(
     axes: Axes, text: str, point: tuple[Any, Any], offset: tuple[float, float], **style: Any
 ) -> None:
-    """Write beside a point of the data, `offset` typographic points from it."""
+    """Write next to a point of the data, `offset` typographic points from it."""
     style = {"va": "center", "fontsize": 7.5, **style}
     axes.annotate(text, point, xytext=offset, textcoords="offset points", **style)
 
@@ -181,3 +182,8 @@ def slanted(axes: Axes, degrees: float) -> None:
     axes.tick_params(axis="x", labelrotation=degrees)
     for name in axes.get_xticklabels():
         name.set(ha="right", rotation_mode="anchor")
+
+
+def whole_dots(inches: float) -> float:
+    """Round down to whole dots, so that all squares come out equal."""
+    return max(1, floor(inches * DPI)) / DPI

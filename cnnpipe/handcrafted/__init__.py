@@ -9,7 +9,7 @@
     views.py        one digit as each feature sees it, to be drawn
     verdict.py      the claim, and what follows from the numbers
     results.py      the finding as reports/handcrafted.json holds it
-    figures.py      its figures
+    figures/        the figures of robustness, corruptions and views
 
 The stage writes reports/handcrafted.json:
 

@@ -5,7 +5,7 @@
     sentences.py     sentences made from the numbers
     *.html.j2     what stands on the page: one template per section
     style.css     how it looks; interactive.css: the sections that compute
-    script/*.js   what happens on it: plain scripts that share one scope
+    scripts/*.js  what happens on it: plain scripts that share one scope
 
 Everything is inlined: the page opens from a disk without a network. It holds no time of its making,
 so that the same files give the same bytes.

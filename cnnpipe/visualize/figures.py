@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from cnnpipe.data.dataset import Dataset
 from cnnpipe.drawing.colours import Array
 from cnnpipe.drawing.illustration import Illustration
-from cnnpipe.drawing.maps import feature_maps
 from cnnpipe.findings.mistakes import named, worst_mistakes
 from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.inspection.activations import (
@@ -27,9 +26,8 @@ from cnnpipe.inspection.activations import (
     milestones,
 )
 from cnnpipe.models import TrainedNetwork
-from cnnpipe.visualize import results
-from cnnpipe.visualize.journey import journey
-from cnnpipe.visualize.results import confusion, reliability, training_curves
+from cnnpipe.visualize import confusion, feature_maps, journey, mistakes, reliability
+from cnnpipe.visualize import curves as learning_curves
 
 
 def result_figures(
@@ -38,7 +36,7 @@ def result_figures(
     evaluation: Mapping[str, Any],
     predictions: pd.DataFrame,
     dataset: Dataset,
-    mistakes: int,
+    most_mistakes: int,
 ) -> Iterator[Illustration]:
     """How training went, and what the network gets wrong.
 
@@ -48,23 +46,24 @@ def result_figures(
         evaluation: as reports/evaluation has it.
         predictions: as reports/predictions has them.
         dataset: whose test split was predicted.
-        mistakes: how many of the worst are drawn at most.
+        most_mistakes: the greatest number of the worst mistakes that are drawn.
     """
-    yield Illustration("curves", "curves", training_curves(curves, f"{title}: learning curves"), {})
-    figure = confusion(
+    figure = learning_curves.draw(curves, f"{title}: learning curves")
+    yield Illustration("curves", "curves", figure, {})
+    figure = confusion.draw(
         np.array(evaluation["confusion"]), dataset.classes, f"{title}: what is taken for what"
     )
     yield Illustration("confusion", "confusion", figure, {})
-    figure = reliability(
+    figure = reliability.draw(
         evaluation["reliability"],
         f"{title}: is it right as often as it says?",
         f"expected calibration error {100 * evaluation['ece']:.2f} percentage points; "
         "lines: 95 % intervals",
     )
     yield Illustration("reliability", "reliability", figure, {})
-    worst = worst_mistakes(predictions, mistakes)
+    worst = worst_mistakes(predictions, most_mistakes)
     images = dataset.test.images[worst["index"].to_list()].numpy()
-    figure = results.worst_mistakes(images, worst, dataset.classes, f"{title}: the worst mistakes")
+    figure = mistakes.draw(images, worst, dataset.classes, f"{title}: the worst mistakes")
     rows = [named(row, dataset.classes) for row in worst.to_dict("records")]
     yield Illustration("mistakes", "mistakes", figure, {"mistakes": rows})
 
@@ -102,7 +101,7 @@ def sample_figures(
 
     yield _journey(title, model, inputs[:1], images[0], activations, answers[0], classes)
     for position, answer in enumerate(answers):
-        figure = feature_maps(
+        figure = feature_maps.draw(
             images.numpy(),
             arrays,
             position,
@@ -138,7 +137,7 @@ def _journey(
 ) -> Illustration:
     stops = milestones(activations)
     shares = contributions(model, input, list(stops.values()))
-    figure = journey(
+    figure = journey.draw(
         image.numpy(),
         {stop: activations[layer][0].numpy() for stop, layer in stops.items()},
         [share.numpy() for share in shares],

@@ -27,7 +27,7 @@ LARGEST_TILE, SPACE, STRIP = 0.95, 0.05, 0.18
 
 
 @layout.styled
-def journey(
+def draw(
     image: Array,
     activations: Mapping[str, Array],
     contributions: Sequence[Array],
@@ -173,7 +173,7 @@ def _wires(source: _Column, target: _Column, shares: Array) -> PathCollection:
 
 
 def _answer(page: layout.Page, column: _Column, classes: Sequence[str]) -> None:
-    """The classes beside their logits, the answer with its probability."""
+    """The names of the classes at their logits, the answer with its probability."""
     logits = column.values.ravel().astype(np.float64)
     odds = np.exp(logits - logits.max())
     best = int(logits.argmax())

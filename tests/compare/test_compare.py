@@ -101,7 +101,8 @@ def comparison(project):
 
 @pytest.fixture(scope="module")
 def page(comparison) -> str:
-    return environment().get_template("comparison.html.j2").render(comparison=comparison)
+    template = environment(ROOT / "cnnpipe" / "compare").get_template("comparison.html.j2")
+    return template.render(comparison=comparison)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +281,7 @@ def test_a_revision_without_results_is_one_line(project):
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cnnpipe.report", "compare", *arguments],
+        [sys.executable, "-m", "cnnpipe.compare", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

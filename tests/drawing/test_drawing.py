@@ -1,4 +1,4 @@
-"""Figures: they show what they were given, on honest scales, as the same bytes each time."""
+"""Figures show the values they are given, on fixed scales, and have the same bytes each time."""
 
 import subprocess
 import sys
@@ -13,12 +13,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from cnnpipe.benchmark import figures as benchmark_figures
-from cnnpipe.drawing import layout, maps
+from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
-from cnnpipe.drawing.maps import tiled
-from cnnpipe.explain import drawing as explain_drawing
-from cnnpipe.visualize import journey as journey_drawing
-from cnnpipe.visualize import results as results
+from cnnpipe.drawing.kernels import draw as draw_kernels
+from cnnpipe.drawing.kernels import tiled
+from cnnpipe.explain.figures import attribution, patches
+from cnnpipe.visualize import confusion, curves, feature_maps, journey, mistakes, reliability
 
 DIGITS = [str(digit) for digit in range(10)]
 GARMENTS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
@@ -63,7 +63,7 @@ def spread(median):
 
 
 def timed(**milliseconds):
-    """What the benchmark says of contestants with these medians, beside both of torch's."""
+    """The benchmark's result for contestants with these medians, and for both of torch's."""
     times = {"torch": 2.0, "torch, channels last": 1.0} | milliseconds
     own = {name: time / 2 for name, time in milliseconds.items()}
     return {
@@ -113,26 +113,26 @@ COUNTS = np.diag(np.arange(990, 1000)) + np.eye(10, k=3, dtype=np.int64) * 7
 
 def figures(classes):
     first = {name: values[0] for name, values in ACTIVATIONS.items()}
-    yield results.training_curves(CURVES, "Curves")
-    yield results.confusion(COUNTS, classes, "Confusion")
-    yield results.worst_mistakes(IMAGES, MISTAKES, classes, "Mistakes")
-    yield maps.filters(RANDOM.normal(size=(6, 1, 5, 5)), "c1")
-    yield maps.filters(RANDOM.normal(size=(64, 64, 3, 3)), "block3_conv2")
-    yield maps.feature_maps(IMAGES, ACTIVATIONS, 1, classes, "Maps", "of a digit")
-    yield journey_drawing.journey(IMAGES[0], first, SHARES, classes, "Journey")
+    yield curves.draw(CURVES, "Curves")
+    yield confusion.draw(COUNTS, classes, "Confusion")
+    yield mistakes.draw(IMAGES, MISTAKES, classes, "Mistakes")
+    yield draw_kernels(RANDOM.normal(size=(6, 1, 5, 5)), "c1")
+    yield draw_kernels(RANDOM.normal(size=(64, 64, 3, 3)), "block3_conv2")
+    yield feature_maps.draw(IMAGES, ACTIVATIONS, 1, classes, "Maps", "of a digit")
+    yield journey.draw(IMAGES[0], first, SHARES, classes, "Journey")
     yield benchmark_figures.layer_ratios(LAYERS, "training", "Layers")
     yield benchmark_figures.time_against_batch_size(STEPS, "Batches")
 
-    yield maps.filters(RANDOM.normal(size=(120, 16, 5, 5)), "c5", dead=[0, 119], own_scale=True)
-    yield explain_drawing.exciting_patches(FILTERS, PATCHES, 3, "Patches")
-    yield results.reliability(BINS, "Reliability", "off by 1.23 points")
+    yield draw_kernels(RANDOM.normal(size=(120, 16, 5, 5)), "c5", dead=[0, 119], own_scale=True)
+    yield patches.draw(FILTERS, PATCHES, 3, "Patches")
+    yield reliability.draw(BINS, "Reliability", "off by 1.23 points")
     yield attribution_figure([f"{k}: “{name}” as “{name}”" for k, name in enumerate(classes[:3])])
 
 
 def attribution_figure(captions):
     names = {"gradient": "gradient", "occlusion": "occlusion"}
     trained = {"gradient": np.abs(SIGNED), "occlusion": SIGNED}
-    return explain_drawing.attributions(IMAGES, trained, trained, captions, names, "Attribution")
+    return attribution.draw(IMAGES, trained, trained, captions, names, "Attribution")
 
 
 @pytest.mark.parametrize("classes", [DIGITS, GARMENTS], ids=["digits", "garments"])
@@ -150,7 +150,7 @@ def test_no_text_is_cut_off(classes):
 def test_same_arrays_give_the_same_bytes_whatever_the_user_configured(tmp_path):
     def save(name):
         path = tmp_path / name
-        layout.save_png(path, results.training_curves(CURVES, "Curves"))
+        layout.save_png(path, curves.draw(CURVES, "Curves"))
         return path.read_bytes()
 
     first = save("first.png")
@@ -169,7 +169,7 @@ def test_every_colour_of_every_scale_is_stored_exactly(tmp_path):
     assert len(PALETTE) <= 256
 
     weights = np.linspace(-1, 1, 25).reshape(1, 1, 5, 5)
-    layout.save_png(tmp_path / "filters.png", maps.filters(weights, "c1"))
+    layout.save_png(tmp_path / "filters.png", draw_kernels(weights, "c1"))
     with Image.open(tmp_path / "filters.png") as image:
         present = {colour for _, colour in image.convert("RGB").getcolors()}
     expected = DIVERGING((weights.ravel() + 1) / 2, bytes=True)[:, :3]
@@ -241,7 +241,7 @@ def drawn_images(figure):
 def test_every_weight_is_drawn_once_on_one_symmetric_scale(shape):
     weights = RANDOM.normal(size=shape)
     weights.flat[0] = -9
-    blocks = drawn_images(maps.filters(weights, "a layer"))
+    blocks = drawn_images(draw_kernels(weights, "a layer"))
     drawn = np.concatenate([np.ma.filled(block.get_array(), np.nan).ravel() for block in blocks])
     np.testing.assert_array_equal(np.sort(drawn[~np.isnan(drawn)]), np.sort(weights.ravel()))
     assert {block.get_clim() for block in blocks} == {(-9, 9)}
@@ -250,14 +250,14 @@ def test_every_weight_is_drawn_once_on_one_symmetric_scale(shape):
 
 def test_rows_are_output_channels_and_columns_input_channels():
     weights = np.arange(16 * 6, dtype=float).reshape(16, 6, 1, 1) + 1
-    block = drawn_images(maps.filters(weights, "c3"))[0].get_array()
+    block = drawn_images(draw_kernels(weights, "c3"))[0].get_array()
     assert block[1, 1::2].tolist() == [1, 2, 3, 4, 5, 6]
     assert block[3, 1::2].tolist() == [7, 8, 9, 10, 11, 12]
 
 
-def test_each_filter_on_its_own_scale_is_said_and_reaches_its_ends():
+def test_a_filter_on_its_own_scale_reaches_its_ends_and_the_subtitle_says_so():
     weights = RANDOM.normal(size=(4, 2, 3, 3)) * np.array([1, 10, 0, 0.1]).reshape(4, 1, 1, 1)
-    figure = maps.filters(weights, "a layer", own_scale=True)
+    figure = draw_kernels(weights, "a layer", own_scale=True)
     block = drawn_images(figure)[0]
     assert block.get_clim() == (-1, 1)
     # Two kernels of 3×3 side by side in a rim of gaps; the filters go on in blocks to the right.
@@ -267,44 +267,42 @@ def test_each_filter_on_its_own_scale_is_said_and_reaches_its_ends():
     assert any("a scale of its own" in text.get_text() for text in figure.texts)
 
 
-def test_dead_filters_are_outlined_where_they_stand():
-    figure = maps.filters(RANDOM.normal(size=(6, 1, 5, 5)), "c1", dead=[4])
+def test_dead_filters_are_outlined():
+    figure = draw_kernels(RANDOM.normal(size=(6, 1, 5, 5)), "c1", dead=[4])
     [outline] = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     assert outline.get_xy() == (4 * 6, 0)
     assert any("outlined: dead (1 filter)" in text.get_text() for text in figure.texts)
-    figure = maps.filters(RANDOM.normal(size=(16, 6, 5, 5)), "c3", dead=[1])
+    figure = draw_kernels(RANDOM.normal(size=(16, 6, 5, 5)), "c3", dead=[1])
     outlines = [p for axes in figure.axes for p in axes.patches if isinstance(p, Rectangle)]
     assert [outline.get_xy() for outline in outlines] == [(0, 6)]
 
 
 def test_figures_of_two_runs_share_their_scales():
     weights = RANDOM.normal(size=(6, 1, 5, 5))
-    blocks = drawn_images(maps.filters(weights, "c1", limit=7.5))
+    blocks = drawn_images(draw_kernels(weights, "c1", limit=7.5))
     assert {block.get_clim() for block in blocks} == {(-7.5, 7.5)}
-    everything, errors = results.confusion(COUNTS, DIGITS, "A", beside=3 * COUNTS).axes
+    everything, errors = confusion.draw(COUNTS, DIGITS, "A", beside=3 * COUNTS).axes
     assert everything.images[0].get_clim() == (0, 3 * 999)
     assert errors.images[0].get_clim() == (0, 21)
     longer = CURVES.assign(epoch=[1, 2, 9], train_loss=[4.0, 0.2, 0.1])
     limits = [
         [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
         for figure in (
-            results.training_curves(CURVES, "A", beside=longer),
-            results.training_curves(longer, "B", beside=CURVES),
+            curves.draw(CURVES, "A", beside=longer),
+            curves.draw(longer, "B", beside=CURVES),
         )
     ]
     assert limits[0] == limits[1]
     assert limits[0][0][1][1] > 4
     own, with_other = (
-        results.reliability(BINS[:1], "A", "", beside=beside).axes[1].get_ylim()
+        reliability.draw(BINS[:1], "A", "", beside=beside).axes[1].get_ylim()
         for beside in ((), BINS)
     )
     assert (own[1], with_other[1]) == (6, 18000)
 
 
-def test_cards_tell_what_each_filter_is_worth():
-    texts = [
-        text.get_text() for text in explain_drawing.exciting_patches(FILTERS, PATCHES, 3, "P").texts
-    ]
+def test_each_card_shows_the_accuracy_lost_without_its_filter():
+    texts = [text.get_text() for text in patches.draw(FILTERS, PATCHES, 3, "P").texts]
     start = texts.index("0")
     assert texts[start : start + 6] == ["0", "dead", "1", "+1.23", "2", "−0.40"]
 
@@ -317,7 +315,7 @@ def test_attribution_maps_have_their_limits_below_them():
 
 
 def test_reliability_has_the_diagonal_and_the_intervals():
-    axes, counts = results.reliability(BINS, "Reliability", "").axes
+    axes, counts = reliability.draw(BINS, "Reliability", "").axes
     diagonal, *lines, points = axes.lines
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     assert [list(line.get_ydata()) for line in lines] == [[0.2, 0.94], [0.99, 0.997]]
@@ -328,7 +326,7 @@ def test_reliability_has_the_diagonal_and_the_intervals():
 def test_feature_maps_share_a_scale_across_maps_and_images():
     activations = ACTIVATIONS | {"c1_act": ACTIVATIONS["c1_act"].copy()}
     activations["c1_act"][2, 5, 0, 0] = 40  # in another image than the one drawn
-    figure = maps.feature_maps(IMAGES, activations, 0, DIGITS, "Maps", "")
+    figure = feature_maps.draw(IMAGES, activations, 0, DIGITS, "Maps", "")
     _input, c1, c1_act, *_ = drawn_images(figure)
     assert c1.get_clim()[0] == -c1.get_clim()[1]
     assert c1_act.get_clim() == (0, 40)
@@ -337,7 +335,7 @@ def test_feature_maps_share_a_scale_across_maps_and_images():
 def test_maps_that_are_zero_everywhere_are_outlined_and_counted():
     activations = ACTIVATIONS | {"c1_act": ACTIVATIONS["c1_act"].copy()}
     activations["c1_act"][0, [1, 4]] = 0
-    figure = maps.feature_maps(IMAGES, activations, 0, DIGITS, "Maps", "a digit")
+    figure = feature_maps.draw(IMAGES, activations, 0, DIGITS, "Maps", "a digit")
     axes = drawn_images(figure)[2].axes
     corners = [patch.get_xy() for patch in axes.patches if isinstance(patch, Rectangle)]
     assert corners == [(1 * 29 + 0.5, 0.5), (4 * 29 + 0.5, 0.5)]
@@ -347,7 +345,7 @@ def test_maps_that_are_zero_everywhere_are_outlined_and_counted():
 
 
 def test_curves_have_honest_axes():
-    loss, accuracy = results.training_curves(CURVES, "Curves").axes
+    loss, accuracy = curves.draw(CURVES, "Curves").axes
     assert loss.get_ylim()[0] == 0
     assert accuracy.get_ylim()[1] == 1
     training, validation = accuracy.lines
@@ -356,11 +354,11 @@ def test_curves_have_honest_axes():
 
 
 def test_a_single_epoch_can_be_drawn():
-    assert results.training_curves(CURVES.head(1), "Curves").axes
+    assert curves.draw(CURVES.head(1), "Curves").axes
 
 
-def test_errors_stand_alone_in_the_second_panel():
-    everything, errors = results.confusion(COUNTS, DIGITS, "Confusion").axes
+def test_the_second_panel_of_the_confusion_shows_only_errors():
+    everything, errors = confusion.draw(COUNTS, DIGITS, "Confusion").axes
     assert sorted(text.get_text() for text in errors.texts) == ["7"] * 7
     assert len(everything.texts) == 17
     assert errors.images[0].get_clim() == (0, 7)
@@ -368,13 +366,13 @@ def test_errors_stand_alone_in_the_second_panel():
 
 
 def test_a_network_without_errors_can_be_drawn():
-    assert results.confusion(np.diag([5, 5]), ["a", "b"], "Confusion").axes
-    figure = results.worst_mistakes(IMAGES[:0], MISTAKES.head(0), DIGITS, "Mistakes")
+    assert confusion.draw(np.diag([5, 5]), ["a", "b"], "Confusion").axes
+    figure = mistakes.draw(IMAGES[:0], MISTAKES.head(0), DIGITS, "Mistakes")
     assert any(text.get_text() == "there are none" for text in figure.texts)
 
 
-def test_mistakes_tell_both_classes_both_probabilities_and_the_index():
-    figure = results.worst_mistakes(IMAGES, MISTAKES, DIGITS, "Mistakes")
+def test_mistakes_show_both_classes_both_probabilities_and_the_index():
+    figure = mistakes.draw(IMAGES, MISTAKES, DIGITS, "Mistakes")
     texts = [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in figure.texts]
     start = texts.index("0")
     assert texts[start : start + 5] == ["0", "> 99.9 %", "9", "< 0.1 %", "test image 9999"]
@@ -383,7 +381,7 @@ def test_mistakes_tell_both_classes_both_probabilities_and_the_index():
 def test_wires_show_sign_and_relative_strength():
     activations = {"output": np.array([1.0, 3.0])}
     shares = [np.array([[1.0], [-2.0]])]
-    figure = journey_drawing.journey(IMAGES[0], activations, shares, ["a", "b"], "Journey")
+    figure = journey.draw(IMAGES[0], activations, shares, ["a", "b"], "Journey")
     (wires,) = figure.axes[0].collections
     weak, strong = wires.get_edgecolors()
     np.testing.assert_allclose(strong, to_rgba("#c2540a"))  # lowers: orange, opaque
@@ -451,7 +449,7 @@ def test_a_single_batch_size_can_be_drawn():
 
 
 def test_text_with_dollar_signs_is_not_mathematics():
-    figure = results.training_curves(CURVES, "a $\\broken title")
+    figure = curves.draw(CURVES, "a $\\broken title")
     figure.draw_without_rendering()
 
 

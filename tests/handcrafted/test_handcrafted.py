@@ -12,7 +12,7 @@ from skimage.filters import sobel_h, sobel_v
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.handcrafted import descriptors as features
-from cnnpipe.handcrafted import figures as plots
+from cnnpipe.handcrafted import figures
 from cnnpipe.handcrafted.corruptions import (
     CORRUPTIONS,
     blur,
@@ -399,9 +399,9 @@ class TestFigures:
         titles |= {"lenet5": "LeNet-5", "vgg": "VGG"}
         seen = views(images[0], random_lenet(), 0)
         for figure in (
-            plots.robustness(outcome.finding.tables["robustness"], titles, units),
-            plots.corruptions(images[0], strips(images[0], 0), "a digit"),
-            plots.views(seen, "LeNet-5", "a digit"),
+            figures.robustness.draw(outcome.finding.tables["robustness"], titles, units),
+            figures.corruptions.draw(images[0], strips(images[0], 0), "a digit"),
+            figures.views.draw(seen, "LeNet-5", "a digit"),
         ):
             width, height = figure.get_size_inches()
             ink = figure.get_tightbbox()  # inches
@@ -420,7 +420,7 @@ class TestFigures:
                 "images": [400] * 3,
             }
         )
-        panel, legend = plots.robustness(table, {"hog": "HOG"}, {"shift": "pixels"}).axes
+        panel, legend = figures.robustness.draw(table, {"hog": "HOG"}, {"shift": "pixels"}).axes
         (line,) = panel.lines
         assert line.get_xdata().tolist() == [0, 1, 4]
         assert line.get_ydata().tolist() == [1.0, 0.9, 0.2]
@@ -431,4 +431,4 @@ class TestFigures:
         blank = np.zeros((28, 28), dtype=np.uint8)
         seen = views(blank, random_lenet(), 0)
         assert len(seen["clean"]["keypoints"]) == 0
-        assert plots.views(seen, "LeNet-5", "nothing").axes
+        assert figures.views.draw(seen, "LeNet-5", "nothing").axes

@@ -76,7 +76,7 @@ def test_result_figures_name_classes(dataset):
     bins[0]["interval"] = [0.4, 0.97]
     scores = {"confusion": torch.eye(10, dtype=torch.int64).tolist(), "ece": 0.1}
     scores |= {"reliability": bins}
-    figures = result_figures("LeNet-5", curves, scores, PREDICTIONS, dataset, mistakes=1)
+    figures = result_figures("LeNet-5", curves, scores, PREDICTIONS, dataset, most_mistakes=1)
     *_, mistakes = figures
     assert mistakes.facts["mistakes"] == [
         {

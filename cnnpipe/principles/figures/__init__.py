@@ -1,6 +1,6 @@
-"""One figure per claim of the theory: `draw`, in a module of the name of the claim's own.
+"""One figure per claim of the theory: `draw`, in the module with the claim's name.
 
-A figure is drawn from the tables and details of a `Finding`; the titles ask, the numbers answer.
+A figure is drawn from the tables and details of a `Finding`; titles ask, numbers answer.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,16 +24,10 @@ from cnnpipe.principles.figures import (
 )
 
 FIGURES: Mapping[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], Figure]] = {
-    "equivalence": equivalence.draw,
-    "output_size": output_size.draw,
-    "locality": locality.draw,
-    "sharing": sharing.draw,
-    "translation": translation.draw,
-    "pooling": pooling.draw,
-    "hierarchy": hierarchy.draw,
-    "activation": activation.draw,
-    "sparsity": sparsity.draw,
-    "inductive_bias": inductive_bias.draw,
-    "filters": filters.draw,
+    module.__name__.rpartition(".")[2]: module.draw
+    for module in (
+        *(equivalence, output_size, locality, sharing, translation, pooling, hierarchy),
+        *(activation, sparsity, inductive_bias, filters),
+    )
 }
-"""By the claim's name."""
+"""By the claim's name, which is the module's."""

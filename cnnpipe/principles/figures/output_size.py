@@ -1,4 +1,4 @@
-"""Claim 2: the output-size formula as stairs, real outputs as dots upon them."""
+"""Claim 2: the output-size formula as steps, real outputs as dots on them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ const byHand = (() => {
   function attach(root, { models, digits, drawing }) {
     const part = markup.parts(root);
     const place = { y: 0, x: 0 };
-    let [model, layerIndex, result, upTo] = [models[0], 0, null, Infinity];
+    let [model, layerIndex, result] = [models[0], 0, null];
 
     const layer = () => model.layers[layerIndex];
     const input = () => (layerIndex === 0 ? result.input : result.outputs[layerIndex - 1]);
@@ -61,7 +61,7 @@ const byHand = (() => {
       const { height, width } = output();
       place.y = Math.floor(((place.y + 0.5) * height) / before.height);
       place.x = Math.floor(((place.x + 0.5) * width) / before.width);
-      restart();
+      walk.stop();
       paint();
     }
 
@@ -97,6 +97,7 @@ const byHand = (() => {
     /** Each plane with its maps, scale and marks; absent where the network has no such layer. */
     function stagesOf({ norm, activation, pool }, inChannel) {
       const { height, width, padding } = convolution.geometryOf(layer());
+      const upTo = walk.upTo();
       const here = { y: place.y, x: place.x };
       const patch = { y: place.y - padding, x: place.x - padding, height, width };
       const inputScale = layerIndex === 0 ? imageScale(model) : colours.scaleOf(input().values);
@@ -124,7 +125,7 @@ const byHand = (() => {
       const size = model.layers[pool].kernel_size;
       const maps = result.outputs[activation];
       const pooled = convolution.poolingWindow(maps, size, channel(), place.y, place.x);
-      const done = Math.min(upTo, maps.height * maps.width);
+      const done = Math.min(walk.upTo(), maps.height * maps.width);
       const [row, column] = [Math.floor(done / maps.width), done % maps.width];
       const { width } = result.outputs[pool];
       const partial = row % size === size - 1 ? Math.floor(column / size) : 0;
@@ -146,33 +147,17 @@ const byHand = (() => {
 
     function move({ y, x }, how) {
       Object.assign(place, { y, x });
-      restart();
+      walk.stop();
       paint();
-      if (how === "key") say();
+      if (how === "key") announce();
     }
 
-    const say = debounce(() => {
+    const announce = debounce(() => {
       const value = convolution.pixel(output(), channel(), place);
       part.status.textContent = `${where()}: ${arithmetic.fixed(value)}.`;
     });
 
-    const walk = sweep.attach(part.sweep, {
-      count: () => output().height * output().width,
-      go: (k) => {
-        Object.assign(place, { y: Math.floor(k / output().width), x: k % output().width });
-        upTo = k + 1;
-        paint();
-      },
-      end: () => {
-        upTo = Infinity;
-        paint();
-      },
-    });
-
-    function restart() {
-      upTo = Infinity;
-      walk.stop();
-    }
+    const walk = sweep.attach(part.sweep, { size: output, place, paint });
 
     const onOutput = { size: () => output(), place: () => place, move };
     for (const name of ["sum", "norm", "activation"]) plane.choose(part[`${name}Plane`], onOutput);

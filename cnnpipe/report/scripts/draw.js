@@ -114,7 +114,7 @@ const draw = (() => {
         update();
       },
       finished,
-      say: (text) => (part.status.textContent = text),
+      announce: (text) => (part.status.textContent = text),
     });
 
     function markPreset() {
@@ -165,15 +165,15 @@ const draw = (() => {
   }
 
   function captionOf({ index, label, answers }, models, { classes, copies }) {
-    const said = models
+    const given = models
       .filter(({ name }) => answers[name])
       .map(({ name, title }) => {
         const { prediction, confidence } = answers[name];
         const averaged = copies[name] > 1 ? ` (averaged over ${copies[name]} shifted copies)` : "";
         return `${title}: ${classes[prediction]}, ${colours.percent(confidence)}${averaged}`;
       });
-    const told = said.length ? `; PyTorch's answers: ${said.join("; ")}` : "";
-    return `Test image ${index}, labelled ${classes[label]}${told}`;
+    const byPyTorch = given.length ? `; PyTorch's answers: ${given.join("; ")}` : "";
+    return `Test image ${index}, labelled ${classes[label]}${byPyTorch}`;
   }
 
   function presetButton({ index, pixels }, { text }, action) {
@@ -266,7 +266,7 @@ const draw = (() => {
     const largest = models.map(() => 0);
     const images = digits.images.filter(({ answers }) => models.every(({ name }) => answers[name]));
     const next = (k) => {
-      if (k === images.length) return tell();
+      if (k === images.length) return report();
       const { pixels, label, answers } = images[k];
       models.forEach((model, m) => {
         const { probabilities } = network.run(model, pixels);
@@ -276,7 +276,7 @@ const draw = (() => {
       });
       return setTimeout(next, 0, k + 1);
     };
-    const tell = () => {
+    const report = () => {
       if (!images.length) return;
       const each = models.map(({ title, precision }, m) => `${title} (${precision} weights) ${colours.short(largest[m])}`);
       note.textContent =

@@ -47,7 +47,7 @@ const markup = (() => {
     };
   }
 
-  /** Resolves when all that was asked for is painted. At least one frame: a browser tells of pointers with it. */
+  /** Resolves when all that was asked for is painted. At least one frame: it reports pointer movements with frames. */
   async function painted() {
     await new Promise(requestAnimationFrame);
     if (pending > 0) await painted();

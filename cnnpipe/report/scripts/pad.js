@@ -11,10 +11,10 @@ const pad = (() => {
    * Make a canvas a drawing pad.
    *
    * `penWidth()` is the width of the next stroke, in units of the side; `changed()` is called whenever the
-   * ink does, `finished()` when a stroke or another action has ended, `say(text)` with what a
+   * ink does, `finished()` when a stroke or another action has ended, `announce(text)` with what a
    * keyboard's user must know.
    */
-  function attach(canvas, overlay, { penWidth, changed, finished, say }) {
+  function attach(canvas, overlay, { penWidth, changed, finished, announce }) {
     let sheet = ink.sheet();
     let strokes = [];
     let stroke = null; // the one that is being drawn
@@ -97,7 +97,7 @@ const pad = (() => {
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerId !== pointer) return;
-      // A browser tells of several movements at once: together they are the smooth stroke.
+      // A browser reports several movements at once: together they are the smooth stroke.
       const events = event.getCoalescedEvents?.() ?? [];
       for (const each of events.length ? events : [event]) extend(pointOf(canvas, each));
     });
@@ -123,26 +123,26 @@ const pad = (() => {
     const keys = {
       " ": () => (pen.down ? penUp() : penDown()),
       Escape: () => pen.down && penUp(),
-      Backspace: () => tell(undo, "Last stroke taken back."),
-      z: () => tell(undo, "Last stroke taken back."),
-      Delete: () => tell(reset, "Sheet cleared."),
+      Backspace: () => announceAfter(undo, "Last stroke taken back."),
+      z: () => announceAfter(undo, "Last stroke taken back."),
+      Delete: () => announceAfter(reset, "Sheet cleared."),
     };
 
-    function tell(action, text) {
+    function announceAfter(action, text) {
       action();
-      say(text);
+      announce(text);
     }
 
     function penDown() {
       pen.down = true;
       begin({ x: pen.x, y: pen.y, pressure: 1 });
-      say("Pen down.");
+      announce("Pen down.");
     }
 
     function penUp() {
       pen.down = false;
       end();
-      say("Pen up.");
+      announce("Pen up.");
     }
 
     function moveKey(event) {

@@ -1,13 +1,13 @@
 "use strict";
 
-/** One map, large: its pixels as squares, the padding around them, and marks upon both. */
+/** One map, large: its pixels as squares, the padding around them, and marks on both. */
 const plane = (() => {
-  const SIDE = 336; // at least so many of the canvas's own pixels, so that lines are fine on small maps
+  const SIDE = 336; // the least width of the canvas in its own pixels, so that lines are fine on small maps
 
   /**
    * Paint one map of a stack.
    *
-   * `padding` draws so many hatched pixels around it; pixels from `upTo` on are left blank, as not
+   * `padding` is the number of hatched pixels around it; pixels from `upTo` on are left blank, as not
    * computed yet; `marks` are windows {y, x, height, width} to outline.
    */
   function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = [] } = {}) {
@@ -81,7 +81,7 @@ const plane = (() => {
   /**
    * Let pointer and keyboard choose a pixel.
    *
-   * `size()` gives {height, width, padding} and `place()` the chosen pixel; `move(pixel, how)` is told
+   * `size()` gives {height, width, padding} and `place()` the chosen pixel; `move(pixel, how)` receives
    * the new one, `how` being "pointer" or "key".
    */
   function choose(canvas, { size, place, move }) {

@@ -47,7 +47,7 @@ const sandbox = (() => {
   function attach(root, digits) {
     const part = markup.parts(root);
     const place = { y: 6, x: 6 };
-    let [kernel, input, output, upTo] = [KERNELS.sobelX.values, null, null, Infinity];
+    let [kernel, input, output] = [KERNELS.sobelX.values, null, null];
 
     const size = () => Math.sqrt(kernel.length);
     const geometry = () => ({
@@ -67,7 +67,7 @@ const sandbox = (() => {
       const fits = network.outputSize(SIDE, { kernelSize: size(), ...geometry() }) > 0;
       output = fits ? network.conv2d(input, layer()) : null;
       if (fits) keepPlace(before ?? output);
-      restart();
+      walk.stop();
       for (const name of ["stride", "padding", "dilation"]) part[`${name}Value`].value = part[name].value;
       paintFormula();
       paint();
@@ -103,7 +103,7 @@ const sandbox = (() => {
 
     function paintOutput() {
       const signed = colours.scaleOf(output.values, true);
-      plane.paint(part.outputPlane, output, 0, signed, { marks: [{ ...place }], upTo });
+      plane.paint(part.outputPlane, output, 0, signed, { marks: [{ ...place }], upTo: walk.upTo() });
       const [{ patch, products, sum }] = convolution.terms(layer(), input, 0, place.y, place.x);
       arithmetic.fill(part.patch, patch, size(), colours.inkScale(0, 1));
       arithmetic.fill(part.products, products, size(), colours.scaleOf(products, true));
@@ -150,7 +150,7 @@ const sandbox = (() => {
     function move({ y, x }, how) {
       if (!output) return;
       Object.assign(place, { y, x });
-      restart();
+      walk.stop();
       paint();
       if (how === "key") {
         const value = arithmetic.fixed(convolution.pixel(output, 0, place));
@@ -160,23 +160,7 @@ const sandbox = (() => {
 
     plane.choose(part.outputPlane, { size: () => output, place: () => place, move });
 
-    const walk = sweep.attach(part.sweep, {
-      count: () => output.height * output.width,
-      go: (k) => {
-        Object.assign(place, { y: Math.floor(k / output.width), x: k % output.width });
-        upTo = k + 1;
-        paint();
-      },
-      end: () => {
-        upTo = Infinity;
-        paint();
-      },
-    });
-
-    function restart() {
-      upTo = Infinity;
-      walk.stop();
-    }
+    const walk = sweep.attach(part.sweep, { size: () => output, place, paint });
 
     const titles = (choices) => Object.entries(choices).map(([name, { title }]) => [name, title]);
     const [{ index, label }] = digits.images;

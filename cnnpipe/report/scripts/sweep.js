@@ -8,12 +8,13 @@ const sweep = (() => {
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 
   /**
-   * Attach a walk to a button. `count()` is the number of pixels and `go(k)` shows pixel k of them;
-   * `end()` is called when the last one has been shown. For readers who asked for less motion nothing
-   * moves by itself: each press goes one pixel on.
+   * Attach a walk to a button. `size()` is the map's, `place` is the pixel that the walk moves, and
+   * `paint()` shows it. For readers who asked for less motion nothing moves by itself: each press
+   * goes one pixel on. Returns `stop()`, and `upTo()`: how many pixels are to be shown as computed.
    */
-  function attach(button, { count, go, end }) {
+  function attach(button, { size, place, paint }) {
     let [next, running, previous] = [0, false, 0];
+    const count = () => size().height * size().width;
 
     const label = () => {
       button.textContent = still.matches ? "Next pixel" : running ? "Pause" : next ? "Go on" : "Sweep";
@@ -21,11 +22,10 @@ const sweep = (() => {
 
     function advance(steps) {
       next = Math.min(next + steps, count());
-      go(next - 1);
-      if (next === count()) {
-        stop();
-        end();
-      }
+      const { width } = size();
+      Object.assign(place, { y: Math.floor((next - 1) / width), x: (next - 1) % width });
+      if (next === count()) stop();
+      paint();
     }
 
     function frame(now) {
@@ -64,7 +64,7 @@ const sweep = (() => {
     });
     still.addEventListener("change", pause);
     label();
-    return { stop };
+    return { stop, upTo: () => next || Infinity };
   }
 
   return { attach };

@@ -9,11 +9,12 @@ import pandas as pd
 from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
-from cnnpipe.drawing import maps
 from cnnpipe.drawing.colours import Array
 from cnnpipe.drawing.illustration import Illustration
-from cnnpipe.explain import drawing
+from cnnpipe.drawing.kernels import draw as draw_kernels
 from cnnpipe.explain.attribution import METHODS, Attributions
+from cnnpipe.explain.figures.attribution import draw as draw_attributions
+from cnnpipe.explain.figures.patches import draw as draw_patches
 from cnnpipe.findings.mistakes import named
 from cnnpipe.inspection.activations import convolution_filters
 from cnnpipe.inspection.responses import cut
@@ -27,8 +28,8 @@ def filter_figures(
     Args:
         title: the network's name for people.
         model: whose kernels are drawn.
-        filters: as `cnnpipe.explanation.describe_filters` gives them.
-        patches: as `cnnpipe.explanation.exciting_patches` gives them.
+        filters: as `cnnpipe.explain.filters.describe_filters` gives them.
+        patches: as `cnnpipe.explain.filters.exciting_patches` gives them.
         images: of the split that the patches are of, uint8 (N, H, W).
     """
     for layer, weights in convolution_filters(model).items():
@@ -40,7 +41,7 @@ def filter_figures(
         yield Illustration(
             f"filters_{layer}",
             "filters",
-            maps.filters(kernels, heading, dead=dead),
+            draw_kernels(kernels, heading, dead=dead),
             facts
             | {
                 "limit": float(np.abs(kernels).max()),
@@ -49,12 +50,12 @@ def filter_figures(
                 "dead": dead,
             },
         )
-        figure = maps.filters(kernels, heading, dead=dead, own_scale=True)
+        figure = draw_kernels(kernels, heading, dead=dead, own_scale=True)
         yield Illustration(f"filters_{layer}_own_scale", "filters_own_scale", figure, facts)
         shown, size = _cut_out(patches[patches["layer"] == layer], images)
         most = max(map(len, shown.values()), default=1)
         heading = f"{title}: what excites the filters of {layer}"
-        figure = drawing.exciting_patches(rows, shown, most, heading)
+        figure = draw_patches(rows, shown, most, heading)
         yield Illustration(f"patches_{layer}", "patches", figure, facts | {"field": size})
 
 
@@ -72,7 +73,7 @@ def _cut_out(patches: pd.DataFrame, images: Tensor) -> tuple[dict[int, list[Arra
 def attribution_figure(
     title: str, attributions: Attributions, dataset: Dataset, drawn: Sequence[int], answers: Tensor
 ) -> Illustration:
-    """What the answers to some test images rest on, beside random weights.
+    """Which pixels the answers to some test images rest on, with trained and with random weights.
 
     Args:
         title: the network's name for people.
@@ -91,7 +92,7 @@ def attribution_figure(
         + ("" if row["label"] == row["prediction"] else f" as “{row['prediction']}”")
         for row in rows
     ]
-    figure = drawing.attributions(
+    figure = draw_attributions(
         split.images[list(drawn)].numpy(),
         attributions.trained,
         attributions.random,
