@@ -17,14 +17,12 @@ from cnnpipe.functional import (
     winograd,
 )
 from cnnpipe.verify.cases import UNUSUAL_LAYOUTS, Case, Layout, draw
-from cnnpipe.verify.reference import quantities
 from tests.helpers.oracle import (
     CPU_ALGORITHMS,
     assert_first_order_right,
     assert_right,
     call_of,
     computes,
-    implementation,
     randn,
 )
 
@@ -226,23 +224,6 @@ def test_rounding_of_algorithms_that_mix_outputs(
             assert (actual - right).abs().max() < limit * right.abs().max()
 
 
-@pytest.mark.parametrize("algorithm", ["fft", "winograd"])
-def test_results_are_channels_last(algorithm: str) -> None:
-    x, w = randn(2, 4, 8, 8).requires_grad_(), randn(4, 4, 3, 3)
-    y = conv2d(x, w, algorithm=algorithm)
-    assert y.is_contiguous(memory_format=torch.channels_last)
-    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
-    assert gradient.is_contiguous(memory_format=torch.channels_last) or algorithm == "winograd"
-
-
-@each_algorithm
-def test_operands_are_left_alone(algorithm: str) -> None:
-    call = call_of("conv2d", randn(2, 3, 6, 6), randn(2, 3, 3, 3, seed=1), padding=1)
-    before = [tensor.clone() for tensor in call.tensors]
-    quantities(implementation(call, algorithm), call.operands, call.probes)
-    torch.testing.assert_close(call.tensors, before, rtol=0, atol=0)
-
-
 @each_algorithm
 def test_derivative_of_third_order(algorithm: str) -> None:
     def third(operator: Any) -> Tensor:
@@ -349,18 +330,6 @@ def test_vmap_runs_over_images_and_over_kernels() -> None:
     torch.testing.assert_close(torch.func.vmap(operator)(x, w, b), over_all)
     of_images = torch.func.vmap(operator, in_dims=(0, None))(x, w[0])
     torch.testing.assert_close(of_images, torch.stack([operator(images, w[0]) for images in x]))
-
-
-@each_algorithm
-def test_gradient_of_each_image(algorithm: str) -> None:
-    x, w = randn(3, 2, 6, 6), randn(4, 2, 3, 3, seed=1)
-
-    def loss(w: Tensor, image: Tensor) -> Tensor:
-        return conv2d(image, w, algorithm=algorithm).sin().sum()
-
-    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(w, x)
-    expected = [torch.func.grad(loss)(w, image) for image in x]
-    torch.testing.assert_close(each, torch.stack(expected))
 
 
 @each_algorithm

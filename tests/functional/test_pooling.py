@@ -1,4 +1,3 @@
-import functools
 import itertools
 from typing import Any
 
@@ -136,17 +135,6 @@ def test_window_of_nothing_but_padding_points_into_the_image() -> None:
     assert 0 <= indices.item() < 4
 
 
-@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
-def test_vmap_is_one_more_batch(pool: Any) -> None:
-    x = randn(3, 2, 4, 6, 5)
-    operator = functools.partial(pool, kernel_size=3, stride=2, padding=1)
-    expected = torch.stack([operator(maps) for maps in x])
-    torch.testing.assert_close(torch.func.vmap(operator)(x), expected)
-    gradient = torch.func.grad(lambda maps: operator(maps).sin().sum())
-    expected = torch.stack([gradient(maps) for maps in x])
-    torch.testing.assert_close(torch.func.vmap(gradient)(x), expected)
-
-
 def test_stride_that_is_never_taken_may_be_of_any_length() -> None:
     x = randn(1, 2, 4, 4)
     for pool in (max_pool2d, avg_pool2d):
@@ -162,15 +150,6 @@ def test_empty_batch(pool: Any, images: tuple[int, ...]) -> None:
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.shape == x.shape
-
-
-@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
-def test_memory_layout_is_kept(pool: Any) -> None:
-    x = torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
-    y = pool(x, 2)
-    assert y.is_contiguous(memory_format=torch.channels_last)
-    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
-    assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
