@@ -34,13 +34,13 @@ class Case:
     """Shape of a convolution's kernels."""
     bias: bool
     arguments: Mapping[str, Any]
-    values: Values
+    values: Values = "uniform"
     """Of the input."""
-    layout: Layout
+    layout: Layout = "contiguous"
     """How all operands and probes lie in memory."""
-    frozen: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
     """Operands that require no gradient."""
-    dtypes: tuple[torch.dtype, ...]
+    dtypes: tuple[torch.dtype, ...] = FLOATS
 
     def __str__(self) -> str:
         shapes = {"input": self.input, "weight": self.weight}

@@ -1,37 +1,32 @@
 import functools
-import itertools
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as torchs
 
 from cnnpipe.functional import (
-    CONV2D_ALGORITHMS,
     UnsupportedError,
     conv2d,
     conv2d_algorithm,
     convolve2d,
+    fft,
     taps,
     windows,
+    winograd,
 )
-from tests.helpers.torch_reference import assert_matches_torch, randn
+from cnnpipe.verify.cases import UNUSUAL_LAYOUTS, Case, Layout, draw
+from tests.helpers.oracle import (
+    CPU_ALGORITHMS,
+    assert_first_order_right,
+    assert_right,
+    call_of,
+    computes,
+    randn,
+)
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-ON_THE_CPU = [name for name in CONV2D_ALGORITHMS if name != "implicit_gemm"]
-each_algorithm = pytest.mark.parametrize("algorithm", [*ON_THE_CPU, "auto"])
-
-
-def computes(algorithm: str, x: Tensor, w: Tensor, **arguments: Any) -> bool:
-    """Whether the algorithm takes on a convolution; which it must is tested by itself, below."""
-    try:
-        conv2d(x, w, algorithm=algorithm, **arguments)
-    except UnsupportedError:
-        return False
-    return True
+each_algorithm = pytest.mark.parametrize("algorithm", [*CPU_ALGORITHMS, "auto"])
 
 
 # What each algorithm must compute, and what it must refuse instead of computing something else.
@@ -64,7 +59,7 @@ def test_what_an_algorithm_computes(
     algorithm: str, arguments: dict[str, Any], computed: bool
 ) -> None:
     x, w = randn(2, 4, 7, 7), randn(2, 4 // arguments.get("groups", 1), 3, 3, seed=1)
-    assert computes(algorithm, x, w, **arguments) == computed
+    assert computes(algorithm, call_of("conv2d", x, w, **arguments)) == computed
 
 
 @pytest.mark.parametrize(
@@ -141,138 +136,92 @@ def test_gradients_of_the_worked_example(algorithm: str) -> None:
     assert bias.grad.tolist() == [4]  # four output pixels
 
 
-GRID = [
-    dict(zip(("stride", "padding", "dilation", "groups"), values, strict=True))
-    for values in itertools.product([1, 2, (1, 3)], [0, 1, (3, 1)], [1, 2, (2, 1)], [1, 2, 4])
-] + [
-    {"padding": padding, "dilation": dilation, "groups": groups}
-    for padding, dilation, groups in itertools.product(["same", "valid"], [1, (1, 2)], [1, 4])
+# What the grid of the verify stage (test_operators.py) lacks, or has for some algorithms only.
+SPECIAL_CASES = [
+    ((2, 4, 4, 4), (16, 4, 1, 1), {"padding": (0, 3)}),
+    ((3, 6, 6), (2, 3, 4, 3), {"padding": "same"}),
+    ((0, 3, 6, 6), (2, 3, 3, 3), {"stride": 2}),
+    # The one window along the width lies in the padding: no pixel there has any gradient.
+    ((1, 2, 4, 5), (3, 2, 3, 1), {"stride": (1, 20), "padding": (0, 3)}),
+    ((1, 1, 1, 1), (1, 1, 1, 1), {"padding": 6}),  # more outputs than pixels
+    ((1, 1, 6, 6), (1, 1, 3, 3), {}),  # exactly one tile of winograd
+    ((1, 1, 7, 7), (1, 1, 3, 3), {}),  # and one pixel more
+    # Steps that are never taken may be of any length.
+    ((2, 3, 5, 5), (2, 3, 1, 3), {"stride": (1, 2**62), "padding": 1}),
+    ((2, 3, 5, 5), (2, 3, 1, 3), {"stride": 10**6}),
+    ((2, 3, 5, 5), (2, 3, 1, 3), {"stride": 2, "dilation": (2**62, 1)}),
 ]
 
 
 @each_algorithm
-@pytest.mark.parametrize("kernel_size", [(3, 3), (1, 1), (2, 3), (3, 4)])
-def test_matches_torch_over_the_grid(algorithm: str, kernel_size: tuple[int, int]) -> None:
-    for arguments in GRID:
-        channels = 4 // arguments.get("groups", 1)
-        operands = randn(3, 4, 9, 8), randn(8, channels, *kernel_size, seed=1), randn(8, seed=2)
-        if computes(algorithm, *operands[:2], **arguments):
-            assert_matches_torch(
-                functools.partial(conv2d, algorithm=algorithm, **arguments),
-                functools.partial(torchs.conv2d, **arguments),
-                *operands,
-            )
-
-
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Any convolution whose window fits into the padded input."""
-
-    def pair(least: int, most: int) -> tuple[int, int]:
-        return draw(st.integers(least, most)), draw(st.integers(least, most))
-
-    kernel_size, stride, padding, dilation = pair(1, 4), pair(1, 3), pair(0, 4), pair(1, 3)
-    groups = draw(st.integers(1, 3))
-    extra = pair(0, 6)
-    size = [
-        max(1, d * (k - 1) + 1 - 2 * p + e)
-        for k, p, d, e in zip(kernel_size, padding, dilation, extra, strict=True)
-    ]
-    in_channels, out_channels = pair(1, 5)
-    images = draw(st.integers(1, 3))
-    x = randn(images, groups * in_channels, *size, seed=1)
-    w = randn(groups * out_channels, in_channels, *kernel_size, seed=2)
-    return x, w, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+@pytest.mark.parametrize(("image", "kernel", "arguments"), SPECIAL_CASES)
+def test_special_cases(
+    algorithm: str, image: tuple[int, ...], kernel: tuple[int, ...], arguments: dict[str, Any]
+) -> None:
+    operands = randn(*image), randn(*kernel, seed=1), randn(kernel[0], seed=2)
+    call = call_of("conv2d", *operands, **arguments)
+    if computes(algorithm, call):
+        assert_right(call, algorithm)
 
 
 @each_algorithm
-@settings(derandomize=True, deadline=None, max_examples=100)
-@given(problem=problems())
-def test_matches_torch_at_random(
-    algorithm: str, problem: tuple[Tensor, Tensor, dict[str, Any]]
-) -> None:
-    x, w, arguments = problem
-    if not computes(algorithm, x, w, **arguments):
-        return
-    assert_matches_torch(
-        functools.partial(conv2d, algorithm=algorithm, **arguments),
-        functools.partial(torchs.conv2d, **arguments),
-        x,
-        w,
-    )
+@pytest.mark.parametrize("layout", UNUSUAL_LAYOUTS)
+def test_any_memory_layout(algorithm: str, layout: Layout) -> None:
+    case = Case("conv2d", (2, 4, 6, 5), (4, 4, 3, 3), True, {"padding": 1}, "uniform", layout)
+    assert_right(draw(case, torch.float64, seed=1), algorithm)
 
 
-@pytest.mark.parametrize("algorithm", ["taps", "toeplitz"])
-@settings(derandomize=True, deadline=None, max_examples=100)
-@given(
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
-    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    images=st.integers(1, 7),
-)
-@example(size=(4, 4), kernel_size=(1, 1), padding=(0, 3), channels=(4, 16), images=2)
-def test_strips_match_torch(
-    algorithm: str,
-    size: tuple[int, int],
-    kernel_size: tuple[int, int],
-    padding: tuple[int, int],
-    channels: tuple[int, int],
-    images: int,
-) -> None:
-    size = (
-        max(size[0], kernel_size[0] - 2 * padding[0]),
-        max(size[1], kernel_size[1] - 2 * padding[1]),
-    )
-    x = randn(images, channels[0], *size)
-    w = randn(channels[1], channels[0], *kernel_size, seed=1)
-    if computes(algorithm, x, w, padding=padding):
-        assert_matches_torch(
-            functools.partial(conv2d, padding=padding, algorithm=algorithm),
-            functools.partial(torchs.conv2d, padding=padding),
-            x,
-            w,
-        )
-
-
-@pytest.mark.parametrize("images", [1, 5, 6, 7])
-def test_taps_in_several_blocks_of_images(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # An image takes (5·3 + 5·16)·6·8 bytes = 4,560: two of them fit, and the last block is short.
-    monkeypatch.setattr(taps, "BLOCK_BYTES", 10_000)
-    assert_matches_torch(
-        functools.partial(conv2d, padding=1, algorithm="taps"),
-        functools.partial(torchs.conv2d, padding=1),
-        randn(images, 3, 5, 5),
-        randn(16, 3, 3, 3, seed=1),
-    )
-
-
-def test_im2col_in_several_blocks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An image's columns take 25·9·3·8 bytes = 5,400: two of them fit, and the last block is short.
-    monkeypatch.setattr(windows, "CACHE_BYTES", 11_000)
-    assert_matches_torch(
-        functools.partial(conv2d, padding=1, algorithm="im2col"),
-        functools.partial(torchs.conv2d, padding=1),
-        randn(5, 3, 5, 5),
-        randn(16, 3, 3, 3, seed=1),
-    )
-
-
-@each_algorithm
+# Two images fit into a block: the last block is full, short, or one image alone.
+@pytest.mark.parametrize("images", [1, 4, 5, 6])
 @pytest.mark.parametrize(
-    "arguments", [{"padding": 1}, {"stride": 2, "padding": 1, "groups": 2}, {"dilation": 2}]
+    ("algorithm", "module", "limit", "bytes_of_two"),
+    [
+        ("taps", taps, "BLOCK_BYTES", 10_000),  # an image: (5·3 + 5·16)·6·8 bytes = 4,560
+        ("im2col", windows, "CACHE_BYTES", 11_000),  # 25·9·3·8 bytes = 5,400 of columns
+        ("fft", fft, "BLOCK_BYTES", 22_000),  # 8·8 pixels·(3 + 16 channels)·8 bytes = 9,728
+        ("winograd", winograd, "BLOCK_BYTES", 45_000),  # 36·4 tiles·(3 + 16)·8 bytes = 21,888
+    ],
 )
-def test_derivatives_of_first_and_second_order(algorithm: str, arguments: dict[str, int]) -> None:
-    operands = (
-        randn(2, 2, 5, 5).requires_grad_(),
-        randn(2, 2 // arguments.get("groups", 1), 3, 3, seed=1).requires_grad_(),
-        randn(2, seed=2).requires_grad_(),
-    )
-    if not computes(algorithm, *operands[:2], **arguments):
-        return
-    operator = functools.partial(conv2d, algorithm=algorithm, **arguments)
-    assert torch.autograd.gradcheck(operator, operands, fast_mode=True)
-    assert torch.autograd.gradgradcheck(operator, operands, fast_mode=True)
+def test_several_blocks_of_images(
+    images: int,
+    algorithm: str,
+    module: Any,
+    limit: str,
+    bytes_of_two: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, limit, bytes_of_two)
+    operands = randn(images, 3, 5, 5), randn(16, 3, 3, 3, seed=1)
+    assert_right(call_of("conv2d", *operands, padding=1), algorithm)
+
+
+# Relative to the largest number of each result: a few roundings of the dtype in which it is stored;
+# in float32 and float64 winograd's transforms add their own, measured at 2e-6 and 4e-15.
+@pytest.mark.parametrize(
+    ("algorithm", "channels", "taps", "errors"),
+    [
+        *(("fft", 32, taps, (4e-15, 2e-6, 1e-3, 8e-3)) for taps in (3, 7, 14)),
+        *(("winograd", 64, taps, (2e-14, 1e-5, 1e-3, 8e-3)) for taps in (1, 3, 5)),
+    ],
+)
+def test_rounding_of_algorithms_that_mix_outputs(
+    algorithm: str, channels: int, taps: int, errors: tuple[float, ...]
+) -> None:
+    dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+    for dtype, limit in zip(dtypes, errors, strict=True):
+        x = randn(4, channels, 14, 14, dtype=dtype).requires_grad_()
+        w = randn(channels, channels, taps, taps, seed=1, dtype=dtype).requires_grad_()
+        exact = [operand.detach().double().requires_grad_() for operand in (x, w)]
+        y, expected = conv2d(x, w, algorithm=algorithm), torchs.conv2d(*exact)
+        grad = randn(*y.shape, seed=2, dtype=dtype)
+        results = (y, *torch.autograd.grad(y, (x, w), grad))
+        for actual, right in zip(
+            results,
+            (expected, *torch.autograd.grad(expected, exact, grad.double())),
+            strict=True,
+        ):
+            assert actual.dtype == dtype
+            assert (actual - right).abs().max() < limit * right.abs().max()
 
 
 @each_algorithm
@@ -287,121 +236,6 @@ def test_derivative_of_third_order(algorithm: str) -> None:
 
     actual = third(functools.partial(conv2d, algorithm=algorithm))
     torch.testing.assert_close(actual, third(torchs.conv2d))
-
-
-@each_algorithm
-def test_convolve2d_matches_scipy_with_gradients(algorithm: str) -> None:
-    signal = pytest.importorskip("scipy.signal")
-    x, w = randn(1, 1, 7, 6), randn(1, 1, 3, 2, seed=1)
-    expected = torch.tensor(signal.convolve2d(x[0, 0].numpy(), w[0, 0].numpy(), mode="full"))
-    actual = convolve2d(x, w, padding=(2, 1), algorithm=algorithm)
-    torch.testing.assert_close(actual[0, 0], expected)
-    operands = (x.requires_grad_(), w.requires_grad_())
-    assert torch.autograd.gradcheck(
-        functools.partial(convolve2d, algorithm=algorithm), operands, fast_mode=True
-    )
-
-
-# Largest error of a sum of 36 products of normal numbers that is rounded once: 2^-24, 2^-11 and
-# 2^-8 of a magnitude under 32, and the rounding of the sum itself in 32 bits.
-@each_algorithm
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(
-    ("dtype", "atol"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 0.13)]
-)
-def test_lower_precision(algorithm: str, stride: int, dtype: torch.dtype, atol: float) -> None:
-    x, w, b = (
-        randn(2, 4, 6, 6, dtype=dtype),
-        randn(4, 4, 3, 3, seed=1, dtype=dtype),
-        randn(4, seed=2, dtype=dtype),
-    )
-    if not computes(algorithm, x, w, stride=stride, padding=1):
-        return
-    leaves = [tensor.requires_grad_() for tensor in (x, w, b)]
-    exact = [tensor.detach().double().requires_grad_() for tensor in leaves]
-    y = conv2d(*leaves, stride=stride, padding=1, algorithm=algorithm)
-    expected = torchs.conv2d(*exact, stride=stride, padding=1)
-    assert y.dtype == dtype
-    torch.testing.assert_close(y.double(), expected, atol=atol, rtol=0)
-    grad = randn(*y.shape, seed=3, dtype=dtype)
-    for actual, reference in zip(
-        torch.autograd.grad(y, leaves, grad),
-        torch.autograd.grad(expected, exact, grad.double()),
-        strict=True,
-    ):
-        assert actual.dtype == dtype
-        torch.testing.assert_close(actual.double(), reference, atol=2 * atol, rtol=0)
-
-
-def layouts(x: Tensor) -> list[Tensor]:
-    """The same numbers in several memory layouts."""
-    wide = torch.zeros(*x.shape[:-1], 2 * x.shape[-1], dtype=x.dtype)
-    wide[..., ::2] = x
-    return [
-        x.contiguous(memory_format=torch.channels_last),
-        x.mT.contiguous().mT,
-        x.flip(0).contiguous().flip(0).transpose(0, 1).contiguous().transpose(0, 1),
-        wide[..., ::2],
-        torch.cat([x, x])[len(x) :],
-    ]
-
-
-@each_algorithm
-def test_any_memory_layout(algorithm: str) -> None:
-    x, w = randn(2, 4, 6, 5), randn(4, 4, 3, 3, seed=1)
-    for images, kernels in zip(layouts(x), layouts(w), strict=True):
-        assert_matches_torch(
-            functools.partial(conv2d, padding=1, algorithm=algorithm),
-            functools.partial(torchs.conv2d, padding=1),
-            images,
-            kernels,
-        )
-
-
-@each_algorithm
-def test_expanded_operands_and_gradient(algorithm: str) -> None:
-    x = randn(1, 2, 6, 6).requires_grad_()
-    w = randn(3, 1, 3, 3, seed=1).requires_grad_()
-
-    def total(operator: Any) -> tuple[Tensor, ...]:
-        y = operator(x.expand(4, 2, 6, 6), w.expand(3, 2, 3, 3))
-        return torch.autograd.grad(y.sum(), (x, w))
-
-    actual = total(functools.partial(conv2d, algorithm=algorithm))
-    torch.testing.assert_close(actual, total(torchs.conv2d))
-
-
-@each_algorithm
-def test_one_image_without_batch_axis(algorithm: str) -> None:
-    assert_matches_torch(
-        functools.partial(conv2d, padding="same", algorithm=algorithm),
-        functools.partial(torchs.conv2d, padding="same"),
-        randn(3, 6, 6),
-        randn(2, 3, 4, 3, seed=1),
-        randn(2, seed=2),
-    )
-
-
-@each_algorithm
-@pytest.mark.parametrize("stride", [1, 2])
-def test_empty_batch(algorithm: str, stride: int) -> None:
-    if not computes(algorithm, randn(1, 3, 6, 6), randn(2, 3, 3, 3, seed=1), stride=stride):
-        return
-    assert_matches_torch(
-        functools.partial(conv2d, stride=stride, algorithm=algorithm),
-        functools.partial(torchs.conv2d, stride=stride),
-        randn(0, 3, 6, 6),
-        randn(2, 3, 3, 3, seed=1),
-        randn(2, seed=2),
-    )
-
-
-@each_algorithm
-def test_operands_are_left_alone(algorithm: str) -> None:
-    x, w, b = randn(2, 3, 6, 6), randn(2, 3, 3, 3, seed=1), randn(2, seed=2)
-    before = x.clone(), w.clone(), b.clone()
-    conv2d(x, w, b, padding=1, algorithm=algorithm)
-    torch.testing.assert_close((x, w, b), before, rtol=0, atol=0)
 
 
 @each_algorithm
@@ -486,7 +320,7 @@ def test_a_compiler_gets_the_formula() -> None:
     operands = randn(2, 8, 9, 8), randn(8, 8, 3, 3, seed=1)
     operator = functools.partial(conv2d, padding=1, algorithm="winograd")
     compiled = torch.compile(operator, backend="aot_eager")
-    assert_matches_torch(compiled, functools.partial(torchs.conv2d, padding=1), *operands)
+    assert_first_order_right(call_of("conv2d", *operands, padding=1), operator=compiled)
 
 
 def test_vmap_runs_over_images_and_over_kernels() -> None:
@@ -496,52 +330,6 @@ def test_vmap_runs_over_images_and_over_kernels() -> None:
     torch.testing.assert_close(torch.func.vmap(operator)(x, w, b), over_all)
     of_images = torch.func.vmap(operator, in_dims=(0, None))(x, w[0])
     torch.testing.assert_close(of_images, torch.stack([operator(images, w[0]) for images in x]))
-
-
-@each_algorithm
-def test_gradient_of_each_image(algorithm: str) -> None:
-    x, w = randn(3, 2, 6, 6), randn(4, 2, 3, 3, seed=1)
-
-    def loss(w: Tensor, image: Tensor) -> Tensor:
-        return conv2d(image, w, algorithm=algorithm).sin().sum()
-
-    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(w, x)
-    expected = [torch.func.grad(loss)(w, image) for image in x]
-    torch.testing.assert_close(each, torch.stack(expected))
-
-
-def test_steps_that_are_never_taken_may_be_of_any_length() -> None:
-    for algorithm in ("direct", "im2col", "fft"):
-        for arguments in (
-            {"stride": (1, 2**62), "padding": 1},
-            {"stride": 10**6},
-            {"stride": 2, "dilation": (2**62, 1)},
-        ):
-            w = randn(2, 3, 1, 3, seed=1)
-            plain = {name: _short(value) for name, value in arguments.items()}
-            assert_matches_torch(
-                functools.partial(conv2d, algorithm=algorithm, **arguments),
-                functools.partial(torchs.conv2d, **plain),
-                randn(2, 3, 5, 5),
-                w,
-            )
-
-
-def _short(step: int | tuple[int, int]) -> int | tuple[int, ...]:
-    return tuple(min(n, 99) for n in step) if isinstance(step, tuple) else min(step, 99)
-
-
-@each_algorithm
-def test_windows_that_see_padding_only(algorithm: str) -> None:
-    # The one window along the width lies in the padding: no pixel there has any gradient.
-    x, w = randn(1, 2, 4, 5), randn(3, 2, 3, 1, seed=1)
-    if computes(algorithm, x, w, stride=(1, 20), padding=(0, 3)):
-        assert_matches_torch(
-            functools.partial(conv2d, stride=(1, 20), padding=(0, 3), algorithm=algorithm),
-            functools.partial(torchs.conv2d, stride=(1, 20), padding=(0, 3)),
-            x,
-            w,
-        )
 
 
 @each_algorithm

@@ -13,8 +13,9 @@ import torch
 
 from cnnpipe.functional import implicit_gemm
 from cnnpipe.geometry import ConvolutionGeometry
+from tests.helpers.project import ROOT
 
-TESTS = Path(__file__).parent
+INTERPRETED = ROOT / "tests" / "helpers" / "interpreted_implicit_gemm.py"
 needs_triton = pytest.mark.skipif(
     not implicit_gemm._has_triton(), reason="Triton is not installed on this platform"
 )
@@ -28,8 +29,8 @@ GEOMETRY = ConvolutionGeometry((14, 14), (3, 3), padding=(1, 1, 1, 1))
 def test_kernels_in_tritons_interpreter() -> None:
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     result = subprocess.run(
-        [*tests, TESTS / "interpreted_implicit_gemm.py"],
-        cwd=TESTS.parent,
+        [*tests, INTERPRETED],
+        cwd=ROOT,
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

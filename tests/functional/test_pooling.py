@@ -1,15 +1,13 @@
-import functools
+import itertools
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as torchs
 
 from cnnpipe.functional import avg_pool2d, max_pool2d
-from tests.helpers.torch_reference import assert_matches_torch, randn
+from tests.helpers.oracle import randn
 
 IMAGE = torch.tensor([[[[1.0, 2, 5, 0], [3, 4, 1, 1], [0, 0, 7, 2], [0, 9, 3, 8]]]])
 
@@ -54,15 +52,6 @@ def test_gradients_of_overlapping_windows_add_up() -> None:
     assert image.grad.tolist() == [[[0, 2, 0]]]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_nan_wins(dtype: torch.dtype) -> None:
-    image = torch.tensor([[[1.0, torch.nan, 3, 4, torch.nan, torch.inf]]], dtype=dtype)
-    for kernel_size in (2, 3):
-        actual = max_pool2d(image, (1, kernel_size), stride=1, return_indices=True)
-        expected = torchs.max_pool2d(image, (1, kernel_size), stride=1, return_indices=True)
-        torch.testing.assert_close(actual, expected, equal_nan=True)
-
-
 def test_window_of_nothing_but_minus_infinity_points_at_a_pixel() -> None:
     image = torch.full((1, 4, 5), -torch.inf)
     for arguments in ({"padding": 1}, {"padding": 1, "dilation": 2}, {"ceil_mode": True}):
@@ -91,101 +80,26 @@ def test_maximum_of_integers(dtype: torch.dtype, padding: int) -> None:
     torch.testing.assert_close(indices, expected_indices)
 
 
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[Tensor, dict[str, Any]]:
-    """Any pooling whose window fits; few different values, so that ties are frequent."""
-    kernel_size = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel_size)
-    stride = draw(st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    size = [
-        max(1, k - 2 * p) + draw(st.integers(0, 7))
-        for k, p in zip(kernel_size, padding, strict=True)
-    ]
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 9)))
-    shape = (*draw(st.sampled_from([(), (1,), (2,)])), 3, *size)
-    x = torch.randint(-2, 3, shape, generator=generator).double()
-    if x.ndim == 4 and draw(st.booleans()):
-        x = x.contiguous(memory_format=torch.channels_last)
-    ceil_mode = draw(st.booleans())
-    return x, {
-        "kernel_size": kernel_size,
-        "stride": stride,
-        "padding": padding,
-        "ceil_mode": ceil_mode,
-    }
-
-
-@settings(derandomize=True, deadline=None, max_examples=200)
-@given(problem=problems(), dilation=st.integers(1, 3))
-def test_maximum_matches_torch(problem: tuple[Tensor, dict[str, Any]], dilation: int) -> None:
-    x, arguments = problem
-    try:
-        expected = torchs.max_pool2d(x, dilation=dilation, return_indices=True, **arguments)
-    except RuntimeError:
-        with pytest.raises(ValueError, match="must fit into the padded input"):
-            max_pool2d(x, dilation=dilation, **arguments)
-        return
-    # A window that dilation spreads over nothing but padding makes torch write out of bounds.
-    assume((max_pool2d(x, dilation=dilation, **arguments) > -torch.inf).all())
-    actual = max_pool2d(x, dilation=dilation, return_indices=True, **arguments)
-    torch.testing.assert_close(actual, expected)
-    assert_matches_torch(
-        functools.partial(max_pool2d, dilation=dilation, **arguments),
-        functools.partial(torchs.max_pool2d, dilation=dilation, **arguments),
-        x,
-    )
-
-
-@settings(derandomize=True, deadline=None, max_examples=200)
-@given(
-    problem=problems(),
-    count_include_pad=st.booleans(),
-    divisor_override=st.none() | st.sampled_from([1, 7, -2]),
-)
-def test_mean_matches_torch(
-    problem: tuple[Tensor, dict[str, Any]], count_include_pad: bool, divisor_override: int | None
-) -> None:
-    x, arguments = problem
-    arguments |= {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
-    assert_matches_torch(
-        functools.partial(avg_pool2d, **arguments),
-        functools.partial(torchs.avg_pool2d, **arguments),
-        x,
-    )
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("operator", ["max_pool2d", "avg_pool2d"])
-def test_lower_precision(operator: str, dtype: torch.dtype) -> None:
-    ours = {"max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d}[operator]
-    precision = torch.finfo(dtype).eps
-    assert_matches_torch(
-        functools.partial(ours, kernel_size=3, stride=2, padding=1),
-        functools.partial(getattr(torchs, operator), kernel_size=3, stride=2, padding=1),
-        randn(2, 3, 7, 7, dtype=dtype),
-        atol=4 * precision,
-        rtol=4 * precision,
-    )
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
+def test_windows_fit_where_torchs_do(kernel_size: int, ceil_mode: bool) -> None:
+    for size, padding, dilation, stride in itertools.product(
+        [1, 2, 4, 7], range(kernel_size // 2 + 1), [1, 2, 3], [1, 3]
+    ):
+        x = torch.zeros(1, size, size)
+        arguments = (kernel_size, stride, padding, dilation, ceil_mode)
+        try:
+            expected = torchs.max_pool2d(x, *arguments)
+        except RuntimeError:
+            with pytest.raises(ValueError, match="must fit into the padded input"):
+                max_pool2d(x, *arguments)
+        else:
+            assert max_pool2d(x, *arguments).shape == expected.shape
 
 
 def test_mean_of_large_halves_is_finite() -> None:
     large = torch.full((1, 2, 2), 6e4, dtype=torch.float16)  # the largest half is 65,504
     assert avg_pool2d(large, 2).item() == 6e4
-
-
-@pytest.mark.parametrize(
-    "operator",
-    [
-        functools.partial(max_pool2d, kernel_size=2),
-        functools.partial(max_pool2d, kernel_size=3, stride=2, padding=1, dilation=2),
-        functools.partial(avg_pool2d, kernel_size=3, stride=2, padding=1, count_include_pad=False),
-        functools.partial(avg_pool2d, kernel_size=2, stride=3, ceil_mode=True),
-    ],
-)
-def test_derivatives_of_first_and_second_order(operator: Any) -> None:
-    x = randn(2, 2, 6, 5).requires_grad_()
-    assert torch.autograd.gradcheck(operator, x)
-    assert torch.autograd.gradgradcheck(operator, x)
 
 
 def test_second_derivative_of_a_square_of_maxima() -> None:
@@ -221,17 +135,6 @@ def test_window_of_nothing_but_padding_points_into_the_image() -> None:
     assert 0 <= indices.item() < 4
 
 
-@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
-def test_vmap_is_one_more_batch(pool: Any) -> None:
-    x = randn(3, 2, 4, 6, 5)
-    operator = functools.partial(pool, kernel_size=3, stride=2, padding=1)
-    expected = torch.stack([operator(maps) for maps in x])
-    torch.testing.assert_close(torch.func.vmap(operator)(x), expected)
-    gradient = torch.func.grad(lambda maps: operator(maps).sin().sum())
-    expected = torch.stack([gradient(maps) for maps in x])
-    torch.testing.assert_close(torch.func.vmap(gradient)(x), expected)
-
-
 def test_stride_that_is_never_taken_may_be_of_any_length() -> None:
     x = randn(1, 2, 4, 4)
     for pool in (max_pool2d, avg_pool2d):
@@ -247,15 +150,6 @@ def test_empty_batch(pool: Any, images: tuple[int, ...]) -> None:
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.shape == x.shape
-
-
-@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
-def test_memory_layout_is_kept(pool: Any) -> None:
-    x = torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
-    y = pool(x, 2)
-    assert y.is_contiguous(memory_format=torch.channels_last)
-    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
-    assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])

@@ -21,6 +21,7 @@ from cnnpipe.verify.reference import (
     Truth,
     allow_mixing,
     judge,
+    order_of,
     output_shape,
     quantities,
     truths,
@@ -131,8 +132,8 @@ def wrong(
     """
     params = tolerances()
     limit = getattr(params.tolerance, str(call.dtype).removeprefix("torch."), 1.0)
-    by_name: dict[str, float] = dict(params.normwise.items())
-    factor = by_name.get(chosen(call, algorithm)) if algorithm else None
+    factors: dict[str, float] = dict(params.normwise.items())
+    factor = factors.get(chosen(call, algorithm)) if algorithm else None
     if results is None:
         results = quantities(implementation(call, algorithm), call.operands, call.probes)
     truth_of = truths(call) if truth_of is None else truth_of
@@ -145,15 +146,27 @@ def wrong(
     }
 
 
-def assert_right(
+def assert_right(call: Call, algorithm: str | None = None) -> None:
+    """The value, every gradient and every second derivative are those of the oracle."""
+    assert wrong(call, algorithm) == {}, f"{call} by {algorithm}"
+
+
+def assert_first_order_right(
     call: Call, algorithm: str | None = None, *, operator: Operator | None = None
 ) -> None:
-    """The value, every gradient and every second derivative are those of the oracle.
+    """The value and every gradient are those of the oracle.
 
     Args:
         call: the operands, arguments and probes.
         algorithm: of a convolution.
-        operator: another implementation than the project's own.
+        operator: another implementation than the project's own, called with operands by name.
     """
-    results = quantities(operator, call.operands, call.probes) if operator else None
-    assert wrong(call, algorithm, results=results) == {}, f"{call} by {algorithm}"
+    learned = [name for name in call.operands if name in call.probes]
+    leaves = {name: x.detach().requires_grad_(name in learned) for name, x in call.operands.items()}
+    results = {"forward": (operator or implementation(call, algorithm))(**leaves)}
+    if learned:
+        sources = [leaves[name] for name in learned]
+        gradients = torch.autograd.grad(results["forward"], sources, call.probes["upstream"])
+        results |= {f"{name}_gradient": g for name, g in zip(learned, gradients, strict=True)}
+    truth_of = {name: truth for name, truth in truths(call).items() if order_of(name) < 2}
+    assert wrong(call, algorithm, results=results, truth_of=truth_of) == {}, call

@@ -8,15 +8,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from cnnpipe.verify.reference import (
+    Call,
     Error,
     Terms,
     Truth,
+    allow_mixing,
     compare,
     order_of,
     output_shape,
     quantities,
     rounding_bound,
     scipy_convolution,
+    torch_arguments,
     truths,
 )
 
@@ -30,6 +33,15 @@ def images(*rows: list[float]) -> Tensor:
 def truth(*values: float, bound: float = 0.1) -> Truth:
     value = torch.tensor(values, dtype=torch.float64)
     return Truth(value, torch.full_like(value, bound), torch.float32)
+
+
+def truths_of(
+    operator: str,
+    operands: dict[str, Tensor],
+    probes: dict[str, Tensor],
+    arguments: dict[str, object],
+) -> dict[str, Truth]:
+    return truths(Call(operator, operands, arguments, probes))
 
 
 # y = w·x, with upstream gradient g and probes v (of ∂x) and u (of ∂w):
@@ -80,7 +92,7 @@ def test_truths_of_a_convolution_by_hand() -> None:
         "bias": torch.tensor([5.0]),
     }
     probes = {name: torch.ones_like(x) for name, x in operands.items()}
-    found = truths("conv2d", operands, probes | {"upstream": torch.ones(1, 1, 1, 1)}, {})
+    found = truths_of("conv2d", operands, probes | {"upstream": torch.ones(1, 1, 1, 1)}, {})
     assert found["forward"].value.item() == found["forward_scipy"].value.item() == 0
     assert found["forward"].dtype == torch.float32
     # γ_3 + γ_2 at u = 2⁻²⁴
@@ -97,7 +109,7 @@ def test_truths_of_a_convolution_by_hand() -> None:
 def test_average_pooling_counts_its_terms_before_it_divides() -> None:
     operands = {"input": images([1, 2], [3, 6]).float()}
     probes = {"input": torch.ones(1, 1, 2, 2), "upstream": torch.ones(1, 1, 1, 1)}
-    found = truths("avg_pool2d", operands, probes, {"kernel_size": 2})
+    found = truths_of("avg_pool2d", operands, probes, {"kernel_size": 2})
     assert found["forward"].value.item() == 3
     # n = 4 terms, Σ|terms| = 3
     assert found["forward"].bound.item() == pytest.approx((4 + 2) * 3 * 2**-24, rel=1e-5)
@@ -105,7 +117,7 @@ def test_average_pooling_counts_its_terms_before_it_divides() -> None:
 
 def test_a_negative_divisor_leaves_bounds_positive() -> None:
     operands = {"input": images([1.0, 2], [3, 4])}
-    found = truths("avg_pool2d", operands, {}, {"kernel_size": 2, "divisor_override": -5})
+    found = truths_of("avg_pool2d", operands, {}, {"kernel_size": 2, "divisor_override": -5})
     assert found["forward"].value.item() == -2  # (1 + 2 + 3 + 4) / −5
     assert found["forward"].bound.item() > 0
 
@@ -113,7 +125,7 @@ def test_a_negative_divisor_leaves_bounds_positive() -> None:
 def test_a_negated_view_is_its_numbers() -> None:
     view = torch.complex(images([1.0]), images([-2.0])).conj().imag
     assert view.is_neg()
-    found = truths("conv2d", {"input": view, "weight": images([3.0])}, {}, {})
+    found = truths_of("conv2d", {"input": view, "weight": images([3.0])}, {}, {})
     assert found["forward"].value.item() == found["forward_scipy"].value.item() == 6
 
 
@@ -122,7 +134,7 @@ def test_selections_are_exact_until_gradients_meet() -> None:
     operands = {"input": images([1, 5, 2]).float()}
     probes = {"input": torch.ones(1, 1, 1, 3), "upstream": images([1, -1]).float()}
     arguments = {"kernel_size": (1, 2), "stride": 1}
-    found = truths("max_pool2d", operands, probes, arguments)
+    found = truths_of("max_pool2d", operands, probes, arguments)
     assert found["forward"].bound.abs().max() == 0
     assert found["input_gradient"].value.flatten().tolist() == [0, 0, 0]
     # One addition of |1| + |−1|
@@ -139,7 +151,7 @@ def test_selections_are_exact_until_gradients_meet() -> None:
 )
 def test_truths_of_a_curve_by_hand(name: str, values: list[float], terms: list[float]) -> None:
     one = torch.ones(1)
-    found = truths(name, {"input": torch.zeros(1)}, {"input": one, "upstream": one}, {})
+    found = truths_of(name, {"input": torch.zeros(1)}, {"input": one, "upstream": one}, {})
     derivatives = [
         found[quantity] for quantity in ("forward", "input_gradient", "input_gradient_by_input")
     ]
@@ -151,7 +163,7 @@ def test_truths_of_a_curve_by_hand(name: str, values: list[float], terms: list[f
 
 def test_integers_must_be_exact() -> None:
     operands = {"input": torch.tensor([[[[2**62, 2**62 + 1]]]])}  # the same number in float64
-    found = truths("max_pool2d", operands, {}, {"kernel_size": (1, 2), "return_indices": True})
+    found = truths_of("max_pool2d", operands, {}, {"kernel_size": (1, 2), "return_indices": True})
     assert found["forward"].value.item() == 2**62 + 1
     assert found["indices"].value.item() == 1
     off_by_one = torch.tensor([[[[2**62]]]])
@@ -162,7 +174,7 @@ def test_integers_must_be_exact() -> None:
 def test_integers_may_lie_in_any_order() -> None:
     maps = torch.arange(400).view(1, 1, 20, 20).remainder(256).to(torch.uint8).expand(1, 2, 20, 20)
     last = maps.contiguous(memory_format=torch.channels_last)
-    found = truths("max_pool2d", {"input": last}, {}, {"kernel_size": 20})
+    found = truths_of("max_pool2d", {"input": last}, {}, {"kernel_size": 20})
     assert found["forward"].value.tolist() == [[[[255]], [[255]]]]
 
 
@@ -241,6 +253,7 @@ def test_scipy_convolution_by_hand(slide: object, expected: list[float]) -> None
     [
         ({"padding": (0, 1)}, [10, 21, 32, 3]),  # 0·1 + 1·10, …, 3·1 + 0·10
         ({"padding": "same"}, [21, 32, 3]),  # the odd zero goes after
+        ({"padding": (0, 0, 2, 0)}, [0, 10, 21, 32]),  # top, bottom, left, right
         ({"stride": 2, "padding": (0, 1)}, [10, 32]),
         ({"dilation": 2}, [31]),  # 1·1 + 3·10
         ({"bias": torch.tensor([0.5])}, [21.5, 32.5]),
@@ -265,3 +278,19 @@ def test_output_shape() -> None:
     assert output_shape("conv2d", operands, {"stride": 2}) == (2, 4, 3, 3)
     arguments = {"kernel_size": 2, "return_indices": True}
     assert output_shape("max_pool2d", {"input": torch.zeros(3, 8, 8)}, arguments) == (3, 4, 4)
+
+
+def test_torch_is_given_steps_of_32_bits() -> None:
+    arguments = {"stride": (2**62, 3), "dilation": 2**62, "padding": "same", "ceil_mode": True}
+    assert torch_arguments(arguments) == arguments | {"stride": (10**6, 3), "dilation": 10**6}
+
+
+def test_algorithms_that_mix_outputs_get_the_bound_of_norms() -> None:
+    # The first row of windows sees padding only: no terms, but FFT mixes in what other rows see.
+    operands = {"input": images([3, 4]), "weight": images([5])}
+    call = Call("conv2d", operands, {"padding": (1, 0)}, {})
+    found = truths(call)
+    before, after = (t["forward"].bound[0, 0] for t in (found, allow_mixing(found, call)))
+    assert before[0].tolist() == [0, 0]
+    # 8·2⁻⁵³·‖(3, 4)‖·‖5‖ = 8·2⁻⁵³·25, and underflow, which is far smaller
+    assert (after - before).flatten().tolist() == pytest.approx([200 * 2**-53] * 6)

@@ -1,0 +1,104 @@
+"""Every operator and algorithm: the grid of the verify stage, and finite differences."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.verify.cases import FLOATS, INTEGERS, Case, argument_grid
+from cnnpipe.verify.reference import Operator
+from cnnpipe.verify.verification import OPERATORS, verify
+from tests.helpers.oracle import CPU_ALGORITHMS, randn, tolerances
+
+Operands = tuple[Tensor, ...]
+
+
+def cases_of(operator: str, dtype: torch.dtype) -> list[Case]:
+    """All cases in float64; in other dtypes a fifth of the products of four and more arguments."""
+    return [
+        replace(case, dtypes=(dtype,))
+        for index, case in enumerate(argument_grid())
+        if case.operator == operator and dtype in case.dtypes
+        if dtype == torch.float64 or len(case.arguments) < 4 or index % 5 == 0
+    ]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_value_gradients_and_second_derivatives(operator: str, dtype: torch.dtype) -> None:
+    comparisons = list(verify(tolerances(), seed=1, cases=cases_of(operator, dtype)))
+    assert [str(comparison) for comparison in comparisons if comparison.strain > 1] == []
+    convolves = operator in ("conv2d", "convolve2d")
+    expected = {"auto", *CPU_ALGORITHMS} if convolves else {None}
+    assert {comparison.algorithm for comparison in comparisons} >= expected
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_maximum_of_integers(dtype: torch.dtype) -> None:
+    comparisons = list(verify(tolerances(), seed=1, cases=cases_of("max_pool2d", dtype)))
+    assert {comparison.dtype for comparison in comparisons} == {str(dtype).removeprefix("torch.")}
+    assert [str(comparison) for comparison in comparisons if comparison.strain > 1] == []
+
+
+IMAGES, KERNELS, BIAS = randn(2, 2, 5, 5), randn(2, 2, 3, 3, seed=1), randn(2, seed=2)
+each_operator = pytest.mark.parametrize(
+    ("operator", "operands"),
+    [
+        *(
+            (partial(conv2d, padding=1, algorithm=name), (IMAGES, KERNELS, BIAS))
+            for name in CPU_ALGORITHMS
+        ),
+        (partial(conv2d, stride=2, padding=1, groups=2), (IMAGES, KERNELS[:, :1], BIAS)),
+        (partial(max_pool2d, kernel_size=3, stride=2, padding=1, dilation=2), (IMAGES,)),
+        (partial(avg_pool2d, kernel_size=3, stride=2, padding=1), (IMAGES,)),
+        (partial(avg_pool2d, kernel_size=2, stride=3, ceil_mode=True), (IMAGES,)),
+        *((activation, (IMAGES,)) for activation in (relu, sigmoid, tanh)),
+    ],
+)
+
+
+@each_operator
+def test_derivatives_are_those_of_finite_differences(
+    operator: Operator, operands: Operands
+) -> None:
+    leaves = tuple(operand.clone().requires_grad_() for operand in operands)
+    assert torch.autograd.gradcheck(operator, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(operator, leaves, fast_mode=True)
+
+
+@each_operator
+def test_vmap_is_one_more_batch(operator: Operator, operands: Operands) -> None:
+    batches = [torch.stack([operand, 2 * operand, -operand]) for operand in operands]
+    gradient = torch.func.grad(lambda *operands: operator(*operands).sin().sum())
+    for function in (operator, gradient):
+        expected = [function(*one) for one in zip(*batches, strict=True)]
+        torch.testing.assert_close(torch.func.vmap(function)(*batches), torch.stack(expected))
+
+
+@each_operator
+def test_operands_are_left_alone(operator: Operator, operands: Operands) -> None:
+    leaves = tuple(operand.clone().requires_grad_() for operand in operands)
+    operator(*leaves).pow(2).sum().backward()
+    assert all(torch.equal(leaf, operand) for leaf, operand in zip(leaves, operands, strict=True))
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        *(
+            partial(conv2d, weight=KERNELS, padding=1, algorithm=name)
+            for name in ("fft", "winograd")
+        ),
+        *(partial(pool, kernel_size=2) for pool in (max_pool2d, avg_pool2d)),
+        *(relu, sigmoid, tanh),
+    ],
+)
+def test_channels_last_images_give_channels_last_maps(operator: Operator) -> None:
+    images = IMAGES.contiguous(memory_format=torch.channels_last).requires_grad_()
+    maps = operator(images)
+    (gradient,) = torch.autograd.grad(maps, images, torch.ones_like(maps))
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
