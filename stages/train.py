@@ -1,14 +1,8 @@
-"""Train one model: data/models/<model>.safetensors, its learning curves, and how long it took.
+"""Train one model: its weights, learning curves and seconds. docs/training.md says how."""
 
-An interrupted run goes on where it was; several processes may share the work: docs/training.md.
-"""
-
-from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
 import click
-import pandas as pd
 import torch
 
 from cnnpipe.data.dataset import load_dataset, split_validation
@@ -22,10 +16,11 @@ from cnnpipe.params.section import Seed, Selection
 from cnnpipe.system.artifacts import load_json, save_csv, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
 from cnnpipe.system.errors import InputError
-from cnnpipe.system.hardware import choose_device, describe
+from cnnpipe.system.hardware import describe
 from cnnpipe.train import distributed
-from cnnpipe.train.checkpoint import Checkpoints, run_key
+from cnnpipe.train.checkpoint import resumable
 from cnnpipe.train.loop import train
+from cnnpipe.train.state import learning_curves
 
 
 class Settings(Selection):
@@ -41,37 +36,31 @@ def main(name: ModelName) -> None:
     if load_json(REPORTS / "verify.json")["verdict"] != "pass":
         raise InputError("reports/verify.json: the operators are wrong; training does not start")
     params = load_params(Settings)
-    run, runtime = params.models.of(name), params.runtime
+    run, seed, runtime = params.models.of(name), params.seed, params.runtime
     dataset = load_dataset(RAW)
-    device = choose_device(runtime.device)
-    if distributed.launch(runtime.processes, device, run.batch_size, "-m", "stages.train", name):
+    if distributed.launch(runtime, run.batch_size, "-m", "stages.train", name):
         return
-    training, validation = split_validation(dataset.train, params.data.validation, params.seed)
-    data = [training.images, training.labels, validation.images, validation.labels]
-    normalization = Normalization.of(training.images)
+    splits = split_validation(dataset.train, params.data.validation, seed)
+    normalization = Normalization.of(splits[0].images)
     architecture = run.architecture() | {"classes": len(dataset.classes)}
-    torch.manual_seed(params.seed)
+    torch.manual_seed(seed)
     model = build_model(name, backend=run.backend, algorithm=run.algorithm, **architecture)
 
-    with distributed.process_group(device) as device:
-        key = run_key(run, params.seed, data, Path(__file__), device.type, distributed.processes())
-        saved = Checkpoints(name, key, interval=runtime.checkpoint)
-        first = distributed.rank() == 0
-        with saved.locked() if first else nullcontext():
-            arguments = model.to(device), training.to(device), validation.to(device), run
-            trained, curves = train(
-                *arguments, normalization, seed=params.seed, progress=first, checkpoints=saved
-            )
-            if not first:
-                return
-            save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
-            save_csv(REPORTS / "curves" / f"{name}.csv", pd.DataFrame(map(asdict, curves)))
-            timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
-            hardware = describe(device) | {"processes": distributed.processes()}
-            save_json(REPORTS / "timings" / f"{name}.json", timing | hardware)
-            saved.remove()
+    with resumable(name, run, runtime, seed, splits, Path(__file__)) as (device, saved):
+        training, validation = (split.to(device) for split in splits)
+        trained, history = train(
+            model.to(device), training, validation, run, normalization, seed=seed, checkpoints=saved
+        )
+        if distributed.rank() > 0:
+            return
+        save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
+        save_csv(REPORTS / "curves" / f"{name}.csv", learning_curves(history))
+        timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
+        hardware = describe(device) | {"processes": distributed.processes()}
+        save_json(REPORTS / "timings" / f"{name}.json", timing | hardware)
+        saved.remove()
     click.echo(
-        f"{name}: {curves[-1].validation_accuracy:.2%} of {len(validation)} validation images "
+        f"{name}: {history[-1].validation_accuracy:.2%} of {len(validation)} validation images "
         f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s on {device}"
     )
 

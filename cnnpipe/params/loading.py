@@ -1,7 +1,7 @@
 """`load_params`: params.yaml, read and checked.
 
 It refuses unknown keys, wrong types, values out of range, NaN and duplicate keys with one line that
-names the key, the value and what is allowed.
+names the key, the value and what is allowed. Of YAML it accepts plain values only.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import Node
 
 from cnnpipe.params.inheritance import with_train_defaults
 from cnnpipe.params.messages import expected, given, missing, worst_problem
@@ -24,9 +25,7 @@ from cnnpipe.system.errors import InputError
 Settings = TypeVar("Settings", bound=Section)
 
 MAXIMUM_SIZE = 2**15
-"""Bytes of params.yaml; a file beyond that is something else, and would take long to parse."""
-MAXIMUM_KEYS = 1000
-"""Of one mapping, with all that it merges; a few merges of merges could make billions of keys."""
+"""Bytes of params.yaml; a larger file is something else, and would take long to parse."""
 
 
 def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Settings:
@@ -80,7 +79,7 @@ def _read_yaml(path: Path, allowed: str) -> dict[Any, Any]:
     except MarkedYAMLError as error:
         raise InputError(f"{path}: not YAML: {_at(error)}: {_line(error.problem)}") from None
     except (YAMLError, ValueError, RecursionError, AssertionError) as error:
-        # The last three: an escape beyond Unicode, nesting without end, a version that is none.
+        # ruamel's own errors for an escape beyond Unicode, deep nesting and an unknown version.
         raise InputError(f"{path}: not YAML: {_line(error)}") from None
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else given(tree)
@@ -90,9 +89,22 @@ def _read_yaml(path: Path, allowed: str) -> dict[Any, Any]:
 
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)  # whether or not the parser in C is installed
+    yaml.Composer = _Composer
     yaml.Constructor = _Constructor
-    yaml.composer.warn_double_anchors = False  # YAML allows them, and one line is all we print
     return yaml
+
+
+class _Composer(Composer):
+    """Refuses anchors, aliases and tags: with them a short file can stand for endless values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        if event.anchor is not None or getattr(event, "tag", None) is not None:
+            raise ComposerError(
+                problem="found an anchor, an alias or a tag; expected a plain value",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
 
 
 class _Constructor(SafeConstructor):
@@ -103,26 +115,13 @@ class _Constructor(SafeConstructor):
             value = super().construct_object(node, deep)
             if isinstance(value, str):
                 value.encode()  # an escape can name half a character, which nothing can print
-        except (ValueError, TypeError, LookupError) as error:
-            found = given(node.value) if isinstance(node, ScalarNode) else "what stands there"
+        except ValueError as error:
             kind = str(node.tag).rpartition(":")[2]
             raise ConstructorError(
-                problem=f"{found} is no !!{kind} ({error})", problem_mark=node.start_mark
+                problem=f"{given(node.value)} is no !!{kind} ({error})",
+                problem_mark=node.start_mark,
             ) from None
         return value
-
-    def flatten_mapping(self, node: MappingNode) -> None:
-        """Put in what the mapping merges, `<<`."""
-        self._check_size(node)
-        super().flatten_mapping(node)
-        self._check_size(node)
-
-    def _check_size(self, node: MappingNode) -> None:
-        if (keys := len(node.value)) > MAXIMUM_KEYS:
-            raise ConstructorError(
-                problem=f"a mapping of {keys} keys; expected at most {MAXIMUM_KEYS}",
-                problem_mark=node.start_mark,
-            )
 
 
 def _at(error: MarkedYAMLError) -> str:

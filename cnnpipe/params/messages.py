@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 KINDS = {"integer": "an integer", "number": "a number", "string": "text", "array": "a list"}
-"""JSON schema's types, and how they are said."""
+"""JSON schema's types, in words."""
 
 LIMITS = {
     "exclusiveMinimum": ">",
@@ -22,15 +22,15 @@ LIMITS = {
     "maxItems": "of length ≤",
     "pattern": "matching",
 }
-"""JSON schema's names for what bounds a value, and how they are said."""
+"""JSON schema's names of limits, in words."""
 
 SHORT = reprlib.Repr()
 SHORT.maxstring = 80
-"""Shows a value of any size: an alias in YAML can make a short file an endless value."""
+"""Shows the beginning of a long value."""
 
 
 def worst_problem(error: ValidationError, schema: dict[str, Any]) -> str:
-    """The problem to mend first, as one line.
+    """The most helpful of the problems, as one line.
 
     Args:
         error: what the schema refused.

@@ -202,9 +202,8 @@ def entries(params: RaceParams) -> list[dict[str, Any]]:
 
 
 def recipe_settings(recipe: RecipeParams, contestant: Contestant) -> dict[str, Any]:
-    """What a run's time depends on; the race uses one process, `train.device` and no checkpoint."""
-    settings = recipe.vgg.model_dump(exclude={"device", "processes", "checkpoint"})
-    return settings | {"backend": BACKENDS[contestant]}
+    """What a run's time depends on; the race uses one process and takes no checkpoints."""
+    return recipe.vgg.model_dump() | {"backend": BACKENDS[contestant]}
 
 
 def with_runs(

@@ -1,7 +1,8 @@
 """The train stage.
 
 loop.py          `train`: from batch to optimiser step
-state.py         all that changes while a network trains
-checkpoint.py    what an interrupted run goes on from
+session.py       continuing, saving and showing a run
+state.py         everything that changes while a network trains
+checkpoint.py    files that an interrupted run continues from
 distributed.py   several processes that share each batch
 """

@@ -1,13 +1,13 @@
-"""Checkpoints of a training run: all that it takes to go on as if nothing had happened.
+"""Checkpoints of a training run: everything that it needs to continue with the same bits.
 
     .cnnpipe/checkpoints/<model>-<key>[-<name of the DVC experiment>]/
-        step-0001200.safetensors    the newest two, so a damaged one costs a minute and not the run
+        step-0001200.safetensors    the newest two: if one is damaged, the other is used
         step-0001480.safetensors
-        lock                        held by the one process that writes here
+        lock                        held by the only process that writes here
 
-DVC deletes a stage's outputs before it runs, so checkpoints live outside them. The key is a hash of
+DVC deletes a stage's outputs before it runs, so checkpoints are no outputs. The key is a hash of
 everything that the weights depend on (`run_key`): a run with another parameter, other data or
-changed code never picks up these.
+changed code never uses them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,13 @@ import torch
 from torch import Tensor
 
 import cnnpipe.functional
+from cnnpipe.data.dataset import Split
+from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.train import TrainParams
 from cnnpipe.system.artifacts import load_weights, project_root, save_weights, sha256_of
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import choose_device
+from cnnpipe.train import distributed
 
 KEPT = 2
 
@@ -41,8 +45,8 @@ class Checkpoints:
     def __init__(self, name: str, key: str, *, interval: float) -> None:
         """
         Args:
-            name: what the run is called in messages, and in the folder's name.
-            key: tells this run from every other, as `run_key` makes it.
+            name: of the run, in messages and in the folder's name.
+            key: distinguishes this run from every other, see `run_key`.
             interval: seconds between two checkpoints.
         """
         experiment = os.environ.get("DVC_EXP_NAME")
@@ -56,7 +60,7 @@ class Checkpoints:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process out of this folder, as long as this one lives.
+        """Keep every other process out of this folder until the block or this process ends.
 
         The lock is the operating system's, so a killed process leaves none behind.
 
@@ -82,15 +86,17 @@ class Checkpoints:
             lock.release()
 
     def files(self) -> list[Path]:
-        """What is there, oldest first."""
-        steps = {
-            file: file.stem.removeprefix("step-")
-            for file in self.folder.glob("step-*.safetensors")
-            if file.is_file()
-        }
-        # A copy that a person made, "step-0000034 (copy)", is none of them.
-        named = [file for file, step in steps.items() if step.isdecimal()]
-        return sorted(named, key=lambda file: int(steps[file]))
+        """The checkpoints that exist, oldest first."""
+
+        def step(file: Path) -> str:
+            return file.stem.removeprefix("step-")
+
+        # A person's copy, "step-0000034 (copy)", is not one of them.
+        found = self.folder.glob("step-*.safetensors")
+        return sorted(
+            (file for file in found if file.is_file() and step(file).isdecimal()),
+            key=lambda file: int(step(file)),
+        )
 
     def due(self) -> bool:
         """Whether `interval` has passed since the last checkpoint."""
@@ -107,7 +113,7 @@ class Checkpoints:
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The newest state that is intact; None says that there is none and the run starts anew.
+        """The newest intact state, or None, with which a run starts from the beginning.
 
         A damaged file is named in a warning and deleted.
         """
@@ -115,18 +121,12 @@ class Checkpoints:
         for file in reversed(files):
             try:
                 state, self._seconds_before = self._read(file)
+                return state
             except InputError as error:
-                reason = str(error).partition("; delete it")[0]
-                print(f"Warning: {reason}; it is not used", file=sys.stderr, flush=True)
+                _warn(f"{str(error).partition('; delete it')[0]}; it is not used")
                 file.unlink()
-                continue
-            return state
         if files:
-            print(
-                f"Warning: {self.name}: no checkpoint is intact; training starts anew",
-                file=sys.stderr,
-                flush=True,
-            )
+            _warn(f"{self.name}: no checkpoint is intact; training starts anew")
         return None
 
     def _read(self, file: Path) -> tuple[dict[str, Any], float]:
@@ -146,8 +146,39 @@ class Checkpoints:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time of the run, with what the sittings before took up to where it went on."""
+        """Wall-clock time of the run, without the steps that interruptions lost."""
         return self._seconds_before + time.monotonic() - self._started
+
+
+@contextmanager
+def resumable(
+    name: str,
+    run: TrainParams,
+    runtime: RuntimeParams,
+    seed: int,
+    splits: Sequence[Split],
+    script: Path,
+) -> Iterator[tuple[torch.device, Checkpoints]]:
+    """Join this run's other processes, if it has several, and keep out runs with the same key.
+
+    Args:
+        name, run, seed, script: see `Checkpoints` and `run_key`.
+        runtime: the device, and the seconds between two checkpoints.
+        splits: the images and labels, training and validation.
+
+    Yields:
+        the device of this process, and the checkpoints.
+    """
+    data = [tensor for split in splits for tensor in (split.images, split.labels)]
+    with distributed.process_group(choose_device(runtime.device)) as device:
+        key = run_key(run, seed, data, script, device.type, distributed.processes())
+        checkpoints = Checkpoints(name, key, interval=runtime.checkpoint)
+        with checkpoints.locked() if distributed.rank() == 0 else nullcontext():
+            yield device, checkpoints
+
+
+def _warn(text: str) -> None:
+    print(f"Warning: {text}", file=sys.stderr, flush=True)
 
 
 def run_key(
@@ -160,16 +191,16 @@ def run_key(
 ) -> str:
     """16 hexadecimal digits of a SHA-256 over everything that a run's weights depend on.
 
-    Besides what is passed: the files of cnnpipe that are imported now, all operators, torch's
-    version, and the number of threads, by which sums are cut into parts.
+    Besides the arguments: the imported files of cnnpipe, all operators, torch's version, and the
+    number of threads, which decides how sums are split.
 
     Args:
         run: settings of the run.
         seed: of the run.
         tensors: the images and labels, training and validation.
-        script: the stage.
-        device: the kind of device that is trained on.
-        processes: how many share the work.
+        script: the stage's file.
+        device: kind of the device.
+        processes: number of processes that share the work.
     """
     data = hashlib.sha256()
     for tensor in tensors:
@@ -180,9 +211,8 @@ def run_key(
         for name, module in sys.modules.items()
         if name.partition(".")[0] == "cnnpipe" and (file := getattr(module, "__file__", None))
     }
-    for operator in Path(cnnpipe.functional.__path__[0]).glob(
-        "*.py"
-    ):  # some are imported when needed
+    # Operators are imported when they are first used, so they are listed from the folder.
+    for operator in Path(cnnpipe.functional.__path__[0]).glob("*.py"):
         code[f"functional/{operator.name}"] = sha256_of(operator)
     inputs = {
         "run": run.model_dump(),

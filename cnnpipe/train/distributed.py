@@ -29,15 +29,17 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 from torch.nn.parallel import DistributedDataParallel
 
+from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import choose_device
 from cnnpipe.system.processes import end_with_parent
 
 T = TypeVar("T")
 
 STORE = "CNNPIPE_STORE"
-"""Variable by which `launch` tells its processes where they find each other."""
+"""Environment variable with the file through which the processes of `launch` connect."""
 LOST = 75
-"""Exit status of a process that another one left alone: that one has told why."""
+"""Exit status of a process that lost another one, which has reported the cause."""
 
 
 def is_worker() -> bool:
@@ -87,15 +89,15 @@ def from_all(value: T) -> list[T]:
 def parallel(model: nn.Module) -> nn.Module:
     """A module whose backward pass averages the gradients of `model` over all processes.
 
-    Batch normalisations of `model` are exchanged for those of the whole batch, with the same
-    parameters and names.
+    Batch normalisations in `model` are replaced by `GlobalBatchNorm2d`, with the same parameters
+    and names.
     """
     if processes() == 1:
         return model
     for name, layer in list(model.named_modules()):
         if type(layer) is nn.BatchNorm2d:
             model.set_submodule(name, GlobalBatchNorm2d.of(layer))
-    # Statistics of the whole batch are the same in all processes: there is nothing to send.
+    # All processes have the same statistics of the whole batch: none have to be sent.
     new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if new_name else "broadcast_buffers"  # before torch 2.13
     options: dict[str, Any] = {name: False}
@@ -177,12 +179,12 @@ class _Normalize(torch.autograd.Function):
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that torchrun started; the block gets the device of this one.
+    """Connect the processes that torchrun started; yield the device of this one.
 
-    In a process that torchrun did not start this is `device`, and nothing is joined.
+    In a process that torchrun did not start, yield `device` and connect nothing.
 
     Raises:
-        InputError: `device` does not serve several processes, or has fewer GPUs than they need.
+        InputError: see `check_device`.
     """
     if not is_worker():
         yield device
@@ -201,7 +203,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     try:
         yield device
     except RuntimeError as error:
-        # Gloo and NCCL report a broken connection; whoever broke it has said or shown why.
+        # Gloo and NCCL report a broken connection; the process that broke it has shown the cause.
         if "onnect" in str(error) or isinstance(error, dist.DistError):
             sys.exit(LOST)
         raise
@@ -210,9 +212,10 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
 
 
 def check_device(device: torch.device, processes: int) -> None:
-    """
+    """Refuse a device that cannot be shared by this number of processes of one machine.
+
     Raises:
-        InputError: `device` does not serve so many processes of one machine.
+        InputError: not a CPU or GPU without a number, or fewer GPUs than processes.
     """
     if processes == 1:
         return
@@ -229,9 +232,10 @@ def check_device(device: torch.device, processes: int) -> None:
 
 
 def check_batch(batch_size: int, processes: int) -> None:
-    """
+    """Refuse a batch that cannot be divided equally.
+
     Raises:
-        InputError: the batch does not fall into equal parts.
+        InputError: `batch_size` is not a multiple of `processes`.
     """
     if batch_size % processes:
         raise InputError(
@@ -254,25 +258,27 @@ def _meet_in(folder: str) -> list[str]:
     return ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={meeting}"]
 
 
-def launch(processes: int, device: torch.device, batch_size: int, *command: str) -> bool:
+def launch(runtime: RuntimeParams, batch_size: int, *command: str) -> bool:
     """Run `python command` in several processes of this machine, as torchrun does, to their end.
 
     Returns:
         False, with nothing done, if one process is wanted or this is already one of several.
 
     Raises:
-        InputError: the device or the batch does not serve so many, or one of them was killed.
-        SystemExit: one of them failed, or this process was told to stop; all have ended.
+        InputError: the device or the batch does not fit the number of processes, or one of them
+            was killed.
+        SystemExit: one of them failed, or this process got a signal; all have ended.
     """
+    processes = runtime.processes
     if processes == 1 or is_worker():
         return False
-    check_device(device, processes)
+    check_device(choose_device(runtime.device), processes)
     check_batch(batch_size, processes)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # Each process tells its own error in a line; torchrun's pages about it say no more.
+    # Each process prints its own error in one line; torchrun's long reports add nothing.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)
     logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL + 1)
     threads = max(1, torch.get_num_threads() // processes)
@@ -286,11 +292,11 @@ def launch(processes: int, device: torch.device, batch_size: int, *command: str)
     except SignalException as stop:
         sys.exit(128 + int(stop.sigval))
     except ChildFailedError as error:
-        # Those that were left alone, or stopped because another one failed, have told nothing.
-        told = {failure.exitcode for failure in error.failures.values()}
-        told -= {LOST, 128 + signal.SIGTERM}
-        if max(told, default=0) > 0:
-            sys.exit(max(told))
+        # Processes that lost a peer, or were stopped because another one failed, print no error.
+        statuses = {failure.exitcode for failure in error.failures.values()}
+        statuses -= {LOST, 128 + signal.SIGTERM}
+        if max(statuses, default=0) > 0:
+            sys.exit(max(statuses))
         number, failure = error.get_first_failure()
         how = signal.Signals(-failure.exitcode).name if failure.exitcode < 0 else "a lost peer"
         raise InputError(f"process {number} of {processes} was ended by {how}") from None

@@ -1,15 +1,18 @@
-"""What changes while a network trains: captured for a checkpoint, restored from one."""
+"""Everything that changes while a network trains: captured for a checkpoint, restored from one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cnnpipe.params.train import TrainParams
 from cnnpipe.train import distributed
 
 
@@ -19,7 +22,7 @@ class Epoch:
 
     epoch: int
     train_loss: float
-    """Mean over the epoch's augmented batches, while the weights move; with label smoothing."""
+    """Mean over the epoch's augmented batches, while the weights change; with label smoothing."""
     train_accuracy: float
     validation_loss: float
     """Of the averaged weights at the end of the epoch, on images that are never trained on."""
@@ -28,24 +31,66 @@ class Epoch:
     """At the epoch's last step."""
 
 
+def learning_curves(history: list[Epoch]) -> pd.DataFrame:
+    """A table of one row per epoch."""
+    return pd.DataFrame(map(asdict, history))
+
+
 @dataclass
 class TrainingState:
-    """All that changes in a run. Between two steps this is what a checkpoint holds."""
+    """The state of a run. A checkpoint holds all of it that changes from step to step."""
 
     model: nn.Module
+    network: nn.Module
+    """`model`, averaging its gradients over all processes."""
     averaged: AveragedModel
     optimizer: torch.optim.Optimizer
     schedule: OneCycleLR
     generator: torch.Generator
-    """Of the order of the images and the random maps; dropout draws from torch's own."""
+    """Draws the order of the images and the random maps; dropout draws from torch's own."""
+    epochs: int
+    steps_per_epoch: int
     step: int = 0
     """Steps done."""
     order: Tensor | None = None
-    """Of the images in the epoch that is under way, (images,)."""
+    """Order of the images in the current epoch, (images,)."""
     losses: list[float] = field(default_factory=list)
-    """Of the epoch's steps so far."""
+    """Of the epoch's steps that were read."""
     accuracies: list[float] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
+
+    @classmethod
+    def create(
+        cls, model: nn.Module, params: TrainParams, steps_per_epoch: int, seed: int
+    ) -> TrainingState:
+        """The state before the first step."""
+        torch.manual_seed(seed + distributed.rank())  # each process drops other neurons
+        if next(model.parameters()).device.type == "cuda":
+            model.to(memory_format=torch.channels_last)  # the layout that tensor cores read
+        network = distributed.parallel(model)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
+        )
+        total_steps = params.epochs * steps_per_epoch
+        return cls(
+            model,
+            network,
+            AveragedModel(model, multi_avg_fn=moving_average(params.ema_decay), use_buffers=True),
+            optimizer,
+            OneCycleLR(optimizer, params.lr, total_steps, pct_start=params.warmup),
+            torch.Generator().manual_seed(seed),
+            params.epochs,
+            steps_per_epoch,
+        )
+
+    @property
+    def total_steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that the next step belongs to, from 1."""
+        return 1 + self.step // self.steps_per_epoch
 
     def end_epoch(self) -> None:
         self.order = None
@@ -94,12 +139,26 @@ class TrainingState:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load `state`, its tensors laid out in memory as their parameters are.
+    """Load `state`, with the memory layout of each parameter for its moments.
 
-    A file has no memory layout, and CUDA's fused kernels want a parameter and its moments alike.
+    A file has no memory layout, and CUDA's fused kernels need the same for both.
     """
     optimizer.load_state_dict(state)
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
             if isinstance(moment, Tensor) and moment.shape == parameter.shape:
                 moments[name] = torch.empty_like(parameter).copy_(moment)
+
+
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """a ← d·a + (1 − d)·w with d = min(decay, (1 + n)/(10 + n)) at update n.
+
+    With the smaller d of the first updates, the initial weights are forgotten also by a run of
+    fewer than 1/(1 − decay) steps.
+    """
+
+    def update(averages: Any, weights: Any, count: Any) -> None:
+        d = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(d)(averages, weights, count)
+
+    return update

@@ -20,6 +20,7 @@ from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
 from tests.helpers.project import ROOT
 
+PLAIN = "not YAML: line 1: found an anchor, an alias or a tag; expected a plain value"
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 SMALL = {
     "seed": 1,
@@ -236,14 +237,12 @@ def test_missing_keys(tmp_path: Path, key: str) -> None:
         ("data:\n  name: a\n  name: b\n", 'line 3: found duplicate key "name"'),
         ("seed: {", "not YAML: line 1: "),
         ("seed: 1\n  data: 2\n", "not YAML: line 2: mapping values are not allowed here"),
-        ("seed: *other\n", "not YAML: line 1: found undefined alias 'other'"),
+        ("seed: *other\n", PLAIN),
         ("seed: 1\n---\nseed: 1\n", "not YAML: line 2: but found another document"),
-        ("seed: !!python/object/apply:os.getcwd []\n", "not YAML: line 1: could not determine"),
+        ("seed: !!python/object/apply:os.getcwd []\n", PLAIN),
         ("? {a: b}\n: c\n", "not YAML: line 1: found unhashable key"),
         ("seed: \x00\n", "not YAML: unacceptable character #x0000"),
-        ("seed: 1\ndata: !!bool maybe\n", "not YAML: line 2: 'maybe' is no !!bool ("),
-        ("seed: !!int ''\n", "not YAML: line 1: '' is no !!int ("),
-        ("seed: !!float ''\n", "not YAML: line 1: '' is no !!float ("),
+        ("seed: !!int ''\n", PLAIN),
         ("seed: 2020-99-99\n", "not YAML: line 1: '2020-99-99' is no !!timestamp (month must be"),
         ("seed: 0x_\n", "not YAML: line 1: '0x_' is no !!int ("),
         ('"\\ud800": 1\n', r"not YAML: line 1: '\ud800' is no !!str ("),
@@ -257,31 +256,10 @@ def test_missing_keys(tmp_path: Path, key: str) -> None:
         (b"\xff\xfe", "not UTF-8 text: invalid start byte at byte 0"),
         (TEXT.encode("utf-16"), "not UTF-8 text"),
         ("# " + "x" * 2**15, "32770 bytes; expected at most 32768"),
-        ("seed: [&a 1, &a 2]\n", "seed: got [1, 2]; expected an integer"),
-        ("train: &t {augment: *t}\nmodels: {vgg: *t}\n", "train.augment.augment: unknown key"),
-        ("seed: &a [*a]\n", "seed: got [[[[[[[...]]]]]]]; expected"),
-        (
-            "seed: &a [1, 1, 1, 1, 1, 1, 1]\n"
-            + "".join(
-                f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n"
-                for a, b in zip("abcdefgh", "bcdefghi", strict=True)
-            ),
-            "b: unknown key",
-        ),
-        (
-            "a: &a {k: 1}\n"
-            + "".join(
-                f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n"
-                for a, b in zip("abcdefghijkl", "bcdefghijklm", strict=True)
-            ),
-            "not YAML: line 5: a mapping of 6561 keys; expected at most 1000",
-        ),
-        (
-            f"train: &t {{{', '.join(f'k{key}: 1' for key in range(999))}}}\n"
-            f"models: {{{', '.join(f'm{key}: *t' for key in range(999))}}}\n"
-            f"race: {{recipes: [{', '.join(['*t'] * 2_999)}]}}\n",
-            "train.k0: unknown key",
-        ),
+        ("seed: [&a 1, &a 2]\n", PLAIN),
+        ("train: &t {augment: *t}\nmodels: {vgg: *t}\n", PLAIN),
+        ("seed: &a [*a]\n", PLAIN),
+        ("<<: [&a {k: 1}, &b {<<: [*a, *a]}, &c {<<: [*b, *b]}]\n", PLAIN),
     ],
 )
 def test_bad_files(tmp_path: Path, content: str | bytes, said: str) -> None:

@@ -5,16 +5,17 @@ import math
 import subprocess
 import sys
 
-import cnnpipe.training
 import pytest
 import torch
-from test_training import NORMALIZATION, SETTINGS, TRAINING, VALIDATION
 
 from cnnpipe.models import build_model
 from cnnpipe.system.artifacts import load_weights, save_weights
+from cnnpipe.train import loop, session
 from cnnpipe.train.checkpoint import Checkpoints, _pack, _unpack, run_key
-from cnnpipe.train.loop import DivergedError, train
+from cnnpipe.train.loop import train
+from cnnpipe.train.session import DivergedError
 from tests.helpers.project import ROOT
+from tests.train.test_loop import NORMALIZATION, SETTINGS, TRAINING, VALIDATION
 
 SMALL = {"lenet5": {}, "vgg": {"blocks": [[4], [8]], "hidden": 16, "dropout": 0.5}}
 
@@ -28,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     """A project of its own, and a reading of the losses every fifth step of an epoch's twelve."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    monkeypatch.setattr(cnnpipe.train.loop, "STEPS_BETWEEN_REPORTS", 5)
+    monkeypatch.setattr(session, "STEPS_BETWEEN_READINGS", 5)
     return tmp_path / ".cnnpipe" / "checkpoints"
 
 
@@ -94,14 +95,14 @@ def test_an_interrupted_run_ends_in_the_same_bits(name, kill_at, goes_on_after, 
 
 def test_an_interruption_between_the_last_step_of_an_epoch_and_its_end(folder, monkeypatch):
     """The losses are read at step 12, the epoch's last; its row of the curves is still to come."""
-    monkeypatch.setattr(cnnpipe.train.loop, "STEPS_BETWEEN_REPORTS", 4)
+    monkeypatch.setattr(session, "STEPS_BETWEEN_READINGS", 4)
     expected = run()
 
     def killed(*arguments):
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(cnnpipe.train.loop, "_loss_and_accuracy", killed)
+        patched.setattr(loop, "evaluate", killed)
         with pytest.raises(Killed), opened().locked():
             run(checkpoints=opened())
     with opened().locked():
@@ -147,35 +148,6 @@ class TestDamage:
         with pytest.raises(Killed), opened().locked():
             run(checkpoints=opened(), kill_at=20)
         return opened().files()
-
-    @staticmethod
-    def flip(file, place):
-        data = bytearray(file.read_bytes())
-        data[place] ^= 1
-        file.write_bytes(data)
-
-    @pytest.mark.parametrize("place", [0, 40, 5_000, -1])
-    def test_the_one_before_is_used_and_the_damaged_one_named(self, place, capsys):
-        older, newer = self.interrupted()
-        self.flip(newer, place)
-        with opened().locked():
-            resumed = run(checkpoints=opened())
-        output = capsys.readouterr()
-        assert output.err.startswith(f"Warning: {newer}: damaged")
-        assert output.err.count("\n") == 1
-        assert f"goes on after step {int(older.stem[5:])} of" in output.out
-        assert_same(resumed, run())
-
-    def test_both_damaged_means_from_the_beginning(self, capsys):
-        for file in self.interrupted():
-            self.flip(file, 5_000)
-        with opened().locked():
-            resumed = run(checkpoints=opened())
-        output = capsys.readouterr()
-        assert output.err.endswith("no checkpoint is intact; training starts anew\n")
-        assert output.err.count("Warning: ") == 3
-        assert output.out == ""
-        assert_same(resumed, run())
 
     def test_one_of_another_run(self, capsys):
         for file in self.interrupted():
@@ -289,13 +261,9 @@ class TestKey:
         monkeypatch.undo()
         changed = tmp_path / "training.py"
         changed.write_text("# changed", encoding="utf-8")
-        monkeypatch.setattr(cnnpipe.train.loop, "__file__", str(changed))
+        monkeypatch.setattr(loop, "__file__", str(changed))
         keys.append(self.key())
         assert len(set(keys)) == len(keys)
-
-    def test_what_changes_no_bit_does_not(self):
-        settings = SETTINGS.model_copy(update={"checkpoint": 1, "processes": 2, "device": "auto"})
-        assert self.key(settings) == self.key()
 
     def test_experiments_have_their_own_folders(self, folder, monkeypatch):
         here = opened().folder

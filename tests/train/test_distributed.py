@@ -1,4 +1,4 @@
-"""Two processes of Gloo on this machine: the arithmetic of one, and an end for all if one fails."""
+"""Two processes of Gloo on this machine: the results of one; if one fails, all end."""
 
 import os
 import re
@@ -122,13 +122,16 @@ def test_devices_that_do_not_serve(device, processes, message):
 class Project:
     """The training stage on digits."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, *, processes: int = 1, checkpoint: float = 30, **settings: object
+    ) -> None:
         self.folder = folder
         save_json(folder / "reports" / "verify.json", {"verdict": "pass"})
         yaml = YAML()
         params = yaml.load(ROOT / "params.yaml")
         params["data"]["name"] = "digits"
-        params["train"] |= {"epochs": 1, "device": "cpu", **settings}
+        params["train"] |= {"epochs": 1, **settings}
+        params["runtime"] |= {"device": "cpu", "processes": processes, "checkpoint": checkpoint}
         params["models"]["vgg"] |= {"epochs": 1, "blocks": [[4], [8]], "dropout": 0.0}
         with (folder / "params.yaml").open("w", encoding="utf-8") as file:
             yaml.dump(params, file)
@@ -180,7 +183,7 @@ def test_the_whole_stage_in_two_processes(model, tmp_path):
 
 
 def test_under_torchrun(tmp_path):
-    """As on the command line, without `train.processes`."""
+    """As on the command line, without `runtime.processes`."""
     project = Project(tmp_path / "p")
     torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     with project.start(*torchrun, "--nproc-per-node=2", "-m", "stages.train", "lenet5") as process:
@@ -204,7 +207,7 @@ def workers_of(process):
 
 
 def listening(pids):
-    """Addresses on which processes wait for connections, as Linux tells them."""
+    """Addresses on which processes accept connections, from Linux's tables."""
     found = []
     for pid in pids:
         links = []

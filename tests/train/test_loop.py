@@ -1,28 +1,26 @@
 """The training loop on a data set of two shapes that is learned within seconds."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from torch import nn
 
 from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, predict
+from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.train import AugmentParams, TrainParams
 from cnnpipe.system.errors import InputError
-from cnnpipe.train.loop import DivergedError, _average, train
+from cnnpipe.train.loop import train
+from cnnpipe.train.state import moving_average
+from tests.helpers.project import ROOT
 
 SETTINGS = TrainParams(
-    backend="scratch",
-    algorithm="auto",
     precision="float32",
     epochs=2,
     batch_size=16,
-    lr=0.004,
-    warmup=0.3,
-    weight_decay=0.01,
     label_smoothing=0.0,
     ema_decay=0.5,
     augment=AugmentParams(degrees=5, translate=0.05, scale=0.05, shear=5),
@@ -46,18 +44,33 @@ TRAINING, VALIDATION = bars(200, seed=0), bars(64, seed=1)
 NORMALIZATION = Normalization.of(TRAINING.images)
 
 
-def run(settings: TrainParams = SETTINGS, *, seed: int = 0, backend: str = "scratch", **changes):
+def lenet5(backend: str = "scratch"):
     torch.manual_seed(0)
-    model = build_model("lenet5", backend=backend, classes=2)
-    return train(
-        model,
-        TRAINING,
-        VALIDATION,
-        settings.model_copy(update=changes),
-        NORMALIZATION,
-        seed=seed,
-        progress=False,
-    )
+    return build_model("lenet5", backend=backend, classes=2)
+
+
+def run(model=None, training=TRAINING, validation=VALIDATION, *, seed=0, observe=None, **changes):
+    settings = SETTINGS.model_copy(update=changes)
+    arguments = (model or lenet5(), training, validation, settings, NORMALIZATION)
+    return train(*arguments, seed=seed, progress=False, observe=observe)
+
+
+def assert_equal_weights(model, other):
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key]), key
+
+
+def test_defaults_are_the_shipped_parameters():
+    """`train` needs no params.yaml: what the file ships and what Python assumes are the same."""
+    shipped = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert TrainParams().model_dump() == shipped["train"]
+    assert RuntimeParams().model_dump() == shipped["runtime"]
+
+
+def test_a_model_and_two_splits_are_enough():
+    model, _ = train(lenet5(), TRAINING, VALIDATION)
+    arguments = (lenet5(), TRAINING, VALIDATION, TrainParams(), NORMALIZATION)
+    assert_equal_weights(model, train(*arguments, seed=1)[0])
 
 
 def test_it_learns():
@@ -75,8 +88,7 @@ def test_the_same_seed_gives_the_same_bits():
     first, curves = run(epochs=1)
     second, again = run(epochs=1)
     assert curves == again
-    for key, value in first.state_dict().items():
-        assert torch.equal(value, second.state_dict()[key]), key
+    assert_equal_weights(first, second)
 
 
 def test_an_observer_sees_each_epochs_averaged_weights_and_changes_nothing():
@@ -87,22 +99,11 @@ def test_an_observer_sees_each_epochs_averaged_weights_and_changes_nothing():
         predict(model, TRAINING.images, NORMALIZATION)
 
     plain, curves = run()
-    torch.manual_seed(0)
-    model = build_model("lenet5", classes=2)
-    watched, again = train(
-        model,
-        TRAINING,
-        VALIDATION,
-        SETTINGS,
-        NORMALIZATION,
-        seed=0,
-        progress=False,
-        observe=observe,
-    )
+    watched, again = run(observe=observe)
     assert curves == again
     assert [epoch for epoch, _ in seen] == [1, 2]
+    assert_equal_weights(watched, plain)
     for key, value in watched.state_dict().items():
-        assert torch.equal(value, plain.state_dict()[key]), key
         assert torch.equal(value, seen[-1][1][key]), key
 
 
@@ -112,7 +113,7 @@ def test_another_seed_gives_another_run():
 
 def test_both_backends_train_alike():
     """Alike, not equal: Adam turns rounding in tiny gradients into whole steps."""
-    [scratch], [reference] = run(epochs=1)[1], run(epochs=1, backend="torch")[1]
+    [scratch], [reference] = run(epochs=1)[1], run(lenet5("torch"), epochs=1)[1]
     assert scratch.train_loss == pytest.approx(reference.train_loss, abs=2e-3)
     assert scratch.validation_loss == pytest.approx(reference.validation_loss, abs=5e-3)
 
@@ -139,8 +140,7 @@ def test_averaged_weights_are_the_moving_average():
     torch.manual_seed(0)
     model = Recorder(nn.Flatten(), nn.Linear(784, 2))
     split = Split(TRAINING.images[:48], TRAINING.labels[:48])
-    settings = SETTINGS.model_copy(update={"epochs": 1, "ema_decay": 0.75})
-    averaged, _ = train(model, split, VALIDATION, settings, NORMALIZATION, seed=0, progress=False)
+    averaged, _ = run(model, split, epochs=1, ema_decay=0.75)
     after = [*recorded[1:], model[1].weight.detach()]  # the weights after each of the three steps
     expected = (2 * after[0] + 9 * after[1]) / 11
     expected = (3 * expected + 9 * after[2]) / 12
@@ -150,17 +150,13 @@ def test_averaged_weights_are_the_moving_average():
 def test_averaging_settles_at_its_decay():
     """Far into a run, one more update moves the average by 1 − decay of the difference."""
     average, weight = torch.zeros(3), torch.ones(3)
-    _average(0.9)([average], [weight], torch.tensor(1_000))
+    moving_average(0.9)([average], [weight], torch.tensor(1_000))
     torch.testing.assert_close(average, torch.full((3,), 0.1))
 
 
 def test_no_averaging_returns_the_last_weights():
-    torch.manual_seed(0)
-    model = build_model("lenet5", classes=2)
-    settings = SETTINGS.model_copy(update={"epochs": 1, "ema_decay": 0.0})
-    last, _ = train(model, TRAINING, VALIDATION, settings, NORMALIZATION, seed=0, progress=False)
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, last.state_dict()[key]), key
+    model = lenet5()
+    assert_equal_weights(model, run(model, epochs=1, ema_decay=0.0)[0])
 
 
 def test_bfloat16_learns_too():
@@ -170,33 +166,11 @@ def test_bfloat16_learns_too():
 
 def test_validation_images_are_never_trained_on():
     """Wrong validation labels change what is measured and not a bit of the weights."""
-    torch.manual_seed(0)
     wrong = replace(VALIDATION, labels=1 - VALIDATION.labels)
-    settings = SETTINGS.model_copy(update={"epochs": 1})
-    model = build_model("lenet5", classes=2)
-    trained, curves = train(model, TRAINING, wrong, settings, NORMALIZATION, seed=0, progress=False)
+    trained, curves = run(validation=wrong, epochs=1)
     reference, right = run(epochs=1)
-    for key, value in reference.state_dict().items():
-        assert torch.equal(value, trained.state_dict()[key]), key
+    assert_equal_weights(reference, trained)
     assert curves[0].validation_accuracy == pytest.approx(1 - right[0].validation_accuracy)
-
-
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step():
-    torch.manual_seed(0)
-    model = build_model("lenet5", classes=2)
-    steps = 0
-
-    def poison(module, arguments):
-        nonlocal steps
-        if module.training:
-            steps += 1
-            if steps == 16:  # the fourth step of the second epoch of twelve
-                with torch.no_grad():
-                    module.c1.weight.fill_(math.nan)
-
-    model.register_forward_pre_hook(poison)
-    with pytest.raises(DivergedError, match="the loss is nan at step 16 of 24"):
-        train(model, TRAINING, VALIDATION, SETTINGS, NORMALIZATION, seed=0, progress=False)
 
 
 def test_a_batch_larger_than_the_training_set_is_refused():

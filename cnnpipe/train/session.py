@@ -1,0 +1,135 @@
+"""All of a training run that is not arithmetic: continuing it, saving it, showing its progress.
+
+Only process 0 saves, prints and shows a bar.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from cnnpipe.system.errors import InputError
+from cnnpipe.train import distributed
+from cnnpipe.train.checkpoint import Checkpoints
+from cnnpipe.train.state import TrainingState
+
+STEPS_BETWEEN_READINGS = 20
+"""Reading a loss waits for the device; reading 20 of them at once costs no measurable time."""
+
+
+class DivergedError(InputError):
+    """The loss is NaN or infinite: these parameters cannot train this network."""
+
+
+class Session:
+    """A run from its start or its last checkpoint to its end: `with Session(…) as session`."""
+
+    def __init__(
+        self, state: TrainingState, checkpoints: Checkpoints | None, progress: bool
+    ) -> None:
+        self.state = state
+        self.checkpoints = checkpoints
+        if checkpoints:
+            self._resume(checkpoints)
+        self._bar = tqdm(
+            total=state.total_steps,
+            initial=state.step,
+            unit="step",
+            disable=not progress or distributed.rank() > 0,
+            mininterval=1,
+        )
+        self._unread: list[tuple[Tensor, Tensor]] = []
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _resume(self, checkpoints: Checkpoints) -> None:
+        state, is_first = self.state, distributed.rank() == 0
+        saved = distributed.from_first(checkpoints.load() if is_first else None)
+        if not saved:
+            return
+        state.restore(saved)
+        if is_first:
+            epoch = min(state.epoch, state.epochs)
+            print(
+                f"{checkpoints.name}: goes on after step {state.step:,} of {state.total_steps:,} "
+                f"(epoch {epoch})",
+                flush=True,
+            )
+
+    def epochs(self) -> Iterator[int]:
+        """The numbers of the epochs that are not done yet; a checkpoint is taken after each."""
+        for epoch in range(self.state.epoch, self.state.epochs + 1):
+            self._bar.set_description(f"epoch {epoch}/{self.state.epochs}")
+            yield epoch
+            self.state.end_epoch()
+            self._save()
+
+    def after_step(self, loss: Tensor, accuracy: Tensor) -> None:
+        """Keep a step's loss and accuracy; every few steps read them and save, if it is time.
+
+        The values stay on the device until they are read.
+
+        Raises:
+            DivergedError: a loss is NaN or infinite.
+        """
+        self._unread.append((loss, accuracy))
+        if len(self._unread) < STEPS_BETWEEN_READINGS:
+            return
+        self._read()
+        # The checkpoint after an epoch's last step is taken once the epoch's results are known.
+        is_inside_epoch = self.state.step % self.state.steps_per_epoch
+        if self.checkpoints and is_inside_epoch and distributed.from_first(self.checkpoints.due()):
+            self._save()
+
+    def means(self) -> tuple[float, float]:
+        """The mean loss and accuracy of the epoch's steps."""
+        if self._unread:
+            self._read()
+        losses, accuracies = self.state.losses, self.state.accuracies
+        return math.fsum(losses) / len(losses), math.fsum(accuracies) / len(accuracies)
+
+    def _read(self) -> None:
+        losses, accuracies = (
+            distributed.mean(torch.stack(values)).tolist()
+            for values in zip(*self._unread, strict=True)
+        )
+        self._unread.clear()
+        for step, loss in enumerate(losses, start=self.state.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise self._diverged(step, loss)
+        self.state.losses += losses
+        self.state.accuracies += accuracies
+        self._bar.set_postfix(
+            loss=f"{losses[-1]:.3f}", accuracy=f"{accuracies[-1]:.3f}", refresh=False
+        )
+        self._bar.update(len(losses))
+
+    def _diverged(self, step: int, loss: float) -> DivergedError:
+        if distributed.rank() > 0:
+            sys.exit(distributed.LOST)  # process 0 reports the error
+        kept = self.checkpoints and self.checkpoints.files()
+        where = f"the weights before are kept in {kept[0].parent}" if kept else "nothing was saved"
+        return DivergedError(
+            f"the loss is {loss} at step {step} of {self.state.total_steps}; {where}; "
+            "a smaller lr usually helps"
+        )
+
+    def _save(self) -> None:
+        """Take a checkpoint, unless a weight is NaN or infinite: then the last one is worth more.
+
+        A loss is computed before its step changes the weights, so finite losses are not enough.
+        """
+        if not self.checkpoints or not self.state.is_finite():
+            return
+        captured = self.state.capture()
+        if distributed.rank() == 0:
+            self.checkpoints.save(self.state.step, captured)

@@ -1,0 +1,82 @@
+"""What a change of code or parameters runs again, asked of DVC without training anything.
+
+Every stage but `validate` is taken as done: empty files stand for its results, and `dvc commit`
+writes them into dvc.lock.
+"""
+
+import json
+
+import pytest
+
+from torture.project import DVC, Project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project in which everything is up to date; each test restores what it changes."""
+    project = Project.create(tmp_path_factory.mktemp("reruns"))
+    project.set("runtime.device", "auto")
+    project.around = {"CUDA_VISIBLE_DEVICES": ""}  # `auto` is the CPU
+    project.repro("validate")
+    for stage in project.stages():
+        if stage == "validate":
+            continue
+        for out in project.outs(stage):
+            if out.suffix:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_text(stage, encoding="utf-8")
+            else:
+                out.mkdir(parents=True, exist_ok=True)
+                (out / "result").write_text(stage, encoding="utf-8")
+    project.run(*DVC, "commit", "--force", "--quiet")
+    assert stale(project) == []
+    return project
+
+
+def stale(project):
+    """The stages that `dvc repro` would run now."""
+    output = project.run(*DVC, "status", "--json").stdout
+    return sorted(json.loads(output))
+
+
+@pytest.fixture
+def restored(project):
+    names = ["params.yaml", "params.schema.json", "dvc.lock"]
+    files = [project.folder / name for name in names]
+    files += project.folder.glob("reports/validate/*")
+    files += project.folder.glob("cnnpipe/[pv]a*/*.py")
+    before = {path: path.read_bytes() for path in files}
+    yield project
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+def test_a_models_own_algorithm_is_verified_before_it_trains(restored):
+    """`dvc exp run -S +models.vgg.algorithm=im2col`: verify reads the model's section, too."""
+    restored.set("models.vgg.algorithm", "im2col")
+    restored.repro("validate")
+    changed = stale(restored)
+    assert {"verify", "train@vgg"} <= set(changed)
+    assert "train@lenet5" not in changed
+
+
+def test_comments_and_docstrings_of_the_parameters_code_run_only_validate(restored):
+    for package in ("params", "validate"):
+        for module in (restored.folder / "cnnpipe" / package).glob("*.py"):
+            text = module.read_text(encoding="utf-8")
+            text = text.replace("Settings of a training run.", "Changed.")
+            module.write_text(f"{text}\n# A comment.\n", encoding="utf-8")
+    assert stale(restored) == ["validate"]
+    restored.repro("validate")
+    assert "Changed." in (restored.folder / "params.schema.json").read_text(encoding="utf-8")
+    assert stale(restored) == []
+
+
+def test_a_setting_of_the_machine_runs_only_validate_and_the_page(restored):
+    """On this machine without a GPU `auto` and `cpu` are the same device."""
+    for key, value in (("checkpoint", 5), ("processes", 2), ("device", "cpu")):
+        restored.set(f"runtime.{key}", value)
+    # The page shows the parameters, so it is written again.
+    assert stale(restored) == ["report", "validate"]
+    restored.repro("validate")
+    assert stale(restored) == ["report"]
