@@ -117,7 +117,7 @@ def folder_list(project: Path) -> Path:
 def test_a_whole_project_is_one_line(project: Path) -> None:
     status, named, last = doctor(project)
     assert (status, named) == (0, [])
-    assert last.startswith("whole: 4 results, 4 objects and 2 runs of DVC's cache")
+    assert last.startswith("intact: 4 results, 4 objects and 2 runs of DVC's cache")
 
 
 @pytest.mark.parametrize("path", ["raw/b/c", "model", "metrics.json", "figures/x.png"])
@@ -131,7 +131,7 @@ def test_rot_in_a_result_that_dvc_does_not_see(project: Path, path: str) -> None
         path = path.partition("/")[0]
         expected += f", or `git restore {path}`"
     assert named == [f"{path}: {expected}"]
-    assert last.startswith("Error: 1 damaged or missing, named above")
+    assert last.startswith("Error: 1 damaged or missing, listed above")
     shutil.rmtree(project / path) if path == "figures" else (project / path).unlink()
     repro(project)
     assert doctor(project)[0] == 0
@@ -143,7 +143,7 @@ def test_rot_in_an_object_is_put_back_from_its_result(project: Path) -> None:
     shown = path.relative_to(project)
     assert doctor(project)[1] == [
         f"{shown}: damaged: its hash is not its name, which is that of raw/a; "
-        "`python scripts/doctor.py --repair` puts it back from raw/a"
+        "`python scripts/doctor.py --repair` restores it from raw/a"
     ]
     assert doctor(project, "--repair")[0] == 0
     assert doctor(project)[0] == 0
@@ -155,7 +155,7 @@ def test_a_lost_list_of_a_folder_is_made_from_the_folder(project: Path) -> None:
     status, [line], _ = doctor(project)
     assert status == 1
     assert line.endswith(
-        "missing, which is that of raw; `python scripts/doctor.py --repair` puts it back from raw"
+        "missing, which is that of raw; `python scripts/doctor.py --repair` restores it from raw"
     )
     doctor(project, "--repair")
     assert doctor(project)[0] == 0
@@ -168,7 +168,7 @@ def test_an_object_and_its_result_are_made_anew(project: Path) -> None:
     assert len(doctor(project)[1]) == 2
     status, _, last = doctor(project, "--repair")
     assert status == 0
-    assert last == "2 damaged or missing: deleted or put back; now run `dvc repro`"
+    assert last == "2 damaged or missing: deleted or restored; now run `dvc repro`"
     assert "Running stage 'file'" in repro(project)
     assert doctor(project)[0] == 0
 
@@ -206,9 +206,9 @@ def test_what_is_missing_foreign_or_in_the_way(project: Path) -> None:
     (project / "model").mkdir()
     assert doctor(project)[1] == [
         "metrics.json: missing; run `dvc repro`, or `git restore metrics.json`",
-        "model: a folder in the result's place; delete it and run `dvc repro`",
+        "model: a folder instead of the result; delete it and run `dvc repro`",
         "raw/a: missing; run `dvc repro`",
-        "raw/foreign: no result, but in the folder of one; delete it and run `dvc repro`",
+        "raw/foreign: not a result, but in a folder of results; delete it and run `dvc repro`",
     ]
     doctor(project, "--repair")
     repro(project)
@@ -221,7 +221,7 @@ def test_a_fresh_clone_misses_everything(project: Path) -> None:
     (project / "dvc.lock").unlink()
     status, named, _ = doctor(project)
     assert status == 1
-    assert named[0] == "figures: dvc.lock does not know it; run `dvc repro`"
+    assert named[0] == "figures: not in dvc.lock; run `dvc repro`"
     assert len(named) == 4
 
 

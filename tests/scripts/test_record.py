@@ -163,7 +163,7 @@ def test_an_interruption_leaves_all_as_it_was_and_is_gone_on_from(project: Path)
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 143
-    assert said.splitlines()[-1].startswith("Interrupted; seeds that are done are kept")
+    assert said.splitlines()[-1].startswith("Interrupted; finished seeds are kept")
     assert run(project, "git", "status", "--porcelain") == ""
 
     (project / "slow").unlink()
