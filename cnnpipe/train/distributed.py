@@ -37,7 +37,7 @@ T = TypeVar("T")
 STORE = "CNNPIPE_STORE"
 """Variable by which `launch` tells its processes where they find each other."""
 LOST = 75
-"""Exit status of a process whose peer has ended; the peer has reported the cause."""
+"""Exit status of a process that another one left alone: that one has told why."""
 
 
 def is_worker() -> bool:
