@@ -1,16 +1,16 @@
-"""Read every byte that DVC answers for, and name what is damaged: `make doctor`.
+"""Re-hash everything that DVC keeps, and list what is damaged: `make doctor`.
 
-DVC takes an object of its cache for whole once the file is read-only, and a result for unchanged
-while its size and its time of change are. So what a disk or a hand damaged is checked out as good.
-Here everything is hashed anew, with DVC's own functions:
+DVC trusts an object of its cache if the file is read-only, and a result if its size and its time of
+change are unchanged. So it also checks out files that a disk or a person has damaged. This script
+computes all hashes again, with DVC's own functions:
 
     objects     each file of the cache against the hash that is its name
     runs        each record of the run cache against the hash that is its name
     results     each output of dvc.yaml, kept by DVC or by git, against dvc.lock
 
-Exit status 1 if anything is damaged or missing. `--repair` deletes what is damaged, and what does
-not belong into a folder of results, and puts an object of the cache back where a whole copy lies
-among the results; `dvc repro` makes the rest.
+The exit status is 1 if anything is damaged or missing. `--repair` deletes damaged files and files
+that do not belong in a folder of results, and restores an object of the cache if the results
+include an intact copy; `dvc repro` makes the rest.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from dvc_objects.fs.base import FileSystem
 
 NOT_RECORDED = "damaged: its hash is not that of dvc.lock"
 MISNAMED = "damaged: its hash is not its name"
-ANEW = "run `dvc repro`"
+RERUN = "run `dvc repro`"
 DELETE = "delete it and "
-CURE = f"{DELETE}{ANEW}"
+CURE = f"{DELETE}{RERUN}"
 
 
 class Copy(NamedTuple):
-    """Where the content of an object of the cache lies, whole."""
+    """An intact copy of an object of the cache, among the results."""
 
     fs: FileSystem
     path: str
     result: Path
-    """The file or the folder of the results that it is made from."""
+    """The file or folder of the results that has the content."""
 
 
 class Object(NamedTuple):
@@ -61,7 +61,7 @@ class Damage:
     path: Path
     what: str
     cure: str
-    """What a person should do; --repair deletes the path where this says so."""
+    """What a person should do; --repair deletes the path if this begins with `DELETE`."""
     object: Object | None = None
     copy: Copy | None = None
 
@@ -71,7 +71,7 @@ class Damage:
 
 @dataclass
 class Checkup:
-    """What was read, and what of it is not as it should be."""
+    """What was read, and the damage that was found."""
 
     objects: int = 0
     runs: int = 0
@@ -80,9 +80,9 @@ class Checkup:
     """Bytes."""
     damages: list[Damage] = field(default_factory=list)
     copies: dict[str, Copy] = field(default_factory=dict)
-    """Results that are as they should be, by hash."""
+    """Intact results, by hash."""
     needed: dict[str, Path] = field(default_factory=dict)
-    """Results that the cache must hold, by hash."""
+    """Results that must be in the cache, by hash."""
 
     def hash_of(self, path: Path, name: str) -> str:
         self.size += path.stat().st_size
@@ -98,16 +98,18 @@ class Checkup:
             what += f", which is that of {_shown(result)}"
         copy = self.copies.get(object.oid)
         if copy:
-            cure = f"`python scripts/doctor.py --repair` puts it back from {_shown(copy.result)}"
+            cure = f"`python scripts/doctor.py --repair` restores it from {_shown(copy.result)}"
         self.damages.append(Damage(path, what, cure, object, copy))
 
 
 @click.command()
 @click.option(
-    "--repair", is_flag=True, help="Delete what is damaged or foreign; put back what has a copy."
+    "--repair",
+    is_flag=True,
+    help="Delete damaged and foreign files; restore files that have a copy.",
 )
 def main(repair: bool) -> None:
-    """Hash all that DVC keeps anew, and name what is damaged or missing."""
+    """Re-hash everything that DVC keeps, and list what is damaged or missing."""
     try:
         with Repo() as repo:
             checkup = check(repo)
@@ -119,22 +121,22 @@ def main(repair: bool) -> None:
         raise click.ClickException(" ".join(str(error).split())) from error
     if not checkup.damages:
         click.echo(
-            f"whole: {checkup.results} results, {checkup.objects} objects and {checkup.runs} runs "
+            f"intact: {checkup.results} results, {checkup.objects} objects and {checkup.runs} runs "
             f"of DVC's cache; {checkup.size / 1e6:.0f} MB read"
         )
         return
     count = len(checkup.damages)
     if repair:
-        click.echo(f"{count} damaged or missing: deleted or put back; now {ANEW}")
+        click.echo(f"{count} damaged or missing: deleted or restored; now {RERUN}")
         return
     raise click.ClickException(
-        f"{count} damaged or missing, named above; `python scripts/doctor.py --repair` deletes "
-        f"what is damaged and puts back what has a whole copy"
+        f"{count} damaged or missing, listed above; `python scripts/doctor.py --repair` deletes "
+        f"what is damaged and restores what has an intact copy"
     )
 
 
 def check(repo: Repo) -> Checkup:
-    """Hash everything, the results first: they tell which object has a whole copy."""
+    """Hash everything, the results first: they show which object has an intact copy."""
     checkup = Checkup()
     for out in sorted(repo.index.outs, key=lambda out: str(out.fs_path)):
         _check_result(out, checkup)
@@ -143,7 +145,7 @@ def check(repo: Repo) -> Checkup:
         _check_objects(database, checkup)
     for oid in checkup.needed:
         if not repo.cache.local.exists(oid):
-            checkup.found_object(Object(repo.cache.local, oid), "missing", ANEW)
+            checkup.found_object(Object(repo.cache.local, oid), "missing", RERUN)
     for record in sorted(Path(repo.stage_cache.cache_dir).glob("*/*/*")):
         _check_run(record, checkup)
     return checkup
@@ -153,29 +155,29 @@ def _check_result(out: Output, checkup: Checkup) -> None:
     path, expected = Path(out.fs_path), out.hash_info
     checkup.results += 1
     if not expected or not expected.name or not expected.value:
-        checkup.found(path, "dvc.lock does not know it", ANEW)
+        checkup.found(path, "not in dvc.lock", RERUN)
         return
     if out.use_cache:
         checkup.needed[expected.value] = path
     if not path.exists():
-        checkup.found(path, "missing", _anew(out, path))
+        checkup.found(path, "missing", _how_to_remake(out, path))
     elif path.is_dir() != expected.isdir:
-        checkup.found(path, f"a {'file' if expected.isdir else 'folder'} in the result's place")
+        checkup.found(path, f"a {'file' if expected.isdir else 'folder'} instead of the result")
     elif expected.isdir:
         _check_folder(out, path, expected.name, expected.value, checkup)
     elif checkup.hash_of(path, expected.name) == expected.value:
         checkup.copies[expected.value] = Copy(out.fs, str(path), path)
     else:
-        checkup.found(path, NOT_RECORDED, f"{DELETE}{_anew(out, path)}")
+        checkup.found(path, NOT_RECORDED, f"{DELETE}{_how_to_remake(out, path)}")
 
 
-def _anew(out: Output, path: Path) -> str:
-    """How a result is made again; what git keeps need not be computed for that."""
-    return ANEW if out.use_cache else f"{ANEW}, or `git restore {_shown(path)}`"
+def _how_to_remake(out: Output, path: Path) -> str:
+    """How to make a result again; a file in git need not be computed."""
+    return RERUN if out.use_cache else f"{RERUN}, or `git restore {_shown(path)}`"
 
 
 def _check_folder(out: Output, folder: Path, name: str, oid: str, checkup: Checkup) -> None:
-    """Every file against the cache's list of the folder, or all at once where that is not whole."""
+    """Check each file against the cache's list of the folder, or all together without the list."""
     own = Tree()  # type: ignore[no-untyped-call]
     for file in map(Path, out.dvcignore.find(out.fs, str(folder))):
         own.add(file.relative_to(folder).parts, None, HashInfo(name, checkup.hash_of(file, name)))
@@ -186,7 +188,7 @@ def _check_folder(out: Output, folder: Path, name: str, oid: str, checkup: Check
     else:
         listed = _listed(out.cache, name, oid)
     if listed is None:
-        checkup.found(folder, NOT_RECORDED, f"{DELETE}{_anew(out, folder)}")
+        checkup.found(folder, NOT_RECORDED, f"{DELETE}{_how_to_remake(out, folder)}")
         return
     for key in sorted({key for key, _, _ in [*own, *listed]}):
         path = folder.joinpath(*key)
@@ -194,11 +196,11 @@ def _check_folder(out: Output, folder: Path, name: str, oid: str, checkup: Check
         if right and out.use_cache:
             checkup.needed[right] = path
         if not found:
-            checkup.found(path, "missing", _anew(out, path))
+            checkup.found(path, "missing", _how_to_remake(out, path))
         elif not right:
-            checkup.found(path, "no result, but in the folder of one")
+            checkup.found(path, "not a result, but in a folder of results")
         elif found != right:
-            checkup.found(path, NOT_RECORDED, f"{DELETE}{_anew(out, path)}")
+            checkup.found(path, NOT_RECORDED, f"{DELETE}{_how_to_remake(out, path)}")
         else:
             checkup.copies[found] = Copy(out.fs, str(path), path)
 
@@ -209,7 +211,7 @@ def _hash(tree: Tree, key: tuple[str, ...]) -> str | None:
 
 
 def _listed(database: HashFileDB, name: str, oid: str) -> Tree | None:
-    """The files of a folder as the cache lists them, if that list is whole."""
+    """The cache's list of the files of a folder, if the list is intact."""
     path = database.oid_to_path(oid)
     if not Path(path).is_file() or file_md5(path) != oid.partition(".")[0]:
         return None
@@ -221,26 +223,26 @@ def _check_objects(database: HashFileDB, checkup: Checkup) -> None:
         oid = path.parent.name + path.name
         checkup.objects += 1
         if path.is_dir():
-            checkup.found(path, "a folder in an object's place")
+            checkup.found(path, "a folder instead of an object")
         elif checkup.hash_of(path, database.hash_name) != oid.partition(".")[0]:  # HASH.dir: a list
             checkup.found_object(Object(database, oid), MISNAMED, CURE)
 
 
 def _check_run(path: Path, checkup: Checkup) -> None:
-    """A record of what a stage gave, in the folder of what it was given."""
+    """Check a record of a stage's outputs, in a folder named after its inputs."""
     checkup.runs += 1
     try:
         record = load_yaml(str(path))
         given = record | {"outs": [out["path"] for out in record["outs"]]}
         names = [dict_sha256(each, exclude=["size", "nfiles"]) for each in (given, record)]
     except (DvcException, AttributeError, KeyError, TypeError, ValueError):
-        names = []  # no YAML, or none of a run
+        names = []  # not YAML, or not the record of a run
     if names != [path.parent.name, path.name]:
         checkup.found(path, MISNAMED)
 
 
 def mend(damage: Damage) -> None:
-    """Do what its cure says: delete it, or put a whole copy of an object in its place."""
+    """Apply the cure: delete the file, or replace it by an intact copy."""
     if damage.copy is None and not damage.cure.startswith(DELETE):
         return
     if damage.path.is_dir() and not damage.path.is_symlink():
@@ -253,7 +255,7 @@ def mend(damage: Damage) -> None:
 
 
 def _shown(path: Path) -> str:
-    """Relative to here where it lies here, as it is typed."""
+    """A path below the current folder as relative, any other as it is."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -1,10 +1,10 @@
 """Run the record settings over several seeds as DVC experiments; reports/records.json.
 
-experiments/record.yaml says what differs from params.yaml. Each seed is one experiment of DVC,
-record-MODEL-SEED, in a copy of the project under .dvc/tmp/exps: the workspace and params.yaml stay
-as they are. A seed that is done is not run again, so the same command goes on after an interruption
-or a failure. A new commit asks for new experiments; DVC's run cache then gives the trained weights
-of every seed whose code, data and parameters are the same.
+experiments/record.yaml has the settings that differ from params.yaml. Each seed is one experiment
+of DVC, record-MODEL-SEED, in a copy of the project under .dvc/tmp/exps: the workspace and
+params.yaml do not change. A finished seed is not run again, so the same command continues after an
+interruption or a failure. After a new commit all experiments run again; DVC's run cache then has
+the trained weights of every seed whose code, data and parameters are the same.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Seed:
     seed: int
     overrides: Mapping[str, Any]
     head: str
-    """The commit that the experiment is of."""
+    """The commit on which the experiment is based."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -69,10 +69,10 @@ class Seed:
         return git("for-each-ref", "--format=%(objectname)", ref) or None
 
     def start(self, threads: int) -> None:
-        """Begin the experiment; return once DVC has put it into a folder of its own.
+        """Start the experiment; return when DVC has created its folder.
 
         Raises:
-            InputError: the project is no longer at the commit that the record is to name.
+            InputError: the project is no longer at the commit that the record names.
         """
         if problem := changed_files() or moved_on(self.head):
             raise InputError(problem)
@@ -97,10 +97,10 @@ class Seed:
         return self.process is not None and self.process.poll() is None
 
     def problem(self) -> str:
-        """The first that DVC or a stage said of its failure."""
+        """The first error message of DVC or a stage."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         said = [line for line in lines if line.casefold().startswith("error: ")]
-        return " ".join(["failed:", *(said[:1] or lines[-1:]), f"(all of it in {self.log})"])
+        return " ".join(["failed:", *(said[:1] or lines[-1:]), f"(full log: {self.log})"])
 
     def read(self, commit: str) -> Run:
         """What the experiment left in git and in DVC's cache."""
@@ -142,7 +142,7 @@ def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
         names = ", ".join(seed.name for seed in failed)
         raise InputError(
             f"{names}: failed, see {failed[0].log}; the other seeds are kept, and the same command "
-            f"goes on; {RECORDS} was not changed for models that lack a seed"
+            f"continues; {RECORDS} was not changed for models that lack a seed"
         )
 
 
@@ -199,7 +199,7 @@ def default_jobs() -> int:
 
 
 def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:
-    """Run experiments side by side; those that failed."""
+    """Run several experiments at a time; return those that failed."""
     jobs = max(1, min(jobs, len(seeds)))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting, active = list(seeds), list[Seed]()
@@ -215,7 +215,7 @@ def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:
             else:
                 time.sleep(0.5)
     except BaseException as stop:
-        # `stage` makes a SystemExit of a signal; whatever it is, nothing may run on behind it.
+        # `stage` turns a signal into a SystemExit. No experiment may keep running after any exit.
         number = int(stop.code or 0) - 128 if isinstance(stop, SystemExit) else signal.SIGTERM
         handle(signal.SIG_IGN)
         processes = [seed.process for seed in active if seed.process]
@@ -223,7 +223,7 @@ def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:
             send(process, number)
         for process in processes:
             end(process, number)
-        click.echo("Interrupted; seeds that are done are kept, and the same command goes on.")
+        click.echo("Interrupted; finished seeds are kept, and the same command continues.")
         raise
     return [seed for seed in seeds if not seed.commit()]
 
@@ -256,14 +256,14 @@ def table(name: str, summary: Mapping[str, Any]) -> str:
             *rows,
             f"  mean of {summary['seeds']} seeds: {mean}"
             + (f" ± {percent(spread, 3)} (sd)" if spread is not None else ""),
-            f"  beside it, the vote of all: {percent(summary['vote']['test_accuracy'], 2)}, "
+            f"  vote of all seeds: {percent(summary['vote']['test_accuracy'], 2)}, "
             f"{summary['vote']['test_errors']} errors",
         ]
     )
 
 
 def git(*arguments: str) -> str:
-    """What git prints."""
+    """The output of a git command."""
     return subprocess.run(
         ["git", *arguments], check=True, capture_output=True, text=True, encoding="utf-8"
     ).stdout.strip()

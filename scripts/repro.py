@@ -1,10 +1,11 @@
-"""Run the pipeline as `make repro` does: on the data set of params.yaml, or on digits if need be.
+"""Run the pipeline: `make repro`. If no mirror has the data set, run it on digits instead.
 
-This is `dvc repro`, with its arguments, and three things more. If it stops because no mirror gave
-the data set, the same pipeline runs as an experiment on the digits inside scikit-learn, which need
-no network. DVC tracks that parameter, and this script says at the start and at the end that the
-results are not MNIST's. If it stops because DVC was killed while it wrote its own files, these are
-mended, and it starts again. At the end doctor.py hashes all results and DVC's cache anew.
+This script runs `dvc repro` with the given arguments, and does three more things. If the run stops
+because no mirror gave the data set, the same pipeline runs as an experiment on the digits that come
+with scikit-learn and need no network. DVC tracks this parameter, and the script prints at the start
+and at the end that the results are not MNIST's. If the run stops because DVC was killed while it
+wrote its own files, the script repairs them and starts again. At the end doctor.py re-hashes all
+results and DVC's cache.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ DOCTOR = Path(__file__).with_name("doctor.py")
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 """Signals that end a run; Windows has the first two."""
 PATIENCE = 15
-"""Seconds that DVC and its stage get to end in."""
+"""Seconds that DVC and its stage have to end."""
 FALL_BACK = ["exp", "run", "-S", "data.name=digits"]
 NOT_MNIST = (
     "digits: 1,797 real handwritten digits of scikit-learn, 8x8 enlarged to 28x28. Not MNIST"
 )
 BACK = """\
-To go back to MNIST, set CNNPIPE_MIRROR to a URL or a folder that holds its four .gz files (or
-mend the network) and run: dvc exp run -S data.name=mnist"""
+To return to MNIST, set CNNPIPE_MIRROR to a URL or a folder with its four .gz files (or repair the
+network) and run: dvc exp run -S data.name=mnist"""
 
 
 def main() -> int:
@@ -56,7 +57,7 @@ def main() -> int:
     if not UNREACHABLE.exists():
         return status
     say(
-        "No mirror gave the data set; each one's answer stands above.",
+        "No mirror gave the data set; the answer of each is printed above.",
         "The same pipeline now runs as an experiment on another data set:",
         NOT_MNIST + ".",
         f"  dvc {' '.join([*FALL_BACK, *targets])}",
@@ -146,17 +147,17 @@ def send(process: subprocess.Popen[bytes], number: int) -> bool:
 
 
 def mend_dvc() -> list[str]:
-    """Take back what DVC itself was killed in the midst of writing; what was done, or nothing.
+    """Repair files that DVC was writing when it was killed; return what was done.
 
-    DVC writes dvc.lock and its list of busy files in place. Cut off, they stop every later run.
+    DVC writes dvc.lock and its list of locked files in place. If incomplete, they stop every run.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
-        with Repo().lock:  # whoever writes these files holds it
+        with Repo().lock:  # every process that writes these files holds it
             return [*mend_busy(Path(".dvc/tmp/rwlock")), *mend_lock(Path("dvc.lock"))]
-    except DvcException:  # another DVC runs
+    except DvcException:  # another DVC is running
         return []
 
 
@@ -167,7 +168,7 @@ def mend_busy(path: Path) -> Iterator[str]:
         pass
     except ValueError:
         path.unlink()
-        yield f"{path} was cut off when DVC was killed, and is deleted."
+        yield f"{path} was incomplete because DVC was killed, and was deleted."
 
 
 def mend_lock(path: Path) -> Iterator[str]:
@@ -181,21 +182,21 @@ def mend_lock(path: Path) -> Iterator[str]:
     except DvcException:
         merging = subprocess.run(["git", "ls-files", "--unmerged", path], capture_output=True)
         if merging.stdout:
-            return  # a person decides what becomes of it; DVC has said that it cannot read it
+            return  # a person has to resolve the conflict; DVC has reported that it cannot read it
         committed = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
         with atomic_write(path, "wb") as file:
             file.write(committed.stdout or b"schema: '2.0'\n")
-        now = "is again as git has it" if committed.stdout else "begins anew"
-        yield f"{path} was cut off when DVC was killed, and {now}."
+        now = "was restored from git" if committed.stdout else "was replaced by an empty one"
+        yield f"{path} was incomplete because DVC was killed, and {now}."
 
 
 def finish(*, whole: bool) -> int:
-    """Say where the results are, and of which data set they are if not of MNIST.
+    """Print where the results are, and their data set if it is not MNIST.
 
     Args:
         whole: all stages are up to date, so that every result can be examined first.
     """
-    # What DVC finds in its cache it takes for good, and a result for unchanged by its time.
+    # DVC trusts its cache, and trusts a result whose time of change is unchanged.
     if whole and subprocess.run([sys.executable, DOCTOR]).returncode != 0:
         return 1
     from cnnpipe.params.loading import load_params
@@ -214,7 +215,7 @@ def finish(*, whole: bool) -> int:
 
 
 def say(*lines: str) -> None:
-    """Print what must not be missed."""
+    """Print lines that must not be overlooked."""
     rule = "=" * 98
     print(rule, *lines, rule, sep="\n", flush=True)
 

@@ -12,7 +12,7 @@ from scipy.stats import binomtest, norm
 
 
 def mcnemar_p_value(b: int, c: int) -> float:
-    """Exact McNemar test: how often chance alone parts b + c images at least so unevenly.
+    """Exact McNemar test: the probability of a split at least this uneven by chance alone.
 
     Two-sided binomial test of b in b + c at one half; 1 if there is no such image.
 

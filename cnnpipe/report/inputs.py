@@ -21,7 +21,7 @@ from cnnpipe.system.artifacts import load_csv, load_json
 from cnnpipe.system.errors import InputError
 
 TABLE_ROWS = 40
-"""Of a table that is longer, so many rows stand on the page."""
+"""The maximum number of rows of a table on the page."""
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 

@@ -134,7 +134,7 @@ class TestLoadDataset:
         with pytest.raises(InputError, match=rf"{name}: no such file; .*dvc repro"):
             load_dataset(folder)
 
-    def test_a_file_without_end_is_not_read_to_it(self, folder: Path) -> None:
+    def test_an_endless_file_is_not_read_to_the_end(self, folder: Path) -> None:
         os.truncate(folder / TRAIN_LABELS, 2**40)
         with pytest.raises(InputError, match=f"{TRAIN_LABELS}: damaged: its SHA-256"):
             load_dataset(folder)
@@ -166,7 +166,7 @@ class TestLoadDataset:
         with pytest.raises(InputError, match=rf"dataset\.json: damaged: .*{message}.*dvc repro"):
             load_dataset(folder)
 
-    def test_own_digests_are_no_pins_for_mnist(self, tmp_path: Path) -> None:
+    def test_recorded_digests_do_not_replace_the_pins_of_mnist(self, tmp_path: Path) -> None:
         write_raw(tmp_path, "mnist", tiny_files().items())
         with pytest.raises(InputError, match="its SHA-256 is not the pinned one"):
             load_dataset(tmp_path)

@@ -83,6 +83,13 @@ def test_links_lead_to_files_and_headings(page):
         assert not anchor or anchor in anchors, target
 
 
+def test_contributing_names_files_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = re.findall(r"`((?:cnnpipe|stages|tests|scripts|torture)/[^`<>]*)`", text)
+    paths = [path for path in named if "NAME" not in path]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_contributing_quotes_the_rules_for_imports():
     rules = (ROOT / "pyproject.toml").read_text("utf-8").partition("[[tool.importlinter.con")[2]
     assert rules.strip() in (ROOT / "CONTRIBUTING.md").read_text("utf-8")

@@ -68,7 +68,7 @@ def params() -> RaceParams:
 
 
 class TestClock:
-    def test_it_stands_still_between_stop_and_start(self, monkeypatch):
+    def test_it_does_not_run_between_stop_and_start(self, monkeypatch):
         times = iter([10.0, 12.5, 100.0, 101.0])  # 2.5 s, a pause, 1 s
         monkeypatch.setattr(race.time, "perf_counter", lambda: next(times))
         clock = Clock(CPU)
@@ -77,7 +77,7 @@ class TestClock:
         clock.start()
         assert clock.stop() == 3.5
 
-    def test_a_look_takes_no_time_and_counts_the_right_answers(self, monkeypatch):
+    def test_measuring_takes_no_time_and_counts_correct_answers(self, monkeypatch):
         ticks = itertools.count()
         monkeypatch.setattr(race.time, "perf_counter", lambda: float(next(ticks)))
 
@@ -100,7 +100,7 @@ class TestClock:
 
 class TestRuns:
     @pytest.mark.parametrize("backend", ["scratch", "torch"])
-    def test_a_recipe_is_looked_at_after_each_epoch(self, params, backend):
+    def test_a_recipe_is_measured_after_each_epoch(self, params, backend):
         result = run_recipe(params.recipes[0], backend, split(64), split(20, 1), seed=3)
         assert result["seed"] == 3
         assert result["warmup_seconds"] > 0
@@ -119,7 +119,7 @@ class TestRuns:
         training, test = split(128), split(20, 1)
         assert len(run_tutorial(0.0, training, test, seed=0, epochs=3)["looks"]) == 1
 
-    def test_the_tutorial_gives_up_at_its_last_epoch(self):
+    def test_the_tutorial_ends_at_its_last_epoch(self):
         result = run_tutorial(1.1, split(64), split(20, 1), seed=0, epochs=2)
         assert [look["epoch"] for look in result["looks"]] == [1, 2]
         assert seconds_to(1.1, result) is None
@@ -148,7 +148,7 @@ class TestTutorial:
 
 
 class TestStatistics:
-    def test_the_first_look_that_saw_the_target_counts(self):
+    def test_the_first_measurement_that_reaches_the_target_counts(self):
         assert seconds_to(0.99, run(1, (5.0, 0.98), (10.0, 0.99), (15.0, 0.985))) == 10.0
         assert seconds_to(0.99, run(1, (5.0, 0.98))) is None
 
@@ -168,7 +168,7 @@ class TestStatistics:
         assert summary["final_accuracy"]["sd"] == pytest.approx(0.00216, abs=1e-6)
         assert summary["warmup_seconds"] == {"mean": 0.75, "sd": 0.5}
 
-    def test_none_arrived(self):
+    def test_no_run_reached_the_target(self):
         summary = summarize(0.99, [run(1, (5.0, 0.98)), run(2, (5.0, 0.97))])
         assert summary["reached"] == 0
         assert summary["seconds"] == {"mean": None, "sd": None}
@@ -192,7 +192,7 @@ def test_the_table():
 
 
 class TestEarlierRuns:
-    def test_they_come_back_from_the_file(self, params, tmp_path):
+    def test_runs_are_read_back_from_the_file(self, params, tmp_path):
         raced = entries(params)
         assert [entry["contestant"] for entry in raced] == ["own", "torch", "tutorial"]
         raced[0]["runs"].append(run(1, (8.0, 0.99)))
@@ -200,7 +200,7 @@ class TestEarlierRuns:
         again = with_runs(entries(params), load_json(tmp_path / "race.json"), seeds=[1, 2])
         assert again == raced
 
-    def test_runs_of_other_settings_or_seeds_do_not(self, params):
+    def test_runs_with_other_settings_or_seeds_are_ignored(self, params):
         earlier = entries(params)
         for entry in earlier:
             entry["runs"] = [run(1, (8.0, 0.99)), run(7, (8.0, 0.99))]
@@ -236,7 +236,7 @@ def command(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_keeps_what_is_finished(folder):
+def test_the_command_keeps_finished_runs(folder):
     results = folder / "reports" / "race.json"
     looked = command(folder, "--held-out", "--only", "torch")
     assert "torch for 99.0%, seed 2: " in looked.stdout, looked.stderr

@@ -45,12 +45,12 @@ def test_one_run_has_no_standard_deviation():
     assert summary["vote"]["test_errors"] == 1
 
 
-def test_the_majority_outvotes_one_that_is_surer():
+def test_the_majority_outvotes_one_more_confident_run():
     tables = [table([1], [1], 0.4), table([1], [1], 0.4), table([1], [0], 1.0)]
     assert vote_errors(tables) == 0
 
 
-def test_a_tie_goes_to_the_surer_voters_then_to_the_first_class():
+def test_a_tie_is_decided_by_confidence_then_by_the_first_class():
     # image 0: 0.6 for class 2, 0.7 for class 1; image 1: 0.5 for each of classes 3 and 1
     one = table([1, 1], [2, 3], [0.6, 0.5])
     other = table([1, 1], [1, 1], [0.7, 0.5])
@@ -60,7 +60,7 @@ def test_a_tie_goes_to_the_surer_voters_then_to_the_first_class():
     assert vote_errors([table([2, 3], [2, 3], [0.6, 0.5]), wrong]) == 2
 
 
-def test_runs_on_different_images_are_no_runs_of_one_model():
+def test_runs_on_different_images_are_refused():
     with pytest.raises(InputError, match=r"seeds 1 and 2 were judged on different test images"):
         summarize_runs([run(1, [0, 1, 2, 3]), run(2, [0, 1, 2, 3], labels=(0, 1, 2, 2))])
 

@@ -114,14 +114,14 @@ def folder_list(project: Path) -> Path:
     return found
 
 
-def test_a_whole_project_is_one_line(project: Path) -> None:
+def test_an_intact_project_gives_one_line(project: Path) -> None:
     status, named, last = doctor(project)
     assert (status, named) == (0, [])
-    assert last.startswith("whole: 4 results, 4 objects and 2 runs of DVC's cache")
+    assert last.startswith("intact: 4 results, 4 objects and 2 runs of DVC's cache")
 
 
 @pytest.mark.parametrize("path", ["raw/b/c", "model", "metrics.json", "figures/x.png"])
-def test_rot_in_a_result_that_dvc_does_not_see(project: Path, path: str) -> None:
+def test_damage_in_a_result_that_dvc_overlooks_is_listed(project: Path, path: str) -> None:
     rot(project / path)
     status, named, last = doctor(project)
     assert status == 1
@@ -131,49 +131,49 @@ def test_rot_in_a_result_that_dvc_does_not_see(project: Path, path: str) -> None
         path = path.partition("/")[0]
         expected += f", or `git restore {path}`"
     assert named == [f"{path}: {expected}"]
-    assert last.startswith("Error: 1 damaged or missing, named above")
+    assert last.startswith("Error: 1 damaged or missing, listed above")
     shutil.rmtree(project / path) if path == "figures" else (project / path).unlink()
     repro(project)
     assert doctor(project)[0] == 0
 
 
-def test_rot_in_an_object_is_put_back_from_its_result(project: Path) -> None:
+def test_a_damaged_object_is_restored_from_its_result(project: Path) -> None:
     path = object_of(project, "raw/a")
     rot(path)
     shown = path.relative_to(project)
     assert doctor(project)[1] == [
         f"{shown}: damaged: its hash is not its name, which is that of raw/a; "
-        "`python scripts/doctor.py --repair` puts it back from raw/a"
+        "`python scripts/doctor.py --repair` restores it from raw/a"
     ]
     assert doctor(project, "--repair")[0] == 0
     assert doctor(project)[0] == 0
     assert "Running stage" not in repro(project)
 
 
-def test_a_lost_list_of_a_folder_is_made_from_the_folder(project: Path) -> None:
+def test_a_missing_list_of_a_folder_is_restored_from_the_folder(project: Path) -> None:
     folder_list(project).unlink()
     status, [line], _ = doctor(project)
     assert status == 1
     assert line.endswith(
-        "missing, which is that of raw; `python scripts/doctor.py --repair` puts it back from raw"
+        "missing, which is that of raw; `python scripts/doctor.py --repair` restores it from raw"
     )
     doctor(project, "--repair")
     assert doctor(project)[0] == 0
     assert "Running stage" not in repro(project)
 
 
-def test_an_object_and_its_result_are_made_anew(project: Path) -> None:
+def test_repro_remakes_a_damaged_object_and_result(project: Path) -> None:
     for path in (object_of(project, "model"), project / "model"):
         rot(path)
     assert len(doctor(project)[1]) == 2
     status, _, last = doctor(project, "--repair")
     assert status == 0
-    assert last == "2 damaged or missing: deleted or put back; now run `dvc repro`"
+    assert last == "2 damaged or missing: deleted or restored; now run `dvc repro`"
     assert "Running stage 'file'" in repro(project)
     assert doctor(project)[0] == 0
 
 
-def test_a_folder_without_a_whole_list_is_named_as_a_whole(project: Path) -> None:
+def test_a_folder_without_an_intact_list_is_reported_as_one(project: Path) -> None:
     listed = folder_list(project)
     for path in (listed, project / "raw/a"):
         rot(path)
@@ -184,7 +184,7 @@ def test_a_folder_without_a_whole_list_is_named_as_a_whole(project: Path) -> Non
     assert doctor(project)[0] == 0
 
 
-def test_a_run_record_that_says_something_else(project: Path) -> None:
+def test_a_changed_run_record_is_listed(project: Path) -> None:
     [record, *_] = sorted((project / ".dvc/cache/runs").glob("*/*/*"))
     record.write_text(record.read_text().replace("make.py", "fake.py", 1))
     shown = record.relative_to(project)
@@ -198,7 +198,7 @@ def test_a_run_record_that_says_something_else(project: Path) -> None:
     assert doctor(project)[0] == 0
 
 
-def test_what_is_missing_foreign_or_in_the_way(project: Path) -> None:
+def test_missing_foreign_and_obstructing_files_are_listed(project: Path) -> None:
     (project / "metrics.json").unlink()
     (project / "raw/foreign").write_text("x")
     (project / "raw/a").unlink()
@@ -206,26 +206,26 @@ def test_what_is_missing_foreign_or_in_the_way(project: Path) -> None:
     (project / "model").mkdir()
     assert doctor(project)[1] == [
         "metrics.json: missing; run `dvc repro`, or `git restore metrics.json`",
-        "model: a folder in the result's place; delete it and run `dvc repro`",
+        "model: a folder instead of the result; delete it and run `dvc repro`",
         "raw/a: missing; run `dvc repro`",
-        "raw/foreign: no result, but in the folder of one; delete it and run `dvc repro`",
+        "raw/foreign: not a result, but in a folder of results; delete it and run `dvc repro`",
     ]
     doctor(project, "--repair")
     repro(project)
     assert doctor(project)[0] == 0
 
 
-def test_a_fresh_clone_misses_everything(project: Path) -> None:
+def test_a_fresh_clone_lists_every_result_as_missing(project: Path) -> None:
     for path in ("raw", ".dvc/cache"):
         shutil.rmtree(project / path)
     (project / "dvc.lock").unlink()
     status, named, _ = doctor(project)
     assert status == 1
-    assert named[0] == "figures: dvc.lock does not know it; run `dvc repro`"
+    assert named[0] == "figures: not in dvc.lock; run `dvc repro`"
     assert len(named) == 4
 
 
-def test_repair_leaves_what_is_not_recorded(project: Path) -> None:
+def test_repair_keeps_files_that_are_not_recorded(project: Path) -> None:
     (project / "dvc.lock").unlink()
     doctor(project, "--repair")
     for path in ("raw/a", "model", "metrics.json", "figures/x.png"):
@@ -234,7 +234,7 @@ def test_repair_leaves_what_is_not_recorded(project: Path) -> None:
     assert doctor(project)[0] == 0
 
 
-def test_no_project_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_project_gives_a_one_line_error(tmp_path: Path) -> None:
     status, named, last = doctor(tmp_path)
     assert (status, named) == (1, [])
     assert last.startswith("Error: you are not inside of a DVC repository")

@@ -116,7 +116,7 @@ def ran(folder: Path) -> list[str]:
     return sorted((folder / "ran.txt").read_text(encoding="utf-8").splitlines())
 
 
-def test_seeds_run_side_by_side_are_kept_and_go_on(project: Path) -> None:
+def test_seeds_run_in_parallel_and_finished_ones_are_kept(project: Path) -> None:
     params = (project / "params.yaml").read_bytes()
     (project / "fail").touch()
     first = record(project, "lenet5", "--seeds", SEEDS, "--jobs", "2")
@@ -149,7 +149,7 @@ def test_seeds_run_side_by_side_are_kept_and_go_on(project: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="ends a group of processes")
-def test_an_interruption_leaves_all_as_it_was_and_is_gone_on_from(project: Path) -> None:
+def test_an_interrupted_run_changes_nothing_and_continues(project: Path) -> None:
     (project / "slow").touch()
     with subprocess.Popen(
         [sys.executable, ROOT / "scripts" / "record.py", "lenet5", "--seeds", "2"],
@@ -163,7 +163,7 @@ def test_an_interruption_leaves_all_as_it_was_and_is_gone_on_from(project: Path)
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 143
-    assert said.splitlines()[-1].startswith("Interrupted; seeds that are done are kept")
+    assert said.splitlines()[-1].startswith("Interrupted; finished seeds are kept")
     assert run(project, "git", "status", "--porcelain") == ""
 
     (project / "slow").unlink()
@@ -183,7 +183,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("record")
 
 
-def test_what_cannot_be_traced_is_refused(project: Path) -> None:
+def test_uncommitted_changes_are_refused(project: Path) -> None:
     with (project / "params.yaml").open("a", encoding="utf-8") as file:
         file.write("# a change\n")
     result = record(project)
@@ -203,7 +203,7 @@ def test_what_cannot_be_traced_is_refused(project: Path) -> None:
         ("lenet5: {\n", "not YAML: "),
     ],
 )
-def test_bad_settings(
+def test_bad_settings_are_refused(
     script: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -235,7 +235,7 @@ def test_the_settings_name_parameters_that_exist(
 
 
 @pytest.mark.parametrize("seeds", ["", "1,1", "1,x", "-1", "1,01"])
-def test_bad_seeds(script: ModuleType, seeds: str) -> None:
+def test_bad_seeds_are_refused(script: ModuleType, seeds: str) -> None:
     with pytest.raises(InputError, match=f"^--seeds: got {seeds!r}; expected different integers"):
         script.read_seeds(seeds)
 
@@ -244,7 +244,7 @@ def test_seeds(script: ModuleType) -> None:
     assert script.read_seeds("1,2, 30") == [1, 2, 30]
 
 
-def test_outside_a_clone(tmp_path: Path) -> None:
+def test_a_folder_outside_a_clone_is_refused(tmp_path: Path) -> None:
     result = record(tmp_path)
     assert (result.returncode, result.stderr) == (
         1,

@@ -190,9 +190,9 @@ def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
     busy.write_text('{"write": {')
     result = repro(folder)
     assert result.returncode == 0, result.stderr
-    now = "is again as git has it" if committed else "begins anew"
-    assert f"dvc.lock was cut off when DVC was killed, and {now}." in result.stdout
-    assert "rwlock was cut off when DVC was killed" in result.stdout
+    now = "was restored from git" if committed else "was replaced by an empty one"
+    assert f"dvc.lock was incomplete because DVC was killed, and {now}." in result.stdout
+    assert "rwlock was incomplete because DVC was killed" in result.stdout
     assert lock.read_bytes() == whole
     assert "Running stage" not in repro(folder).stdout
 
@@ -213,7 +213,7 @@ def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(project: Callable[
     result = repro(folder)
     assert result.returncode != 0
     assert "dvc.lock" in result.stderr
-    assert "cut off" not in result.stdout
+    assert "incomplete" not in result.stdout
     assert lock.read_text() == conflict
 
 
