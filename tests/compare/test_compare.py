@@ -21,7 +21,7 @@ from cnnpipe.report.page import environment
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
 from tests.helpers.project import ROOT
-from tests.helpers.written_reports import Document, write_reports
+from tests.report.test_report import Document, write_reports
 
 EVIL = "<script>alert(1)</script>"
 
@@ -101,7 +101,8 @@ def comparison(project):
 
 @pytest.fixture(scope="module")
 def page(comparison) -> str:
-    return environment().get_template("comparison.html.j2").render(comparison=comparison)
+    template = environment(ROOT / "cnnpipe" / "compare").get_template("comparison.html.j2")
+    return template.render(comparison=comparison)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +281,7 @@ def test_a_revision_without_results_is_one_line(project):
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cnnpipe.report", "compare", *arguments],
+        [sys.executable, "-m", "cnnpipe.compare", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
