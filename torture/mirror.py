@@ -110,18 +110,19 @@ class Mirror(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    def answer(
-        self, body: bytes, length: int | None = None, *, status: int = 200, **headers: str
-    ) -> None:
+    def answer(self, body: bytes, length: int | None = None, **headers: str) -> None:
+        self.send(200, body, length, headers)
+
+    def redirect(self, to: str, body: bytes = b"", **headers: str) -> None:
+        self.send(302, body, None, {"Location": to} | headers)
+
+    def send(self, status: int, body: bytes, length: int | None, headers: dict[str, str]) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)
-
-    def redirect(self, to: str, body: bytes = b"", **headers: str) -> None:
-        self.answer(body, status=302, Location=to, **headers)
 
     def good(self, archive: bytes) -> None:
         self.answer(archive)
