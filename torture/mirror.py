@@ -1,4 +1,4 @@
-"""A mirror on this machine that answers as badly as it is asked to, for the trials and the tests.
+"""A mirror on this machine that answers in the way that the address asks for.
 
 http://127.0.0.1:<port>/<behaviours>/<file>: the behaviours are one for all four files, or four of
 them joined by commas, one for each in the order of FILE_NAMES.
@@ -70,7 +70,7 @@ FAULTS = {
     "scheme": r"refused address: file:///etc/hostname",
     "address": r"refused address: http://\[",
 }
-"""Behaviours that do not, and what is said of each (a regular expression)."""
+"""Behaviours that do not, and a regular expression for the error message of each."""
 
 DEAD = {
     *("short", "stall", "pause", "drip", "reset", "nonsense", "many", "lengths"),
@@ -80,7 +80,7 @@ DEAD = {
 
 @cache
 def bomb(mebibytes: int = 512) -> bytes:
-    """A gzip file of so many MiB of zeros: half a megabyte, intact in every respect."""
+    """An intact gzip file of `mebibytes` MiB of zeros; 512 MiB take half a megabyte."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     # After a full flush nothing refers to what came before, so the same block can be repeated.
     block = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -111,17 +111,14 @@ class Mirror(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def answer(self, body: bytes, length: int | None = None, **headers: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
+        self.send(200, body, length, headers)
 
     def redirect(self, to: str, body: bytes = b"", **headers: str) -> None:
-        self.send_response(302)
-        self.send_header("Location", to)
-        self.send_header("Content-Length", str(len(body)))
+        self.send(302, body, None, {"Location": to} | headers)
+
+    def send(self, status: int, body: bytes, length: int | None, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()

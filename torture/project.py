@@ -1,8 +1,7 @@
 """A copy of the project on small data, in a git repository of its own.
 
-The data set is the digits of scikit-learn, which need no network, and every budget is so small
-that the verdicts mean nothing. `Project.create` copies, `repro` runs stages to their end, `start`
-leaves them running, `copy` is the same project once more.
+The data set is the digits of scikit-learn, which need no network. Every budget is so small that
+the verdicts mean nothing.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ class Project:
         return project
 
     def copy(self, folder: Path, around: Mapping[str, str] = MappingProxyType({})) -> Project:
-        """The same project elsewhere, with all that has run in it."""
+        """Copy the project with all its results to another folder."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder, around)
 
@@ -115,7 +114,7 @@ class Project:
             yaml.dump(tree, file)
 
     def trust_operators(self) -> None:
-        """Take the operators for proved, as the project's own report says; proof takes a minute."""
+        """Replace the `verify` stage, which takes a minute, by the project's own report."""
         yaml = YAML()
         path = self.folder / "dvc.yaml"
         pipeline = yaml.load(path.read_text(encoding="utf-8"))
@@ -127,7 +126,7 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of the commands: the copy's own code, this interpreter, nothing of whatever is around."""
+        """Variables of the commands: the copy's own code, this interpreter, no settings of DVC."""
         around = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return around | {
@@ -201,7 +200,7 @@ class Project:
         return json.loads((self.folder / path).read_text(encoding="utf-8"))
 
     def committed(self, stage: str) -> dict[str, Any] | None:
-        """What dvc.lock says of a stage; nothing where it is cut off before."""
+        """The entry of a stage in dvc.lock, or None if dvc.lock is cut off."""
         path = self.folder / "dvc.lock"
         try:
             lock = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
@@ -238,7 +237,7 @@ class Project:
         shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
 
     def processes(self) -> list[psutil.Process]:
-        """All that work in its folder now."""
+        """All processes that work in its folder now."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -247,7 +246,7 @@ class Project:
         return found
 
     def outlived(self, seconds: float) -> list[psutil.Process]:
-        """Those that are still there after some time; they are killed."""
+        """The processes that are still there after `seconds`; they are killed."""
         deadline = time.monotonic() + seconds
         while (alive := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -257,7 +256,7 @@ class Project:
         return alive
 
     def leftovers(self) -> list[str]:
-        """Files that should have gone with their process."""
+        """Temporary files that a process left."""
         places = [*self.temporary.iterdir(), *self.folder.glob(TEMPORARY)]
         for top in ("data", "reports", ".cnnpipe"):
             places += (self.folder / top).rglob(TEMPORARY)
@@ -305,6 +304,6 @@ def run_in(folder: Path, *command: str, **around: str) -> subprocess.CompletedPr
 
 
 def hear_signals() -> None:
-    """Also where this process was started by `nohup` or in the background, which ignores some."""
+    """Reset the signals that `nohup` or a background start has set to be ignored."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

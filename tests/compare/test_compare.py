@@ -21,7 +21,7 @@ from cnnpipe.report.page import environment
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
 from tests.helpers.project import ROOT
-from tests.helpers.written_reports import Document, write_reports
+from tests.report.test_report import Document, write_reports
 
 EVIL = "<script>alert(1)</script>"
 
