@@ -1,4 +1,7 @@
-"""The operators as `nn.Module`s: arguments, initial weights and `state_dict` of torch.nn's."""
+"""The operators as modules that take the place of torch.nn's.
+
+Arguments, initial weights and the keys of `state_dict` are the same.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,12 @@ class Conv2d(nn.Module):
 
     Shape:
         (N, in_channels, H, W) → (N, out_channels, H_out, W_out)
+
+    >>> layer = Conv2d(1, 6, 5, padding=2)
+    >>> layer(torch.zeros(10, 1, 28, 28)).shape
+    torch.Size([10, 6, 28, 28])
+    >>> sum(parameter.numel() for parameter in layer.parameters())  # 6·(5·5 + 1)
+    156
     """
 
     def __init__(
@@ -109,6 +118,9 @@ class MaxPool2d(nn.Module):
 
     Shape:
         (N, C, H, W) → (N, C, H_out, W_out), with `return_indices` a pair of them
+
+    >>> MaxPool2d(2)(torch.tensor([[[1.0, 2.0], [4.0, 3.0]]]))
+    tensor([[[4.]]])
     """
 
     def __init__(
@@ -152,6 +164,9 @@ class AvgPool2d(nn.Module):
 
     Shape:
         (N, C, H, W) → (N, C, H_out, W_out)
+
+    >>> AvgPool2d(2)(torch.tensor([[[1.0, 2.0], [4.0, 3.0]]]))  # (1 + 2 + 4 + 3) / 4
+    tensor([[[2.5000]]])
     """
 
     def __init__(
@@ -188,7 +203,11 @@ class AvgPool2d(nn.Module):
 
 
 class ReLU(nn.Module):
-    """max(0, x), `torch.nn.ReLU` over `cnnpipe.functional.relu`."""
+    """max(0, x), `torch.nn.ReLU` over `cnnpipe.functional.relu`.
+
+    >>> ReLU()(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -202,14 +221,22 @@ class ReLU(nn.Module):
 
 
 class Sigmoid(nn.Module):
-    """1 / (1 + e^−x), `torch.nn.Sigmoid` over `cnnpipe.functional.sigmoid`."""
+    """1 / (1 + e^−x), `torch.nn.Sigmoid` over `cnnpipe.functional.sigmoid`.
+
+    >>> Sigmoid()(torch.tensor([0.0, 1.0]))
+    tensor([0.5000, 0.7311])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return sigmoid(input)
 
 
 class Tanh(nn.Module):
-    """Hyperbolic tangent, `torch.nn.Tanh` over `cnnpipe.functional.tanh`."""
+    """Hyperbolic tangent, `torch.nn.Tanh` over `cnnpipe.functional.tanh`.
+
+    >>> Tanh()(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return tanh(input)

@@ -45,6 +45,12 @@ class LeNet5(nn.Sequential):
 
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
     recognition", Proceedings of the IEEE 86(11), 1998, section II.B.
+
+    >>> network = LeNet5()
+    >>> network(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    >>> sum(parameter.numel() for parameter in network.parameters())
+    61706
     """
 
     def __init__(
@@ -91,6 +97,10 @@ class VGG(nn.Sequential):
 
     Source: Simonyan, Zisserman, "Very deep convolutional networks for large-scale image
     recognition", ICLR 2015; Ioffe, Szegedy, "Batch normalization", ICML 2015.
+
+    >>> network = VGG(blocks=[[8], [16, 16]])
+    >>> [name for name, _ in network.named_children() if "conv" in name]
+    ['block1_conv1', 'block2_conv1', 'block2_conv2']
     """
 
     def __init__(
@@ -136,6 +146,12 @@ def build_model(name: str, *, backend: Backend = "scratch", **overrides: Any) ->
     Raises:
         ValueError: unknown name, backend, algorithm, activation or pooling.
         TypeError: an override that the network does not have.
+
+    >>> def first_weights(backend):
+    ...     torch.manual_seed(0)
+    ...     return build_model("lenet5", backend=backend).c1.weight
+    >>> torch.equal(first_weights("scratch"), first_weights("torch"))
+    True
     """
     network: Callable[..., nn.Sequential] = _choose("model", name, {"lenet5": LeNet5, "vgg": VGG})
     return network(backend=backend, **overrides)
@@ -146,6 +162,10 @@ def predict(model: nn.Module, images: Tensor, normalization: Normalization) -> T
     """Logits of stored images, on the device where they and the model are.
 
     Shape: uint8 (N, H, W) → float32 (N, classes).
+
+    >>> images = torch.zeros(3, 28, 28, dtype=torch.uint8)
+    >>> predict(LeNet5(), images, Normalization(mean=0.13, std=0.31)).shape
+    torch.Size([3, 10])
     """
     was_training = model.training
     model.eval()
@@ -214,7 +234,13 @@ def save_model(
 
 
 def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequential, Normalization]:
-    """The network and the normalisation that `TrainedNetwork.load` reads."""
+    """The network and the normalisation that `TrainedNetwork.load` reads.
+
+    >>> save_model(folder / "lenet5.safetensors", LeNet5(), "lenet5", {}, Normalization(0.13, 0.31))
+    >>> model, normalization = load_model(folder / "lenet5.safetensors")
+    >>> normalization
+    Normalization(mean=0.13, std=0.31)
+    """
     network = TrainedNetwork.load(path, backend=backend)
     return network.model, network.normalization
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnpipe import layers
-from cnnpipe.functional import CONV2D_ALGORITHMS
+from cnnpipe.functional import CONV2D_ALGORITHMS, conv2d
 
 CONVOLUTIONS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((3, 6, 5), {}),
@@ -163,3 +163,15 @@ def test_pooling_refuses(pool: Any) -> None:
         pool(2, 0)
     with pytest.raises(ValueError, match=r"padding: expected at most half .* \(2, 2\)"):
         pool(3, padding=2)
+
+
+def test_weight_gradient_of_each_batch_for_one_upstream_gradient() -> None:
+    layer = layers.Conv2d(2, 4, 3, bias=False)
+    batches, upstream = torch.randn(3, 2, 2, 6, 6), torch.randn(2, 4, 4, 4)
+
+    def gradient(images: Tensor) -> Tensor:
+        _, pull_back = torch.func.vjp(lambda w: conv2d(images, w), layer.weight.detach())
+        return pull_back(upstream)[0]
+
+    expected = torch.stack([gradient(images) for images in batches])
+    torch.testing.assert_close(torch.func.vmap(gradient)(batches), expected)

@@ -1,4 +1,4 @@
-"""Activation functions with their derivatives, which are read off the output alone."""
+"""Activation functions with their derivatives, which need the output alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, x), elementwise; NaN stays NaN.
 
     y' = [y ≠ 0], as y is never negative: 1 where x > 0 (and where it is NaN), else 0. At x = 0,
-    where there is no derivative, 0 is chosen as everywhere. It is multiplied with the incoming
-    gradient: an infinite one is NaN where y' is 0 (where torch says 0), so that nothing hides it.
+    where there is no derivative, 0 is the usual choice. It is multiplied with the incoming
+    gradient: where y' is 0, an infinite gradient becomes NaN and so stays visible (torch gives 0).
 
     Args:
         input: any shape.
@@ -28,6 +28,9 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
     Source:
         Nair, Hinton: Rectified linear units improve restricted Boltzmann machines (2010).
+
+    >>> relu(torch.tensor([-1.0, 0.0, 2.0]))
+    tensor([0., 0., 2.])
     """
     check_real(input, "input")
     check_bool(inplace, "inplace")
@@ -42,6 +45,9 @@ def sigmoid(input: Tensor) -> Tensor:
 
     Raises:
         TypeError: an input that is not floating-point.
+
+    >>> sigmoid(torch.tensor([0.0, -1000.0]))  # 1 / (1 + 1), and no overflow
+    tensor([0.5000, 0.0000])
     """
     check_floating_point(input, "input")
     output: Tensor = _Sigmoid.apply(input)
@@ -56,6 +62,11 @@ def tanh(input: Tensor) -> Tensor:
 
     Raises:
         TypeError: an input that is not floating-point.
+
+    >>> x = torch.zeros(1, requires_grad=True)
+    >>> tanh(x).backward()
+    >>> x.grad  # 1 − tanh²(0)
+    tensor([1.])
     """
     check_floating_point(input, "input")
     output: Tensor = _Tanh.apply(input)

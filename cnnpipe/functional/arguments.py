@@ -1,4 +1,4 @@
-"""What the operators accept: the checks of their arguments, each written once."""
+"""Checks of the operators' arguments, each written once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def as_int(value: SupportsIndex, name: str, least: int | None = None) -> int:
-    """An int that is at least `least`; True and 2.0 are none."""
+    """The value as an int, at least `least`; True and 2.0 are refused."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an int, got {value!r}")
     number = operator.index(value)
@@ -48,7 +48,7 @@ def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
 def pooling_arguments(
     kernel_size: IntOrPair, stride: IntOrPair | None, padding: IntOrPair, dilation: IntOrPair
 ) -> tuple[Pair, Pair, Pair, Pair]:
-    """The four as pairs; the stride is the kernel size if not given."""
+    """The four arguments as pairs; the stride is the kernel size if it is None."""
     kernel_sizes = as_pair(kernel_size, "kernel_size", least=1)
     strides = kernel_sizes if stride is None else as_pair(stride, "stride", least=1)
     paddings = as_pair(padding, "padding", least=0)
@@ -67,6 +67,7 @@ def pooling_geometry(
     dilation: IntOrPair,
     ceil_mode: bool,
 ) -> WindowGeometry:
+    """The windows of a pooling; with `ceil_mode`, more padding after the end may be needed."""
     check_bool(ceil_mode, "ceil_mode")
     kernel_sizes, strides, paddings, dilations = pooling_arguments(
         kernel_size, stride, padding, dilation
@@ -105,7 +106,7 @@ def check_floating_point(value: Tensor, name: str) -> None:
 
 
 def check_images(input: Tensor) -> None:
-    """Images are (N, C, H, W), or one image (C, H, W)."""
+    """Refuse what is neither images (N, C, H, W) nor one image (C, H, W)."""
     if input.ndim not in (3, 4):
         raise ValueError(
             f"input: expected shape (N, C, H, W) or (C, H, W), got {tuple(input.shape)}"

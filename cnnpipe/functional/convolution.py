@@ -10,7 +10,7 @@ in the kernel, so for an output gradient g one *trilinear* form holds all of it:
     ∂T/∂w            the gradient of the kernel
 
 Each of the three is linear in its two arguments, and its derivatives are the other two with
-something put in the place of x, w or g. The three `Function`s below say just that, and so
+another tensor in the place of x, w or g. The three classes below are this statement as code, so
 derivatives of every order exist. An algorithm is a module that computes the three.
 """
 
@@ -50,11 +50,18 @@ class Algorithm(Protocol):
     def weight_gradient(self, x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor: ...
 
     def unsupported(self, x: Tensor, geometry: ConvolutionGeometry) -> str | None:
-        """Why this convolution of x is beyond the algorithm, as a clause; None if it is not."""
+        """Why the algorithm cannot compute this convolution of x, as a clause; None if it can."""
 
 
 class UnsupportedError(InputError):
-    """The named algorithm cannot compute this convolution."""
+    """The named algorithm cannot compute this convolution.
+
+    >>> image, kernel = torch.ones(1, 1, 9, 9), torch.ones(1, 1, 6, 6)
+    >>> conv2d(image, kernel, algorithm="winograd")
+    Traceback (most recent call last):
+        ...
+    cnnpipe.functional.convolution.UnsupportedError: algorithm: 'winograd' expects kernels ...
+    """
 
 
 _ALGORITHMS: dict[str, Algorithm] = {
@@ -100,7 +107,7 @@ def conv2d(
         stride: pixels between neighbouring windows.
         padding: pixels of zeros on each side; "valid" is none, "same" keeps the size (stride 1).
         dilation: pixels between neighbouring entries of the kernel.
-        groups: channels fall into so many groups that do not see each other.
+        groups: number of independent groups of channels.
         algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names. In a
             graph of `torch.compile` or `torch.export` it is always "direct".
 
@@ -112,6 +119,12 @@ def conv2d(
     Source:
         LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition
         (1998), section II.A.
+
+    >>> image = torch.arange(9.0).view(1, 3, 3)  # rows 0 1 2, 3 4 5, 6 7 8
+    >>> kernel = torch.arange(4.0).view(1, 1, 2, 2)  # rows 0 1, 2 3
+    >>> conv2d(image, kernel)  # 0·0 + 1·1 + 3·2 + 4·3 = 19, …
+    tensor([[[19., 25.],
+             [37., 43.]]])
     """
     check_operands(input, weight, bias, groups)
     input, weight = cast_operand(input), cast_operand(weight)
@@ -141,6 +154,12 @@ def convolve2d(
 
     A network that learns its kernels cannot tell the two apart. Arguments, shapes and errors are
     those of `conv2d`.
+
+    >>> image = torch.arange(9.0).view(1, 3, 3)  # rows 0 1 2, 3 4 5, 6 7 8
+    >>> kernel = torch.arange(4.0).view(1, 1, 2, 2)  # rows 0 1, 2 3
+    >>> convolve2d(image, kernel)  # 0·3 + 1·2 + 3·1 + 4·0 = 5, …
+    tensor([[[ 5., 11.],
+             [23., 29.]]])
     """
     check_operands(input, weight, bias, groups)
     flipped = weight.flip(-2, -1)
@@ -238,7 +257,8 @@ def conv2d_algorithm(
 ) -> str:
     """The algorithm that `conv2d` takes for "auto": the fastest that the benchmark found.
 
-    A rule, so that the same shapes are always computed in the same way. On a CPU, in 32 or 64 bits:
+    It depends on shapes, dtype and device only: the same shapes always take the same algorithm. On
+    a CPU, in 32 or 64 bits:
 
     - `toeplitz` for fewer than 8 input channels, and where one window covers the image;
     - `fft` for kernels of 7×7 and more;
@@ -247,13 +267,18 @@ def conv2d_algorithm(
 
     And `im2col` for strides, dilations and groups, in 16 bits and on other devices.
 
-    A NaN or an infinity is never lost, and never leaves its image (in a weight, its kernel). Within
-    them it goes exactly as far as the formula says with `direct` and `im2col`, but for the input's
-    gradient where a weight is not finite. `toeplitz`, which LeNet-5 has, also multiplies it by
-    zeros for up to kW − 1 windows on either side, `taps` for fewer than 16 output or 4 input
-    channels; `winograd` spreads it over a tile and `fft` over its image.
+    A NaN or an infinity is never lost, and never leaves its image (in a weight, its kernel). With
+    `direct` and `im2col` it reaches exactly the outputs that the formula names, except for the
+    input's gradient where a weight is not finite. `toeplitz`, which LeNet-5 uses, also multiplies
+    it by zeros for up to kW − 1 windows on either side, as does `taps` with fewer than 16 output
+    or 4 input channels; `winograd` spreads it over a tile and `fft` over its image.
 
     Arguments and errors are those of `conv2d`.
+
+    >>> conv2d_algorithm(torch.ones(1, 6, 14, 14), torch.ones(16, 6, 5, 5))  # LeNet-5's C3
+    'toeplitz'
+    >>> conv2d_algorithm(torch.ones(1, 16, 28, 28), torch.ones(16, 16, 3, 3), padding=1)
+    'taps'
     """
     geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
     return _fastest(input, weight, geometry)
@@ -277,8 +302,8 @@ def _fastest(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> str:
 
 
 def _choose(algorithm: str, x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Algorithm:
-    # A compiler gets the formula: what others do to memory (out=, overlapping views) it may get
-    # wrong, and torch 2.14 does so without a word.
+    # The other algorithms write to memory in ways (out=, overlapping views) that torch's compiler
+    # translates wrongly, in version 2.14 without an error.
     if torch.compiler.is_compiling():
         return direct
     if algorithm == "auto":

@@ -1,4 +1,4 @@
-"""Convolution as the formula says it: a view of all windows, contracted with the kernel."""
+"""Convolution as its formula reads: a view of all windows, contracted with the kernel."""
 
 from __future__ import annotations
 

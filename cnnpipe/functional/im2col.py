@@ -7,7 +7,7 @@ side: what a window meets in one kernel row is one piece of memory, and the prod
 it lies in memory, channels last.
 
 The columns hold each pixel kH·kW times. On a CPU a block of images is small enough that its columns
-stay in the cache from the copy to the product; for the backward they are built anew.
+stay in the cache from the copy to the product. The backward pass builds them again.
 
 Axes: N batch, C channels, H height, W width, O output channels, kH kW kernel, G groups.
 

@@ -1,4 +1,4 @@
-"""Maximum and average pooling: what becomes of each sliding window, one tap at a time.
+"""Maximum and average pooling: one number from each sliding window, one tap at a time.
 
 Both pad with the neutral element of their operation (−∞ for the maximum, 0 for the sum) and fold
 the taps of all windows into one another. Backwards, every window hands its gradient to the entry
@@ -82,11 +82,16 @@ def max_pool2d(
         padding: pixels of −∞ on each side, at most half the window.
         dilation: pixels between neighbouring entries of a window.
         ceil_mode: keep a last window that hangs over the end.
-        return_indices: return the place of each maximum, row·W + column, as well.
+        return_indices: also return where each maximum lies, row·W + column.
 
     Raises:
         TypeError: a boolean or complex input, or a size that is not an int.
         ValueError: a value out of range, or a window that does not fit.
+
+    >>> image = torch.arange(16.0).view(1, 4, 4)
+    >>> maximum, indices = max_pool2d(image, 2, return_indices=True)
+    >>> maximum.tolist(), indices.tolist()
+    ([[[5.0, 7.0], [13.0, 15.0]]], [[[5, 7], [13, 15]]])
     """
     check_real(input, "input")
     check_images(input)
@@ -125,6 +130,10 @@ def avg_pool2d(
     Raises:
         TypeError: an input that is not floating-point, or a size that is not an int.
         ValueError: a value out of range, or a window that does not fit.
+
+    >>> avg_pool2d(torch.arange(16.0).view(1, 4, 4), 2)  # (0 + 1 + 4 + 5) / 4 = 2.5, …
+    tensor([[[ 2.5000,  4.5000],
+             [10.5000, 12.5000]]])
     """
     check_floating_point(input, "input")
     check_images(input)

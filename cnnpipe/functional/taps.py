@@ -36,9 +36,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from cnnpipe.functional.bands import bands_of, sum_of_copies
 from cnnpipe.functional.windows import accumulation_dtype
 from cnnpipe.geometry import ConvolutionGeometry
 
@@ -57,7 +57,7 @@ def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     y = x.new_empty((len(x), *geometry.output_size, len(w))).permute(0, 3, 1, 2)
     lattice = _Lattice.for_images(x, y, geometry)
     pixels, sums = lattice.input_matrix(x), lattice.output_matrix(y)
-    bands = lattice.bands(w.to(sums.dtype))  # (kH, strip·C, q·O)
+    bands = _matrices(bands_of(w.to(sums.dtype), lattice.q))  # (kH, strip·C, q·O)
     products = [
         (windows, strips, bands[i], min(i, 1))  # the first kernel row overwrites the last block
         for i, strips, windows in lattice.products(pixels, sums)
@@ -80,9 +80,11 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
     """(Strips)ᵀ times output gradients, accumulated over the blocks of images."""
     lattice = _Lattice.for_images(x, grad, geometry)
     pixels, grads = lattice.input_matrix(x), lattice.output_matrix(grad)
-    bands = pixels.new_zeros(lattice.bands_shape(x.shape[1], grad.shape[1]))  # (kH, strip·C, q·O)
+    shape = geometry.kernel_size[0], lattice.strip, x.shape[1], lattice.q, grad.shape[1]
+    bands = pixels.new_zeros(shape)
     products = [
-        (bands[i], strips.T, windows) for i, strips, windows in lattice.products(pixels, grads)
+        (_matrices(bands)[i], strips.T, windows)
+        for i, strips, windows in lattice.products(pixels, grads)
     ]
     inputs, outputs = lattice.input_planes(pixels), lattice.output_planes(grads)
     for x_block, grad_block in lattice.blocks(x, grad):
@@ -90,7 +92,7 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
         _fill(outputs, grad_block)
         for band, strips, windows in products:
             band.addmm_(strips, windows)
-    return lattice.sum_of_copies(bands, x.shape[1], grad.shape[1]).to(x.dtype)
+    return sum_of_copies(bands).to(x.dtype)  # (O, C, kH, kW)
 
 
 def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa: ARG001
@@ -207,23 +209,10 @@ class _Lattice:
         """The images and what belongs to them, block by block; the last may be smaller."""
         return zip(x.split(self.images), y.split(self.images), strict=True)
 
-    def bands_shape(self, C_in: int, C_out: int) -> tuple[int, int, int]:
-        return self.geometry.kernel_size[0], self.strip * C_in, self.q * C_out
 
-    def bands(self, w: Tensor) -> Tensor:
-        """Of each kernel row q copies, each one pixel further down, (kH, strip·C, q·O)."""
-        C_out, C_in, kH, kW = w.shape
-        bands = w.new_zeros((kH, self.strip, C_in, self.q, C_out))
-        for copy in range(self.q):
-            bands[:, copy : copy + kW, :, copy] = w.permute(2, 3, 1, 0)
-        return bands.view(self.bands_shape(C_in, C_out))
-
-    def sum_of_copies(self, bands: Tensor, C_in: int, C_out: int) -> Tensor:
-        """Adjoint of `bands`: (kH, strip·C, q·O) → (O, C, kH, kW)."""
-        kH, kW = self.geometry.kernel_size
-        bands = bands.view(kH, self.strip, C_in, self.q, C_out)
-        copies = [bands[:, copy : copy + kW, :, copy] for copy in range(self.q)]
-        return torch.stack(copies).sum(0).permute(3, 2, 0, 1)
+def _matrices(bands: Tensor) -> Tensor:
+    """A matrix for each kernel row, as a view: (kH, strip, C, q, O) → (kH, strip·C, q·O)."""
+    return bands.flatten(3).flatten(1, 2)
 
 
 def _fill(planes: Tensor, images: Tensor) -> None:

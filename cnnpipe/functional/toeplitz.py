@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cnnpipe.functional.bands import bands_of, sum_of_copies
 from cnnpipe.functional.windows import accumulation_dtype, image_blocks
 from cnnpipe.geometry import ConvolutionGeometry
 
@@ -37,7 +38,7 @@ from cnnpipe.geometry import ConvolutionGeometry
 def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """Strips times band."""
     tiling = _Tiling.of(geometry)
-    band = tiling.band(w.to(accumulation_dtype(w.dtype)))  # (kH·s·C, q·O)
+    band = _matrix(bands_of(w.to(accumulation_dtype(w.dtype)), tiling.q))  # (kH·s·C, q·O)
     rows = x.new_empty((len(x) * tiling.strips_per_image, band.shape[1]), dtype=band.dtype)
     for images, strips in tiling.blocks(x):
         torch.mm(tiling.strips(x[images]), band, out=rows[strips])
@@ -48,7 +49,7 @@ def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Te
     """Output gradients times the transposed band: what goes back to each strip's pixels."""
     tiling = _Tiling.of(geometry)
     rows = tiling.rows(grad)  # (N·H_out·T, q·O)
-    band = tiling.band(w.to(rows.dtype)).T  # (q·O, kH·s·C)
+    band = _matrix(bands_of(w.to(rows.dtype), tiling.q)).T  # (q·O, kH·s·C)
     x = grad.new_empty((len(grad), *geometry.input_size, w.shape[1]))
     for images, strips in tiling.blocks(x.permute(0, 3, 1, 2)):
         x[images] = tiling.overlap_add(rows[strips] @ band, len(x[images]))
@@ -59,11 +60,11 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
     """(Strips)ᵀ times output gradients: the band's gradient, summed over its q kernels."""
     tiling = _Tiling.of(geometry)
     rows = tiling.rows(grad)  # (N·H_out·T, q·O)
-    length = geometry.kernel_size[0] * tiling.strip * x.shape[1]
-    band = rows.new_zeros((length, rows.shape[1]))  # (kH·s·C, q·O)
+    shape = geometry.kernel_size[0], tiling.strip, x.shape[1], tiling.q, grad.shape[1]
+    bands = rows.new_zeros(shape)
     for images, strips in tiling.blocks(x):
-        band.addmm_(tiling.strips(x[images]).T, rows[strips])
-    return tiling.sum_of_kernels(band, x.shape[1]).to(x.dtype)  # (O, C, kH, kW)
+        _matrix(bands).addmm_(tiling.strips(x[images]).T, rows[strips])
+    return sum_of_copies(bands).to(x.dtype)  # (O, C, kH, kW)
 
 
 def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa: ARG001
@@ -71,6 +72,11 @@ def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa
     if geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1:
         return None
     return "expects stride 1, dilation 1 and one group"
+
+
+def _matrix(bands: Tensor) -> Tensor:
+    """The bands of all kernel rows as one, a view: (kH, s, C, q, O) → (kH·s·C, q·O)."""
+    return bands.flatten(3).flatten(0, 2)
 
 
 @dataclass(frozen=True)
@@ -157,22 +163,6 @@ class _Tiling:
         pixels = rows.view(N, H_out, self.tiles * self.q, rows.shape[1] // self.q)
         pixels = pixels[:, :, :W_out]
         return pixels.permute(0, 3, 1, 2)
-
-    def band(self, w: Tensor) -> Tensor:
-        """(O, C, kH, kW) → (kH·s·C, q·O)."""
-        kernel = w.permute(2, 3, 1, 0)  # (kH, kW, C, O)
-        kH, kW, C, out_channels = kernel.shape
-        band = w.new_zeros(kH, self.strip, C, self.q, out_channels)
-        for shift in range(self.q):
-            band[:, shift : shift + kW, :, shift] = kernel
-        return band.flatten(3).flatten(0, 2)
-
-    def sum_of_kernels(self, band: Tensor, C: int) -> Tensor:
-        """Adjoint of `band`: (kH·s·C, q·O) → (O, C, kH, kW)."""
-        kH, kW = self.geometry.kernel_size
-        copies = band.view(kH, self.strip, C, self.q, band.shape[1] // self.q)
-        kernels = [copies[:, shift : shift + kW, :, shift] for shift in range(self.q)]
-        return torch.stack(kernels).sum(0).permute(3, 2, 0, 1)
 
     def _is_whole_image(self) -> bool:
         geometry = self.geometry

@@ -1,13 +1,13 @@
-"""The sliding window that convolution and pooling stand on: a view, and its adjoint.
+"""The sliding windows of convolution and pooling: a view of the image, and its adjoint.
 
-Every window of an image is the same pattern of memory steps started at another pixel. So all of
-them together are one strided view of the padded image, and cost no copy:
+Every window reads memory in the same steps, starting at another pixel. So all windows together are
+one strided view of the padded image, without a copy:
 
     windows[…, y, x, i, j] = image[…, y·stride + i·dilation, x·stride + j·dilation]
 
 Convolution takes the inner product of each window with the kernel, pooling the maximum or the sum.
-One *tap* windows[…, i, j] holds what the kernel's entry (i, j) meets in all windows; no pixel
-stands in it twice, so it may be written through as well: as a slice, which compilers understand.
+One *tap* windows[…, i, j] holds what the kernel's entry (i, j) meets in all windows. No pixel is in
+it twice, so it can also be written to, as a slice, which compilers understand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cnnpipe.geometry import WindowGeometry
 
 
 def pad(images: Tensor, geometry: WindowGeometry, value: float = 0) -> Tensor:
-    """Surround the images with a constant; they come back uncopied if there is nothing to add.
+    """Surround the images with a constant; without padding the same tensor is returned.
 
     Shape:
         images (…, H, W) → (…, H_padded, W_padded)
@@ -66,7 +66,7 @@ def sliding_windows(padded: Tensor, geometry: WindowGeometry) -> Tensor:
 
 
 def tap_of(padded: Tensor, geometry: WindowGeometry, i: int, j: int) -> Tensor:
-    """What the kernel's entry (i, j) meets in all windows, as a view to write through.
+    """What the kernel's entry (i, j) meets in all windows, as a view that can be written to.
 
     Shape:
         padded (…, H_padded, W_padded) → (…, H_out, W_out)
@@ -90,7 +90,7 @@ def overlap_add(windows: Tensor, geometry: WindowGeometry) -> Tensor:
 
 
 def zeros_like_padded(outputs: Tensor, geometry: WindowGeometry) -> Tensor:
-    """Zeros to add up what belongs to the padded input, in the outputs' order of axes in memory.
+    """Zeros of the padded input's size, with the outputs' order of axes in memory.
 
     Shape:
         outputs (…, H_out, W_out) → (…, H_padded, W_padded)
@@ -109,15 +109,17 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 CACHE_BYTES = 2 << 20
-"""What a block of images is copied to on a CPU: about as much as its cores' own caches hold."""
+"""Size of what a block of images is copied to on a CPU: about that of the cores' own caches."""
 MEMORY_BYTES = 1 << 30
 """The same elsewhere, where a block only bounds the memory."""
 
 
 def image_blocks(images: Tensor, numbers: int) -> list[slice]:
-    """Cut a batch into blocks of about equal size, given how many numbers an image is copied to.
+    """Cut a batch into blocks of about equal size, so small that a block's copy fits the cache.
 
-    On a CPU what was copied is then still in the cache when it is multiplied.
+    Args:
+        images: the batch.
+        numbers: how many numbers one image is copied to.
     """
     limit = CACHE_BYTES if images.device.type == "cpu" else MEMORY_BYTES
     itemsize = accumulation_dtype(images.dtype).itemsize

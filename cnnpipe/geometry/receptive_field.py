@@ -12,7 +12,11 @@ from cnnpipe.geometry.windows import window_extent
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one output pixel of a layer sees of the network's input, along one axis."""
+    """What one output pixel of a layer sees of the network's input, along one axis.
+
+    >>> ReceptiveField(size=6, jump=2)  # after LeNet-5's S2
+    ReceptiveField(size=6, jump=2)
+    """
 
     size: int
     """Input pixels that can change the output pixel."""
@@ -31,6 +35,10 @@ def receptive_field(layers: Iterable[tuple[int, int, int]]) -> list[ReceptiveFie
 
     Source:
         Araujo, Norris, Sim 2019, equations 1 and 2.
+
+    >>> c1, s2 = (5, 1, 1), (2, 2, 1)  # LeNet-5's first two layers
+    >>> receptive_field([c1, s2])  # 1 + (5 − 1)·1 = 5, 5 + (2 − 1)·1 = 6
+    [ReceptiveField(size=5, jump=1), ReceptiveField(size=6, jump=2)]
     """
     size, jump = 1, 1
     fields = []

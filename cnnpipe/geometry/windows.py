@@ -23,7 +23,7 @@ def output_size(
     dilation: int = 1,
     ceil_mode: bool = False,
 ) -> int:
-    """How many windows fit along one axis.
+    """The number of windows that fit along one axis.
 
     ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride + 1⌋
 
@@ -40,6 +40,11 @@ def output_size(
 
     Raises:
         ValueError: a value is out of range, or the window is longer than the padded axis.
+
+    >>> output_size(28, kernel_size=5)  # (28 − 5) / 1 + 1
+    24
+    >>> output_size(8, kernel_size=3, stride=2), output_size(8, 3, 2, ceil_mode=True)
+    (3, 4)
     """
     for name, value, least in [
         ("size", size, 0),
@@ -72,7 +77,11 @@ def _does_not_fit(size: int, kernel_size: int, padding: int, dilation: int) -> V
 
 
 def window_extent(kernel_size: int, dilation: int = 1) -> int:
-    """Pixels from the first to the last entry of a window, both counted."""
+    """The number of pixels from the first to the last entry of a window, both counted.
+
+    >>> window_extent(3, dilation=2)  # x . x . x
+    5
+    """
     return dilation * (kernel_size - 1) + 1
 
 
@@ -80,6 +89,9 @@ def same_padding(kernel_size: int, dilation: int = 1) -> Pair:
     """Padding (before, after) that keeps the size of an axis at stride 1.
 
     Of an odd total the larger half goes to the end, as in torch.
+
+    >>> same_padding(3), same_padding(4)
+    ((1, 1), (1, 2))
     """
     total = window_extent(kernel_size, dilation) - 1
     return total // 2, total - total // 2
@@ -87,7 +99,12 @@ def same_padding(kernel_size: int, dilation: int = 1) -> Pair:
 
 @dataclass(frozen=True)
 class WindowGeometry:
-    """The windows of one convolution or pooling over an (H, W) plane."""
+    """The windows of one convolution or pooling over an (H, W) plane.
+
+    >>> geometry = WindowGeometry((8, 8), kernel_size=(3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
+    >>> geometry.padded_size, geometry.output_size  # ⌊(10 − 3) / 2⌋ + 1
+    ((10, 10), (4, 4))
+    """
 
     input_size: Pair
     kernel_size: Pair
@@ -122,9 +139,9 @@ class WindowGeometry:
         return self.stride[0] < self.extent[0] or self.stride[1] < self.extent[1]
 
     def without_idle_steps(self) -> Self:
-        """The same windows, but for a stride or dilation that is never taken, however long.
+        """The same windows, with a stride or dilation made short where it has no effect.
 
-        One window has no next one, and one entry neither.
+        It has none along an axis with one window, or with one entry in each window.
         """
         (kH, kW), (H, W) = self.kernel_size, self.padded_size
         stride = min(self.stride[0], H), min(self.stride[1], W)
@@ -141,7 +158,14 @@ class WindowGeometry:
 
 @dataclass(frozen=True)
 class ConvolutionGeometry(WindowGeometry):
-    """The windows of a convolution whose channels fall into `groups` separate ones."""
+    """The windows of a convolution whose channels fall into `groups` separate ones.
+
+    >>> geometry = ConvolutionGeometry((8, 8), kernel_size=(3, 3), stride=(2, 2))
+    >>> geometry.output_size, geometry.stretched_size  # 3 pixels, and a zero between any two
+    ((3, 3), (5, 5))
+    >>> geometry.adjoint().output_size
+    (8, 8)
+    """
 
     groups: int = 1
 
