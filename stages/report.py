@@ -14,7 +14,7 @@ from cnnpipe.validate.schema import Params
 
 @stage
 def main() -> None:
-    params = load_params(Params).model_dump()
+    params = load_params(Params).model_dump(exclude={"runtime"})
     sources = read_sources(REPORTS, RAW / "dataset.json", params, MODEL_NAMES)
     path = REPORTS / "index.html"
     page = render(sources, read_embedded(MODELS, RAW, sources))

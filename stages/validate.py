@@ -3,8 +3,9 @@
 DVC removes a stage's old results before it runs the stage. This stage runs first and is quick, so
 a bad parameter stops the pipeline while all results are still there.
 
-What a stage depends on and params.yaml does not show is written down, too: which kind of device
-`auto` is on this machine, and by which algorithm each model convolves, whoever sets it.
+It also writes what other stages depend on and DVC cannot read from params.yaml: the kind of device
+that `auto` is on this machine, the algorithm of each model's convolutions, and all parameters that
+can change a result.
 """
 
 from pathlib import Path
@@ -30,6 +31,7 @@ def main() -> None:
         "passed": True,
         "device": choose_device(params.runtime.device).type,
         "algorithms": {name: params.models.of(name).algorithm for name in MODEL_NAMES},
+        "params": params.model_dump(exclude={"runtime"}),
     }
     for name, fact in facts.items():
         save_json(REPORTS / "validate" / f"{name}.json", fact)
