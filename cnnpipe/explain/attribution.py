@@ -38,8 +38,9 @@ from torch import Tensor, nn
 from cnnpipe.data.dataset import Dataset
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.explain.filters import evenly_spread
-from cnnpipe.findings.finding import Verdict, bootstrap_interval
-from cnnpipe.findings.wording import title_of
+from cnnpipe.findings.finding import Verdict
+from cnnpipe.findings.intervals import bootstrap_interval
+from cnnpipe.findings.wording import title_of, written
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.responses import Window, stages, windows
 from cnnpipe.inspection.untrained import untrained
@@ -244,7 +245,7 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
 
 
 def _two_digits(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+    return written(round(value, 2) + 0.0, ".2f")
 
 
 def judge(table: pd.DataFrame) -> Verdict:

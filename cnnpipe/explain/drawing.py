@@ -27,7 +27,7 @@ from cnnpipe.drawing.layout import (
     styled,
 )
 from cnnpipe.drawing.maps import whole_dots
-from cnnpipe.findings.wording import short
+from cnnpipe.findings.wording import short, written
 
 PATCH = 0.36
 """Largest side of a patch, inches."""
@@ -69,7 +69,7 @@ def exciting_patches(
         shown = patches.get(row["filter"], ())
         page.text(left, top, str(row["filter"]), fontsize=7.5, fontweight="bold")
         lost = 100 * row["accuracy_lost"]
-        value = "dead" if row["silent"] == 1 else f"{lost:+.2f}".replace("-", "−") if lost else "0"
+        value = "dead" if row["silent"] == 1 else written(lost, "+.2f") if lost else "0"
         page.text(left + width, top, value, fontsize=7, color=MUTED, ha="right")
         if shown:
             gap = np.full((side, 2), np.nan)
