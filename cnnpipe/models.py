@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -155,44 +155,46 @@ def predict(model: nn.Module, images: Tensor, normalization: Normalization) -> T
 
 
 @dataclass(frozen=True)
-class LayerSummary:
-    """One row of the table that describes a network."""
+class TrainedNetwork:
+    """A trained network with the normalisation of the images that it was trained on."""
 
-    name: str
-    kind: str
-    output_shape: tuple[int, ...]
-    """Without the batch."""
-    parameters: int
-    macs: int
-    """Multiply-accumulate operations for one image, in convolutions and linear layers."""
+    name: ModelName
+    model: nn.Sequential
+    """In evaluation mode."""
+    normalization: Normalization
 
+    @classmethod
+    def load(cls, path: Path, *, backend: Backend = "scratch") -> Self:
+        """Build the network that `save_model` described, with its weights.
 
-def summarize_layers(model: nn.Sequential) -> list[LayerSummary]:
-    """Follow one image through the network, layer by layer."""
-    weight = next(model.parameters())
-    activation = weight.new_zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE)
-    was_training = model.training
-    model.eval()
-    rows = []
-    with torch.no_grad():
-        for name, layer in model.named_children():
-            activation = layer(activation)
-            shape = tuple(activation.shape[1:])
-            parameters = sum(parameter.numel() for parameter in layer.parameters())
-            rows.append(
-                LayerSummary(name, type(layer).__name__, shape, parameters, _macs(layer, shape))
-            )
-    model.train(was_training)
-    return rows
+        Args:
+            path: <name>.safetensors, whose name is the network's.
+            backend: whose layers.
 
+        Raises:
+            InputError: the file is missing, damaged, another network's, or no model of this
+                project.
+        """
+        state, metadata = load_weights(path)
+        try:
+            description = json.loads(metadata["cnnpipe"])
+            name = description["name"]
+            if name != path.stem:
+                raise ValueError(f"the weights of {name}")
+            model = build_model(name, backend=backend, **description["architecture"])
+            model.load_state_dict(state)
+            normalization = Normalization(**description["normalization"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not a model of this version: {reason}") from error
+        return cls(name, model.eval(), normalization)
 
-def _macs(layer: nn.Module, output_shape: tuple[int, ...]) -> int:
-    """Each weight of a linear layer is used once, of a convolution once per output position."""
-    weight = getattr(layer, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim < 2:
-        return 0
-    positions = output_shape[1] * output_shape[2] if weight.ndim == 4 else 1
-    return weight.numel() * positions
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits of stored images.
+
+        Shape: uint8 (N, H, W) → float32 (N, classes).
+        """
+        return predict(self.model, images, self.normalization)
 
 
 def save_model(
@@ -212,27 +214,9 @@ def save_model(
 
 
 def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequential, Normalization]:
-    """Build the network that `save_model` described, with its weights, in evaluation mode.
-
-    Args:
-        path: <name>.safetensors, whose name is the network's.
-        backend: whose layers.
-
-    Raises:
-        InputError: the file is missing, damaged, another network's, or no model of this project.
-    """
-    state, metadata = load_weights(path)
-    try:
-        description = json.loads(metadata["cnnpipe"])
-        if description["name"] != path.stem:
-            raise ValueError(f"the weights of {description['name']}")
-        model = build_model(description["name"], backend=backend, **description["architecture"])
-        model.load_state_dict(state)
-        normalization = Normalization(**description["normalization"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a model of this version: {reason}") from error
-    return model.eval(), normalization
+    """The network and the normalisation that `TrainedNetwork.load` reads."""
+    network = TrainedNetwork.load(path, backend=backend)
+    return network.model, network.normalization
 
 
 def _layers(backend: str, algorithm: str, activation: str, pooling: str) -> tuple[Any, Any, Any]:

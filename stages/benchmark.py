@@ -1,12 +1,11 @@
-"""Race the project's own layers against torch's: reports/benchmark.json, with two figures."""
+"""Time this project's layers and torch's: reports/benchmark.json, with two figures."""
 
 import os
-from typing import Any
 
 import click
 
+from cnnpipe.benchmark import turns
 from cnnpipe.benchmark.figures import layer_ratios, time_against_batch_size
-from cnnpipe.benchmark.turns import compare_memory, race_layers, race_models, race_operators
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import count
 from cnnpipe.params.benchmark import BenchmarkParams
@@ -16,7 +15,7 @@ from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Selection
 from cnnpipe.system.artifacts import save_json
 from cnnpipe.system.command import REPORTS, stage
-from cnnpipe.system.hardware import choose_device, describe
+from cnnpipe.system.hardware import choose_device
 
 
 class Settings(Selection):
@@ -27,49 +26,38 @@ class Settings(Selection):
 
 @stage
 def main() -> None:
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the memory profiler's talk of GPUs
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the memory profiler's messages about GPUs
     params = load_params(Settings)
-    device = choose_device(params.runtime.device)
+    budget, device = params.benchmark, choose_device(params.runtime.device)
     architectures = {name: params.models.of(name).architecture() for name in MODEL_NAMES}
-    budget = params.benchmark
 
     models = []
-    for name in MODEL_NAMES:
-        for result in race_models(budget, name, architectures[name], device):
-            models.append(result)
-            if result["batch_size"] == budget.batch_size:
-                _tell(f"{name}, {result['phase']}", result)
-    layers = list(race_layers(budget, device))
+    for result in turns.time_models(budget, architectures, device):
+        models.append(result)
+        if result["batch_size"] == budget.batch_size:
+            ratios = {name: ratio["median"] for name, ratio in result["ratios"].items()}
+            click.echo(
+                f"{result['model']}, {result['phase']}: {ratios['scratch / torch']:.2f} of "
+                f"torch's time, {ratios['scratch / torch, channels last']:.2f} of channels-last "
+                "torch's"
+            )
+    layers = list(turns.time_layers(budget, device))
     report = {
-        "machine": describe(device)
-        | {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")},
+        "machine": turns.machine(device),
         "batch_size": budget.batch_size,
         "models": models,
         "layers": layers,
-        "operators": list(race_operators(budget, device)),
-        "memory": [
-            compare_memory(budget, name, architectures[name], device) for name in MODEL_NAMES
-        ],
+        "operators": list(turns.time_operators(budget, device)),
+        "memory": list(turns.compare_memory(budget, architectures, device)),
     }
+    title = f"Own convolutions against torch’s, {count(budget.batch_size, 'image')} at a time"
     figures = {
-        "layers": layer_ratios(
-            layers,
-            "training",
-            f"Own convolutions against torch’s, {count(budget.batch_size, 'image')} at a time",
-        ),
+        "layers": layer_ratios(layers, "training", title),
         "batch_size": time_against_batch_size(models, "Own layers against torch’s in whole models"),
     }
     for file, figure in figures.items():
         save_png(REPORTS / "figures" / "benchmark" / f"{file}.png", figure)
     save_json(REPORTS / "benchmark.json", report)
-
-
-def _tell(what: str, result: dict[str, Any]) -> None:
-    ratios = result["ratios"]
-    click.echo(
-        f"{what}: {ratios['scratch / torch']['median']:.2f} of torch's time, "
-        f"{ratios['scratch / torch, channels last']['median']:.2f} of channels-last torch's"
-    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """Judge one trained model on the test set: its metrics, predictions and confusion."""
 
-from dataclasses import asdict
-
 import click
 
 from cnnpipe.data.dataset import load_dataset
-from cnnpipe.evaluate.evaluation import evaluate
-from cnnpipe.models import load_model, summarize_layers
+from cnnpipe.evaluate.evaluation import evaluate, summary
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.evaluate import EvaluateParams
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import MODEL_NAMES, ModelName
@@ -24,17 +22,9 @@ class Settings(Selection):
 def main(name: ModelName) -> None:
     shift = load_params(Settings).evaluate.shift
     dataset = load_dataset(RAW)
-    model, normalization = load_model(MODELS / f"{name}.safetensors")
-    evaluation = evaluate(model, dataset.test, dataset.classes, normalization, shift)
-    layers = summarize_layers(model)
-    metrics = {
-        "model": name,
-        "dataset": dataset.name,
-        "parameters": sum(layer.parameters for layer in layers),
-        "macs": sum(layer.macs for layer in layers),
-        **evaluation.metrics(),
-        "layers": [asdict(layer) for layer in layers],
-    }
+    network = TrainedNetwork.load(MODELS / f"{name}.safetensors")
+    evaluation = evaluate(network, dataset.test, dataset.classes, shift)
+    metrics = summary(network, dataset.name, evaluation)
 
     save_json(REPORTS / "evaluation" / f"{name}.json", metrics)
     save_csv(REPORTS / "predictions" / f"{name}.csv", evaluation.prediction_table())

@@ -1,4 +1,4 @@
-"""Race hand-crafted features against networks: reports/handcrafted.json, tables, figures, times."""
+"""Compare hand-crafted features with networks: reports/handcrafted.json, tables, figures, times."""
 
 import click
 import torch
@@ -7,12 +7,13 @@ from cnnpipe.data.dataset import load_dataset
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import title_of
 from cnnpipe.handcrafted import figures as draw
-from cnnpipe.handcrafted.corruptions import CORRUPTIONS
+from cnnpipe.handcrafted.corruptions import UNITS
 from cnnpipe.handcrafted.experiment import experiment
+from cnnpipe.handcrafted.results import figure_file, summary
 from cnnpipe.handcrafted.robustness import time_methods
-from cnnpipe.handcrafted.verdict import TITLES, captions, methods_metrics
+from cnnpipe.handcrafted.verdict import TITLES
 from cnnpipe.handcrafted.views import strips, views
-from cnnpipe.models import load_model
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.loading import load_params
@@ -32,40 +33,25 @@ class Settings(Selection):
 
 @stage
 def main() -> None:
-    params = load_params(Settings)
-    dataset = load_dataset(RAW)
-    models = {name: load_model(MODELS / f"{name}.safetensors") for name in MODEL_NAMES}
+    params, dataset = load_params(Settings), load_dataset(RAW)
+    sizes, lenet5, validation = params.handcrafted, params.models.lenet5, params.data.validation
+    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in MODEL_NAMES]
     outcome = experiment(
-        dataset,
-        models,
-        params.handcrafted,
-        params.models.lenet5,
-        RAW.parent,
-        validation=params.data.validation,
-        seed=params.seed,
+        dataset, networks, sizes, lenet5, RAW.parent, validation=validation, seed=params.seed
     )
     finding, digit = outcome.finding, outcome.test.images[0].numpy()
 
     for name, table in finding.tables.items():
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
-    units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
-    title, one = TITLES["lenet5"], f"a test image of {title_of(dataset.name)}"
+    lenet, shown = networks[0], f"a test image of {title_of(dataset.name)}"
     figures = {
-        "robustness": draw.robustness(finding.tables["robustness"], TITLES, units),
-        "corruptions": draw.corruptions(digit, strips(digit, params.seed), one),
-        "views": draw.views(views(digit, *models["lenet5"], params.seed), title, one),
+        "robustness": draw.robustness(finding.tables["robustness"], TITLES, UNITS),
+        "corruptions": draw.corruptions(digit, strips(digit, params.seed), shown),
+        "views": draw.views(views(digit, lenet, params.seed), TITLES[lenet.name], shown),
     }
-    described = []
-    for name, caption in captions(finding).items():
-        file = f"handcrafted/{name}.png"
-        save_png(REPORTS / "figures" / file, figures[name])
-        described.append({"name": name, "file": file, "caption": caption})
-    results = finding.summary() | {
-        "figure": f"figures/{described[0]['file']}",
-        "tables": [f"handcrafted/{name}.csv" for name in finding.tables],
-        "methods": methods_metrics(finding),
-        "figures": described,
-    }
+    for name, figure in figures.items():
+        save_png(REPORTS / "figures" / figure_file(name), figure)
+    results = summary(finding)
     save_json(REPORTS / "handcrafted.json", results)
     save_json(REPORTS / "handcrafted" / "metrics.json", results["methods"])
     times = time_methods(outcome.methods, outcome.test.images.numpy())

@@ -4,7 +4,7 @@ import click
 
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.drawing.layout import save_png
-from cnnpipe.models import load_model
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.params.principles import PrinciplesParams
@@ -25,13 +25,8 @@ class Settings(Selection):
 @stage
 def main() -> None:
     params = load_params(Settings)
-    models, normalizations = {}, {}
-    for name in MODEL_NAMES:
-        models[name], normalizations[name] = load_model(MODELS / f"{name}.safetensors")
-    # Both models trained on the same images, so their normalisations are one.
-    study = Study(
-        load_dataset(RAW), normalizations["lenet5"], models, params.principles, params.seed
-    )
+    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in MODEL_NAMES]
+    study = Study.of(load_dataset(RAW), networks, params.principles, params.seed)
     summaries, metrics = {}, {}
     for finding in measure_all(study):
         for table, frame in finding.tables.items():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.models import build_model, load_model, predict, save_model, summarize_layers
+from cnnpipe.models import TrainedNetwork, build_model, load_model, predict, save_model
 from cnnpipe.system.errors import InputError
 
 BOTH = pytest.mark.parametrize("name", ["lenet5", "vgg"])
@@ -26,38 +26,6 @@ def test_vgg_has_the_parameters_of_its_plan():
     norms = 2 * 2 * (16 + 32 + 64)
     linear = (64 * 3 * 3 + 1) * 128 + (128 + 1) * 10
     assert parameter_count(build_model("vgg")) == convolutions + norms + linear == 147_162
-
-
-def test_lenet5_reads_like_the_papers_table():
-    rows = {row.name: row for row in summarize_layers(build_model("lenet5"))}
-    assert rows["c1"].output_shape == (6, 28, 28)
-    assert rows["s2"].output_shape == (6, 14, 14)
-    assert rows["c3"].output_shape == (16, 10, 10)
-    assert rows["s4"].output_shape == (16, 5, 5)
-    assert rows["c5"].output_shape == (120, 1, 1)
-    assert rows["output"].output_shape == (10,)
-    # one multiplication per weight and output position; biases multiply nothing
-    assert rows["c1"].macs == 6 * 25 * 28 * 28
-    assert rows["c3"].macs == 16 * 6 * 25 * 10 * 10
-    assert rows["f6"].macs == 120 * 84
-    assert rows["s2"].macs == rows["c1_act"].macs == 0
-
-
-def test_vgg_blocks_follow_the_plan():
-    model = build_model("vgg", blocks=[[4], [8, 8, 12]], hidden=20, classes=5)
-    shapes = {row.name: row.output_shape for row in summarize_layers(model)}
-    assert shapes["block1_conv1"] == (4, 28, 28)
-    assert shapes["block2_conv3"] == (12, 14, 14)
-    assert shapes["block2_pool"] == (12, 7, 7)
-    assert shapes["flatten"] == (12 * 7 * 7,)
-    assert shapes["output"] == (5,)
-
-
-def test_summarize_layers_leaves_the_model_as_it_was():
-    model = build_model("vgg").train()
-    summarize_layers(model)
-    assert model.training
-    assert model.block1_norm1.num_batches_tracked == 0
 
 
 @BOTH
@@ -147,12 +115,13 @@ def test_a_saved_model_comes_back_with_its_plan_and_normalisation(tmp_path):
     images = torch.randint(256, (5, 28, 28), dtype=torch.uint8)
     save_model(tmp_path / "vgg.safetensors", model, "vgg", plan, normalization)
     for backend in ("scratch", "torch"):
-        loaded, loaded_normalization = load_model(tmp_path / "vgg.safetensors", backend=backend)
-        assert not loaded.training
-        assert loaded_normalization == normalization
-        torch.testing.assert_close(
-            predict(loaded, images, normalization), predict(model, images, normalization)
-        )
+        loaded = TrainedNetwork.load(tmp_path / "vgg.safetensors", backend=backend)
+        assert loaded.name == "vgg"
+        assert not loaded.model.training
+        assert loaded.normalization == normalization
+        torch.testing.assert_close(loaded.predict(images), predict(model, images, normalization))
+    pair = load_model(tmp_path / "vgg.safetensors")
+    assert torch.equal(predict(pair[0], images, pair[1]), predict(model, images, normalization))
 
 
 def test_load_model_refuses_a_plan_it_cannot_build(tmp_path):

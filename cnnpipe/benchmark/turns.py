@@ -1,21 +1,23 @@
-"""Own layers against torch's: how long they take, and how much memory.
+"""This project's layers compared with torch's: how long they take, and how much memory.
 
 Times on a shared machine drift. So contestants take turns, round by round, in one process: what
-slows one round slows all of its contestants, and the ratio within a round stands. Medians over the
-rounds are reported, with quartiles.
+slows one round slows all of its contestants, and the ratio within a round stays the same. Medians
+over the rounds are reported, with quartiles.
 
 Every contestant computes the same: a forward pass, or a step that also computes the gradients (and,
 for a whole model, updates the weights). torch's layers run twice, with images in torch's default
-memory order (channels first) and with channels last, which its convolutions are faster in.
+memory order (channels first) and with channels last, in which its convolutions are faster.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -24,15 +26,20 @@ from torch.profiler import ProfilerActivity, profile
 
 from cnnpipe import layers
 from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
+from cnnpipe.inspection.structure import layers_of
 from cnnpipe.models import IMAGE_SIZE, build_model
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.params.models import ModelName
+from cnnpipe.system.hardware import describe
 
 Phase = Literal["forward", "training"]
 PHASES: tuple[Phase, ...] = ("forward", "training")
 Run = Callable[[], object]
 
-SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
+Architectures = Mapping[ModelName, Mapping[str, Any]]
+"""The keyword arguments of `build_model`, by the model's name."""
+
+CONTESTANTS = SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
 LEAST_ROUNDS = 5
 
 
@@ -74,13 +81,15 @@ class Spread:
         return cls(*(float(f"{value:.4g}") for value in (median, low, high)))
 
 
-def race(contestants: Mapping[str, Run], seconds: float, device: torch.device) -> dict[str, Any]:
-    """Let contestants take turns; milliseconds of each, and its ratio to each that is torch's.
+def in_turns(
+    contestants: Mapping[str, Run], seconds: float, device: torch.device
+) -> dict[str, Any]:
+    """Run contestants in turns: milliseconds of each, and ratios of this project's to torch's.
 
     Args:
         contestants: what to run, by name.
-        seconds: time to spend after a round to warm up; at least `LEAST_ROUNDS` rounds.
-        device: whose queue has to be empty before a clock is read.
+        seconds: time to spend after one round of warm-up; at least `LEAST_ROUNDS` rounds.
+        device: its queue has to be empty before a clock is read.
     """
     for run in contestants.values():
         run()
@@ -110,18 +119,17 @@ def race(contestants: Mapping[str, Run], seconds: float, device: torch.device) -
     }
 
 
-def race_models(
-    params: BenchmarkParams, name: ModelName, architecture: Mapping[str, Any], device: torch.device
+def time_models(
+    params: BenchmarkParams, architectures: Architectures, device: torch.device
 ) -> Iterator[dict[str, Any]]:
-    """A whole model, forward and training step, for every batch size."""
-    for batch_size in params.batch_sizes:
-        for phase in PHASES:
-            contestants = {
-                contestant: model_run(name, architecture, contestant, batch_size, phase, device)
-                for contestant in (SCRATCH, TORCH, CHANNELS_LAST)
-            }
-            result = race(contestants, params.seconds, device)
-            yield {"model": name, "phase": phase, "batch_size": batch_size, **result}
+    """Whole models, forward and training step, for every batch size."""
+    for name, batch_size, phase in product(architectures, params.batch_sizes, PHASES):
+        contestants = {
+            contestant: model_run(name, architectures[name], contestant, batch_size, phase, device)
+            for contestant in CONTESTANTS
+        }
+        result = in_turns(contestants, params.seconds, device)
+        yield {"model": name, "phase": phase, "batch_size": batch_size, **result}
 
 
 def model_run(
@@ -153,7 +161,7 @@ def model_run(
     return step
 
 
-def race_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
+def time_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
     """Each convolution of the default models, and wider ones, by every algorithm that can."""
     for shape in (*model_shapes(), *WIDE):
         x = torch.randn(params.batch_size, shape.channels, shape.size, shape.size, device=device)
@@ -161,7 +169,7 @@ def race_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[
         auto = conv2d_algorithm(x, layers.Conv2d(*arguments).weight, padding=shape.padding)
         for phase in PHASES:
             contestants = dict(_layer_runs(shape, x, phase))
-            result = race(contestants, params.seconds, device)
+            result = in_turns(contestants, params.seconds, device)
             own = {
                 algorithm: result["milliseconds"][algorithm]["median"]
                 for algorithm in CONV2D_ALGORITHMS
@@ -183,22 +191,18 @@ def race_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[
 def model_shapes() -> Iterator[Shape]:
     """The convolutions of both default models, as an image meets them."""
     for name in ("lenet5", "vgg"):
-        model = build_model(name).eval()
-        activation = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE)
-        with torch.no_grad():
-            for layer_name, layer in model.named_children():
-                if isinstance(layer, layers.Conv2d):
-                    assert not isinstance(layer.padding, str)
-                    yield Shape(
-                        f"{name} {layer_name}",
-                        layer.in_channels,
-                        activation.shape[-1],
-                        layer.out_channels,
-                        layer.kernel_size[0],
-                        layer.padding[0],
-                        is_first=layer.in_channels == 1,
-                    )
-                activation = layer(activation)
+        for layer in layers_of(build_model(name)):
+            if layer.is_convolution and layer.window:
+                channels, size, _ = layer.input_shape
+                yield Shape(
+                    f"{name} {layer.name}",
+                    channels,
+                    size,
+                    layer.output_shape[0],
+                    layer.window.kernel_size,
+                    layer.window.padding,
+                    is_first=channels == 1,
+                )
 
 
 def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:
@@ -221,7 +225,7 @@ def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Ru
         yield algorithm, _layer_run(own, channels_last, phase, shape.is_first)
 
 
-def race_operators(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
+def time_operators(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
     """Pooling and activation, on the maps that the default models put into them."""
     torchs: Any = nn
     for map_name, (channels, size) in {"LeNet-5": (6, 28), "VGG": (16, 28)}.items():
@@ -238,7 +242,7 @@ def race_operators(params: BenchmarkParams, device: torch.device) -> Iterator[di
                     TORCH: _layer_run(reference, x, phase),
                     CHANNELS_LAST: _layer_run(reference, channels_last, phase),
                 }
-                result = race(contestants, params.seconds / 2, device)
+                result = in_turns(contestants, params.seconds / 2, device)
                 yield {
                     "operator": operator,
                     "shape": f"{channels}×{size}×{size} ({map_name})",
@@ -292,21 +296,26 @@ def peak_memory(run: Run, device: torch.device) -> int:
 
 
 def compare_memory(
-    params: BenchmarkParams, name: ModelName, architecture: Mapping[str, Any], device: torch.device
-) -> dict[str, Any]:
-    """Peak of a training step, own layers and torch's."""
-    peaks = {
-        contestant: peak_memory(
-            model_run(name, architecture, contestant, params.batch_size, "training", device), device
-        )
-        for contestant in (SCRATCH, TORCH, CHANNELS_LAST)
-    }
-    return {
-        "model": name,
-        "batch_size": params.batch_size,
-        "bytes": peaks,
-        "ratio": round(peaks[SCRATCH] / peaks[TORCH], 3),
-    }
+    params: BenchmarkParams, architectures: Architectures, device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """Peak of each model's training step, with this project's layers and with torch's."""
+    for name, architecture in architectures.items():
+        peaks = {}
+        for contestant in CONTESTANTS:
+            run = model_run(name, architecture, contestant, params.batch_size, "training", device)
+            peaks[contestant] = peak_memory(run, device)
+        yield {
+            "model": name,
+            "batch_size": params.batch_size,
+            "bytes": peaks,
+            "ratio": round(peaks[SCRATCH] / peaks[TORCH], 3),
+        }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the times depend on: hardware, versions, and how threads wait for each other."""
+    waiting = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    return describe(device) | {name.lower(): os.environ.get(name) for name in waiting}
 
 
 def _wait(device: torch.device) -> None:

@@ -8,5 +8,5 @@ set has MNIST's shape: four idx files of 28×28 images with values 0..255 and in
     raw.py            the folder on disk: written, read and checked
     digits.py         the data set that needs no network
     dataset.py        tensors: `load_dataset`, `split_validation`
-    preprocessing.py  from stored bytes to a network's input: normalisation, augmentation
+    preprocessing.py  from stored bytes to a network's input: normalisation, moves, augmentation
 """

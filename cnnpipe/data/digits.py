@@ -1,8 +1,8 @@
 """The data set that needs no network: the 1,797 handwritten digits inside scikit-learn.
 
 Each is 8×8 with values 0..16: how many pixels of ink lie in each 4×4 block of a 32×32 scan. They
-are brought to MNIST's layout, a 20×20 box in the middle of 28×28, in exact integer arithmetic, so
-that every machine makes the same bytes.
+are converted to MNIST's layout, a 20×20 box in the middle of 28×28, in exact integer arithmetic,
+so that every machine makes the same bytes.
 
 Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning
     Repository; scikit-learn's `load_digits` holds its test part.

@@ -1,6 +1,6 @@
-"""From stored bytes to a network's input: normalisation and random affine augmentation.
+"""From stored bytes to a network's input: normalisation, moves, random affine augmentation.
 
-Axes: N batch, C = 1 channel, H height, W width. Both work on whole batches on the device that holds
+Axes: N batch, C = 1 channel, H height, W width. All work on whole batches on the device that holds
 the data set, so that no image is handled one at a time.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, pad
 
 from cnnpipe.params.train import AugmentParams
 
@@ -37,7 +37,8 @@ class Normalization:
         return cls(mean.item(), math.sqrt(variance.item()) or 1.0)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """
+        """Normalise stored images.
+
         Shape: uint8 (N, H, W) → float32 (N, 1, H, W).
         """
         scaled = images.unsqueeze(1).to(torch.float32)  # (N, 1, H, W)
@@ -45,8 +46,17 @@ class Normalization:
 
     @property
     def background(self) -> float:
-        """What a black pixel becomes."""
+        """The value of a black pixel after normalisation."""
         return -self.mean / self.std
+
+
+def moved(images: Tensor, rows: int, columns: int, fill: float = 0) -> Tensor:
+    """Images moved down and right by whole pixels; what comes in at the edges is `fill`.
+
+    Shape: (…, H, W) → (…, H, W).
+    """
+    # Negative padding cuts off.
+    return pad(images, (columns, -columns, rows, -rows), value=fill)
 
 
 def augment(
@@ -70,8 +80,8 @@ def augment(
         params: half-widths of the uniform distributions of θ, φ (degrees), s − 1 and t/2.
         background: the value outside the image.
         generator: a CPU generator, so that every device sees the same random maps.
-        part, parts: `images` are this one of so many equal parts of a batch. The maps of the whole
-            batch are drawn, so the parts together are mapped as the batch would be.
+        part, parts: `images` is slice `part` of `parts` equal slices of a batch. The maps of the
+            whole batch are drawn, so that all slices together are mapped as the batch would be.
     """
     if not any(params.model_dump().values()):
         return images  # every map is the identity; resampling by it would only cost time

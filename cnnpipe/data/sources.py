@@ -91,7 +91,7 @@ def mnist(mirrors: list[str]) -> Source:
 
 def from_torchvision(name: DatasetName) -> Source:
     """Fashion-MNIST or KMNIST, with the mirrors and MD5s that torchvision records."""
-    # Here, because torchvision brings in torch, and MNIST needs neither to be downloaded.
+    # Imported here, because it imports torch, and downloading MNIST needs neither.
     from torchvision.datasets import KMNIST, FashionMNIST
 
     published = {"fashion_mnist": FashionMNIST, "kmnist": KMNIST}[name]

@@ -14,18 +14,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch import Tensor
 
 from cnnpipe.data.dataset import Split
-from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.data.preprocessing import moved
 from cnnpipe.findings.intervals import proportion_interval
-from cnnpipe.models import predict
+from cnnpipe.inspection.structure import layers_of
+from cnnpipe.models import TrainedNetwork
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions on a labelled split, and all that follows from them."""
+    """Predictions on a labelled split, and the metrics that follow from them."""
 
     labels: NDArray[np.int64]
     """(N,)"""
@@ -33,7 +33,7 @@ class Evaluation:
     """(N, K), rows sum to 1."""
     classes: tuple[str, ...]
     copies: int = 1
-    """Of each image, moved differently, that an answer is averaged over."""
+    """Number of moved copies of an image that each answer is averaged over."""
 
     @property
     def predictions(self) -> NDArray[np.int64]:
@@ -48,7 +48,7 @@ class Evaluation:
         likelihood = self.probabilities[np.arange(images), self.labels]
         return {
             "images": images,
-            # Said only where it is true: an answer to the image alone needs no remark.
+            # Only where answers are averaged over copies.
             **({"copies": self.copies} if self.copies > 1 else {}),
             "test_accuracy": correct / images,
             "test_accuracy_interval": list(proportion_interval(correct, images)),
@@ -106,28 +106,23 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module,
-    split: Split,
-    classes: tuple[str, ...],
-    normalization: Normalization,
-    shift: int = 0,
+    network: TrainedNetwork, split: Split, classes: tuple[str, ...], shift: int = 0
 ) -> Evaluation:
     """Run a network over a whole split, and over copies of it that are moved by a few pixels.
 
         p(k | x) = softmax_k( 1/V · Σ_v z(x_v) ),  V = (2·shift + 1)²,
 
     where z(x_v) are the logits of the v-th copy. It is the normalised geometric mean of the V
-    answers, and the same as averaging their log-softmax: what log-softmax takes off an answer is
-    one number for all classes, and the outer softmax takes it off again. With shift 0 it is the
-    answer to the image itself.
+    answers, and the same as averaging their log-softmax: log-softmax subtracts one number from
+    all logits of an answer, which the outer softmax does not see. With shift 0 it is the answer to
+    the image itself.
 
     Shape: images (N, H, W) → probabilities (N, K).
 
     Args:
-        model: any network that turns normalised images into logits.
-        split: what it is judged on.
+        network: gives the logits.
+        split: labelled images to judge it on.
         classes: names of the K classes.
-        normalization: of the network's inputs.
         shift: pixels by which copies are moved at most, along each axis.
 
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
@@ -136,7 +131,7 @@ def evaluate(
     answers and normalises.
     """
     logits = torch.stack(
-        [predict(model, copy, normalization).double() for copy in moved_copies(split.images, shift)]
+        [network.predict(copy).double() for copy in moved_copies(split.images, shift)]
     )  # (V, N, K)
     probabilities = logits.mean(dim=0).softmax(dim=1).cpu().numpy()  # (N, K)
     return Evaluation(split.labels.cpu().numpy(), probabilities, classes, copies=len(logits))
@@ -145,15 +140,26 @@ def evaluate(
 def moved_copies(images: Tensor, shift: int) -> Iterator[Tensor]:
     """The images moved by every whole number of pixels up to `shift`, along both axes.
 
-    What comes in at the edges is black, which is the background: normalisation makes the same of
-    it as of the paper around a digit.
+    What comes in at the edges is black, as is the paper around a digit.
 
     Shape: uint8 (N, H, W) → (2·shift + 1)² times (N, H, W).
     """
     for rows in range(-shift, shift + 1):
         for columns in range(-shift, shift + 1):
-            # Negative padding cuts off.
-            yield pad(images, (columns, -columns, rows, -rows))
+            yield moved(images, rows, columns)
+
+
+def summary(network: TrainedNetwork, dataset: str, evaluation: Evaluation) -> dict[str, Any]:
+    """The whole of reports/evaluation/<model>.json."""
+    layers = layers_of(network.model)
+    return {
+        "model": network.name,
+        "dataset": dataset,
+        "parameters": sum(layer.parameters for layer in layers),
+        "macs": sum(layer.macs for layer in layers),
+        **evaluation.metrics(),
+        "layers": [layer.summary() for layer in layers],
+    }
 
 
 BINS = 15

@@ -6,8 +6,8 @@ Axes: N images, H height, W width; a is a map of a convolution, y the logit of t
     grad_cam    Σ_c a_c · mean(∂y/∂a_c) over the maps c of the last convolution that has any extent
     occlusion   how much the logit falls when a square around the pixel is blackened
 
-Grad-CAM and occlusion are signed: what speaks against the class is negative. Grad-CAM's paper cuts
-it off at zero, which this does not, so that a map of a network with random weights is comparable.
+Grad-CAM and occlusion are signed: evidence against the class is negative. Grad-CAM's paper cuts it
+off at zero; here it is kept, so that maps of networks with random weights can be compared.
 
 The control is the model-randomisation test: a map that shows what the network has learned has to
 change when the weights are random. What remains is what the image and the architecture alone give.
@@ -18,7 +18,7 @@ whole 95 % interval, bootstrap over the images, lies below one half; it fails if
 Sources: Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", 2013 (gradient);
 Selvaraju et al., "Grad-CAM", ICCV 2017; Zeiler, Fergus, "Visualizing and understanding
 convolutional networks", ECCV 2014 (occlusion); Adebayo et al., "Sanity checks for saliency maps",
-NeurIPS 2018 (the control). Computed by captum.
+NeurIPS 2018 (the control). The maps are computed by captum.
 """
 
 from __future__ import annotations
@@ -36,14 +36,13 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
-from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.explain.filters import evenly_spread
 from cnnpipe.findings.finding import Verdict
 from cnnpipe.findings.intervals import bootstrap_interval
 from cnnpipe.findings.wording import title_of, written
-from cnnpipe.inspection.activations import capture_activations
-from cnnpipe.inspection.responses import Window, stages, windows
+from cnnpipe.inspection.structure import Field, hidden_convolutions
 from cnnpipe.inspection.untrained import untrained
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.explain import AttributionParams
 
 METHODS = {"gradient": "gradient", "grad_cam": "Grad-CAM", "occlusion": "occlusion"}
@@ -89,9 +88,8 @@ class Attributions:
 
 
 def attribute(
-    model: nn.Sequential,
+    network: TrainedNetwork,
     dataset: Dataset,
-    normalization: Normalization,
     drawn: list[int],
     params: AttributionParams,
     seed: int,
@@ -99,14 +97,13 @@ def attribute(
     """Explain the network's own answers, right or wrong, and compare with random weights.
 
     Args:
-        model: a network of this project's layers, in evaluation mode.
+        network: of this project's layers.
         dataset: whose test split is explained.
-        normalization: of the network's inputs.
         drawn: indices of the images whose maps are wanted.
         params: sizes.
         seed: of the random weights; each further network takes the next one.
     """
-    split = dataset.test
+    split, model, normalization = dataset.test, network.model, network.normalization
     compared = evenly_spread(len(split), params.images)
     inputs = normalization(split.images[torch.cat([torch.tensor(drawn), compared])])
     with torch.no_grad():
@@ -148,8 +145,10 @@ def maps(
     """
     pixels = inputs.detach().clone().requires_grad_()
     gradient = Saliency(model).attribute(pixels, target=classes, abs=True)
-    layer, field = _last_convolution_with_extent(model, inputs[:1])
-    coarse = LayerGradCam(model, model.get_submodule(layer)).attribute(pixels, target=classes)
+    convolutions = hidden_convolutions(model, tuple(inputs.shape[1:])).values()
+    # Maps of one pixel show no place.
+    *_, last = (layer for layer in convolutions if layer.response.output_shape[1:] != (1, 1))
+    coarse = LayerGradCam(model, last.response.module).attribute(pixels, target=classes)
     with torch.no_grad():
         occlusion = Occlusion(model).attribute(
             inputs,
@@ -160,12 +159,12 @@ def maps(
         )
     return {
         "gradient": gradient[:, 0].double().numpy(),
-        "grad_cam": placed(coarse[:, 0].detach().double().numpy(), field, inputs.shape[2]),
+        "grad_cam": placed(coarse[:, 0].detach().double().numpy(), last.field, inputs.shape[2]),
         "occlusion": occlusion[:, 0].double().numpy(),
     }
 
 
-def placed(coarse: Maps, field: Window, size: int) -> Maps:
+def placed(coarse: Maps, field: Field, size: int) -> Maps:
     """Bring the maps of a convolution to the image's size, each value where its field's centre is.
 
     Bilinear between centres, constant beyond the outer ones. Stretching the map over the whole
@@ -260,13 +259,3 @@ def _verdict_of(low: float, high: float) -> Verdict:
     if high < LIMIT:
         return "supported"
     return "partly supported" if low < LIMIT else "not supported"
-
-
-def _last_convolution_with_extent(model: nn.Sequential, image: Tensor) -> tuple[str, Window]:
-    """The layer that ends its stage, and where it looks: maps of one pixel show no place."""
-    fields = windows(model)
-    found = [stage for stage in stages(model) if stage.name in fields]
-    with torch.no_grad(), capture_activations(model, [s.response for s in found]) as activations:
-        model(image)
-    with_extent = [s for s in found if activations[s.response].shape[2:].numel() > 1]
-    return with_extent[-1].response, fields[with_extent[-1].name]

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
 from cnnpipe.drawing import maps
+from cnnpipe.drawing.illustration import Illustration
 from cnnpipe.drawing.layout import Array
 from cnnpipe.explain import drawing
 from cnnpipe.explain.attribution import METHODS, Attributions
+from cnnpipe.findings.mistakes import named
 from cnnpipe.inspection.activations import convolution_filters
 from cnnpipe.inspection.responses import cut
-from cnnpipe.visualize.figures import Illustration, named
 
 
 def filter_figures(

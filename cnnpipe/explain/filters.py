@@ -1,4 +1,4 @@
-"""Every filter of every convolution: its norm, its silence, what excites it, what it is worth.
+"""Every filter of every convolution: its norm, how often it is silent, what excites it, its worth.
 
 A filter's response is its map behind normalisation and activation, before pooling. Axes: N images,
 C filters, H height, W width.
@@ -14,20 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Split
-from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.findings.mcnemar import paired_difference
 from cnnpipe.functional import conv2d
 from cnnpipe.inspection.activations import capture_activations, convolution_filters
-from cnnpipe.inspection.responses import Stage, Strongest, stages, windows
+from cnnpipe.inspection.responses import Strongest
+from cnnpipe.inspection.structure import HiddenLayer, hidden_convolutions
 from cnnpipe.layers import Conv2d, ReLU
-from cnnpipe.models import PREDICTION_BATCH
+from cnnpipe.models import PREDICTION_BATCH, TrainedNetwork
 
 
 def describe_filters(
-    model: nn.Sequential,
+    network: TrainedNetwork,
     responses: Mapping[str, Strongest],
     split: Split,
-    normalization: Normalization,
     removal_images: int,
 ) -> pd.DataFrame:
     """One row for each filter of each convolution.
@@ -42,32 +41,31 @@ def describe_filters(
     The 95 % interval is of `cnnpipe.findings.mcnemar.paired_difference`.
 
     Args:
-        model: a network of this project's layers, in evaluation mode.
+        network: of this project's layers.
         responses: of `cnnpipe.inspection.responses.strongest` to the images on which silence is
             counted.
-        split: from which images are taken to remove filters on.
-        normalization: of the network's inputs.
-        removal_images: how many of them, spread evenly.
+        split: images; filters are removed on some of them.
+        removal_images: how many, spread evenly.
 
     Returns:
         columns layer, filter, norm, silent (fraction), newly_wrong, newly_right (images), images,
         accuracy_lost, low, high (fractions).
     """
     chosen = evenly_spread(len(split), removal_images)
-    removed = removals(model, normalization(split.images[chosen]), split.labels[chosen])
+    model = network.model
+    removed = removals(model, network.normalization(split.images[chosen]), split.labels[chosen])
     weights = convolution_filters(model)
-    modules = dict(model.named_children())
     rows = []
-    for stage in _convolutions(model):
-        silent = (responses[stage.name].values == 0).double().mean(dim=0)  # (C,)
-        has_zeros = isinstance(modules[stage.response], ReLU)
-        for channel, kernel in enumerate(weights[stage.name]):
-            wrong = int(removed[stage.name].newly_wrong[channel])
-            right = int(removed[stage.name].newly_right[channel])
+    for name, layer in hidden_convolutions(model).items():
+        silent = (responses[name].values == 0).double().mean(dim=0)  # (C,)
+        has_zeros = isinstance(layer.response.module, ReLU)
+        for channel, kernel in enumerate(weights[name]):
+            wrong = int(removed[name].newly_wrong[channel])
+            right = int(removed[name].newly_right[channel])
             low, high = paired_difference(wrong, right, len(chosen))
             rows.append(
                 {
-                    "layer": stage.name,
+                    "layer": name,
                     "filter": channel,
                     "norm": kernel.double().norm().item(),
                     "silent": silent[channel].item() if has_zeros else float("nan"),
@@ -97,10 +95,10 @@ def exciting_patches(
         columns layer, filter, rank, image (index), response, top, left, size: the
         pixels that the response can see, which may reach over the image's edge.
     """
-    fields = windows(model)
+    layers = hidden_convolutions(model)
     rows = []
     for layer, found in responses.items():
-        field = fields[layer]
+        field = layers[layer].field
         order = found.values.argsort(dim=0, descending=True, stable=True)[:most]  # (most, C)
         for channel in range(order.shape[1]):
             for rank, image in enumerate(order[:, channel].tolist()):
@@ -114,8 +112,8 @@ def exciting_patches(
                         "rank": rank,
                         "image": image,
                         "response": response,
-                        "top": field.start + int(found.rows[image, channel]) * field.jump,
-                        "left": field.start + int(found.columns[image, channel]) * field.jump,
+                        "top": field.first(int(found.rows[image, channel])),
+                        "left": field.first(int(found.columns[image, channel])),
                         "size": field.size,
                     }
                 )
@@ -147,25 +145,28 @@ def removals(model: nn.Sequential, inputs: Tensor, labels: Tensor) -> dict[str, 
     """
     batches = list(zip(inputs.split(PREDICTION_BATCH), labels.split(PREDICTION_BATCH), strict=True))
     counted = {}
-    for stage in _convolutions(model):
-        changes = [_changes(model, stage, *batch) for batch in batches]
+    for name, layer in hidden_convolutions(model).items():
+        changes = [_changes(model, layer, *batch) for batch in batches]
         wrong, right = (torch.stack(part).sum(dim=0) for part in zip(*changes, strict=True))
-        counted[stage.name] = Removals(wrong, right)
+        counted[name] = Removals(wrong, right)
     return counted
 
 
 def _changes(
-    model: nn.Sequential, stage: Stage, inputs: Tensor, labels: Tensor
+    model: nn.Sequential, removed: HiddenLayer, inputs: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """How many images each filter of a stage makes wrong, and right, by its absence."""
-    names = [name for name, _ in model.named_children()]
-    following = names.index(stage.output) + 1
-    layer, *after_it = list(model)[following:]
+    """Whether removing each filter of a layer makes each image's answer wrong, and right.
+
+    Returns:
+        images that become wrong, and images that become right: (C,) each.
+    """
+    layers = list(model)
+    layer, *after_it = layers[layers.index(removed.output.module) + 1 :]
     rest = nn.Sequential(*after_it)
-    with capture_activations(model, [stage.response, stage.output]) as activations:
+    with capture_activations(model, [removed.output.name]) as activations:
         before = model(inputs).argmax(dim=1) == labels
-    channels = activations[stage.response].shape[1]
-    handed_on = activations[stage.output]
+    channels = removed.response.output_shape[0]
+    handed_on = activations[removed.output.name]
     whole = layer(handed_on)
     wrong, right = [], []
     for share in _shares(layer, handed_on, channels):
@@ -194,8 +195,3 @@ def evenly_spread(count: int, chosen: int) -> Tensor:
     """Indices that spread `chosen` of `count` images evenly; all of them if there are no more."""
     chosen = min(count, chosen)
     return torch.arange(chosen) * count // chosen
-
-
-def _convolutions(model: nn.Sequential) -> list[Stage]:
-    fields = windows(model)
-    return [stage for stage in stages(model) if stage.name in fields]

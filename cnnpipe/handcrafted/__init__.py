@@ -1,13 +1,15 @@
-"""The hand-crafted past, raced: are designed features brittle, domain-specific, ungeneral?
+"""The handcrafted stage: are designed features brittle, domain-specific, and less general?
 
     descriptors.py  the designed features: edges (Sobel, Canny), HOG, SIFT as visual words
-    corruptions.py  what is done to the test images, and how severity is counted
+    corruptions.py  how test images are corrupted, and how severity is counted
     methods.py      a feature with a linear classifier on it; a network as the same pair
     robustness.py   the measurements: accuracy by corruption and severity, on other data, and time
     experiment.py   all of it, from a data set and trained models to a finding
     other_data.py   the data sets that features are carried over to
-    views.py        what each feature sees of one digit, to be drawn
-    verdict.py      the claim, and what the numbers say of it
+    views.py        one digit as each feature sees it, to be drawn
+    verdict.py      the claim, and what follows from the numbers
+    results.py      the finding as reports/handcrafted.json holds it
+    figures.py      its figures
 
 The stage writes reports/handcrafted.json:
 
@@ -28,7 +30,7 @@ The stage writes reports/handcrafted.json:
 where a method is pixels, sobel, canny, hog, sift, lenet5 or vgg, and its training is plain,
 augmented, or pipeline (the models that this pipeline trained, which saw all training images). All
 accuracies are fractions. The tables behind the figures are
-reports/handcrafted/{robustness,methods,transfer}.csv; times, which no seed gives again, are in
+reports/handcrafted/{robustness,methods,transfer}.csv; times, which differ from run to run, are in
 reports/handcrafted_timings.json: {methods: [{method, training, train_seconds (not for pipeline's),
 milliseconds_per_image}], device, processor, threads, …}.
 """

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
+
+from cnnpipe.data.preprocessing import moved
 
 Images = NDArray[np.uint8]
 BOX = 20
@@ -26,16 +29,13 @@ def shift(images: Images, pixels: float, generator: Generator) -> Images:
 
     Severity: the distance in whole pixels. A digit has 4 pixels of margin or more.
     """
-    d = int(pixels)
-    H, W = images.shape[1:]
-    padded = np.pad(images, ((0, 0), (d, d), (d, d)))
-    corners = np.array([(2 * d, d), (0, d), (d, 2 * d), (d, 0)])
-    tops, lefts = corners[generator.integers(4, size=len(images))].T
-    moved = [
-        image[top : top + H, left : left + W]
-        for image, top, left in zip(padded, tops, lefts, strict=True)
-    ]
-    return np.stack(moved)
+    shifted = np.empty_like(images)
+    drawn = generator.integers(4, size=len(images))
+    for direction, (down, right) in enumerate([(-1, 0), (1, 0), (0, -1), (0, 1)]):
+        chosen = drawn == direction
+        rows, columns = down * int(pixels), right * int(pixels)
+        shifted[chosen] = moved(torch.from_numpy(images[chosen]), rows, columns).numpy()
+    return shifted
 
 
 def rotation(images: Images, degrees: float, generator: Generator) -> Images:
@@ -121,6 +121,8 @@ CORRUPTIONS = (
     Corruption("inversion", inversion, (0.25, 0.4, 0.7, 1), "share of the negative"),
     Corruption("occlusion", occlusion, (4, 6, 8, 10), "side, pixels"),
 )
+UNITS = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
+"""What each corruption's severity counts."""
 
 
 def corrupted(images: Images, corruption: Corruption, seed: int) -> Images:

@@ -1,4 +1,4 @@
-"""What people designed before networks learned it: an image to a vector, by rules alone.
+"""Features that people designed before networks learned them: from image to vector by fixed rules.
 
 Axes: N images, H height, W width, D length of the vector, P patches, K visual words. Every
 extractor takes stored images, uint8 (N, H, W), and gives float32 (N, D). None learns anything from
@@ -33,7 +33,7 @@ CELL = 3
 STRIDE = 2
 """Pixels between neighbouring patches."""
 SAMPLED_PATCHES = 40_000
-"""The vocabulary is learned from so many, drawn at random."""
+"""Number of patches that the vocabulary is learned from, drawn at random."""
 GROUP = 50
 """Images whose patches are described together: few enough for them to stay near the processor."""
 

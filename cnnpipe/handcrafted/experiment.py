@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from cnnpipe.data.dataset import Dataset, Split, split_validation
-from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.findings.finding import Finding
 from cnnpipe.handcrafted.methods import (
     Method,
     handcrafted_methods,
     matched_lenet,
-    pipeline_methods,
+    network_method,
 )
 from cnnpipe.handcrafted.other_data import other_datasets, subset
 from cnnpipe.handcrafted.robustness import judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.handcrafted import HandcraftedParams
-from cnnpipe.params.models import LeNet5Params, ModelName
+from cnnpipe.params.models import LeNet5Params
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Experiment:
 
 def experiment(
     dataset: Dataset,
-    models: Mapping[ModelName, tuple[nn.Sequential, Normalization]],
+    networks: Sequence[TrainedNetwork],
     sizes: HandcraftedParams,
     lenet: LeNet5Params,
     folder: Path,
@@ -46,7 +44,7 @@ def experiment(
 
     Args:
         dataset: that the pipeline's models were trained on.
-        models: those models.
+        networks: those models.
         sizes: of the experiment.
         lenet: settings of the LeNet-5 that is trained on the same images.
         folder: where other data sets lie, each in a folder of its name.
@@ -59,7 +57,7 @@ def experiment(
     methods = [
         *handcrafted_methods(training, sizes, lenet.augment, seed),
         *matched_lenet(training, held_out, len(dataset.classes), sizes, lenet, seed),
-        *pipeline_methods(models),
+        *(network_method(network, "pipeline") for network in networks),
     ]
     robustness = judge_robustness(methods, test, seed)
     others, absent = other_datasets(sizes.transfer, dataset.name, folder)

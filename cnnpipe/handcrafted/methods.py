@@ -8,9 +8,11 @@ the last is the linear classifier.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
@@ -33,10 +35,11 @@ from cnnpipe.handcrafted.descriptors import (
     raw_pixels,
     sobel_edges,
 )
-from cnnpipe.models import PREDICTION_BATCH, build_model
+from cnnpipe.models import PREDICTION_BATCH, TrainedNetwork, build_model
 from cnnpipe.params.handcrafted import HandcraftedParams
-from cnnpipe.params.models import ModelName, ModelParams
+from cnnpipe.params.models import ModelParams
 from cnnpipe.params.train import AugmentParams
+from cnnpipe.system.processes import end_with_parent
 from cnnpipe.train.loop import train
 
 Kind = Literal["floor", "hand-crafted", "network"]
@@ -45,8 +48,8 @@ Labels = NDArray[np.int64]
 Classifier = Callable[[Features], Labels]
 
 INVERSE_REGULARISATION = 10.0
-"""C of the logistic regression, for features of mean square length 1. Of 3, 10, 30 and 100 none is
-better by more than chance on held-out training images, for any of the features."""
+"""C of the logistic regression, for features of mean square length 1. On held-out training images,
+none of 3, 10, 30 and 100 is better than another by more than chance, for any of the features."""
 VOCABULARY_IMAGES = 1_000
 """Enough for 81,000 patches, twice as many as the vocabulary is learned from."""
 PORTION = 500
@@ -57,7 +60,7 @@ MOST_PROCESSES = 8
 
 @dataclass(frozen=True)
 class Method:
-    """A feature, a linear classifier, and how the two came to be."""
+    """A feature, a linear classifier on it, and how both were made."""
 
     name: str
     kind: Kind
@@ -65,7 +68,7 @@ class Method:
     """plain: the training images as they are; augmented: with random affine maps of them as well;
     pipeline: as this pipeline trained its model, on all training images, augmented."""
     extract: Extractor
-    """Methods that share it share its work."""
+    """Methods with the same extractor share its features."""
     classify: Classifier
     seconds: float = 0.0
     """Wall-clock time of fitting, without extracting features; 0 for the pipeline's models."""
@@ -77,8 +80,8 @@ class Method:
 class LinearClassifier:
     """Multinomial logistic regression on features brought to mean 0 and mean square length 1.
 
-    One factor for the whole vector, not one per component: what hardly ever varies, such as a
-    corner pixel, is not blown up to the size of the rest.
+    One factor for the whole vector, not one per component: a component that hardly varies, such as
+    a corner pixel, is not scaled up to the size of the others.
     """
 
     mean: Features
@@ -88,14 +91,15 @@ class LinearClassifier:
 
     @classmethod
     def fit(cls, features: Features, labels: Labels) -> LinearClassifier:
-        """
+        """Fit the scaling and the regression.
+
         Shape: features (N, D), labels (N,).
         """
         mean = features.mean(axis=0)
         centred = features - mean
         factor = float(np.square(centred).sum(axis=1).mean()) ** -0.5 if centred.any() else 1.0
         regression = LogisticRegression(C=INVERSE_REGULARISATION, tol=1e-3, max_iter=1_000)
-        with threadpool_limits(1):  # so that the fit does not depend on how many there are
+        with threadpool_limits(1):  # the fit must not depend on their number
             regression.fit(centred * np.float32(factor), labels)
         return cls(mean, factor, regression)
 
@@ -106,19 +110,20 @@ class LinearClassifier:
 
 @dataclass(frozen=True, eq=False)
 class NetworkFeatures:
-    """What the last hidden layer of a network gives out."""
+    """The outputs of a network's last hidden layer."""
 
-    model: nn.Sequential
-    normalization: Normalization
+    network: TrainedNetwork
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
-        """
+        """Features of stored images.
+
         Shape: (N, H, W) → (N, D).
         """
-        hidden = nn.Sequential(*list(self.model)[:-1])
+        hidden = nn.Sequential(*list(self.network.model)[:-1])
+        normalized = self.network.normalization
         batches = torch.from_numpy(images).split(PREDICTION_BATCH)
-        features: Features = torch.cat([hidden(self.normalization(b)) for b in batches]).numpy()
+        features: Features = torch.cat([hidden(normalized(batch)) for batch in batches]).numpy()
         return features
 
     @torch.inference_mode()
@@ -127,7 +132,7 @@ class NetworkFeatures:
 
         Shape: (N, D) → (N,).
         """
-        labels: Labels = self.model[-1](torch.from_numpy(features)).argmax(dim=1).numpy()
+        labels: Labels = self.network.model[-1](torch.from_numpy(features)).argmax(dim=1).numpy()
         return labels
 
 
@@ -166,11 +171,17 @@ def handcrafted_methods(
 def in_portions(extract: Extractor, images: Images) -> Features:
     """Extract by all processors.
 
-    Portions do not depend on how many processors there are, so neither do the features.
+    Portions do not depend on how many processors there are, so the features do not either.
     """
     portions = np.array_split(images, -(-len(images) // PORTION))
     jobs = min(cpu_count(), len(portions), MOST_PROCESSES)
-    return np.concatenate(Parallel(n_jobs=jobs)(delayed(extract)(p) for p in portions))
+    return np.concatenate(workers(jobs)(delayed(extract)(portion) for portion in portions))
+
+
+def workers(count: int) -> Parallel:
+    """Processes that end with this one, also when it is killed; with one, no other is started."""
+    end = partial(os._exit, 1)
+    return Parallel(n_jobs=count, initializer=end_with_parent, initargs=(end,))
 
 
 def affine_copy(images: Images, maps: AugmentParams, seed: int) -> Images:
@@ -193,32 +204,30 @@ def matched_lenet(
     run: ModelParams,
     seed: int,
 ) -> list[Method]:
-    """LeNet-5 trained on the very images of the hand-crafted methods, plain and augmented.
+    """LeNet-5 trained on the same images as the hand-crafted methods, plain and augmented.
 
-    Without it, what the pipeline's models have over the hand-crafted methods could be their many
-    more images.
+    Without it, the pipeline's models could be better only because they saw many more images.
     """
     still = AugmentParams(degrees=0.0, translate=0.0, scale=0.0, shear=0.0)
     ways: dict[Training, AugmentParams] = {"plain": still, "augmented": run.augment}
     small = {"epochs": params.epochs, "batch_size": params.batch_size}
     runs = [run.model_copy(update=small | {"augment": maps}) for maps in ways.values()]
     jobs = len(runs) if len(training) > PORTION else 1
-    trained = Parallel(n_jobs=jobs)(
+    trained = workers(jobs)(
         delayed(_train_lenet)(training, validation, classes, settings, seed) for settings in runs
     )
-    normalization = Normalization.of(training.images)
     return [
-        network_method("lenet5", way, model, normalization, seconds)
-        for way, (model, seconds) in zip(ways, trained, strict=True)
+        network_method(network, way, seconds)
+        for way, (network, seconds) in zip(ways, trained, strict=True)
     ]
 
 
 def _train_lenet(
     training: Split, validation: Split, classes: int, run: ModelParams, seed: int
-) -> tuple[nn.Sequential, float]:
-    """The network, and the seconds that it took on one processor."""
+) -> tuple[TrainedNetwork, float]:
+    """The network, and the seconds that its training took on one processor."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # how sums are shared among threads would show in the weights
+    torch.set_num_threads(1)  # how threads share sums changes the weights' last bits
     torch.manual_seed(seed)
     architecture = run.architecture() | {"classes": classes}
     model = build_model("lenet5", algorithm=run.algorithm, **architecture)
@@ -227,25 +236,9 @@ def _train_lenet(
     trained, _ = train(model, training, validation, run, normalization, seed=seed, progress=False)
     seconds = time.perf_counter() - start
     torch.set_num_threads(threads)
-    return cast("nn.Sequential", trained), seconds
+    return TrainedNetwork("lenet5", cast("nn.Sequential", trained.eval()), normalization), seconds
 
 
-def pipeline_methods(
-    models: Mapping[ModelName, tuple[nn.Sequential, Normalization]],
-) -> list[Method]:
-    """The pipeline's own models, which saw all training images."""
-    return [
-        network_method(name, "pipeline", model, normalization, 0.0)
-        for name, (model, normalization) in models.items()
-    ]
-
-
-def network_method(
-    name: ModelName,
-    training: Training,
-    model: nn.Sequential,
-    normalization: Normalization,
-    seconds: float,
-) -> Method:
-    features = NetworkFeatures(model.eval(), normalization)
-    return Method(name, "network", training, features, features.classify, seconds)
+def network_method(network: TrainedNetwork, training: Training, seconds: float = 0.0) -> Method:
+    features = NetworkFeatures(network)
+    return Method(network.name, "network", training, features, features.classify, seconds)

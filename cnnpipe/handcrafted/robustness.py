@@ -1,4 +1,4 @@
-"""The race: every method on the same corrupted images, on data it was not made for, and by time.
+"""Every method on the same corrupted images, on other data, and by time.
 
 Axes: N test images, S corrupted versions of each (corruptions × severities).
 """
@@ -40,33 +40,29 @@ class Robustness:
 
     def table(self) -> pd.DataFrame:
         """One row per method, corruption and severity, with Wilson's 95 % interval."""
-        rows = []
-        for key, clean in self.clean.items():
-            for corruption in CORRUPTIONS:
-                levels = {0.0: clean} | {
-                    severity: hits
-                    for (name, severity), hits in zip(
-                        self.conditions, self.corrupted[key], strict=True
-                    )
-                    if name == corruption.name
+        return pd.DataFrame(
+            [
+                {
+                    "method": key[0],
+                    "training": key[1],
+                    "corruption": corruption.name,
+                    "severity": float(severity),
+                    **accuracy_with_interval(hits),
                 }
-                rows += [
-                    {
-                        "method": key[0],
-                        "training": key[1],
-                        "corruption": corruption.name,
-                        "severity": severity,
-                        **accuracy_with_interval(hits),
-                    }
-                    for severity, hits in levels.items()
-                ]
-        return pd.DataFrame(rows)
+                for key, clean in self.clean.items()
+                for corruption in CORRUPTIONS
+                for severity, hits in zip(
+                    (0, *corruption.severities),
+                    (clean, *self.of_corruption(corruption.name)[key]),
+                    strict=True,
+                )
+            ]
+        )
 
-    def of_corruption(self, key: Key, corruption: str) -> Hits:
-        """The severities of one corruption: (severities, N)."""
-        chosen = [name == corruption for name, _ in self.conditions]
-        hits: Hits = self.corrupted[key][np.array(chosen)]
-        return hits
+    def of_corruption(self, corruption: str) -> dict[Key, Hits]:
+        """The severities of one corruption: (severities, N) of each method."""
+        chosen = np.array([name == corruption for name, _ in self.conditions])
+        return {key: hits[chosen] for key, hits in self.corrupted.items()}
 
 
 @dataclass(frozen=True)
@@ -81,21 +77,21 @@ class Transfer:
 
 
 def judge_robustness(methods: Sequence[Method], test: Split, seed: int) -> Robustness:
-    """Give every method the same clean and corrupted images."""
+    """Which of the same clean and corrupted images every method classifies correctly."""
     images, labels = test.images.numpy(), test.labels.numpy()
-    clean = {key: said == labels for key, said in answers(methods, images).items()}
+    clean = {key: answer == labels for key, answer in answers(methods, images).items()}
     conditions: list[tuple[str, float]] = []
     hits: dict[Key, list[Hits]] = {key: [] for key in clean}
     for corruption in CORRUPTIONS:
         levels = corrupted(images, corruption, seed)  # (severities, N, H, W)
         conditions += [(corruption.name, float(severity)) for severity in corruption.severities]
-        for key, said in answers(methods, levels.reshape(-1, *images.shape[1:])).items():
-            hits[key].append(said.reshape(-1, len(images)) == labels)
+        for key, answer in answers(methods, levels.reshape(-1, *images.shape[1:])).items():
+            hits[key].append(answer.reshape(-1, len(images)) == labels)
     return Robustness(clean, {key: np.concatenate(of) for key, of in hits.items()}, conditions)
 
 
 def judge_transfer(methods: Sequence[Method], own: Dataset, other: Dataset) -> Transfer:
-    """Judge on another data set's test images, with and without a new linear classifier."""
+    """The same for another data set's test images, with and without a new linear classifier."""
     images, labels = other.test.images.numpy(), other.test.labels.numpy()
     train_labels = other.train.labels.numpy()
     train_features = extract_all(methods, other.train.images.numpy())
@@ -157,7 +153,7 @@ def methods_table(methods: Sequence[Method], robustness: Robustness, seed: int) 
 
 
 def answers(methods: Sequence[Method], images: Images) -> dict[Key, Labels]:
-    """What every method says of the images; shared features are extracted once."""
+    """The labels that every method gives the images; shared features are extracted once."""
     features = extract_all(methods, images)
     return {_key(m): m.classify(features[m.extract]) for m in methods}
 
@@ -174,8 +170,8 @@ def extract_all(methods: Sequence[Method], images: Images) -> dict[Extractor, Fe
 def time_methods(methods: Sequence[Method], images: Images) -> list[dict[str, Any]]:
     """Seconds to train, and milliseconds per image from stored bytes to an answer.
 
-    All in one process: features of training images are counted at the time that test images take,
-    since portions that several processes share tell no time.
+    All in one process. Extracting features of a training image is taken to cost as much as of a
+    test image, since the time of portions shared by several processes means nothing.
     """
     rows: list[dict[str, Any]] = []
     for method in methods:
@@ -185,7 +181,7 @@ def time_methods(methods: Sequence[Method], images: Images) -> list[dict[str, An
         method.classify(features)
         milliseconds = 1000 * (time.perf_counter() - start) / len(images)
         row: dict[str, Any] = {"method": method.name, "training": method.training}
-        if method.training != "pipeline":  # its time stands in reports/timings.json
+        if method.training != "pipeline":  # its time is in reports/timings.json
             row["train_seconds"] = round(method.seconds + method.extracted * extraction, 2)
         rows.append(row | {"milliseconds_per_image": round(milliseconds, 3)})
     return rows
@@ -194,12 +190,7 @@ def time_methods(methods: Sequence[Method], images: Images) -> list[dict[str, An
 def accuracy_with_interval(hits: Hits) -> dict[str, Any]:
     """Accuracy with Wilson's 95 % interval."""
     low, high = proportion_interval(int(hits.sum()), len(hits))
-    return {
-        "accuracy": float(hits.mean()),
-        "low": low,
-        "high": high,
-        "images": len(hits),
-    }
+    return {"accuracy": float(hits.mean()), "low": low, "high": high, "images": len(hits)}
 
 
 def _key(method: Method) -> Key:

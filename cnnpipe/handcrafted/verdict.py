@@ -22,7 +22,7 @@ Refuted by: a hand-crafted feature that is as robust as the network, and travels
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cnnpipe.findings.finding import Finding, Verdict
-from cnnpipe.findings.intervals import bootstrap_interval
+from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import NBSP, count, listed, percent, title_of, written
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.methods import Method, Training
@@ -60,63 +60,87 @@ SAME: Training = "augmented"
 
 Answer = Literal["holds", "holds in part", "does not hold"]
 Scores = NDArray[np.floating[Any]]
+"""(N,): the share of an image's versions that a method classifies correctly."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One question: the network against the best hand-crafted method, on the same test images."""
+    """One question: LeNet-5 against the best hand-crafted method, on the same test images."""
 
-    question: str
-    network: str
+    word: str
+    """Of the claim; or the name of the one corruption that is compared."""
     handcrafted: str
     network_accuracy: float
     handcrafted_accuracy: float
     gap: float
     """Network less hand-crafted."""
-    interval: tuple[float, float]
+    interval: Interval
     """95 %, of the gap."""
     images: int
-
-    answer: Answer
+    dataset: str | None = None
+    """Where it is not the one that the methods were trained on."""
+    in_part: bool = False
+    """Whether the answer is "in part" if the network is not ahead."""
 
     @property
     def ahead(self) -> bool:
         """Whether the network leads by more than chance."""
         return self.interval[0] > 0
 
+    @property
+    def answer(self) -> Answer:
+        if self.ahead:
+            return "holds"
+        return "holds in part" if self.in_part else "does not hold"
+
     def summary(self) -> dict[str, Any]:
-        return asdict(self) | {"interval": list(self.interval)}
+        return {
+            "question": f"{self.word}, {self.dataset}" if self.dataset else self.word,
+            "network": NETWORK,
+            "handcrafted": self.handcrafted,
+            "network_accuracy": self.network_accuracy,
+            "handcrafted_accuracy": self.handcrafted_accuracy,
+            "gap": self.gap,
+            "interval": list(self.interval),
+            "images": self.images,
+            "answer": self.answer,
+        }
 
 
 def compare(
-    question: str, network: Scores, handcrafted: Mapping[str, Scores], seed: int
+    word: str,
+    hits: Mapping[Key, Hits],
+    rivals: Sequence[str],
+    seed: int,
+    dataset: str | None = None,
 ) -> Comparison:
+    """LeNet-5 against the best of `rivals`, all trained on the same images.
+
+    Args:
+        word: what is asked.
+        hits: of every method, (versions, N) or (N,).
+        rivals: names of hand-crafted methods.
+        seed: of the bootstrap over images.
+        dataset: where it is not the one trained on.
     """
-    Shape: network (N,) and each of `handcrafted` (N,): the share of an image's versions that the
-        method classifies correctly.
-    """
+
+    def scores(method: str) -> Scores:
+        of_images: Scores = np.atleast_2d(hits[method, SAME]).mean(axis=0)
+        return of_images
+
+    network, handcrafted = scores(NETWORK), {name: scores(name) for name in rivals}
     best = max(handcrafted, key=lambda name: float(handcrafted[name].mean()))
     difference = network - handcrafted[best]
-    interval = bootstrap_interval(difference.tolist(), seed=seed)
     return Comparison(
-        question=question,
-        network=NETWORK,
+        word=word,
         handcrafted=best,
         network_accuracy=float(network.mean()),
         handcrafted_accuracy=float(handcrafted[best].mean()),
         gap=float(difference.mean()),
-        interval=interval,
+        interval=bootstrap_interval(difference, seed=seed),
         images=len(difference),
-        answer="holds" if interval[0] > 0 else "does not hold",
+        dataset=dataset,
     )
-
-
-def in_part(brittle: Comparison, by_corruption: Sequence[Comparison]) -> Comparison:
-    """Brittleness again, with its third answer."""
-    clear = sum(comparison.ahead for comparison in by_corruption)
-    if brittle.answer == "does not hold" and 2 * clear >= len(by_corruption):
-        return replace(brittle, answer="holds in part")
-    return brittle
 
 
 def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
@@ -143,14 +167,22 @@ def judge(
         details: further facts for the report: sizes, what was not there.
     """
     candidates = [m.name for m in methods if m.kind == "hand-crafted" and m.training == SAME]
-    brittle, *travels = _comparisons(candidates, robustness, transfers, seed)
-    by_corruption = {
-        corruption.name: _comparisons_under(corruption.name, brittle.handcrafted, robustness, seed)
-        for corruption in CORRUPTIONS
-    }
+    brittle = compare("brittle", robustness.corrupted, candidates, seed)
+    by_corruption = [
+        compare(c.name, robustness.of_corruption(c.name), [brittle.handcrafted], seed)
+        for c in CORRUPTIONS
+    ]
+    clear = sum(comparison.ahead for comparison in by_corruption)
+    brittle = replace(brittle, in_part=2 * clear >= len(by_corruption))
+    comparisons = [brittle]
+    for transfer in transfers:
+        of_word = {"domain-specific": transfer.refitted, "failed to generalize": transfer.as_is}
+        comparisons += [
+            compare(word, hits, candidates, seed, transfer.dataset)
+            for word, hits in of_word.items()
+            if hits
+        ]
     table = methods_table(methods, robustness, seed)
-    brittle = in_part(brittle, list(by_corruption.values()))
-    comparisons = [brittle, *travels]
     return Finding(
         name=NAME,
         claim=CLAIM,
@@ -171,8 +203,8 @@ def judge(
             **details,
             "comparisons": [comparison.summary() for comparison in comparisons],
             "corruptions": {
-                name: {"gap": comparison.gap, "interval": list(comparison.interval)}
-                for name, comparison in by_corruption.items()
+                comparison.word: {"gap": comparison.gap, "interval": list(comparison.interval)}
+                for comparison in by_corruption
             },
         },
         question="Which features survive when the images change?",
@@ -187,91 +219,43 @@ def judge(
     )
 
 
-def methods_metrics(finding: Finding) -> dict[str, Any]:
-    """What `dvc metrics diff` compares: method → training → accuracies, all fractions."""
-    metrics: dict[str, Any] = {}
-    for row in finding.tables["methods"].drop(columns="kind").to_dict("records"):
-        method, training = row.pop("method"), row.pop("training")
-        metrics.setdefault(method, {})[training] = row | {"transfer": {}}
-    for row in finding.tables["transfer"].to_dict("records"):
-        transfer = metrics[row["method"]][row["training"]]["transfer"]
-        transfer.setdefault(row["dataset"], {})[row["classifier"]] = row["accuracy"]
-    return metrics
-
-
-def _comparisons(
-    candidates: Sequence[str],
-    robustness: Robustness,
-    transfers: Sequence[Transfer],
-    seed: int,
-) -> list[Comparison]:
-    def race(question: str, scores: Mapping[Key, Hits]) -> Comparison:
-        rivals = {name: _per_image(scores[name, SAME]) for name in candidates}
-        return compare(question, _per_image(scores[NETWORK, SAME]), rivals, seed)
-
-    comparisons = [race("brittle", robustness.corrupted)]
-    for transfer in transfers:
-        comparisons.append(race(f"domain-specific, {transfer.dataset}", transfer.refitted))
-        if transfer.as_is:
-            comparisons.append(race(f"failed to generalize, {transfer.dataset}", transfer.as_is))
-    return comparisons
-
-
-def _comparisons_under(
-    corruption: str, rival: str, robustness: Robustness, seed: int
-) -> Comparison:
-    network, handcrafted = (
-        _per_image(robustness.of_corruption((name, SAME), corruption)) for name in (NETWORK, rival)
-    )
-    return compare(corruption, network, {rival: handcrafted}, seed)
-
-
-def _per_image(hits: Hits) -> Scores:
-    """
-    Shape: (S, N) or (N,) → (N,).
-    """
-    scores: Scores = hits.reshape(-1, hits.shape[-1]).mean(axis=0)
-    return scores
-
-
 def _statement(
     comparisons: Sequence[Comparison],
-    by_corruption: Mapping[str, Comparison],
+    by_corruption: Sequence[Comparison],
     table: pd.DataFrame,
 ) -> str:
     brittle, *others = comparisons
-    network, rival = TITLES[brittle.network], TITLES[brittle.handcrafted]
+    network, rival = TITLES[NETWORK], TITLES[brittle.handcrafted]
     sentences = [
         f"Averaged over {len(by_corruption)} corruptions, {network} classifies "
         f"{percent(brittle.network_accuracy)} of the images correctly and {rival}, the most robust "
         f"hand-crafted feature, {percent(brittle.handcrafted_accuracy)}, both trained on the same "
         f"images: {_gap(brittle)}, so “brittle” {brittle.answer}."
     ]
-    ahead = [name for name, c in by_corruption.items() if c.ahead]
-    behind = [name for name, c in by_corruption.items() if c.interval[1] < 0]
+    ahead = [c.word for c in by_corruption if c.ahead]
+    behind = [c.word for c in by_corruption if c.interval[1] < 0]
     if ahead and behind:
         sentences.append(
             f"Taken one by one, {network} is clearly ahead under {listed(ahead)}, {rival} under "
             f"{listed(behind)}."
         )
-    decisive = max(by_corruption.values(), key=lambda comparison: abs(comparison.gap))
-    rest = [c.gap for c in by_corruption.values() if c is not decisive]
+    decisive = max(by_corruption, key=lambda comparison: abs(comparison.gap))
+    rest = [c.gap for c in by_corruption if c is not decisive]
     if rest and float(np.mean(rest)) * brittle.gap < 0:
         sentences.append(
-            f"The mean turns on {decisive.question}: without it the gap would be "
+            f"The mean turns on {decisive.word}: without it the gap would be "
             f"{_points(float(np.mean(rest)))} points."
         )
     for comparison in others:
-        word, _, dataset = comparison.question.partition(", ")
         how = {
             "domain-specific": "With frozen features and a new linear classifier on",
             "failed to generalize": "As trained, without any new fit, on",
-        }[word]
+        }[comparison.word]
         sentences.append(
-            f"{how} {title_of(dataset)}, {network} reaches "
+            f"{how} {title_of(str(comparison.dataset))}, {network} reaches "
             f"{percent(comparison.network_accuracy)} and {TITLES[comparison.handcrafted]} "
-            f"{percent(comparison.handcrafted_accuracy)}: {_gap(comparison)}, so “{word}” "
-            f"{comparison.answer}."
+            f"{percent(comparison.handcrafted_accuracy)}: {_gap(comparison)}, so "
+            f"“{comparison.word}” {comparison.answer}."
         )
     if not others:
         sentences.append("No other data set was there to judge generalisation on.")
@@ -297,18 +281,3 @@ def _gap(comparison: Comparison) -> str:
 
 def _points(fraction: float) -> str:
     return written(100 * fraction, "+.1f")
-
-
-def captions(finding: Finding) -> dict[str, str]:
-    """What each figure asks, of which data, and what it does not show; by the figure's name."""
-    return {
-        "robustness": f"{finding.question} Accuracy against severity on {finding.data}; broken "
-        f"lines are this pipeline’s models, trained on all images. {finding.limits}",
-        "corruptions": "Every corruption at every severity, on one test image; 0 is the image as "
-        "stored. All methods are given these very bytes.",
-        "views": "What does each feature make of one digit, clean and corrupted? Sobel, Canny and "
-        "HOG drop the sign of a gradient, so under inversion they stay as they are; what a network "
-        "learned need not. One scale for all Sobel maps and one for all learned maps. The circles "
-        "are SIFT’s own keypoints; the classifier counts words on a regular grid. A picture is no "
-        "verdict: that is in the numbers.",
-    }

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage.feature import SIFT, hog
-from torch import nn
 
-from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS, corrupted
 from cnnpipe.handcrafted.descriptors import Images, canny_maps, sobel_maps
 from cnnpipe.inspection.activations import capture_activations
+from cnnpipe.models import TrainedNetwork
 
 Array = NDArray[Any]
 Digit = NDArray[np.uint8]
@@ -38,9 +37,7 @@ def strips(digit: Digit, seed: int) -> dict[str, tuple[Array, tuple[float, ...],
     }
 
 
-def views(
-    digit: Digit, network: nn.Sequential, normalization: Normalization, seed: int
-) -> dict[str, dict[str, Array]]:
+def views(digit: Digit, network: TrainedNetwork, seed: int) -> dict[str, dict[str, Array]]:
     """What each feature makes of a digit, clean and corrupted: see `see`.
 
     Shape: digit (H, W).
@@ -51,10 +48,10 @@ def views(
             if name == corruption.name:
                 place = corruption.severities.index(severity)
                 images[name] = corrupted(digit[np.newaxis], corruption, seed)[place, 0]
-    return {name: see(image, network, normalization) for name, image in images.items()}
+    return {name: see(image, network) for name, image in images.items()}
 
 
-def see(image: Digit, network: nn.Sequential, normalization: Normalization) -> dict[str, Array]:
+def see(image: Digit, network: TrainedNetwork) -> dict[str, Array]:
     """What each feature makes of one image (H, W).
 
     Returns:
@@ -69,7 +66,7 @@ def see(image: Digit, network: nn.Sequential, normalization: Normalization) -> d
         "canny": canny_maps(one)[0],
         "hog": _cells(image),
         "keypoints": sift_keypoints(image),
-        "maps": _first_maps(one, network, normalization),
+        "maps": _first_maps(one, network),
     }
 
 
@@ -102,9 +99,9 @@ def _cells(image: Digit) -> Array:
 
 
 @torch.inference_mode()
-def _first_maps(images: Images, network: nn.Sequential, normalization: Normalization) -> Array:
-    _convolution, (first, _activation), *_ = network.named_children()
-    with capture_activations(network, [first]) as activations:
-        network(normalization(torch.from_numpy(images)))
+def _first_maps(images: Images, network: TrainedNetwork) -> Array:
+    _convolution, (first, _activation), *_ = network.model.named_children()
+    with capture_activations(network.model, [first]) as activations:
+        network.predict(torch.from_numpy(images))
     maps: Array = activations[first][0].numpy()
     return maps

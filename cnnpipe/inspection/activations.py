@@ -1,7 +1,7 @@
-"""What a trained network has learned and what it does with an image, as plain arrays.
+"""The outputs and the kernels of a network's layers, and how much they contribute to later ones.
 
-Axes: N batch, C channels, H height, W width, O output channels, kH kW kernel. Everything that draws
-or tabulates stands on these functions, so that figures and the report know no network.
+Axes: N batch, C channels, H height, W width, O output channels, kH kW kernel. Figures and tables
+are made from what these functions return, so that the code that draws knows no network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 def capture_activations(
     model: nn.Module, layers: Collection[str] | None = None
 ) -> Iterator[dict[str, Tensor]]:
-    """Keep what the layers give out while the network runs.
+    """Keep the outputs of layers while the network runs.
 
     >>> with capture_activations(model) as activations:
     ...     logits = model(images)
@@ -59,7 +59,7 @@ def convolution_filters(model: nn.Module) -> dict[str, Tensor]:
 
 
 def distinct_layers(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out the layers that hand on the numbers they were given: flattening, idle dropout."""
+    """Leave out layers that pass on their inputs unchanged: flattening, dropout when evaluating."""
     distinct: dict[str, Tensor] = {}
     previous: Tensor | None = None
     for name, output in activations.items():

@@ -1,4 +1,4 @@
-"""The same network with random weights: what an architecture does by itself."""
+"""A network with random weights in place of the trained ones."""
 
 import copy
 

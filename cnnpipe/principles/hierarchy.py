@@ -48,7 +48,8 @@ from cnnpipe.findings.finding import Finding, Verdict, decide
 from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.inspection.activations import capture_activations
-from cnnpipe.inspection.responses import Strongest, Window, cut, stages, strongest, windows
+from cnnpipe.inspection.responses import Strongest, cut, strongest
+from cnnpipe.inspection.structure import Field, hidden_convolutions, hidden_layers
 from cnnpipe.inspection.untrained import untrained
 from cnnpipe.params.principles import Schedule
 from cnnpipe.principles.study import Study, fit
@@ -95,7 +96,7 @@ def measure(study: Study) -> Finding:
     rises: dict[str, Rise] = {}
     probes, purities, patches = [], [], []
     for name, model in study.models.items():
-        fields = windows(model)
+        fields = {name: layer.field for name, layer in hidden_convolutions(model).items()}
         correct: dict[str, list[Array]] = {}
         for state in ("untrained", "trained"):
             network = model
@@ -140,9 +141,10 @@ def outputs(model: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
 
     Shape: inputs (N, 1, H, W) → (N, features) each.
     """
-    with capture_activations(model, [stage.output for stage in stages(model)]) as activations:
+    layers = hidden_layers(model)
+    with capture_activations(model, [layer.output.name for layer in layers]) as activations:
         model(inputs)
-    return {stage.name: activations[stage.output].flatten(1) for stage in stages(model)}
+    return {layer.name: activations[layer.output.name].flatten(1) for layer in layers}
 
 
 def probe(
@@ -207,22 +209,22 @@ def purity(values: Tensor, labels: Tensor) -> float:
 
 
 def _patches(
-    responses: Strongest, window: Window, images: Tensor, filters: int, patches: int
+    responses: Strongest, field: Field, images: Tensor, filters: int, patches: int
 ) -> Iterator[dict[str, Any]]:
     """The most exciting patches of some filters, evenly spread over the layer's."""
     channels = responses.values.shape[1]
     for channel in np.linspace(0, channels - 1, min(filters, channels)).round().astype(int):
         order = responses.values[:, channel].argsort(descending=True, stable=True)
         for rank, image in enumerate(order[:patches].tolist()):
-            top = window.start + int(responses.rows[image, channel]) * window.jump
-            left = window.start + int(responses.columns[image, channel]) * window.jump
-            patch = cut(images[image], top, left, window.size)
+            top = field.first(int(responses.rows[image, channel]))
+            left = field.first(int(responses.columns[image, channel]))
+            patch = cut(images[image], top, left, field.size)
             yield {
                 "filter": int(channel),
                 "rank": rank,
                 "image": image,
                 "response": responses.values[image, channel].item(),
-                "field": window.size,
+                "field": field.size,
                 "side": len(patch),
                 "pixels, two hexadecimal digits each, row by row": patch.numpy().tobytes().hex(),
             }
@@ -231,7 +233,7 @@ def _patches(
 def _rise(
     correct: Mapping[str, Sequence[Array]],
     linear: Array,
-    fields: Mapping[str, Window],
+    fields: Mapping[str, Field],
     seed: int,
 ) -> Rise:
     gain = {state: right[-1] - right[0] for state, right in correct.items()}
@@ -240,7 +242,7 @@ def _rise(
         bootstrap_interval(gain["trained"], seed=seed),
         bootstrap_interval(gain["trained"] - gain["untrained"], seed=seed),
         bootstrap_interval(correct["trained"][-1] - linear, seed=seed),
-        [window.size for window in fields.values()],
+        [field.size for field in fields.values()],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.models import ModelName
 from cnnpipe.params.principles import PrinciplesParams, Schedule
+from cnnpipe.system.errors import InputError
 
 Examples = tuple[Tensor, Tensor]
 """Normalised images and their labels."""
@@ -30,6 +32,29 @@ class Study:
     have and which activation: find layers by their kind, not by their name."""
     params: PrinciplesParams
     seed: int
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        networks: Sequence[TrainedNetwork],
+        params: PrinciplesParams,
+        seed: int,
+    ) -> Study:
+        """A study of trained networks.
+
+        Raises:
+            InputError: they do not share one normalisation, so they saw different images.
+        """
+        first, *others = networks
+        for other in others:
+            if other.normalization != first.normalization:
+                raise InputError(
+                    f"{first.name} and {other.name} normalise images differently; "
+                    "train both on the same images"
+                )
+        models = {network.name: network.model for network in networks}
+        return cls(dataset, first.normalization, models, params, seed)
 
     def training_examples(self, count: int) -> Examples:
         """Training images drawn by the seed; all of them if there are no more than `count`.

@@ -1,10 +1,8 @@
 """What the page's scripts compute with: each network's layers and weights, and a few test images.
 
 It goes into the page as one JSON block. Weights are float32, or float16 where float32 is too large;
-the page measures, in the reader's browser, what its own forward pass differs from PyTorch's.
-
-The layer lists repeat those of `cnnpipe.models`, which the page may not import; a test holds them
-together.
+the page measures, in the reader's browser, how far its own forward pass is from PyTorch's. Which
+layers a network has is read from its evaluation.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cnnpipe.data.raw import read_raw
+from cnnpipe.findings.mistakes import worst_mistakes
 from cnnpipe.report.inputs import ModelSources, Sources
 from cnnpipe.system.artifacts import load_weights
 from cnnpipe.system.errors import InputError
@@ -30,11 +29,22 @@ Array = NDArray[Any]
 LARGEST = 1_000_000
 """Characters of base64 that one network's weights may take of a page of 5 MB."""
 WORST = 8
-"""Most confident mistakes of each network that are offered as presets."""
+"""Number of mistakes, the most confident ones, that are offered as presets of each network."""
 BOXED = ("mnist", "digits")
 """Data sets whose images are 20×20 boxes in 28×28 pixels, as MNIST's."""
-EPSILON = 1e-5
-"""Of batch normalisation; torch's default, which the networks use."""
+KINDS = {
+    "Conv2d": ("conv2d", "padding"),
+    "MaxPool2d": ("max_pool2d", "kernel_size"),
+    "AvgPool2d": ("avg_pool2d", "kernel_size"),
+    "BatchNorm2d": ("batch_norm2d", "epsilon"),
+    "Linear": ("linear",),
+    "ReLU": ("relu",),
+    "Tanh": ("tanh",),
+    "Sigmoid": ("sigmoid",),
+}
+"""The layers that the page can compute: their names there, and the arguments that they need."""
+LEFT_OUT = ("Flatten", "Dropout")
+"""Layers that pass on the numbers that they are given."""
 
 SCRIPTS = (
     "markup",
@@ -82,7 +92,7 @@ class WorkedExample:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What is embedded, and what is not."""
+    """The data that is embedded in the page, and what is missing from it."""
 
     models: Sequence[Mapping[str, Any]] = ()
     digits: Mapping[str, Any] = field(default_factory=dict)
@@ -137,7 +147,12 @@ def read_embedded(folder: Path, raw: Path, sources: Sources) -> Embedded:
         if not path.exists():
             missing.append((str(path), f"dvc repro train@{model.name}"))
             continue
-        description = read_model(path, model.title)
+        if model.evaluation is None:
+            missing.append(
+                (f"reports/evaluation/{model.name}.json", f"dvc repro evaluate@{model.name}")
+            )
+            continue
+        description = read_model(path, model.title, model.evaluation)
         if description["weights"]:
             models.append(description)
         else:
@@ -149,22 +164,24 @@ def read_embedded(folder: Path, raw: Path, sources: Sources) -> Embedded:
     return Embedded(models, _digits(raw, sources.models, samples), missing, too_large)
 
 
-def read_model(path: Path, title: str) -> dict[str, Any]:
+def read_model(path: Path, title: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """A network as its layers, in the order in which they run, and its weights as base64.
 
-    A layer names its tensors by their shape and their offset into the weights, in numbers. Dropout
-    and flattening are left out: they pass on the numbers that they are given.
+    A layer names its tensors by their shape and their offset into the weights, in numbers.
+
+    Args:
+        path: of the weights.
+        title: the network's name for people.
+        evaluation: as reports/evaluation has it; lists the layers.
 
     Raises:
         InputError: the file is damaged, or no network of this version.
     """
     state, metadata = load_weights(path)
-    tensors = {name: tensor.numpy() for name, tensor in state.items()}
     try:
         description = json.loads(metadata["cnnpipe"])
-        plan = {"lenet5": _lenet5, "vgg": _vgg}[description["name"]]
-        layers = plan(description["architecture"])
-        values = _attach(layers, tensors)
+        layers = [_layer(row) for row in evaluation["layers"] if row["kind"] not in LEFT_OUT]
+        values = _attach(layers, {name: tensor.numpy() for name, tensor in state.items()})
         mean, std = (float(description["normalization"][key]) for key in ("mean", "std"))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a model of this version: {error!r}") from error
@@ -174,48 +191,16 @@ def read_model(path: Path, title: str) -> dict[str, Any]:
         "title": title,
         "normalization": {"mean": mean, "std": std},
         "layers": layers,
-        # Running statistics are no parameters, yet the forward pass needs them.
-        "parameters": sum(t.size for name, t in tensors.items() if "running" not in name)
-        - sum(name.endswith("num_batches_tracked") for name in tensors),
+        "parameters": evaluation["parameters"],
         "precision": precision,
         "weights": encoded,
     }
 
 
-def _lenet5(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
-    activation = architecture["activation"]
-    pool = {"kind": f"{architecture['pooling']}_pool2d", "kernel_size": 2}
-    return [
-        {"name": "c1", "kind": "conv2d", "padding": 2},
-        {"name": "c1_act", "kind": activation},
-        {"name": "s2", **pool},
-        {"name": "c3", "kind": "conv2d", "padding": 0},
-        {"name": "c3_act", "kind": activation},
-        {"name": "s4", **pool},
-        {"name": "c5", "kind": "conv2d", "padding": 0},
-        {"name": "c5_act", "kind": activation},
-        {"name": "f6", "kind": "linear"},
-        {"name": "f6_act", "kind": activation},
-        {"name": "output", "kind": "linear"},
-    ]
-
-
-def _vgg(architecture: Mapping[str, Any]) -> list[dict[str, Any]]:
-    layers: list[dict[str, Any]] = []
-    for b, block in enumerate(architecture["blocks"], start=1):
-        for c in range(1, len(block) + 1):
-            layers += [
-                {"name": f"block{b}_conv{c}", "kind": "conv2d", "padding": 1},
-                {"name": f"block{b}_norm{c}", "kind": "batch_norm2d", "epsilon": EPSILON},
-                {"name": f"block{b}_relu{c}", "kind": "relu"},
-            ]
-        layers.append({"name": f"block{b}_pool", "kind": "max_pool2d", "kernel_size": 2})
-    return [
-        *layers,
-        {"name": "hidden", "kind": "linear"},
-        {"name": "hidden_relu", "kind": "relu"},
-        {"name": "output", "kind": "linear"},
-    ]
+def _layer(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer of the evaluation as the page's scripts know it."""
+    kind, *arguments = KINDS[row["kind"]]
+    return {"name": row["name"], "kind": kind} | {name: row[name] for name in arguments}
 
 
 def _attach(
@@ -274,11 +259,11 @@ def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -
     first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
     chosen = [index for index in samples if index < len(labels)]
     groups = {"Test images": list(dict.fromkeys([*chosen, *first]))}
-    groups |= {
-        f"Worst mistakes of {model.title}": worst
-        for model in models
-        if (worst := _worst_mistakes(model, len(labels)))
-    }
+    for model in models:
+        if model.predictions is not None:
+            within = model.predictions[model.predictions["index"] < len(labels)]
+            if worst := worst_mistakes(within, WORST)["index"].to_list():
+                groups[f"Worst mistakes of {model.title}"] = worst
     return {
         "classes": list(dataset.classes),
         "boxed": dataset.name in BOXED,
@@ -297,19 +282,10 @@ def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -
     }
 
 
-def _worst_mistakes(model: ModelSources, images: int) -> list[int]:
-    if model.predictions is None:
-        return []
-    table = model.predictions
-    wrong = table[(table["prediction"] != table["label"]) & (table["index"] < images)]
-    worst = wrong.sort_values(["confidence", "index"], ascending=[False, True]).head(WORST)
-    return [int(index) for index in worst["index"]]
-
-
 def _answer(model: ModelSources, index: int) -> dict[str, Any] | None:
     """PyTorch's prediction for a test image, from the evaluation on the whole test set.
 
-    It is of the image as it is, or averaged over as many shifted copies as `copies` tells.
+    It is of the image as it is, or averaged over the model's number of shifted copies.
     """
     if model.predictions is None:
         return None

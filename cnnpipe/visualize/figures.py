@@ -6,43 +6,30 @@ Here networks meet pictures: `inspection` turns the network into arrays, `drawin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
-from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.drawing.illustration import Illustration
 from cnnpipe.drawing.layout import Array
 from cnnpipe.drawing.maps import feature_maps
-from cnnpipe.findings.wording import percent
+from cnnpipe.findings.mistakes import named, worst_mistakes
+from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.inspection.activations import (
     capture_activations,
     contributions,
     distinct_layers,
     milestones,
 )
-from cnnpipe.params.visualize import DrawnParams
-from cnnpipe.system.errors import InputError
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.visualize import results
 from cnnpipe.visualize.journey import journey
 from cnnpipe.visualize.results import confusion, reliability, training_curves
-
-
-@dataclass(frozen=True)
-class Illustration:
-    """A figure and what it shows, in numbers."""
-
-    name: str
-    """Of the file, without its ending."""
-    kind: str
-    figure: Figure
-    facts: dict[str, Any]
 
 
 def result_figures(
@@ -82,48 +69,20 @@ def result_figures(
     yield Illustration("mistakes", "mistakes", figure, {"mistakes": rows})
 
 
-def worst_mistakes(predictions: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The wrong predictions, most confident first; of equally confident ones in the set's order."""
-    wrong = predictions[predictions["prediction"] != predictions["label"]]
-    return wrong.sort_values("confidence", ascending=False, kind="stable").head(most)
-
-
-def images_to_draw(params: DrawnParams, predictions: pd.DataFrame, dataset: Dataset) -> list[int]:
-    """Indices of the chosen test images, and of the worst mistakes after them; none twice.
-
-    Raises:
-        InputError: a chosen index is beyond the test set.
-    """
-    images = len(dataset.test)
-    for index in params.samples:
-        if index >= images:
-            raise InputError(
-                f"visualize.samples: got {index}; expected at most {images - 1}, as the test "
-                f"set of {dataset.name} has {images} images"
-            )
-    worst = worst_mistakes(predictions, params.worst)["index"].tolist()
-    return list(dict.fromkeys([*params.samples, *worst]))
-
-
 def sample_figures(
-    title: str,
-    model: nn.Module,
-    normalization: Normalization,
-    dataset: Dataset,
-    drawn: Sequence[int],
+    network: TrainedNetwork, dataset: Dataset, drawn: Sequence[int]
 ) -> Iterator[Illustration]:
     """Test images on their way through every layer, and the first one's journey.
 
     Args:
-        title: the network's name for people.
-        model: in evaluation mode.
-        normalization: of its inputs.
+        network: shows what its layers give out.
         dataset: whose test split the images are of.
-        drawn: their indices, as `images_to_draw` gives them.
+        drawn: their indices, as `cnnpipe.findings.mistakes.images_to_draw` gives them.
     """
+    title, model = title_of(network.name), network.model
     split, classes = dataset.test, dataset.classes
     images = split.images[list(drawn)]
-    inputs = normalization(images)
+    inputs = network.normalization(images)
     with torch.inference_mode(), capture_activations(model) as captured:
         probabilities = model(inputs).double().softmax(dim=1)
     activations = _behind_normalisation(model, distinct_layers(captured))
@@ -200,8 +159,3 @@ def _layer_facts(name: str, values: Array) -> dict[str, Any]:
         "zero": float((maps == 0).mean()),
         "silent": int((~maps.any(axis=1)).sum()),
     }
-
-
-def named(row: Mapping[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """Class names in place of class numbers."""
-    return {**row, **{key: classes[int(row[key])] for key in ("label", "prediction")}}

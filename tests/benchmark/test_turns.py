@@ -1,4 +1,4 @@
-"""The race: fair turns, honest statistics, and contestants that compute the same."""
+"""Fair turns, correct statistics, and contestants that compute the same."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Clock:
         return run
 
 
-class TestRace:
+class TestTurns:
     def test_contestants_take_turns(self, monkeypatch):
         clock = Clock(monkeypatch)
         runs = {name: clock.contestant(name, 1.0) for name in "abc"}
-        assert benchmark.race(runs, 1e-3, CPU)["rounds"] == benchmark.LEAST_ROUNDS == 5
+        assert benchmark.in_turns(runs, 1e-3, CPU)["rounds"] == benchmark.LEAST_ROUNDS == 5
         assert clock.ran == list("abc") * (1 + 5)  # a round to warm up
 
     def test_statistics_worked_by_hand(self, monkeypatch):
@@ -60,7 +60,7 @@ class TestRace:
             SCRATCH: clock.contestant(SCRATCH, warm_up, 5.0, 2.0, 3.0, 1.0, 4.0),
             TORCH: clock.contestant(TORCH, warm_up, 1.0, 4.0, 2.0, 2.0, 1.0),
         }
-        result = benchmark.race(runs, 1e-3, CPU)
+        result = benchmark.in_turns(runs, 1e-3, CPU)
         assert result["milliseconds"] == {
             SCRATCH: {"median": 3000, "low": 2000, "high": 4000},
             TORCH: {"median": 2000, "low": 1000, "high": 2000},
@@ -76,7 +76,7 @@ class TestRace:
             CHANNELS_LAST: clock.contestant(CHANNELS_LAST, *(time / 2 for time in slow)),
             "taps": clock.contestant("taps", *(time * 3 for time in slow)),
         }
-        ratios = benchmark.race(runs, 1e-3, CPU)["ratios"]
+        ratios = benchmark.in_turns(runs, 1e-3, CPU)["ratios"]
         assert ratios == {
             "taps / torch": {"median": 3, "low": 3, "high": 3},
             "taps / torch, channels last": {"median": 6, "low": 6, "high": 6},
@@ -85,7 +85,7 @@ class TestRace:
     def test_rounds_fill_the_time_given(self, monkeypatch):
         clock = Clock(monkeypatch)
         runs = {name: clock.contestant(name, 1 / 128) for name in "ab"}
-        assert benchmark.race(runs, 0.25, CPU)["rounds"] == 16  # each of 2/128 s
+        assert benchmark.in_turns(runs, 0.25, CPU)["rounds"] == 16  # each of 2/128 s
 
 
 def test_shapes_are_those_that_an_image_meets_in_the_models():
@@ -197,7 +197,7 @@ def test_peak_memory_of_known_allocations():
 
 def test_memory_is_compared_with_torchs():
     params = BenchmarkParams(batch_size=2, batch_sizes=[1], seconds=1e-3)
-    compared = benchmark.compare_memory(params, "lenet5", {}, CPU)
+    [compared] = benchmark.compare_memory(params, {"lenet5": {}}, CPU)
     assert set(compared["bytes"]) == {SCRATCH, TORCH, CHANNELS_LAST}
     images, logits = 2 * 28 * 28 * 6 * 4, 2 * 10 * 4  # what c1 makes, and the output
     assert all(peak > images + logits for peak in compared["bytes"].values())

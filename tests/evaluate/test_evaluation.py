@@ -14,6 +14,7 @@ from cnnpipe.evaluate.evaluation import (
     moved_copies,
     reliability,
 )
+from cnnpipe.models import TrainedNetwork
 
 CLASSES = ("cat", "dog", "owl")
 # five images: cat, cat, dog, dog, dog; the second and the last are wrong; nobody says owl
@@ -128,13 +129,17 @@ def test_evaluate_runs_the_network_over_the_split():
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3, bias=False))
     with torch.no_grad():
         model[1].weight.copy_(torch.eye(784)[:3])
-    evaluation = evaluate(model, split, CLASSES, Normalization(0.0, 1.0))
+    evaluation = evaluate(network(model), split, CLASSES)
     assert evaluation.predictions.tolist() == [2, 0, 1]
     e = np.e
     assert evaluation.probabilities[0].tolist() == pytest.approx(
         [1 / (2 + e), 1 / (2 + e), e / (2 + e)]
     )
     assert evaluation.metrics()["test_accuracy"] == pytest.approx(2 / 3)
+
+
+def network(model, mean=0.0, std=1.0):
+    return TrainedNetwork("lenet5", model, Normalization(mean, std))
 
 
 class Corners(nn.Module):
@@ -181,12 +186,12 @@ def test_background_is_what_a_black_pixel_becomes():
             seen.append(images)
             return images[:, 0, 0, :3]
 
-    normalization = Normalization(0.13, 0.31)
+    watched = network(Watching(), 0.13, 0.31)
     split = Split(torch.full((1, 28, 28), 255, dtype=torch.uint8), torch.tensor([0]))
-    evaluate(Watching(), split, CLASSES, normalization, shift=1)
+    evaluate(watched, split, CLASSES, shift=1)
     down_and_right = seen[-1][0, 0]
-    assert down_and_right[0, 5].item() == pytest.approx(normalization.background)
-    assert down_and_right[5, 0].item() == pytest.approx(normalization.background)
+    assert down_and_right[0, 5].item() == pytest.approx(watched.normalization.background)
+    assert down_and_right[5, 0].item() == pytest.approx(watched.normalization.background)
 
 
 def test_shifted_answer_by_hand():
@@ -197,7 +202,7 @@ def test_shifted_answer_by_hand():
     is seen where it moves up: (1, 0, 0), (0, 1, 0), or out of the image: the mean is (1, 1, 0)/9.
     """
     split = Split(white_pixels((0, 1), (1, 0)), torch.tensor([1, 0]))
-    evaluation = evaluate(Corners(), split, CLASSES, Normalization(0.0, 1.0), shift=1)
+    evaluation = evaluate(network(Corners()), split, CLASSES, shift=1)
     assert evaluation.probabilities[0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
     e = np.exp(1 / 9)
     assert evaluation.probabilities[1].tolist() == pytest.approx(
@@ -210,7 +215,7 @@ def test_averaging_logits_is_averaging_log_softmax():
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
     split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
     normalization = Normalization(0.13, 0.31)
-    evaluation = evaluate(model, split, CLASSES, normalization, shift=2)
+    evaluation = evaluate(network(model, 0.13, 0.31), split, CLASSES, shift=2)
     with torch.no_grad():
         answers = [
             model(normalization(copy)).double().log_softmax(1)
@@ -229,9 +234,7 @@ def test_a_network_that_ignores_position_answers_as_before():
             return torch.stack([total, 2 - total, 0 * total], dim=1)
 
     split = Split(white_pixels((5, 5), (14, 20)), torch.tensor([0, 1]))
-    still, moved = (
-        evaluate(Brightness(), split, CLASSES, Normalization(0.0, 1.0), shift) for shift in (0, 3)
-    )
+    still, moved = (evaluate(network(Brightness()), split, CLASSES, shift) for shift in (0, 3))
     assert np.allclose(still.probabilities, moved.probabilities)
 
 
@@ -240,7 +243,7 @@ def test_without_shift_it_is_the_answer_to_the_image_bit_for_bit():
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
     split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
     normalization = Normalization(0.13, 0.31)
-    evaluation = evaluate(model, split, CLASSES, normalization)
+    evaluation = evaluate(network(model, 0.13, 0.31), split, CLASSES)
     with torch.no_grad():
         expected = model(normalization(split.images)).double().softmax(1).numpy()
     assert (evaluation.probabilities == expected).all()
@@ -249,5 +252,5 @@ def test_without_shift_it_is_the_answer_to_the_image_bit_for_bit():
 
 def test_the_number_of_copies_is_noted():
     split = Split(white_pixels((5, 5)), torch.tensor([0]))
-    evaluation = evaluate(Corners(), split, CLASSES, Normalization(0.0, 1.0), shift=2)
+    evaluation = evaluate(network(Corners()), split, CLASSES, shift=2)
     assert evaluation.metrics()["copies"] == 25

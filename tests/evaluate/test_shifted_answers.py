@@ -5,7 +5,6 @@ import re
 
 import pandas as pd
 import pytest
-from test_report import Document, page_of, write_reports
 
 from cnnpipe.compare.differences import _rows
 from tests.helpers.chromium_page import (
@@ -15,6 +14,7 @@ from tests.helpers.chromium_page import (
     write_page,
     write_untrained_page,
 )
+from tests.report.test_report import Document, page_of, write_reports
 
 AVERAGED = "averaged over 9 shifted copies"
 

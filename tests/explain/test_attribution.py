@@ -15,12 +15,13 @@ from cnnpipe.explain.attribution import (
     placed,
     rank_correlations,
 )
-from cnnpipe.inspection.responses import Window
+from cnnpipe.inspection.structure import Field
 from cnnpipe.layers import Conv2d, ReLU
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.explain import AttributionParams
 from tests.helpers.tiny_study import tiny_study
 
-PARAMS = AttributionParams(images=12, networks=2, window=4)
+PARAMS = AttributionParams(images=10, networks=2, window=7)
 STUDY = tiny_study()
 
 
@@ -65,7 +66,7 @@ def test_what_speaks_against_the_class_is_negative(corner):
 
 def test_coarse_maps_stand_where_their_fields_are_centred():
     # Fields of 3 pixels from pixel 0 on, every 4 pixels: centres at 1 and 5
-    found = placed(np.array([[[0.0, 4.0], [0.0, 4.0]]]), Window(3, 4, 0), 8)
+    found = placed(np.array([[[0.0, 4.0], [0.0, 4.0]]]), Field(3, 4, 0), 8)
     np.testing.assert_allclose(found[0][0], [0, 0, 1, 2, 3, 4, 4, 4])
     assert found.shape == (1, 8, 8)
 
@@ -95,17 +96,22 @@ def test_verdict(verdicts, expected):
     assert judge(pd.DataFrame({"verdict": verdicts})) == expected
 
 
-def explain(model, seed=0):
-    return attribute(model, STUDY.dataset, STUDY.normalization, [3, 1], PARAMS, seed)
+def explain(name, seed=0):
+    network = TrainedNetwork(name, STUDY.models[name], STUDY.normalization)
+    return attribute(network, STUDY.dataset, [3, 1], PARAMS, seed)
 
 
-def test_maps_of_a_network_that_is_itself_random_are_compared_with_other_draws():
-    found = explain(STUDY.models["lenet5"])
-    assert {name: values.shape for name, values in found.trained.items()} == dict.fromkeys(
+@pytest.fixture(scope="module")
+def of_lenet():
+    return explain("lenet5")
+
+
+def test_maps_of_a_network_that_is_itself_random_are_compared_with_other_draws(of_lenet):
+    assert {name: values.shape for name, values in of_lenet.trained.items()} == dict.fromkeys(
         METHODS, (2, 28, 28)
     )
-    assert len(found.correlations) == len(METHODS) * PARAMS.networks * PARAMS.images
-    table = found.table(seed=0)
+    assert len(of_lenet.correlations) == len(METHODS) * PARAMS.networks * PARAMS.images
+    table = of_lenet.table(seed=0)
     assert ((table["low"] <= table["correlation"]) & (table["correlation"] <= table["high"])).all()
 
 
@@ -113,7 +119,7 @@ def test_a_control_that_equals_the_network_refutes_the_claim(monkeypatch):
     monkeypatch.setattr(
         "cnnpipe.explain.attribution.untrained", lambda model, *_args, **_options: model
     )
-    found = explain(STUDY.models["vgg"])
+    found = explain("vgg")
     assert found.table(seed=0)["correlation"].tolist() == pytest.approx([1, 1, 1])
     outcome = finding(found, "VGG", STUDY.dataset, 0)
     assert outcome["verdict"] == "not supported"
@@ -121,8 +127,6 @@ def test_a_control_that_equals_the_network_refutes_the_claim(monkeypatch):
     assert outcome["number"] == pytest.approx(1)
 
 
-def test_same_seed_same_numbers():
-    first, second = (explain(STUDY.models["lenet5"], seed=5) for _ in range(2))
-    pd.testing.assert_frame_equal(first.correlations, second.correlations)
-    other = explain(STUDY.models["lenet5"], seed=6)
-    assert not first.correlations.equals(other.correlations)
+def test_same_seed_same_numbers(of_lenet):
+    pd.testing.assert_frame_equal(of_lenet.correlations, explain("lenet5").correlations)
+    assert not of_lenet.correlations.equals(explain("lenet5", seed=6).correlations)

@@ -7,7 +7,7 @@ from cnnpipe.explain.attribution import attribute
 from cnnpipe.explain.figures import attribution_figure, filter_figures
 from cnnpipe.explain.filters import describe_filters, exciting_patches
 from cnnpipe.inspection.responses import strongest
-from cnnpipe.models import build_model
+from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.explain import AttributionParams
 from tests.helpers.tiny_study import tiny_study
 
@@ -19,9 +19,9 @@ def test_every_convolution_has_figures_of_its_kernels_and_of_what_excites_them()
     model = build_model("vgg", blocks=[[4], [8, 8]]).eval()
     model.block2_norm2.weight.data[3] = 0
     model.block2_norm2.bias.data[3] = -1  # filter 3 never gets through ReLU
-    dataset, normalization = STUDY.dataset, STUDY.normalization
-    responses = strongest(model, normalization(dataset.test.images))
-    filters = describe_filters(model, responses, dataset.test, normalization, 5)
+    dataset, network = STUDY.dataset, TrainedNetwork("vgg", model, STUDY.normalization)
+    responses = strongest(model, STUDY.normalization(dataset.test.images))
+    filters = describe_filters(network, responses, dataset.test, 5)
     patches = exciting_patches(model, responses, 2)
     illustrations = list(filter_figures("VGG", model, filters, patches, dataset.test.images))
     assert [illustration.name for illustration in illustrations] == [
@@ -43,7 +43,8 @@ def test_every_convolution_has_figures_of_its_kernels_and_of_what_excites_them()
 def test_attribution_figure_names_label_and_wrong_answer():
     params = AttributionParams(images=10, networks=1, window=14)
     dataset = STUDY.dataset
-    found = attribute(STUDY.models["vgg"], dataset, STUDY.normalization, [3, 0], params, 0)
+    network = TrainedNetwork("vgg", STUDY.models["vgg"], STUDY.normalization)
+    found = attribute(network, dataset, [3, 0], params, 0)
     labels = dataset.test.labels[[3, 0]]
     answers = torch.stack([labels[0], 1 - labels[1]])
     illustration = attribution_figure("VGG", found, dataset, [3, 0], answers)

@@ -1,5 +1,7 @@
 """Hand-crafted features against networks: corruptions, descriptors, methods, and the verdict."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,13 +27,15 @@ from cnnpipe.handcrafted.corruptions import (
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.methods import LinearClassifier, Method, NetworkFeatures, affine_copy
 from cnnpipe.handcrafted.other_data import digits, other_datasets, subset
+from cnnpipe.handcrafted.results import captions, methods_metrics
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
-from cnnpipe.handcrafted.verdict import captions, judge, methods_metrics
+from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.handcrafted.views import strips, views
-from cnnpipe.models import build_model
+from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.train import AugmentParams
 from cnnpipe.validate.schema import Params
+from tests.helpers.orphans import assert_workers_end
 
 N = 60
 FACTS = {"dataset": "mnist", "training": 100, "copies": 1, "test": N, "absent": []}
@@ -194,7 +198,7 @@ class TestMethods:
     def test_a_network_is_its_features_and_a_linear_classifier(self, name, images):
         torch.manual_seed(0)
         model, normalization = build_model(name).eval(), Normalization(0.1, 0.3)
-        network = NetworkFeatures(model, normalization)
+        network = NetworkFeatures(TrainedNetwork(name, model, normalization))
         with torch.inference_mode():
             expected = model(normalization(torch.from_numpy(images))).argmax(1)
         assert network.classify(network(images)).tolist() == expected.tolist()
@@ -204,7 +208,26 @@ class TestMethods:
         np.testing.assert_array_equal(affine_copy(images, still, seed=0), images)
 
 
-class TestRace:
+WAITING = """
+import os, sys, time
+from pathlib import Path
+from joblib import delayed
+from cnnpipe.handcrafted.methods import workers
+
+def wait(folder, number):
+    Path(folder, str(number)).write_text(str(os.getpid()))
+    time.sleep(300)
+
+workers(2)(delayed(wait)(sys.argv[1], number) for number in range(2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_workers_end_with_a_stage_that_is_killed(tmp_path):
+    assert_workers_end(WAITING, tmp_path, 2)
+
+
+class TestRobustness:
     def test_every_method_is_judged_on_the_same_images(self, images):
         seen = []
 
@@ -256,32 +279,29 @@ def hits(share, rows=1, seed=0):
     return np.tile(right, (rows, 1)) if rows > 1 else right
 
 
-def decide(corrupted_hog, corrupted_lenet, refitted=(0.9, 0.9), as_is=(0.9, 0.9)):
-    """The finding where HOG and LeNet-5 are right on such shares; corrupted: one, or one each."""
-    names = ("hog", "lenet5")
-    kinds = ("hand-crafted", "network")
+def decide(corrupted_hog, corrupted_lenet, refitted=(0.9, 0.9), as_is=(0.9, 0.9), *, alone=False):
+    """The finding where HOG and LeNet-5 are right on these shares; corrupted: one, or one each.
+
+    Args:
+        alone: whether no other data set is there.
+    """
+    kinds = {"hog": "hand-crafted", "lenet5": "network"}
     methods = [
-        Method(name, kind, "augmented", features.raw_pixels, len, 0.0)
-        for name, kind in zip(names, kinds, strict=True)
+        Method(name, kind, "augmented", features.raw_pixels, len) for name, kind in kinds.items()
     ]
+    keys = [(name, "augmented") for name in kinds]
+
+    def by_method(values):
+        return dict(zip(keys, values, strict=True))
 
     def rows(shares):
-        shares = np.broadcast_to(shares, len(CORRUPTIONS))
-        return np.concatenate([hits(share, 4) for share in shares])
+        return np.concatenate([hits(s, 4) for s in np.broadcast_to(shares, len(CORRUPTIONS))])
 
-    keys = [(name, "augmented") for name in names]
     conditions = [(c.name, float(s)) for c in CORRUPTIONS for s in c.severities]
-    robustness = Robustness(
-        {key: hits(0.98) for key in keys},
-        dict(zip(keys, [rows(corrupted_hog), rows(corrupted_lenet)], strict=True)),
-        conditions,
-    )
-    transfer = Transfer(
-        "digits",
-        dict(zip(keys, map(hits, as_is), strict=True)),
-        dict(zip(keys, map(hits, refitted), strict=True)),
-    )
-    return judge(methods, robustness, [transfer], 0, FACTS)
+    corrupted = by_method([rows(corrupted_hog), rows(corrupted_lenet)])
+    robustness = Robustness(by_method([hits(0.98)] * 2), corrupted, conditions)
+    transfer = Transfer("digits", by_method(map(hits, as_is)), by_method(map(hits, refitted)))
+    return judge(methods, robustness, [] if alone else [transfer], 0, FACTS)
 
 
 class TestVerdict:
@@ -318,21 +338,9 @@ class TestVerdict:
         assert decide([0.9] * 6 + [0.5], [0.6] * 6 + [0.9]).verdict == "not supported"
 
     def test_without_another_data_set_brittleness_decides(self):
-        finding = decide(0.4, 0.8)
-        keys = [("hog", "augmented"), ("lenet5", "augmented")]
-        methods = [
-            Method("hog", "hand-crafted", "augmented", features.raw_pixels, len, 0.0),
-            Method("lenet5", "network", "augmented", features.raw_pixels, len, 0.0),
-        ]
-        conditions = [(c.name, float(s)) for c in CORRUPTIONS for s in c.severities]
-        robustness = Robustness(
-            {key: hits(0.98) for key in keys},
-            {keys[0]: hits(0.4, 28), keys[1]: hits(0.8, 28)},
-            conditions,
-        )
-        alone = judge(methods, robustness, [], 0, FACTS)
+        alone = decide(0.4, 0.8, alone=True)
         assert alone.verdict == "supported"
-        assert alone.number == finding.number
+        assert alone.number == decide(0.4, 0.8).number
         assert "No other data set" in alone.statement
 
     def test_metrics_worked_by_hand(self):
@@ -352,13 +360,21 @@ def outcome(digit_set, tmp_path_factory):
         update={"training": 150, "test": 15, "words": 8, "epochs": 1, "batch_size": 50}
     )
     torch.manual_seed(0)
-    models = {"vgg": (build_model("vgg", blocks=[[4]]).eval(), Normalization(0.1, 0.3))}
-    params = params.model_copy(update={"handcrafted": sizes})
+    model = build_model("vgg", blocks=[[4]]).eval()
+    networks = [TrainedNetwork("vgg", model, Normalization(0.1, 0.3))]
     small = few(digit_set)
     dataset = Dataset("mnist", small.classes, small.train, small.test)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cnnpipe.handcrafted.other_data.digits", lambda: small)
-        return experiment(dataset, models, params, tmp_path_factory.mktemp("data"))
+        return experiment(
+            dataset,
+            networks,
+            sizes,
+            params.models.lenet5,
+            tmp_path_factory.mktemp("data"),
+            validation=params.data.validation,
+            seed=params.seed,
+        )
 
 
 def test_the_whole_experiment(outcome):
@@ -371,13 +387,17 @@ def test_the_whole_experiment(outcome):
     assert set(captions(finding)) == {"robustness", "corruptions", "views"}
 
 
+def random_lenet():
+    return TrainedNetwork("lenet5", build_model("lenet5").eval(), Normalization(0.1, 0.3))
+
+
 class TestFigures:
     def test_no_text_is_cut_off(self, outcome, images):
         torch.manual_seed(0)
         units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
         titles = {name: name for name in ("pixels", "sobel", "canny", "hog", "sift")}
         titles |= {"lenet5": "LeNet-5", "vgg": "VGG"}
-        seen = views(images[0], build_model("lenet5").eval(), Normalization(0.1, 0.3), 0)
+        seen = views(images[0], random_lenet(), 0)
         for figure in (
             plots.robustness(outcome.finding.tables["robustness"], titles, units),
             plots.corruptions(images[0], strips(images[0], 0), "a digit"),
@@ -409,6 +429,6 @@ class TestFigures:
 
     def test_an_image_without_keypoints_can_be_drawn(self):
         blank = np.zeros((28, 28), dtype=np.uint8)
-        seen = views(blank, build_model("lenet5").eval(), Normalization(0.1, 0.3), 0)
+        seen = views(blank, random_lenet(), 0)
         assert len(seen["clean"]["keypoints"]) == 0
         assert plots.views(seen, "LeNet-5", "nothing").axes

@@ -11,7 +11,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,13 +21,16 @@ from torch import nn
 from cnnpipe.data.digits import digits_files
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.data.raw import read_raw, write_raw
+from cnnpipe.data.sources import DIGITS
+from cnnpipe.evaluate.evaluation import Evaluation, summary
 from cnnpipe.layers import Sigmoid
-from cnnpipe.models import build_model, save_model
+from cnnpipe.models import TrainedNetwork, build_model, save_model
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.browser_data import read_embedded
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.page import render
+from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
 
@@ -127,6 +132,12 @@ def save_random_model(folder: Path, name: str, seed: int = 0, **changes) -> Path
     return path
 
 
+def evaluation_of(path: Path, dataset: str = "digits") -> dict[str, Any]:
+    """As the evaluate stage writes it, of a network that answers 0 to ten images, all zeros."""
+    answers = Evaluation(np.zeros(10, np.int64), np.eye(10)[np.zeros(10, np.int64)], DIGITS)
+    return summary(TrainedNetwork.load(path), dataset, answers)
+
+
 def write_untrained_page(folder: Path) -> Path:
     """A page of two networks of random weights, and of the digits that scikit-learn has."""
     save_random_model(folder / "models", "lenet5")
@@ -136,6 +147,12 @@ def write_untrained_page(folder: Path) -> Path:
 
 
 def write_page(reports: Path, models: Path, raw: Path, to: Path | None = None) -> Path:
+    for path in models.glob("*.safetensors"):
+        evaluation = reports / "evaluation" / f"{path.stem}.json"
+        there = load_json(evaluation) if evaluation.exists() else {}
+        fresh = evaluation_of(path)
+        network = {key: fresh[key] for key in ("layers", "parameters")}
+        save_json(evaluation, fresh | there | network)
     params = load_params(Params, ROOT / "params.yaml").model_dump()
     sources = read_sources(reports, raw / "dataset.json", params, MODEL_NAMES)
     path = (to or reports) / "index.html"

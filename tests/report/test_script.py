@@ -16,12 +16,14 @@ from cnnpipe.drawing.layout import DIVERGING, GREYS, LEVELS, SEQUENTIAL
 from cnnpipe.geometry import output_size
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.models import load_model, predict
-from cnnpipe.report.browser_data import SCRIPTS, Embedded, read_model
+from cnnpipe.report.browser_data import SCRIPTS, Embedded, read_embedded, read_model
+from cnnpipe.report.inputs import read_sources
 from cnnpipe.system.artifacts import save_csv, save_weights
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import (
     ROOT,
     chromium,
+    evaluation_of,
     expect,
     needs_chromium,
     needs_trained_models,
@@ -77,6 +79,10 @@ def images(folder):
     return some_test_images(folder / "raw")
 
 
+def embedded(path, title):
+    return read_model(path, title, evaluation_of(path))
+
+
 def encoded(images: torch.Tensor) -> list[str]:
     return [base64.b64encode(image.numpy().tobytes()).decode() for image in images]
 
@@ -85,7 +91,7 @@ def encoded(images: torch.Tensor) -> list[str]:
 def test_logits_are_pytorchs(page, images, tmp_path, name):
     model_name, architecture = ARCHITECTURES[name]
     path = save_random_model(tmp_path, model_name, **architecture)
-    found = page.evaluate(LOGITS, [read_model(path, name), encoded(images)])
+    found = page.evaluate(LOGITS, [embedded(path, name), encoded(images)])
     expected = predict(*reordered(path, images))
     logits = torch.tensor([result["logits"] for result in found])
     assert logits.shape == expected.shape
@@ -102,7 +108,7 @@ def reordered(path, images):
 def test_every_layer_gives_out_what_pytorchs_does(page, images, tmp_path, name):
     model_name, architecture = ARCHITECTURES[name]
     path = save_random_model(tmp_path, model_name, **architecture)
-    described = read_model(path, name)
+    described = embedded(path, name)
     model, normalization = load_model(path)
     passing = (nn.Flatten, nn.Dropout)
     layers = [n for n, layer in model.named_children() if not isinstance(layer, passing)]
@@ -120,14 +126,14 @@ def test_parameters_are_counted_as_pytorch_counts_them(tmp_path, name):
     model_name, architecture = ARCHITECTURES[name]
     path = save_random_model(tmp_path, model_name, **architecture)
     model, _ = load_model(path)
-    assert read_model(path, name)["parameters"] == sum(p.numel() for p in model.parameters())
+    assert embedded(path, name)["parameters"] == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])
 def test_the_worked_example_is_the_networks_own_pixel(images, tmp_path, name):
     path = save_random_model(tmp_path, name)
     pixels = {"index": 5, "pixels": encoded(images[5:6])[0]}
-    example = Embedded([read_model(path, name)], {"images": [pixels], "side": 28}).example
+    example = Embedded([embedded(path, name)], {"images": [pixels], "side": 28}).example
     model, normalization = load_model(path)
     first, layer = next(model.named_children())
     with torch.no_grad():
@@ -142,7 +148,7 @@ def test_the_worked_example_is_the_networks_own_pixel(images, tmp_path, name):
 def test_logits_of_the_trained_models_are_pytorchs(page, name):
     images = some_test_images(ROOT / "data/raw")
     path = ROOT / f"data/models/{name}.safetensors"
-    described = read_model(path, name)
+    described = embedded(path, name)
     found = page.evaluate(LOGITS, [described, encoded(images)])
     difference = torch.tensor([r["logits"] for r in found]) - predict(*reordered(path, images))
     assert described["precision"] == "float32"
@@ -151,7 +157,8 @@ def test_logits_of_the_trained_models_are_pytorchs(page, name):
 
 @needs_trained_models
 def test_vgg_answers_within_100_milliseconds(page):
-    described = read_model(ROOT / "data/models/vgg.safetensors", "vgg")
+    path = ROOT / "data/models/vgg.safetensors"
+    described = embedded(path, "vgg")
     images = encoded(some_test_images(ROOT / "data/raw", 9))
     times = page.evaluate(
         """([model, images]) => {
@@ -166,7 +173,7 @@ def test_vgg_answers_within_100_milliseconds(page):
 
 def test_a_network_too_large_for_float32_is_embedded_as_float16(page, images, tmp_path):
     path = save_random_model(tmp_path, "vgg", blocks=[[64, 64], [64, 64]], hidden=32)
-    described = read_model(path, "VGG")
+    described = embedded(path, "VGG")
     assert described["precision"] == "float16"
     found = page.evaluate(LOGITS, [described, encoded(images[:5])])
     model, normalization = load_model(path)
@@ -509,14 +516,24 @@ def test_what_is_not_there_is_named_with_its_cure(browser, tmp_path, gone, cure)
 
 def test_a_damaged_model_is_one_clear_line(tmp_path):
     path = save_random_model(tmp_path, "lenet5")
+    evaluation = evaluation_of(path)
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(InputError, match=r"lenet5\.safetensors: damaged"):
-        read_model(path, "LeNet-5")
+        read_model(path, "LeNet-5", evaluation)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    path = tmp_path / "lenet5.safetensors"
+    path = save_random_model(tmp_path, "lenet5")
+    evaluation = evaluation_of(path)
     description = {"name": "resnet", "architecture": {}, "normalization": {"mean": 0, "std": 1}}
     save_weights(path, {"a": torch.zeros(1)}, {"cnnpipe": json.dumps(description)})
-    with pytest.raises(InputError, match="not a model of this version: KeyError\\('resnet'\\)"):
-        read_model(path, "LeNet-5")
+    with pytest.raises(InputError, match=r"not a model of this version: KeyError\('c1.weight'\)"):
+        read_model(path, "LeNet-5", evaluation)
+
+
+def test_a_model_that_is_not_evaluated_is_named_with_its_cure(tmp_path):
+    save_random_model(tmp_path, "lenet5")
+    params = {"data": {"name": "digits"}}
+    sources = read_sources(tmp_path / "reports", tmp_path / "dataset.json", params, ["lenet5"])
+    missing = read_embedded(tmp_path, tmp_path, sources).missing
+    assert missing[0] == ("reports/evaluation/lenet5.json", "dvc repro evaluate@lenet5")

@@ -6,10 +6,8 @@ import torch
 
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.models import build_model
-from cnnpipe.params.visualize import VisualizeParams
-from cnnpipe.system.errors import InputError
-from cnnpipe.visualize.figures import images_to_draw, result_figures, sample_figures, worst_mistakes
+from cnnpipe.models import TrainedNetwork, build_model
+from cnnpipe.visualize.figures import result_figures, sample_figures
 
 CLASSES = tuple("0123456789")
 
@@ -36,7 +34,8 @@ PREDICTIONS = pd.DataFrame(
 def draw_samples(dataset, samples, **overrides):
     torch.manual_seed(0)
     model = build_model("lenet5", **overrides).eval()
-    return list(sample_figures("LeNet-5", model, Normalization(0.1, 0.3), dataset, samples))
+    network = TrainedNetwork("lenet5", model, Normalization(0.1, 0.3))
+    return list(sample_figures(network, dataset, samples))
 
 
 @pytest.mark.parametrize("overrides", [{}, {"activation": "tanh", "pooling": "avg"}])
@@ -56,36 +55,16 @@ def test_chosen_images_are_followed_through_every_layer(dataset, overrides):
     assert layers["c3"]["lowest"] < 0 < layers["c3"]["highest"]
 
 
-def test_an_index_beyond_the_test_set_is_refused(dataset):
-    with pytest.raises(
-        InputError, match=r"visualize.samples: got 5; expected at most 4.* 5 images"
-    ):
-        images_to_draw(chosen([0, 5]), PREDICTIONS, dataset)
-
-
-def chosen(samples, worst=0):
-    return VisualizeParams(samples=samples, mistakes=3, worst=worst)
-
-
-def test_worst_mistakes_come_after_the_chosen_images_and_none_twice(dataset):
-    assert images_to_draw(chosen([4, 3], worst=2), PREDICTIONS, dataset) == [4, 3, 2]
-
-
 def test_a_convolution_is_drawn_behind_its_batch_normalisation(dataset):
     model = build_model("vgg", blocks=[[4], [8]], hidden=8).eval()
-    _, maps = sample_figures("VGG", model, Normalization(0.1, 0.3), dataset, [0])
+    network = TrainedNetwork("vgg", model, Normalization(0.1, 0.3))
+    _, maps = sample_figures(network, dataset, [0])
     names = [layer["layer"] for layer in maps.facts["layers"]]
     assert names == [
         *("block1_norm1", "block1_relu1", "block1_pool"),
         *("block2_norm1", "block2_relu1", "block2_pool"),
         *("hidden", "hidden_relu", "output"),
     ]
-
-
-def test_worst_mistakes_are_wrong_and_most_confident_first():
-    # 2 and 3 are equally confident: they keep the test set's order.
-    assert worst_mistakes(PREDICTIONS, 10)["index"].tolist() == [2, 3, 1]
-    assert worst_mistakes(PREDICTIONS, 2)["index"].tolist() == [2, 3]
 
 
 def test_result_figures_name_classes(dataset):
