@@ -11,7 +11,7 @@ import pandas as pd
 from cnnpipe.compare.figures import Pair, draw_pairs
 from cnnpipe.compare.revisions import ModelResults, Revision
 from cnnpipe.findings.mcnemar import paired_difference
-from cnnpipe.findings.wording import NBSP, percent, points, short
+from cnnpipe.findings.wording import NBSP, percent, points, short, written
 from cnnpipe.report.sentences import Verdict, paired_verdict
 
 CHANGED = 40
@@ -168,7 +168,7 @@ def _rows(
             label,
             f"{one[key]:,}",
             f"{other[key]:,}",
-            _signed(f"{other[key] - one[key]:,}".replace("-", "−")),
+            _signed(written(other[key] - one[key], ",")),
         )
     yield (
         "Test loss",

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
 from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import moved
+from cnnpipe.findings.intervals import proportion_interval
 from cnnpipe.inspection.structure import layers_of
 from cnnpipe.models import TrainedNetwork
 
@@ -45,14 +45,13 @@ class Evaluation:
         """The figures of reports/evaluation/<model>.json that predictions determine."""
         images = len(self.labels)
         correct = int((self.predictions == self.labels).sum())
-        interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
         likelihood = self.probabilities[np.arange(images), self.labels]
         return {
             "images": images,
             # Only where answers are averaged over copies.
             **({"copies": self.copies} if self.copies > 1 else {}),
             "test_accuracy": correct / images,
-            "test_accuracy_interval": [interval.low, interval.high],
+            "test_accuracy_interval": list(proportion_interval(correct, images)),
             "test_errors": images - correct,
             "test_loss": float(-np.log(likelihood.clip(np.finfo(np.float64).tiny)).mean()),
             "ece": expected_calibration_error(self.probabilities, self.labels),
@@ -199,7 +198,6 @@ def reliability(
     for number in np.unique(bin_of):
         inside = bin_of == number
         images, right = int(inside.sum()), int(correct[inside].sum())
-        interval = binomtest(right, images).proportion_ci(0.95, method="wilson")
         rows.append(
             {
                 "low": float(number / bins),
@@ -207,7 +205,7 @@ def reliability(
                 "images": images,
                 "confidence": float(confidence[inside].mean()),
                 "accuracy": right / images,
-                "interval": [float(interval.low), float(interval.high)],
+                "interval": list(proportion_interval(right, images)),
             }
         )
     return rows

@@ -37,8 +37,9 @@ from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
 from cnnpipe.explain.filters import evenly_spread
-from cnnpipe.findings.finding import Verdict, bootstrap_interval
-from cnnpipe.findings.wording import title_of
+from cnnpipe.findings.finding import Verdict
+from cnnpipe.findings.intervals import bootstrap_interval
+from cnnpipe.findings.wording import title_of, written
 from cnnpipe.inspection.structure import Field, hidden_convolutions
 from cnnpipe.inspection.untrained import untrained
 from cnnpipe.models import TrainedNetwork
@@ -243,7 +244,7 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
 
 
 def _two_digits(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+    return written(round(value, 2) + 0.0, ".2f")
 
 
 def judge(table: pd.DataFrame) -> Verdict:

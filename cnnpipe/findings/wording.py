@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NBSP = "\N{NO-BREAK SPACE}"
 TITLES = {
     "lenet5": "LeNet-5",
@@ -19,9 +21,19 @@ def title_of(name: str) -> str:
     return TITLES.get(name, name)
 
 
+def written(value: float, form: str) -> str:
+    """A number in Python's format `form`, such as "+.1f", with a true minus sign."""
+    return f"{value:{form}}".replace("-", "−")
+
+
 def short(value: float) -> str:
-    """A number in at most three significant digits, with a true minus sign."""
-    return f"{value:.3g}".replace("-", "−")
+    """A number in at most three significant digits."""
+    return written(value, ".3g")
+
+
+def tenths(value: float) -> str:
+    """A number to one decimal place."""
+    return written(value, ".1f")
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -36,7 +48,7 @@ def percent(fraction: float, digits: int = 1) -> str:
 
 def points(fraction: float) -> str:
     """A difference of fractions in percentage points, without their name: 0.0125 is 1.25."""
-    return f"{round(100 * fraction, 2) + 0.0:.2f}".replace("-", "−")
+    return written(round(100 * fraction, 2) + 0.0, ".2f")
 
 
 def duration(seconds: float) -> str:
@@ -48,6 +60,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def count(number: int, singular: str, plural: str | None = None) -> str:
+def count(total: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: 1 error, 2 errors, 10,000 images."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+    return f"{total:,} {singular if total == 1 else plural or singular + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: a; a and b; a, b and c."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cnnpipe.data.dataset import Dataset, Split
-from cnnpipe.findings.finding import bootstrap_interval, proportion_interval
+from cnnpipe.findings.intervals import bootstrap_interval, proportion_interval
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS, corrupted
 from cnnpipe.handcrafted.descriptors import Extractor, Features, Images
 from cnnpipe.handcrafted.methods import Labels, LinearClassifier, Method, Training, in_portions

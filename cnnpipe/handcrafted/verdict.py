@@ -29,8 +29,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnnpipe.findings.finding import Finding, Interval, Verdict, bootstrap_interval
-from cnnpipe.findings.wording import NBSP, count, percent, title_of
+from cnnpipe.findings.finding import Finding, Verdict
+from cnnpipe.findings.intervals import Interval, bootstrap_interval
+from cnnpipe.findings.wording import NBSP, count, listed, percent, title_of, written
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.methods import Method, Training
 from cnnpipe.handcrafted.robustness import (
@@ -235,8 +236,8 @@ def _statement(
     behind = [c.word for c in by_corruption if c.interval[1] < 0]
     if ahead and behind:
         sentences.append(
-            f"Taken one by one, {network} is clearly ahead under {_listed(ahead)}, {rival} under "
-            f"{_listed(behind)}."
+            f"Taken one by one, {network} is clearly ahead under {listed(ahead)}, {rival} under "
+            f"{listed(behind)}."
         )
     decisive = max(by_corruption, key=lambda comparison: abs(comparison.gap))
     rest = [c.gap for c in by_corruption if c is not decisive]
@@ -266,7 +267,7 @@ def _statement(
         ]
         sentences.append(
             f"For comparison, under corruption this pipeline’s models, which saw all training "
-            f"images, reach: {_listed(kept)}."
+            f"images, reach: {listed(kept)}."
         )
     return " ".join(sentences)
 
@@ -279,10 +280,4 @@ def _gap(comparison: Comparison) -> str:
 
 
 def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}".replace("-", "−")
-
-
-def _listed(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c"""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    return written(100 * fraction, "+.1f")

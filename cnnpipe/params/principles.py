@@ -6,6 +6,30 @@ from pydantic import Field
 
 from cnnpipe.params.section import Count, Section
 
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Seeds = Annotated[int, Field(ge=2, le=100)]
+TestImages = Annotated[int, Field(ge=20, le=10_000)]
+Depths = Annotated[list[Annotated[int, Field(ge=2, le=64)]], Field(min_length=1)]
+Pixels = Annotated[int, Field(ge=1, le=14)]
+
+
+class Schedule(Section):
+    """How a network is trained."""
+
+    steps: Count
+    """Optimiser steps of each network, whatever the number of images."""
+    batch_size: Count
+    """Images per step."""
+    lr: LearningRate
+    """Peak of the one-cycle schedule."""
+
+
+class Budget(Schedule):
+    """How networks are trained from several seeds, and judged."""
+
+    seeds: Seeds
+    test_images: Count
+
 
 class EquivalenceParams(Section):
     """Cross-correlation against true convolution."""
@@ -45,59 +69,40 @@ class SharingParams(Section):
     train_sizes: Annotated[list[Count], Field(min_length=1, max_length=8)]
     """Training images, smallest first."""
     test_images: Count
-    seeds: Annotated[int, Field(ge=2, le=100)]
+    seeds: Seeds
     steps: Count
     """Optimiser steps of each network."""
     batch_size: Count
     """Images per step."""
-    lr: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=5)]
-    """Peaks of the schedule; each network takes the one that serves it best on held-out images."""
+    lr: Annotated[list[LearningRate], Field(min_length=1, max_length=5)]
+    """Peaks of the schedule; each network takes the one with which it classifies most held-out
+    images correctly."""
 
 
-class TranslationParams(Section):
+class ShiftParams(Budget):
     """Small networks, judged on moved images."""
 
     train_images: Count
     """Training images, the same for every network."""
-    test_images: Count
-    seeds: Annotated[int, Field(ge=2, le=100)]
-    steps: Count
-    """Optimiser steps of each network."""
-    batch_size: Count
-    """Images per step."""
-    lr: Annotated[float, Field(gt=0, le=1)]
-    """Peak of the one-cycle schedule."""
-    judged_shift: Annotated[int, Field(ge=1, le=14)]
+    judged_shift: Pixels
     """Pixels at which the verdict is made, and up to which training images are moved."""
-    largest_shift: Annotated[int, Field(ge=1, le=14)]
+    largest_shift: Pixels
     """Pixels, up to which accuracy is measured; at least the judged shift."""
 
 
-class PoolingParams(Section):
-    """Small networks that differ in how they make their maps smaller."""
+class PoolingParams(ShiftParams):
+    """Small networks that differ in how they make their feature maps smaller."""
 
     map_images: Count
     """Test images whose feature maps are measured."""
-    train_images: Count
-    """Training images, the same for every network."""
-    test_images: Count
-    seeds: Annotated[int, Field(ge=2, le=100)]
-    steps: Count
-    """Optimiser steps of each network."""
-    batch_size: Count
-    """Images per step."""
-    lr: Annotated[float, Field(gt=0, le=1)]
-    """Peak of the one-cycle schedule."""
-    judged_shift: Annotated[int, Field(ge=1, le=14)]
-    """Pixels at which the tolerance of shifts is judged."""
-    largest_shift: Annotated[int, Field(ge=1, le=14)]
-    """Pixels, up to which accuracy is measured; at least the judged shift."""
 
 
 class HierarchyParams(Section):
+    """Linear probes of each layer, and the patches that excite its filters most."""
+
     images: Annotated[int, Field(ge=50, le=10_000)]
     """Training images that each linear probe learns from."""
-    test_images: Annotated[int, Field(ge=20, le=10_000)]
+    test_images: TestImages
     """Test images that probes are judged on, and among which filters find what excites them."""
     steps: Count
     """Optimiser steps of the linear classifier of the pixels, the control."""
@@ -107,44 +112,37 @@ class HierarchyParams(Section):
     """Most exciting patches of each of them."""
 
 
-class ActivationParams(Section):
-    depths: Annotated[list[Annotated[int, Field(ge=2, le=64)]], Field(min_length=1)]
+class ActivationParams(Budget):
+    """Stacks of convolutions with each activation function."""
+
+    depths: Depths
     """Convolutions in a stack whose gradients are measured at the start; the deepest is judged."""
-    trained_depths: Annotated[list[Annotated[int, Field(ge=2, le=64)]], Field(min_length=1)]
+    trained_depths: Depths
     """Convolutions in a stack that is trained."""
     channels: Count
     """Of every convolution."""
-    seeds: Annotated[int, Field(ge=2, le=100)]
-    steps: Count
-    """Optimiser steps of each training run."""
     batch_size: Annotated[int, Field(ge=2, le=2**16)]
-    lr: Annotated[float, Field(gt=0, le=1)]
-    """Peak of the one-cycle schedule, the same for all."""
-    test_images: Annotated[int, Field(ge=20, le=10_000)]
+    test_images: TestImages
 
 
 class SparsityParams(Section):
-    test_images: Annotated[int, Field(ge=20, le=10_000)]
+    """Zeros behind the activation functions."""
+
+    test_images: TestImages
     """First images of the test set on which zeros are counted."""
 
 
-class InductiveBiasParams(Section):
-    """A convolutional network against an MLP, on images and on scrambled ones."""
+class InductiveBiasParams(Budget):
+    """A convolutional network against an MLP, on images and on scrambled ones; each seed has its
+    own training images, initial weights and order of the pixels."""
 
     sizes: Annotated[list[Annotated[int, Field(ge=2, le=10**6)]], Field(min_length=2)]
     """Training images, smallest first."""
-    test_images: Count
-    seeds: Annotated[int, Field(ge=2, le=100)]
-    """Each with its own training images, initial weights and order of the pixels."""
-    steps: Count
-    """Optimiser steps of each network, whatever the number of images."""
-    batch_size: Count
-    """Images per step."""
-    lr: Annotated[float, Field(gt=0, le=1)]
-    """Peak of the one-cycle schedule."""
 
 
 class FiltersParams(Section):
+    """Learned filters against random ones."""
+
     draws: Annotated[int, Field(ge=100, le=100_000)]
     """Random filters of each size that the learned ones are held against."""
 
@@ -156,7 +154,7 @@ class PrinciplesParams(Section):
     output_size: OutputSizeParams
     locality: LocalityParams
     sharing: SharingParams
-    translation: TranslationParams
+    translation: ShiftParams
     pooling: PoolingParams
     hierarchy: HierarchyParams
     activation: ActivationParams

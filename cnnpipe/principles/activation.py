@@ -40,21 +40,23 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.finding import Finding, Verdict, decide
+from cnnpipe.findings.intervals import mean_interval
 from cnnpipe.findings.wording import percent, short, title_of
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.layers import AvgPool2d, Conv2d, ReLU, Sigmoid, Tanh
 from cnnpipe.params.models import Activation
 from cnnpipe.params.principles import ActivationParams
-from cnnpipe.principles.study import Study, accuracy, fit
+from cnnpipe.principles.study import Examples, Study, accuracy, fit
 
 NAME = "activation"
 CLAIM = "ReLU avoids the vanishing gradient that sigmoid and tanh suffer from."
@@ -76,35 +78,23 @@ COURSE = 10
 
 def measure(study: Study) -> Finding:
     params = study.params.activation
-    training, test = study.dataset.train, study.dataset.test
-    generator = torch.Generator().manual_seed(study.seed)
-    chosen = torch.randperm(len(training), generator=generator)[: params.steps * params.batch_size]
-    inputs, labels = study.normalization(training.images[chosen]), training.labels[chosen]
-    test_inputs = study.normalization(test.images[: params.test_images])
-    test_labels = test.labels[: params.test_images]
-    classes = len(study.dataset.classes)
-
-    start = gradients_at_the_start(inputs, labels, params, classes, study.seed)
-    runs, course = [], []
+    examples = study.training_examples(params.steps * params.batch_size)
+    test = study.first_test_examples(params.test_images)
+    start = gradients_at_the_start(examples, params, study.classes, study.seed)
+    runs: list[dict[str, Any]] = []
+    course: list[dict[str, Any]] = []
     for depth, activation, number in product(params.trained_depths, LAYERS, range(params.seeds)):
         seed = study.seed + number
-        model = stack(activation, depth, params.channels, classes, seed=seed)
-        watched = _Watch(params.steps)
-        fit(
-            model,
-            inputs,
-            labels,
-            steps=params.steps,
-            batch_size=params.batch_size,
-            lr=params.lr,
-            seed=seed,
-            watch=watched,
-        )
         run = {"activation": activation, "depth": depth, "seed": number}
-        course += [run | row for row in watched.rows]
-        reached = accuracy(model, test_inputs, test_labels)
-        runs.append(run | {"accuracy": reached, "dead": dead_units(model, test_inputs)})
-    return _conclude(study, start, pd.DataFrame(runs), pd.DataFrame(course), len(test_labels))
+
+        def watch(step: int, model: nn.Module, run: dict[str, Any] = run) -> None:
+            if step % max(1, params.steps // COURSE) == 0:
+                course.extend(run | {"step": step} | row for row in _gradients(model))
+
+        model = stack(activation, depth, params.channels, study.classes, seed=seed)
+        fit(model, examples, params, seed, watch=watch)
+        runs.append(run | {"accuracy": accuracy(model, test), "dead": dead_units(model, test[0])})
+    return _conclude(study, start, pd.DataFrame(runs), pd.DataFrame(course), len(test[1]))
 
 
 def stack(
@@ -142,14 +132,14 @@ def stack(
 
 
 def gradients_at_the_start(
-    inputs: Tensor, labels: Tensor, params: ActivationParams, classes: int, seed: int
+    examples: Examples, params: ActivationParams, classes: int, seed: int
 ) -> pd.DataFrame:
     """The gradient's size at each convolution before the first step, on one batch.
 
     Returns:
         columns start, activation, depth, seed, layer, rms.
     """
-    inputs, labels = inputs[:BATCH_AT_THE_START], labels[:BATCH_AT_THE_START]
+    inputs, labels = (part[:BATCH_AT_THE_START] for part in examples)
     rows = []
     for start, activation, depth, number in product(
         get_args(Start), LAYERS, params.depths, range(params.seeds)
@@ -157,34 +147,17 @@ def gradients_at_the_start(
         model = stack(activation, depth, params.channels, classes, seed=seed + number, start=start)
         nn.functional.cross_entropy(model(inputs), labels).backward()
         place = {"start": start, "activation": activation, "depth": depth, "seed": number}
-        rows += [
-            place | {"layer": layer, "rms": rms} for layer, rms in enumerate(_gradients(model), 1)
-        ]
+        rows += [place | row for row in _gradients(model)]
     return pd.DataFrame(rows)
 
 
-def _gradients(model: nn.Module) -> list[float]:
-    """Root mean square of the gradient of each convolution's weights, first to last."""
-    gradients = [layer.weight.grad for layer in model.modules() if isinstance(layer, Conv2d)]
-    return [
-        0.0 if gradient is None else gradient.double().square().mean().sqrt().item()
-        for gradient in gradients
-    ]
-
-
-class _Watch:
-    """Notes the gradients of all layers at a few evenly spaced steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.every = max(1, steps // COURSE)
-        self.rows: list[dict[str, float]] = []
-
-    def __call__(self, step: int, model: nn.Module) -> None:
-        if step % self.every == 0:
-            self.rows += [
-                {"step": step, "layer": layer, "rms": rms}
-                for layer, rms in enumerate(_gradients(model), 1)
-            ]
+def _gradients(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Root mean square of the gradient of each convolution's weights, first to last: layer, rms."""
+    convolutions = (layer for layer in model.modules() if isinstance(layer, Conv2d))
+    for number, layer in enumerate(convolutions, 1):
+        gradient = layer.weight.grad
+        rms = 0.0 if gradient is None else gradient.double().square().mean().sqrt().item()
+        yield {"layer": number, "rms": rms}
 
 
 @torch.inference_mode()
@@ -234,9 +207,7 @@ def judge(vanished: Mapping[Activation, Sequence[float]]) -> Verdict:
     intervals = {activation: mean_interval(values) for activation, values in vanished.items()}
     keeps = intervals["relu"][1] < VANISHED
     losing = [intervals[rival][0] > VANISHED for rival in ("sigmoid", "tanh")]
-    if keeps and all(losing):
-        return "supported"
-    return "partly supported" if keeps and any(losing) else "not supported"
+    return decide(keeps and all(losing), keeps and any(losing))
 
 
 def _conclude(
@@ -263,9 +234,9 @@ def _conclude(
     after = runs[runs["depth"] == trained].groupby("activation")[["accuracy", "dead"]].mean()
     details: dict[str, Any] = {
         "deepest": deepest,
-        "vanished": {activation: _mean(values) for activation, values in made.items()},
+        "vanished": {activation: fmean(values) for activation, values in made.items()},
         "vanished_interval": {name: list(mean_interval(values)) for name, values in made.items()},
-        "vanished_default": {activation: _mean(values) for activation, values in default.items()},
+        "vanished_default": {activation: fmean(values) for activation, values in default.items()},
         "trained_depth": trained,
         "accuracy": after["accuracy"].to_dict(),
         "dead": after["dead"].to_dict(),
@@ -278,7 +249,7 @@ def _conclude(
         claim=CLAIM,
         verdict=verdict,
         statement=_statement(verdict, details),
-        number=_mean(gaps),
+        number=fmean(gaps),
         unit=(
             f"orders of magnitude more of the gradient vanish with sigmoid than with ReLU, over "
             f"{deepest} convolutions at the start"
@@ -308,10 +279,6 @@ def _conclude(
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def _spread(lost: pd.DataFrame) -> pd.DataFrame:
     """Mean and extremes over seeds."""
     places = lost.groupby(["start", "activation", "depth"], sort=False)["vanished"]
@@ -326,7 +293,7 @@ def _geometric_mean(rms: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _change(orders: float) -> str:
-    """Orders of magnitude that vanish, as people say them."""
+    """Orders of magnitude that vanish, in words."""
     verb = "shrinks" if orders > 0 else "grows"
     if abs(orders) < VANISHED:
         return f"{verb} by a factor of {short(10 ** abs(orders))}"

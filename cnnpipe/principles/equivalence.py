@@ -37,13 +37,13 @@ import torch
 from scipy.signal import convolve2d as scipy_convolve2d
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict
+from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.wording import count, percent, short, title_of
 from cnnpipe.functional import conv2d, convolve2d
 from cnnpipe.layers import Conv2d
 from cnnpipe.models import build_model
-from cnnpipe.params.principles import EquivalenceParams
-from cnnpipe.principles.study import Study, fit
+from cnnpipe.params.principles import EquivalenceParams, Schedule
+from cnnpipe.principles.study import Examples, Study, fit
 
 NAME = "equivalence"
 CLAIM = (
@@ -161,8 +161,8 @@ class Training:
 
 
 def compare_training(
-    training_set: tuple[Tensor, Tensor],
-    test_set: tuple[Tensor, Tensor],
+    training_set: Examples,
+    test_set: Examples,
     params: EquivalenceParams,
     seed: int,
     convolution: Operator = convolve2d,
@@ -179,7 +179,7 @@ def compare_training(
     networks = {"cross-correlation": original, "convolution": mirrored, "control": control}
     histories, answers = {}, {}
     for name, network in networks.items():
-        histories[name] = _train(network, inputs.double(), labels, params, seed)
+        histories[name] = _train(network, (inputs.double(), labels), params, seed)
         with torch.inference_mode():
             answers[name] = network(test_inputs.double()).argmax(1)
     correlated = histories["cross-correlation"]
@@ -234,7 +234,7 @@ def _with_operator(
 
 
 def _train(
-    network: nn.Sequential, inputs: Tensor, labels: Tensor, params: EquivalenceParams, seed: int
+    network: nn.Sequential, examples: Examples, params: EquivalenceParams, seed: int
 ) -> list[Kernels]:
     """The kernels before each step and after the last."""
     history: list[Kernels] = []
@@ -242,16 +242,8 @@ def _train(
     def remember(_step: int, model: nn.Module) -> None:
         history.append(_kernels(model))
 
-    fit(
-        network,
-        inputs,
-        labels,
-        steps=params.steps,
-        batch_size=params.batch_size,
-        lr=LR,
-        seed=seed,
-        watch=remember,
-    )
+    schedule = Schedule(steps=params.steps, batch_size=params.batch_size, lr=LR)
+    fit(network, examples, schedule, seed, watch=remember)
     remember(params.steps, network)
     return history
 
@@ -287,7 +279,6 @@ def judge(
     same_outputs, same_training = error <= 1, share <= TOLERANCE
     answers = training.answers.set_index("network").to_dict("index")
     same, right, images = (int(answers["convolution"][key]) for key in ("same", "right", "images"))
-    verdict: Verdict = "supported" if same_outputs and same_training else "not supported"
     compared = int(outputs["outputs"].sum())
     statement = (
         f"Over {count(len(outputs), 'set')} of arguments, {count(compared, 'output')} in all, "
@@ -305,7 +296,7 @@ def judge(
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=verdict,
+        verdict=decide(same_outputs and same_training),
         statement=statement,
         number=share,
         unit="of the kernels’ way in training is the farthest that the two networks come apart",

@@ -34,8 +34,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from cnnpipe.findings.finding import Finding, Interval, Verdict, bootstrap_interval
-from cnnpipe.findings.wording import count, title_of
+from cnnpipe.findings.finding import Finding, Verdict, decide
+from cnnpipe.findings.intervals import Interval, bootstrap_interval
+from cnnpipe.findings.wording import count, title_of, written
 from cnnpipe.inspection.activations import convolution_filters
 from cnnpipe.params.models import ModelName
 from cnnpipe.principles.study import Study
@@ -149,9 +150,7 @@ def _gain(table: pd.DataFrame, model: str, seed: int) -> Gain:
 def judge(gains: Mapping[ModelName, Gain]) -> Verdict:
     better = [gain.interval[0] > 0 for gain in gains.values()]
     beyond = [gain.interval[0] > 0 and gain.beyond_interval[0] > 0 for gain in gains.values()]
-    if all(beyond):
-        return "supported"
-    return "partly supported" if any(better) else "not supported"
+    return decide(all(beyond), any(better))
 
 
 def first_layer(model: nn.Module) -> Array:
@@ -296,8 +295,8 @@ def _statement(verdict: Verdict, table: pd.DataFrame, gains: Mapping[ModelName, 
 
 
 def _more(difference: float, interval: Interval) -> str:
-    low, high = (f"{end:+.2f}".replace("-", "−") for end in interval)
-    return f"a difference of {difference:+.2f} ({low} to {high})".replace("-", "−")
+    number, low, high = (written(value, "+.2f") for value in (difference, *interval))
+    return f"a difference of {number} ({low} to {high})"
 
 
 def _capital(sentence: str) -> str:

@@ -44,12 +44,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Interval, Verdict, bootstrap_interval
+from cnnpipe.findings.finding import Finding, Verdict, decide
+from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.responses import Strongest, cut, strongest
 from cnnpipe.inspection.structure import Field, hidden_convolutions, hidden_layers
 from cnnpipe.inspection.untrained import untrained
+from cnnpipe.params.principles import Schedule
 from cnnpipe.principles.study import Study, fit
 
 NAME = "hierarchy"
@@ -84,13 +86,10 @@ class Rise:
 
 def measure(study: Study) -> Finding:
     params = study.params.hierarchy
-    training, test = study.dataset.train, study.dataset.test
-    generator = torch.Generator().manual_seed(study.seed)
-    chosen = torch.randperm(len(training), generator=generator)[: params.images]
-    inputs, labels = study.normalization(training.images[chosen]), training.labels[chosen]
-    images, test_labels = test.images[: params.test_images], test.labels[: params.test_images]
-    test_inputs = study.normalization(images)
-    classes = len(study.dataset.classes)
+    inputs, labels = study.training_examples(params.images)
+    images = study.dataset.test.images[: params.test_images]
+    test_inputs, test_labels = study.first_test_examples(params.test_images)
+    classes = study.classes
     linear = linear_classifier(study, params.steps)(test_inputs).argmax(dim=1) == test_labels
     pixels = probe(inputs, labels, test_inputs, test_labels, classes)
 
@@ -133,9 +132,7 @@ def judge(rises: Mapping[str, Rise]) -> Verdict:
         and list(rise.fields) == sorted(set(rise.fields))
         for rise in rises.values()
     ]
-    if all(holds):
-        return "supported"
-    return "partly supported" if any(holds) else "not supported"
+    return decide(all(holds), any(holds))
 
 
 @torch.inference_mode()
@@ -192,8 +189,9 @@ def linear_classifier(study: Study, steps: int) -> nn.Module:
     split = study.dataset.train
     inputs = study.normalization(split.images).flatten(1)
     torch.manual_seed(study.seed)
-    linear = nn.Linear(inputs.shape[1], len(study.dataset.classes))
-    fit(linear, inputs, split.labels, steps=steps, batch_size=256, lr=0.004, seed=study.seed)
+    linear = nn.Linear(inputs.shape[1], study.classes)
+    schedule = Schedule(steps=steps, batch_size=256, lr=0.004)
+    fit(linear, (inputs, split.labels), schedule, study.seed)
     return nn.Sequential(nn.Flatten(), linear).requires_grad_(requires_grad=False)
 
 
@@ -273,7 +271,7 @@ def _conclude(
         "linear_accuracy": linear.double().mean().item(),
         "receptive_fields": {name: list(rise.fields) for name, rise in rises.items()},
         "top": TOP,
-        "chance": 1 / len(study.dataset.classes),
+        "chance": 1 / study.classes,
     }
     return Finding(
         name=NAME,

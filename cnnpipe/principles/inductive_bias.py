@@ -22,25 +22,24 @@ can show; what the CNN still gets wrong is said instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import product
 from statistics import mean
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict, mean_interval
-from cnnpipe.findings.wording import NBSP, count, percent, title_of
+from cnnpipe.findings.finding import Finding, Verdict, decide
+from cnnpipe.findings.intervals import mean_interval
+from cnnpipe.findings.wording import NBSP, count, percent, tenths, title_of
 from cnnpipe.layers import Conv2d, ReLU
 from cnnpipe.principles.moved_images import (
     multilayer_perceptron,
     parameter_count,
-    points,
     summarize,
 )
-from cnnpipe.principles.study import Study, accuracy, fit
+from cnnpipe.principles.study import Study, accuracy, trials
 
 NAME = "inductive_bias"
 CLAIM = (
@@ -81,6 +80,14 @@ def perceptron_as_large_as(network: nn.Module, classes: int) -> nn.Sequential:
     return multilayer_perceptron(hidden, classes)
 
 
+def networks_of_one_size(classes: int) -> dict[str, Callable[[], nn.Module]]:
+    """What builds the two that are compared, by name."""
+    return {
+        CNN: lambda: convolutional_network(classes),
+        MLP: lambda: perceptron_as_large_as(convolutional_network(classes), classes),
+    }
+
+
 def train_on_growing_sets(study: Study) -> pd.DataFrame:
     """Accuracy of both networks on test images, in the order of pixels that they were trained with.
 
@@ -89,31 +96,18 @@ def train_on_growing_sets(study: Study) -> pd.DataFrame:
     """
     params = study.params.inductive_bias
     test_images, test_labels = study.test_examples(params.test_images)
+    networks = networks_of_one_size(study.classes)
     rows = []
     for seed in range(study.seed, study.seed + params.seeds):
         images, labels = replace(study, seed=seed).training_examples(max(params.sizes))
         for order in (ORDERED, SCRAMBLED):
+            tests = test_images
             if order == SCRAMBLED:
                 images, tests = scrambled(images, seed), scrambled(test_images, seed)
-            else:
-                tests = test_images
-            for size, name in product(sizes_within(params.sizes, len(images)), (CNN, MLP)):
-                torch.manual_seed(seed)
-                classes = len(study.dataset.classes)
-                network = convolutional_network(classes)
-                if name == MLP:
-                    network = perceptron_as_large_as(network, classes)
-                fit(
-                    network,
-                    images[:size],
-                    labels[:size],
-                    steps=params.steps,
-                    batch_size=params.batch_size,
-                    lr=params.lr,
-                    seed=seed,
-                )
-                fraction = accuracy(network, tests, test_labels)
-                rows.append((order, name, parameter_count(network), size, seed, fraction))
+            for size in sizes_within(params.sizes, len(images)):
+                for name, network in trials(networks, (images[:size], labels[:size]), params, seed):
+                    fraction = accuracy(network, (tests, test_labels))
+                    rows.append((order, name, parameter_count(network), size, seed, fraction))
     return pd.DataFrame(
         rows, columns=["order", "network", "parameters", "images", "seed", "accuracy"]
     )
@@ -151,9 +145,8 @@ def advantages(accuracies: pd.DataFrame, order: str) -> pd.DataFrame:
 def judge(ordered: Sequence[float], control: Sequence[float]) -> Verdict:
     """The verdict on each seed's advantage, on images as they are and on scrambled ones."""
     shrunk = [plain - mixed for plain, mixed in zip(ordered, control, strict=True)]
-    if mean_interval(ordered)[0] <= 0 or mean_interval(shrunk)[0] <= 0:
-        return "not supported"
-    return "supported" if mean_interval(control)[0] <= 0 else "partly supported"
+    owed = mean_interval(ordered)[0] > 0 and mean_interval(shrunk)[0] > 0
+    return decide(owed and mean_interval(control)[0] <= 0, owed)
 
 
 def conclude(accuracies: pd.DataFrame, study: Study) -> Finding:
@@ -233,8 +226,8 @@ def say_advantage(values: Sequence[float]) -> str:
     sign = 1 if mean(values) > 0 else -1
     low, high = sorted(sign * end for end in mean_interval(values))
     return (
-        f"{points(sign * mean(values))} points (95{NBSP}% interval {points(low)} to "
-        f"{points(high)}) {'ahead of' if sign > 0 else 'behind'}"
+        f"{tenths(sign * mean(values))} points (95{NBSP}% interval {tenths(low)} to "
+        f"{tenths(high)}) {'ahead of' if sign > 0 else 'behind'}"
     )
 
 

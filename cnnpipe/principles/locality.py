@@ -37,7 +37,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict, mean_interval
+from cnnpipe.findings.finding import Finding, decide
+from cnnpipe.findings.intervals import mean_interval
 from cnnpipe.findings.wording import count, percent, short, title_of
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field, window_extent
@@ -288,7 +289,6 @@ def judge(layers: pd.DataFrame, maps: pd.DataFrame, dataset: str, images: int) -
     """Nothing may come from outside of a local layer's field."""
     local, full = layers[layers["local"]], layers[~layers["local"]]
     outside, asked, changed = (int(local[c].sum()) for c in ("outside", "asked", "changed"))
-    verdict: Verdict = "not supported" if outside or changed else "supported"
     filled = int((local["seen"] == local["last"] - local["first"] + 1).sum())
     statement = (
         f"In {count(len(local), 'convolution and pooling layer')} of "
@@ -316,7 +316,7 @@ def judge(layers: pd.DataFrame, maps: pd.DataFrame, dataset: str, images: int) -
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=verdict,
+        verdict=decide(not outside and not changed),
         statement=statement,
         number=outside,
         unit=f"of {asked:,} gradients outside of the theoretical fields are not zero",

@@ -5,7 +5,7 @@ Axes: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cnnpipe.findings.finding import mean_interval
+from cnnpipe.findings.intervals import mean_interval
 from cnnpipe.geometry import output_size
 from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
-from cnnpipe.principles.study import accuracy
+from cnnpipe.params.principles import ShiftParams
+from cnnpipe.principles.study import Study, accuracy, trials
 
 Reduction = Literal["max pooling", "average pooling", "strided convolution", "no pooling"]
 """How a network makes its feature maps smaller; the last one does not."""
@@ -64,17 +65,38 @@ def moved_at_random(images: Tensor, pixels: int, fill: float, seed: int) -> Tens
     return result
 
 
-def accuracy_by_shift(
-    model: nn.Module, images: Tensor, labels: Tensor, largest: int, fill: float
-) -> list[float]:
-    """Fraction of images told right, moved by 0, 1, …, `largest` pixels.
+def train_and_move(
+    study: Study,
+    params: ShiftParams,
+    networks: Mapping[str, Callable[[], nn.Module]],
+    trained_on_moved: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Accuracy of every network, from every seed, on test images moved ever further.
 
-    Shape: images (N, C, H, W), labels (N,).
+    Args:
+        study: data and first seed.
+        params: budget, and the largest shift.
+        networks: what builds them, by name.
+        trained_on_moved: names of those whose training images are moved at random.
+
+    Returns:
+        columns network, parameters, seed, shift (pixels), accuracy (fraction).
     """
-    return [
-        accuracy(model, moved_in_turn(images, pixels, fill), labels)
-        for pixels in range(largest + 1)
-    ]
+    fill = study.normalization.background
+    images, labels = study.training_examples(params.train_images)
+    test_images, test_labels = study.test_examples(params.test_images)
+    rows = []
+    for seed in range(study.seed, study.seed + params.seeds):
+        own = {
+            name: moved_at_random(images, params.judged_shift, fill, seed)
+            for name in trained_on_moved
+        }
+        examples = {name: (own.get(name, images), labels) for name in networks}
+        for name, network in trials(networks, examples, params, seed):
+            for shift in range(params.largest_shift + 1):
+                reached = accuracy(network, (moved_in_turn(test_images, shift, fill), test_labels))
+                rows.append((name, parameter_count(network), seed, shift, reached))
+    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
 
 
 def convolutional_network(reduction: Reduction, classes: int, size: int = 28) -> nn.Sequential:
@@ -107,6 +129,7 @@ def multilayer_perceptron(hidden: int, classes: int, size: int = 28) -> nn.Seque
 
 
 def parameter_count(model: nn.Module) -> int:
+    """How many numbers a network learns."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -120,11 +143,6 @@ def points_lost(accuracies: pd.DataFrame, network: str, shift: int) -> list[floa
     """
     runs = accuracies[accuracies["network"] == network].set_index(["shift", "seed"])["accuracy"]
     return [100 * float(lost) for lost in runs[0] - runs[shift]]
-
-
-def points(value: float) -> str:
-    """Percentage points, to a tenth, with a true minus sign."""
-    return f"{value:.1f}".replace("-", "−")
 
 
 def summarize(accuracies: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

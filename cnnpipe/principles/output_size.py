@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnnpipe.findings.finding import Finding, Verdict
+from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.wording import count
 from cnnpipe.functional import (
     CONV2D_ALGORITHMS,
@@ -219,7 +219,6 @@ def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -
     """One disagreement refutes it."""
     total, wrong = int(table["cases"].sum()), int(table["disagree"].sum())
     refused = int(table["refused"].sum())
-    verdict: Verdict = "not supported" if wrong else "supported"
     spoken = (
         f"sizes to {params.size}, kernels to {params.kernel_size}, strides to {params.stride}, "
         f"padding to {params.padding}, dilation to {params.dilation}"
@@ -239,7 +238,7 @@ def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=verdict,
+        verdict=decide(not wrong),
         statement=f"Over all {spoken}, and {count(len(table), 'operator')}: {outcome}",
         number=wrong,
         unit=f"of {total:,} cases disagree",

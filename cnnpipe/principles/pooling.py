@@ -25,30 +25,30 @@ two parts that say what max and average are, or the last; smaller maps alone are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import mean
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict, mean_interval
-from cnnpipe.findings.wording import NBSP, count, percent, short, title_of
+from cnnpipe.findings.finding import Finding, Verdict, decide
+from cnnpipe.findings.intervals import mean_interval
+from cnnpipe.findings.wording import NBSP, count, percent, short, tenths, title_of
 from cnnpipe.functional import avg_pool2d, max_pool2d, relu
 from cnnpipe.geometry import output_size
 from cnnpipe.layers import Conv2d
 from cnnpipe.principles.moved_images import (
     Reduction,
-    accuracy_by_shift,
     convolutional_network,
     moved_in_turn,
-    parameter_count,
-    points,
     points_lost,
     summarize,
+    train_and_move,
 )
-from cnnpipe.principles.study import Study, fit
+from cnnpipe.principles.study import Study
 
 NAME = "pooling"
 CLAIM = (
@@ -83,7 +83,7 @@ def measure(study: Study, reductions: Mapping[Reduction, Reduce] = REDUCTIONS) -
     return conclude(
         measure_maps(maps, moved_maps, reductions),
         example_of(maps, reductions),
-        train_and_move(study),
+        train_and_move(study, study.params.pooling, networks(study.classes)),
         study,
     )
 
@@ -175,39 +175,9 @@ def change(before: Tensor, after: Tensor) -> Tensor:
     return distance / size
 
 
-def train_and_move(study: Study) -> pd.DataFrame:
-    """Accuracy of the network with each reduction, from every seed, on images moved ever further.
-
-    Returns:
-        columns network, parameters, seed, shift (pixels), accuracy (fraction).
-    """
-    params = study.params.pooling
-    images, labels = study.training_examples(params.train_images)
-    test_images, test_labels = study.test_examples(params.test_images)
-    rows = []
-    for seed in range(study.seed, study.seed + params.seeds):
-        for name in WINDOWS:
-            torch.manual_seed(seed)
-            network = convolutional_network(name, len(study.dataset.classes))
-            fit(
-                network,
-                images,
-                labels,
-                steps=params.steps,
-                batch_size=params.batch_size,
-                lr=params.lr,
-                seed=seed,
-            )
-            fractions = accuracy_by_shift(
-                network,
-                test_images,
-                test_labels,
-                params.largest_shift,
-                study.normalization.background,
-            )
-            parameters = parameter_count(network)
-            rows += [(name, parameters, seed, *pair) for pair in enumerate(fractions)]
-    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
+def networks(classes: int) -> dict[str, Callable[[], nn.Module]]:
+    """A small network with each reduction, by its name."""
+    return {name: partial(convolutional_network, name, classes) for name in WINDOWS}
 
 
 def conclude(
@@ -268,10 +238,8 @@ def conclude(
 
 
 def judge(parts: Mapping[str, bool]) -> Verdict:
-    if all(parts.values()):
-        return "supported"
     definitions = parts["max keeps the strongest"] and parts["average smooths"]
-    return "partly supported" if definitions or parts["buys shift tolerance"] else "not supported"
+    return decide(all(parts.values()), definitions or parts["buys shift tolerance"])
 
 
 def compare(maps: pd.DataFrame, accuracies: pd.DataFrame, shift: int) -> pd.DataFrame:
@@ -316,8 +284,8 @@ def say(
         f"every map ({kept[MAX]} of it; average pooling {kept[AVERAGE]}, stride alone "
         f"{kept[STRIDE]}). Average pooling {smooths}: neighbouring pixels differ "
         f"{short(ratio)} times as much as with stride alone. Pooling {buys} shift tolerance: "
-        f"images moved by {count(shift, 'pixel')} cost {points(mean(lost[MAX]))} points of "
-        f"accuracy with max pooling, {points(mean(lost[AVERAGE]))} with average pooling and "
-        f"{points(mean(lost[STRIDE]))} with strided convolution; max pooling saves "
-        f"{points(mean(saved))} (95{NBSP}% interval {points(low)} to {points(high)})."
+        f"images moved by {count(shift, 'pixel')} cost {tenths(mean(lost[MAX]))} points of "
+        f"accuracy with max pooling, {tenths(mean(lost[AVERAGE]))} with average pooling and "
+        f"{tenths(mean(lost[STRIDE]))} with strided convolution; max pooling saves "
+        f"{tenths(mean(saved))} (95{NBSP}% interval {tenths(low)} to {tenths(high)})."
     )

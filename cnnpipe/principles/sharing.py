@@ -35,13 +35,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict, mean_interval
-from cnnpipe.findings.wording import count, percent, title_of
+from cnnpipe.findings.finding import Finding, decide
+from cnnpipe.findings.intervals import mean_interval
+from cnnpipe.findings.wording import count, listed, percent, title_of, written
 from cnnpipe.functional.windows import pad, sliding_windows
 from cnnpipe.geometry import WindowGeometry, conv2d_parameters
 from cnnpipe.layers import Conv2d, MaxPool2d, ReLU
-from cnnpipe.params.principles import SharingParams
-from cnnpipe.principles.study import Study, accuracy, fit
+from cnnpipe.params.principles import Schedule, SharingParams
+from cnnpipe.principles.moved_images import parameter_count
+from cnnpipe.principles.study import Examples, Study, accuracy, fit
 
 NAME = "sharing"
 CLAIM = (
@@ -57,8 +59,6 @@ HELD_OUT = 1000
 """Training images, other than those trained on, that choose the learning rate."""
 Form = Literal["shared", "local"]
 FORMS: tuple[Form, ...] = get_args(Form)
-
-Examples = tuple[Tensor, Tensor]
 
 
 class LocallyConnected2d(nn.Module):
@@ -179,25 +179,19 @@ def compare(
     sizes = sorted({min(size, len(labels)) for size in params.train_sizes})
 
     def train(form: Form, size: int, run: int, lr: float) -> nn.Module:
-        return fit(
-            build(form, classes, seed + run, inputs.shape[-1]),
-            inputs[:size],
-            labels[:size],
-            steps=params.steps,
-            batch_size=params.batch_size,
-            lr=lr,
-            seed=seed + run,
-        )
+        network = build(form, classes, seed + run, inputs.shape[-1])
+        schedule = Schedule(steps=params.steps, batch_size=params.batch_size, lr=lr)
+        return fit(network, (inputs[:size], labels[:size]), schedule, seed + run)
 
     rows = []
     for size, form in product(sizes, FORMS):
         tried = {lr: train(form, size, 0, lr) for lr in params.lr}
-        lr = max(tried, key=lambda lr: accuracy(tried[lr], *validation))
+        lr = max(tried, key=lambda lr: accuracy(tried[lr], validation))
         for run in range(params.seeds):
             network = train(form, size, run, lr) if run else tried[lr]
             row: dict[str, Any] = {"train_size": size, "form": form, "seed": seed + run}
-            row |= {"parameters": sum(p.numel() for p in network.parameters()), "lr": lr}
-            rows.append(row | {"accuracy": accuracy(network, *test)})
+            row |= {"parameters": parameter_count(network), "lr": lr}
+            rows.append(row | {"accuracy": accuracy(network, test)})
     return pd.DataFrame(rows)
 
 
@@ -246,11 +240,6 @@ def judge(
     parameters = {
         str(form): int(n) for form, n in runs.groupby("form")["parameters"].first().items()
     }
-    verdict: Verdict
-    if not fewest or interval[1] < 0:
-        verdict = "not supported"
-    else:
-        verdict = "supported" if interval[0] > 0 else "partly supported"
     full = {int(row["side"]): int(row["full"]) for row in weights.to_dict("records")}
     convolution = int(weights["shared"].iloc[0])
     examples = [f"{full[side]:,} at {side}×{side}" for side in EXAMPLES if side in full]
@@ -268,7 +257,7 @@ def judge(
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=verdict,
+        verdict=decide(fewest and interval[0] > 0, fewest and interval[1] >= 0),
         statement=statement,
         number=100 * lead,
         unit=(
@@ -285,7 +274,7 @@ def judge(
         },
         question="What would it cost to give each position its own weights, and would it help?",
         data=(
-            f"{title_of(dataset)}, {_list(sizes)} training images, "
+            f"{title_of(dataset)}, {listed([f'{size:,}' for size in sizes])} training images, "
             f"{count(params.test_images, 'test image')}, {count(params.seeds, 'seed')}, "
             f"{count(params.steps, 'step')} of {count(params.batch_size, 'image')} each."
         ),
@@ -314,10 +303,4 @@ def _points(leads: Sequence[float]) -> str:
 
 
 def _signed(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}".replace("-", "−")
-
-
-def _list(numbers: Sequence[int]) -> str:
-    """1, 2 and 3."""
-    *first, last = (f"{number:,}" for number in numbers)
-    return f"{', '.join(first)} and {last}" if first else last
+    return written(100 * fraction, "+.1f")

@@ -27,7 +27,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict, bootstrap_interval
+from cnnpipe.findings.finding import Finding, Verdict, decide
+from cnnpipe.findings.intervals import bootstrap_interval
 from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.untrained import untrained
@@ -56,8 +57,7 @@ class Zeros:
 
 
 def measure(study: Study) -> Finding:
-    images = study.dataset.test.images[: study.params.sparsity.test_images]
-    inputs = study.normalization(images)
+    inputs, _ = study.first_test_examples(study.params.sparsity.test_images)
     rows, sparsity, majority = [], {}, {}
     for name, model in study.models.items():
         fresh = untrained(model, inputs[:500], seed=study.seed)
@@ -80,25 +80,25 @@ def measure(study: Study) -> Finding:
         "intervals": {name: list(interval) for name, interval in intervals.items()},
         "images_with_most_inactive": majority,
         "untrained_means": dict(zip(before["model"], before["zero"], strict=True)),
-        "images": len(images),
+        "images": len(inputs),
     }
     return Finding(
         name=NAME,
         claim=CLAIM,
         verdict=verdict,
-        statement=_statement(verdict, table, majority, len(images)),
+        statement=_statement(verdict, table, majority, len(inputs)),
         number=means[least],
         unit=(
             "of the hidden neurons are exactly zero for an image, "
             f"in {title_of(least)}, the least sparse"
         ),
         interval=intervals[least],
-        uncertainty=f"bootstrap over {len(images):,} test images",
+        uncertainty=f"bootstrap over {len(inputs):,} test images",
         tables={"layers": table},
         details=details,
         question="Which share of its neurons is exactly zero while a network looks at an image?",
         data=(
-            f"The first {len(images):,} test images of {title_of(study.dataset.name)}; every "
+            f"The first {len(inputs):,} test images of {title_of(study.dataset.name)}; every "
             "neuron behind "
             "an activation function, each pixel of a feature map counted once."
         ),
@@ -150,9 +150,7 @@ def judge(lowest: Mapping[ModelName, float], majority: Mapping[ModelName, float]
         low > MOST and share >= ANY
         for low, share in zip(lowest.values(), majority.values(), strict=True)
     ]
-    if all(always):
-        return "supported"
-    return "partly supported" if any(always) or all(most) else "not supported"
+    return decide(all(always), any(always) or all(most))
 
 
 def _rows(zeros: Zeros, seed: int) -> list[dict[str, object]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,11 @@ from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.models import ModelName
-from cnnpipe.params.principles import PrinciplesParams
+from cnnpipe.params.principles import PrinciplesParams, Schedule
 from cnnpipe.system.errors import InputError
+
+Examples = tuple[Tensor, Tensor]
+"""Normalised images and their labels."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class Study:
         models = {network.name: network.model for network in networks}
         return cls(dataset, first.normalization, models, params, seed)
 
-    def training_examples(self, count: int) -> tuple[Tensor, Tensor]:
-        """Normalised training images and their labels; all of them if there are no more.
+    def training_examples(self, count: int) -> Examples:
+        """Training images drawn by the seed; all of them if there are no more than `count`.
 
         A larger `count` keeps the images of a smaller one, and adds to them.
 
@@ -62,64 +65,102 @@ class Study:
         """
         return self._examples(self.dataset.train, count)
 
-    def test_examples(self, count: int) -> tuple[Tensor, Tensor]:
-        """The same of the test set. Drawn by the seed: MNIST's first 5,000 are its easier half."""
+    def test_examples(self, count: int) -> Examples:
+        """The same of the test set, as MNIST's first 5,000 are its easier half."""
         return self._examples(self.dataset.test, count)
 
-    def _examples(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
+    def first_test_examples(self, count: int) -> Examples:
+        """The first images of the test set.
+
+        Shape: → (count, 1, H, W), (count,).
+        """
+        test = self.dataset.test
+        return self.normalization(test.images[:count]), test.labels[:count]
+
+    @property
+    def classes(self) -> int:
+        return len(self.dataset.classes)
+
+    def _examples(self, split: Split, count: int) -> Examples:
         generator = torch.Generator().manual_seed(self.seed)
         chosen = torch.randperm(len(split), generator=generator)[:count]
         return self.normalization(split.images[chosen]), split.labels[chosen]
 
 
 def fit(
-    model: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    *,
-    steps: int,
-    batch_size: int,
-    lr: float,
+    network: nn.Module,
+    examples: Examples,
+    schedule: Schedule,
     seed: int,
+    *,
     watch: Callable[[int, nn.Module], None] | None = None,
 ) -> nn.Module:
-    """Train on ready inputs for a fixed number of steps: AdamW, one cycle, no augmentation.
+    """Train a network for a fixed number of steps: AdamW, one cycle, no augmentation.
 
-    Batches run through the examples in fresh random orders. A set smaller than a batch is one.
+    Batches run through the examples in a new random order each time. A set smaller than a batch is
+    one batch.
 
     Args:
-        inputs: normalised images, any shape (N, …).
-        steps: optimiser steps, whatever the number of examples, so that budgets are comparable.
+        network: takes the images of `examples`.
+        examples: normalised images, any shape (N, …), and labels (N,).
+        schedule: the number of steps does not depend on that of examples, so that budgets are
+            comparable.
+        seed: decides the order of the examples.
         watch: called after each backward pass, before the step, with the step's number from 0.
 
     Returns:
-        the model, in evaluation mode.
+        the network, in evaluation mode.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    batch_size = min(batch_size, len(inputs))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True)
-    schedule = OneCycleLR(optimizer, lr, total_steps=steps + 1)
+    images, labels = examples
+    batch_size = min(schedule.batch_size, len(images))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.lr, fused=True)
+    one_cycle = OneCycleLR(optimizer, schedule.lr, total_steps=schedule.steps + 1)
     loss_function = nn.CrossEntropyLoss()
-    model.train()
+    network.train()
     batches: list[Tensor] = []
-    for step in range(steps):
+    for step in range(schedule.steps):
         if not batches:
-            order = torch.randperm(len(inputs), generator=generator)
+            order = torch.randperm(len(images), generator=generator)
             batches = [b for b in order.split(batch_size) if len(b) == batch_size]
         batch = batches.pop()
-        loss = loss_function(model(inputs[batch]), labels[batch])
+        loss = loss_function(network(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         if watch:
-            watch(step, model)
+            watch(step, network)
         optimizer.step()
-        schedule.step()
-    return model.eval()
+        one_cycle.step()
+    return network.eval()
+
+
+def trials(
+    networks: Mapping[str, Callable[[], nn.Module]],
+    examples: Examples | Mapping[str, Examples],
+    schedule: Schedule,
+    seed: int,
+) -> Iterator[tuple[str, nn.Module]]:
+    """Train each of several networks from the same seed.
+
+    Args:
+        networks: what builds them, by name.
+        examples: the same for all of them, or by the network's name.
+        schedule: of each.
+        seed: decides the initial weights and the order of the examples.
+
+    Yields:
+        the network's name, and the network in evaluation mode.
+    """
+    for name, build in networks.items():
+        torch.manual_seed(seed)
+        own = examples[name] if isinstance(examples, Mapping) else examples
+        yield name, fit(build(), own, schedule, seed)
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+def accuracy(network: nn.Module, examples: Examples) -> float:
     """Fraction of examples whose largest logit is that of their label."""
-    predictions = torch.cat([model(batch).argmax(1) for batch in inputs.split(500)])
+    images, labels = examples
+    predictions = torch.cat([network(batch).argmax(1) for batch in images.split(500)])
     return (predictions == labels).float().mean().item()

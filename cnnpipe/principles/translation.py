@@ -35,23 +35,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cnnpipe.findings.finding import Finding, Verdict, mean_interval
-from cnnpipe.findings.wording import NBSP, count, percent, short, title_of
+from cnnpipe.findings.finding import Finding, decide
+from cnnpipe.findings.intervals import mean_interval
+from cnnpipe.findings.wording import NBSP, count, percent, short, tenths, title_of
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field
 from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
 from cnnpipe.principles.moved_images import (
-    accuracy_by_shift,
     convolutional_network,
     moved,
-    moved_at_random,
     multilayer_perceptron,
-    parameter_count,
-    points,
     points_lost,
     summarize,
+    train_and_move,
 )
-from cnnpipe.principles.study import Study, fit
+from cnnpipe.principles.study import Study
 
 NAME = "translation"
 CLAIM = (
@@ -72,9 +70,6 @@ EQUIVARIANCE_IMAGES, EQUIVARIANCE_SHIFTS = 32, 8
 JUDGED = "max pooling"
 TRAINED_ON_MOVED = "max pooling, trained on moved images"
 
-VERDICTS: tuple[Verdict, ...] = ("not supported", "partly supported", "supported")
-"""By how many of the two words hold."""
-
 
 def measure(study: Study, *, stride: int = 1) -> Finding:
     """Both experiments, and the verdict on the two words together.
@@ -86,7 +81,9 @@ def measure(study: Study, *, stride: int = 1) -> Finding:
     images, _ = study.test_examples(EQUIVARIANCE_IMAGES)
     operations = operations_of(study.models["lenet5"], stride)
     errors = equivariance_errors(operations, images, study.normalization.background)
-    accuracies = train_and_move(study)
+    accuracies = train_and_move(
+        study, study.params.translation, networks(study.classes), [TRAINED_ON_MOVED]
+    )
     return conclude(errors, accuracies, study)
 
 
@@ -164,41 +161,6 @@ def _difference(moved_outputs: Tensor, outputs: Tensor, margin: int, offset: int
     return float((moved_output - output_moved).norm() / output_moved.norm())
 
 
-def train_and_move(study: Study) -> pd.DataFrame:
-    """Accuracy of every network, from every seed, on test images moved ever further.
-
-    Returns:
-        columns network, parameters, seed, shift (pixels), accuracy (fraction).
-    """
-    params = study.params.translation
-    classes, fill = len(study.dataset.classes), study.normalization.background
-    test_images, test_labels = study.test_examples(params.test_images)
-    rows = []
-    for seed in range(study.seed, study.seed + params.seeds):
-        images, labels = study.training_examples(params.train_images)
-        moved_images = moved_at_random(images, params.judged_shift, fill, seed)
-        for name, build in networks(classes).items():
-            torch.manual_seed(seed)
-            network = build()
-            fit(
-                network,
-                moved_images if name == TRAINED_ON_MOVED else images,
-                labels,
-                steps=params.steps,
-                batch_size=params.batch_size,
-                lr=params.lr,
-                seed=seed,
-            )
-            fractions = accuracy_by_shift(
-                network, test_images, test_labels, params.largest_shift, fill
-            )
-            rows += [
-                (name, parameter_count(network), seed, shift, fraction)
-                for shift, fraction in enumerate(fractions)
-            ]
-    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
-
-
 def networks(classes: int) -> dict[str, Callable[[], nn.Sequential]]:
     """What is compared, by name. All that have no shifts in training see the same images.
 
@@ -227,7 +189,7 @@ def conclude(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Fi
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=VERDICTS[equivariant + invariant],
+        verdict=decide(equivariant and invariant, equivariant or invariant),
         statement=f"{say_equivariance(errors)} {say_invariance(lost, shift)}",
         number=mean(lost[JUDGED]),
         unit=(
@@ -315,10 +277,10 @@ def say_invariance(lost: Mapping[str, list[float]], shift: int) -> str:
     low, high = mean_interval(lost[JUDGED])
     word = "holds" if high <= TOLERABLE_LOSS else "does not follow"
     apart = (JUDGED, TRAINED_ON_MOVED)
-    others = [f"{points(mean(lost[name]))} ({name})" for name in lost if name not in apart]
+    others = [f"{tenths(mean(lost[name]))} ({name})" for name in lost if name not in apart]
     return (
         f"Invariance {word}: on images moved by {count(shift, 'pixel')} the network with max "
-        f"pooling loses {points(mean(lost[JUDGED]))} points of accuracy (95{NBSP}% interval "
-        f"{points(low)} to {points(high)}), where the others lose {', '.join(others)}; trained on "
-        f"moved images it loses {points(mean(lost[TRAINED_ON_MOVED]))}."
+        f"pooling loses {tenths(mean(lost[JUDGED]))} points of accuracy (95{NBSP}% interval "
+        f"{tenths(low)} to {tenths(high)}), where the others lose {', '.join(others)}; trained on "
+        f"moved images it loses {tenths(mean(lost[TRAINED_ON_MOVED]))}."
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cnnpipe.findings.mcnemar import mcnemar_p_value
-from cnnpipe.findings.wording import NBSP, count, percent, points, short
+from cnnpipe.findings.wording import NBSP, count, percent, points, short, written
 from cnnpipe.report.inputs import ModelSources, Sources
 
 SIGNIFICANCE = 0.05
@@ -41,7 +41,7 @@ def reason(summary: Mapping[str, Any]) -> str:
 
 def _number(value: float) -> str:
     if value == int(value):
-        return f"{int(value):,}".replace("-", "−")
+        return written(int(value), ",")
     return short(value)
 
 

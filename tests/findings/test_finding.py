@@ -1,21 +1,11 @@
-"""What all experiments share: findings, intervals, the study, training."""
+"""What an experiment finds: complete, finite, and as JSON holds it."""
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from cnnpipe.principles.claims_figures import FIGURES
-from torch import nn
 
-from cnnpipe.findings.finding import Finding, bootstrap_interval, mean_interval, proportion_interval
-from cnnpipe.params.loading import load_params
-from cnnpipe.principles.claims import CLAIMS
-from cnnpipe.principles.study import accuracy, fit
-from cnnpipe.validate.schema import Params
-from tests.helpers.project import ROOT
-from tests.helpers.tiny_study import tiny_study
+from cnnpipe.findings.finding import Finding, decide
 
 FOUND = {
     "name": "locality",
@@ -26,13 +16,6 @@ FOUND = {
     "uncertainty": "exact",
     "tables": {"fields": pd.DataFrame({"side": [3]})},
 }
-
-
-def test_every_claim_has_its_name_figure_and_budget_in_the_same_order():
-    names = [claim.NAME for claim in CLAIMS]
-    assert names == [claim.__name__.rpartition(".")[2] for claim in CLAIMS]
-    assert names == list(FIGURES)
-    assert names == list(type(load_params(Params).principles).model_fields)
 
 
 def test_summary_is_what_the_report_reads_and_json_can_hold():
@@ -58,84 +41,14 @@ def test_a_number_that_cannot_be_judged_is_refused(number, interval):
         Finding(**FOUND, number=number, interval=interval)
 
 
-def test_interval_of_a_mean_is_students():
-    # mean 2, s = 1, n = 3; t(0.975, 2 degrees of freedom) = 4.303: 2 ± 4.303 / √3
-    assert mean_interval([1, 2, 3]) == pytest.approx((2 - 2.484, 2 + 2.484), abs=1e-3)
-
-
-def test_one_run_has_no_interval():
-    with pytest.raises(ValueError, match="got 1; expected at least 2"):
-        mean_interval([1.0])
-
-
-def test_interval_of_a_proportion_is_wilsons():
-    # 8 of 10: centre (8 + 1.92)/(10 + 3.84) = 0.7168, half-width 0.2267
-    assert proportion_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-
-
-def test_interval_of_a_bootstrap_is_that_of_the_mean_and_its_seeds():
-    values = np.random.default_rng(0).normal(5, 1, 400)
-    low, high = bootstrap_interval(values, seed=1)
-    assert (low, high) == bootstrap_interval(values, seed=1)
-    # standard error 1/√400 = 0.05
-    assert high - low == pytest.approx(2 * 1.96 * 0.05, rel=0.2)
-    assert low < values.mean() < high
-
-
-def test_examples_are_drawn_by_the_seed_and_grow_by_adding():
-    study = tiny_study(train=64, test=32)
-    inputs, labels = study.training_examples(10)
-    more, more_labels = study.training_examples(20)
-    assert inputs.shape == (10, 1, 28, 28)
-    assert torch.equal(more[:10], inputs)
-    assert torch.equal(more_labels[:10], labels)
-    assert len(study.test_examples(1000)[1]) == 32
-
-
-@pytest.fixture
-def linear() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-
-
-CORNERS = torch.eye(4).reshape(4, 1, 2, 2)
-SIDES = torch.tensor([0, 1, 0, 1])
-
-
-def test_fit_learns_what_can_be_learned(linear):
-    assert (
-        accuracy(
-            fit(linear, CORNERS, SIDES, steps=60, batch_size=4, lr=0.1, seed=0), CORNERS, SIDES
-        )
-        == 1
-    )
-    assert not linear.training
-
-
-def test_fit_depends_on_its_seed_alone():
-    weights = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(9)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-        fit(model, CORNERS, SIDES, steps=5, batch_size=2, lr=0.1, seed=seed)
-        weights.append(model[1].weight.detach())
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
-def test_fit_shows_each_step_before_it_is_taken(linear):
-    start, seen = linear[1].weight.detach().clone(), []
-
-    def watch(step, model):
-        seen.append((step, model[1].weight.detach().clone(), model[1].weight.grad is not None))
-
-    fit(linear, CORNERS, SIDES, steps=3, batch_size=100, lr=0.1, seed=0, watch=watch)
-    assert [step for step, _, _ in seen] == [0, 1, 2]
-    assert torch.equal(seen[0][1], start)
-    assert all(has_gradient for _, _, has_gradient in seen)
-
-
-def test_documentation_names_every_claim():
-    text = (ROOT / "docs/principles.md").read_text(encoding="utf-8")
-    for claim in CLAIMS:
-        assert f"`{claim.NAME}`" in text
+@pytest.mark.parametrize(
+    ("whole", "part", "verdict"),
+    [
+        (True, True, "supported"),
+        (True, False, "supported"),
+        (False, True, "partly supported"),
+        (False, False, "not supported"),
+    ],
+)
+def test_a_verdict_is_one_of_three(whole, part, verdict):
+    assert decide(whole, part) == verdict

@@ -1,12 +1,16 @@
 """The study that the tests of the principles share: small strokes, networks of random weights."""
 
+from functools import cache
+
 import torch
 
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.findings.finding import Finding
 from cnnpipe.models import build_model
 from cnnpipe.params.principles import PrinciplesParams
 from cnnpipe.params.section import Section
+from cnnpipe.principles.claims import Claim
 from cnnpipe.principles.study import Study
 
 
@@ -38,3 +42,34 @@ def tiny_study(*, train: int = 64, test: int = 32, seed: int = 0, **sections: Se
         params=PrinciplesParams.model_construct(**sections),
         seed=seed,
     )
+
+
+BUDGETS = PrinciplesParams.model_validate(
+    {
+        "equivalence": {"steps": 6, "batch_size": 8, "test_images": 16},
+        "output_size": {"size": 6, "kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2},
+        "locality": {"images": 8},
+        "sharing": {"train_sizes": [16, 32], "lr": [0.01]}
+        | {"test_images": 32, "seeds": 2, "steps": 3, "batch_size": 8},
+        "translation": {"train_images": 64, "judged_shift": 2, "largest_shift": 3}
+        | {"test_images": 32, "seeds": 2, "steps": 2, "batch_size": 16, "lr": 0.01},
+        "pooling": {"map_images": 16, "train_images": 64, "judged_shift": 1, "largest_shift": 2}
+        | {"test_images": 32, "seeds": 2, "steps": 2, "batch_size": 16, "lr": 0.01},
+        "hierarchy": {"images": 60, "test_images": 100, "steps": 100, "filters": 2, "patches": 2},
+        "activation": {"depths": [2, 12], "trained_depths": [2], "channels": 8}
+        | {"test_images": 20, "seeds": 3, "steps": 2, "batch_size": 32, "lr": 0.001},
+        "sparsity": {"test_images": 24},
+        "inductive_bias": {"sizes": [30, 100]}
+        | {"test_images": 100, "seeds": 2, "steps": 3, "batch_size": 32, "lr": 0.01},
+        "filters": {"draws": 400},
+    }
+)
+"""The smallest budgets with which every experiment runs as a whole."""
+
+TINY = tiny_study(train=100, test=100, **dict(BUDGETS))
+
+
+@cache
+def measured(claim: Claim) -> Finding:
+    """What a claim's experiment finds in `TINY`; measured once, so leave it as it is."""
+    return claim.measure(TINY)

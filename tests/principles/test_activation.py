@@ -1,7 +1,5 @@
 """Vanishing gradients: what is measured is right, and a shallow stack refutes the claim."""
 
-import math
-
 import pandas as pd
 import pytest
 import torch
@@ -10,7 +8,6 @@ from torch import nn
 from cnnpipe.layers import Conv2d, ReLU, Sigmoid, Tanh
 from cnnpipe.params.principles import ActivationParams
 from cnnpipe.principles.activation import dead_units, judge, measure, stack, vanished
-from cnnpipe.principles.figures.activation import draw
 from tests.helpers.tiny_study import tiny_study
 
 PARAMS = ActivationParams(
@@ -92,17 +89,3 @@ def test_verdict(relu, tanh, sigmoid, verdict):
 
 def test_a_spread_over_seeds_decides_nothing():
     assert judge({"relu": [0.0, 0.1], "tanh": [0.0, 0.1], "sigmoid": [0.0, 9.0]}) == "not supported"
-
-
-def test_same_seed_same_finding_and_a_figure_that_fits():
-    study = tiny_study(activation=PARAMS)
-    first, second = measure(study), measure(study)
-    assert first.summary() == second.summary()
-    assert all(first.tables[name].equals(second.tables[name]) for name in first.tables)
-    assert all(math.isfinite(value) for value in first.tables["start"]["rms"])
-    figure = draw(first.tables, first.details)
-    ink, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert ink.x0 >= 0
-    assert ink.y0 >= 0
-    assert ink.x1 <= width
-    assert ink.y1 <= height

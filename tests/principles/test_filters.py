@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from cnnpipe.params.principles import FiltersParams
-from cnnpipe.principles.figures.filters import draw
 from cnnpipe.principles.filters import (
     Gain,
     best_match,
@@ -85,16 +84,3 @@ def test_verdict(gains, verdict):
         for i, (low, beyond) in enumerate(gains)
     }
     assert judge(found) == verdict
-
-
-def test_same_seed_same_finding_and_a_figure_that_fits():
-    study = tiny_study(filters=PARAMS)
-    first, second = measure(study), measure(study)
-    assert first.summary() == second.summary()
-    assert all(first.tables[name].equals(second.tables[name]) for name in first.tables)
-    figure = draw(first.tables, first.details)
-    ink, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert ink.x0 >= 0
-    assert ink.y0 >= 0
-    assert ink.x1 <= width
-    assert ink.y1 <= height

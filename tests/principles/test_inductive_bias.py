@@ -9,7 +9,6 @@ import torch
 from cnnpipe.data.dataset import Split
 from cnnpipe.params.principles import InductiveBiasParams
 from cnnpipe.principles import inductive_bias
-from cnnpipe.principles.figures.inductive_bias import draw
 from cnnpipe.principles.moved_images import parameter_count
 from tests.helpers.tiny_study import tiny_study
 
@@ -98,13 +97,3 @@ def test_strokes_support_the_bias(finding):
 def test_permuted_pixels_refute_the_bias():
     finding = inductive_bias.measure(with_scrambled_pixels(STUDY))
     assert finding.verdict == "not supported"
-
-
-def test_drawn_within_the_page(finding):
-    figure = draw(finding.tables, finding.details)
-    width, height = figure.get_size_inches()
-    ink = figure.get_tightbbox()
-    assert ink.x0 >= 0
-    assert ink.x1 <= width
-    assert ink.y0 >= 0
-    assert ink.y1 <= height

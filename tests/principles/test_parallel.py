@@ -96,7 +96,7 @@ def test_a_killed_process_is_one_clear_error():
 WAITING = """
 import os, sys, time
 from pathlib import Path
-from cnnpipe.principles.side_by_side import measure_all
+from cnnpipe.principles.parallel import measure_all
 
 class Claim:
     def __init__(self, folder, name):

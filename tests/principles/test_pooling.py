@@ -7,7 +7,6 @@ import torch
 from cnnpipe.functional import max_pool2d
 from cnnpipe.params.principles import PoolingParams
 from cnnpipe.principles import pooling
-from cnnpipe.principles.figures.pooling import draw
 from tests.helpers.tiny_study import tiny_study
 
 PARAMS = PoolingParams(
@@ -117,15 +116,3 @@ def test_smaller_maps_alone_are_not_pooling():
     finding = conclude(stride_moved=0.9, max_pooling=stride, average_pooling=stride)
     assert finding.details["parts"]["reduces dimensions"]
     assert finding.verdict == "not supported"
-
-
-def test_measured_drawn_and_the_same_again():
-    finding = pooling.measure(STUDY)
-    assert finding.summary() == pooling.measure(STUDY).summary()
-    figure = draw(finding.tables, finding.details)
-    width, height = figure.get_size_inches()
-    ink = figure.get_tightbbox()
-    assert ink.x0 >= 0
-    assert ink.x1 <= width
-    assert ink.y0 >= 0
-    assert ink.y1 <= height

@@ -10,7 +10,6 @@ from torch import nn
 from cnnpipe.layers import ReLU, Sigmoid
 from cnnpipe.models import build_model
 from cnnpipe.params.principles import SparsityParams
-from cnnpipe.principles.figures.sparsity import draw
 from cnnpipe.principles.sparsity import ALL, count_zeros, judge, measure
 from tests.helpers.tiny_study import tiny_study
 
@@ -68,18 +67,6 @@ def test_mostly_silent_networks_support_the_claim():
 def test_verdict(lowest, majority, verdict):
     named = [dict(zip(["a", "b"], values, strict=True)) for values in (lowest, majority)]
     assert judge(*named) == verdict
-
-
-def test_same_seed_same_finding_and_a_figure_that_fits():
-    first, second = measure(STUDY), measure(STUDY)
-    assert first.summary() == second.summary()
-    assert first.tables["layers"].equals(second.tables["layers"])
-    figure = draw(first.tables, first.details)
-    ink, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert ink.x0 >= 0
-    assert ink.y0 >= 0
-    assert ink.x1 <= width
-    assert ink.y1 <= height
 
 
 def test_activations_of_all_kinds_are_seen():

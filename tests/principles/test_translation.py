@@ -6,13 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from cnnpipe.params.principles import TranslationParams
+from cnnpipe.params.principles import ShiftParams
 from cnnpipe.principles import moved_images as shifts
 from cnnpipe.principles import translation
-from cnnpipe.principles.figures.translation import draw
 from tests.helpers.tiny_study import tiny_study
 
-PARAMS = TranslationParams(
+PARAMS = ShiftParams(
     train_images=64,
     test_images=32,
     seeds=2,
@@ -130,19 +129,3 @@ def test_seeds_that_disagree_widely_support_no_invariance():
     finding = translation.conclude(equivariance(1), table, STUDY)
     assert finding.number < 0
     assert finding.verdict == "partly supported"
-
-
-def test_measured_drawn_and_the_same_again(monkeypatch):
-    monkeypatch.setattr(translation, "EQUIVARIANCE_IMAGES", 2)
-    monkeypatch.setattr(translation, "EQUIVARIANCE_SHIFTS", 4)
-    finding = translation.measure(STUDY)
-    again = translation.measure(STUDY)
-    assert finding.summary() == again.summary()
-    assert set(finding.tables["accuracy"]["shift"]) == {0, 1, 2, 3}
-    figure = draw(finding.tables, finding.details)
-    width, height = figure.get_size_inches()
-    ink = figure.get_tightbbox()
-    assert ink.x0 >= 0
-    assert ink.x1 <= width
-    assert ink.y0 >= 0
-    assert ink.y1 <= height

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, INTENSITY, ORANGE, Array
+from cnnpipe.findings.wording import written
 
 PATCH = 0.36
 """Largest side of a patch, inches."""
@@ -52,7 +53,7 @@ def draw(
         shown = patches.get(row["filter"], ())
         page.heading(left, top, str(row["filter"]), fontsize=7.5)
         lost = 100 * row["accuracy_lost"]
-        value = "dead" if row["silent"] == 1 else f"{lost:+.2f}".replace("-", "−") if lost else "0"
+        value = "dead" if row["silent"] == 1 else written(lost, "+.2f") if lost else "0"
         page.note(left + width, top, value, fontsize=7, ha="right")
         if shown:
             gap = np.full((side, 2), np.nan)
