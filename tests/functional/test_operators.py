@@ -77,6 +77,9 @@ def test_vmap_is_one_more_batch(operator: Operator, operands: Operands) -> None:
     for function in (operator, gradient):
         expected = [function(*one) for one in zip(*batches, strict=True)]
         torch.testing.assert_close(torch.func.vmap(function)(*batches), torch.stack(expected))
+        of_images = torch.func.vmap(function, in_dims=(0, *[None] * len(operands[1:])))
+        expected = [function(images, *operands[1:]) for images in batches[0]]
+        torch.testing.assert_close(of_images(batches[0], *operands[1:]), torch.stack(expected))
 
 
 @each_operator
