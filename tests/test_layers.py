@@ -1,5 +1,3 @@
-import copy
-import pickle
 from typing import Any
 
 import pytest
@@ -64,57 +62,6 @@ def test_relu_in_place() -> None:
     assert layer(x) is x
     assert x.tolist() == [0, 2]
     assert repr(layer) == repr(nn.ReLU(inplace=True))
-
-
-def network(kind: Any) -> nn.Sequential:
-    return nn.Sequential(
-        kind.Conv2d(1, 4, 3, padding=1),
-        kind.ReLU(),
-        kind.MaxPool2d(2),
-        kind.Conv2d(4, 6, 3),
-        kind.Tanh(),
-        kind.AvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(54, 3),
-    )
-
-
-def test_weights_move_both_ways() -> None:
-    ours, theirs = network(layers), network(nn)
-    ours.load_state_dict(theirs.state_dict())
-    x = torch.randn(2, 1, 16, 16)
-    torch.testing.assert_close(ours(x), theirs(x))
-    theirs.load_state_dict(ours.state_dict())
-
-
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
-def test_copies_compute_the_same_on_their_own(duplicate: Any) -> None:
-    original = network(layers)
-    twin = duplicate(original)
-    x = torch.randn(2, 1, 16, 16)
-    expected = original(x)
-    torch.testing.assert_close(twin(x), expected, rtol=0, atol=0)
-    with torch.no_grad():
-        twin[0].weight.zero_()
-    torch.testing.assert_close(original(x), expected, rtol=0, atol=0)
-
-
-def test_trains_in_step_with_torch() -> None:
-    def losses(kind: Any) -> list[float]:
-        torch.manual_seed(0)
-        net = network(kind).double()
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-        x, labels = torch.randn(8, 1, 16, 16).double(), torch.arange(8) % 3
-        history = []
-        for _ in range(5):
-            loss: Tensor = nn.functional.cross_entropy(net(x), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            history.append(loss.item())
-        return history
-
-    assert losses(layers) == pytest.approx(losses(nn), rel=1e-10)
 
 
 @pytest.mark.parametrize("algorithm", CONV2D_ALGORITHMS)

@@ -110,14 +110,6 @@ def test_convolution_flips_the_kernel() -> None:
     torch.testing.assert_close(convolve2d(image, kernel), expected)
 
 
-def test_convolution_of_a_point_is_the_kernel() -> None:
-    point = torch.zeros(1, 1, 5, 5)
-    point[..., 2, 2] = 1
-    kernel = randn(1, 1, 3, 3, dtype=torch.float32)
-    torch.testing.assert_close(convolve2d(point, kernel), kernel)
-    torch.testing.assert_close(conv2d(point, kernel), kernel.flip(-2, -1))
-
-
 @each_algorithm
 def test_gradients_of_the_worked_example(algorithm: str) -> None:
     image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]], requires_grad=True)
@@ -321,15 +313,6 @@ def test_a_compiler_gets_the_formula() -> None:
     operator = functools.partial(conv2d, padding=1, algorithm="winograd")
     compiled = torch.compile(operator, backend="aot_eager")
     assert_first_order_right(call_of("conv2d", *operands, padding=1), operator=compiled)
-
-
-def test_vmap_runs_over_images_and_over_kernels() -> None:
-    x, w, b = randn(3, 2, 4, 6, 6), randn(3, 6, 2, 3, 3, seed=1), randn(3, 6, seed=2)
-    operator = functools.partial(conv2d, padding=1, groups=2)
-    over_all = torch.stack([operator(*operands) for operands in zip(x, w, b, strict=True)])
-    torch.testing.assert_close(torch.func.vmap(operator)(x, w, b), over_all)
-    of_images = torch.func.vmap(operator, in_dims=(0, None))(x, w[0])
-    torch.testing.assert_close(of_images, torch.stack([operator(images, w[0]) for images in x]))
 
 
 @each_algorithm

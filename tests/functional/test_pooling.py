@@ -1,9 +1,7 @@
-import itertools
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as torchs
 
 from cnnpipe.functional import avg_pool2d, max_pool2d
@@ -60,55 +58,9 @@ def test_window_of_nothing_but_minus_infinity_points_at_a_pixel() -> None:
         torch.testing.assert_close(actual, expected)
 
 
-INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
-
-
-@pytest.mark.parametrize("dtype", INTEGERS)
-@pytest.mark.parametrize("padding", [0, 1])
-def test_maximum_of_integers(dtype: torch.dtype, padding: int) -> None:
-    info = torch.iinfo(dtype)
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(info.min, info.max, (2, 3, 6, 6), generator=generator).to(dtype)
-    image[0, 0] = info.min
-    actual, indices = max_pool2d(image, 3, 2, padding, return_indices=True)
-    # Every value of 32 bits and less, and these of 64, is a number of 64 bits too.
-    expected, expected_indices = torchs.max_pool2d(
-        image.double() if dtype != torch.int64 else image, 3, 2, padding, return_indices=True
-    )
-    assert actual.dtype == dtype
-    torch.testing.assert_close(actual, expected.to(dtype))
-    torch.testing.assert_close(indices, expected_indices)
-
-
-@pytest.mark.parametrize("ceil_mode", [False, True])
-@pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
-def test_windows_fit_where_torchs_do(kernel_size: int, ceil_mode: bool) -> None:
-    for size, padding, dilation, stride in itertools.product(
-        [1, 2, 4, 7], range(kernel_size // 2 + 1), [1, 2, 3], [1, 3]
-    ):
-        x = torch.zeros(1, size, size)
-        arguments = (kernel_size, stride, padding, dilation, ceil_mode)
-        try:
-            expected = torchs.max_pool2d(x, *arguments)
-        except RuntimeError:
-            with pytest.raises(ValueError, match="must fit into the padded input"):
-                max_pool2d(x, *arguments)
-        else:
-            assert max_pool2d(x, *arguments).shape == expected.shape
-
-
 def test_mean_of_large_halves_is_finite() -> None:
     large = torch.full((1, 2, 2), 6e4, dtype=torch.float16)  # the largest half is 65,504
     assert avg_pool2d(large, 2).item() == 6e4
-
-
-def test_second_derivative_of_a_square_of_maxima() -> None:
-    def second(pool: Any) -> Tensor:
-        x = randn(1, 2, 6, 6).requires_grad_()
-        (first,) = torch.autograd.grad(pool(x, 3, 2, 1).pow(3).sum(), x, create_graph=True)
-        return torch.autograd.grad(first.pow(2).sum(), x)[0]
-
-    torch.testing.assert_close(second(max_pool2d), second(torchs.max_pool2d))
 
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])

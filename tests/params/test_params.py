@@ -19,6 +19,7 @@ from cnnpipe.params.train import AugmentParams, TrainParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
 from tests.helpers.project import ROOT
+from torture.project import run_in
 
 PLAIN = "not YAML: line 1: found an anchor, an alias or a tag; expected a plain value"
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -151,21 +152,13 @@ class TestGood:
         ("train.epochs", "10", "train.epochs: got '10'; expected an integer ≥ 1 and ≤ 65536"),
         ("train.epochs", 10.0, "train.epochs: got 10.0; expected an integer ≥ 1"),
         ("train.epochs", True, "train.epochs: got True; expected an integer ≥ 1"),
-        ("train.epochs", None, "train.epochs: got None; expected an integer ≥ 1"),
-        ("train.epochs", [1], "train.epochs: got [1]; expected an integer ≥ 1"),
-        ("train.epochs", {"a": 1}, "train.epochs: got {'a': 1}; expected an integer ≥ 1"),
-        ("train.epochs", 0, "train.epochs: got 0; expected an integer ≥ 1"),
         ("train.epochs", 10**30, "train.epochs: got 1000000000000000000000000000000; expected"),
-        ("seed", -1, "seed: got -1; expected an integer ≥ 0 and < 9223372036854775808"),
         ("seed", 2**63, "seed: got 9223372036854775808; expected an integer ≥ 0 and <"),
         ("seed", "s" * 10_000, "seed: got 'sss"),
         ("train.lr", float("nan"), "train.lr: got nan; expected a number > 0 and ≤ 1"),
-        ("train.lr", float("inf"), "train.lr: got inf; expected a number > 0 and ≤ 1"),
         ("benchmark.seconds", float("inf"), "benchmark.seconds: got inf; expected a number > 0"),
-        ("train.lr", "fast", "train.lr: got 'fast'; expected a number > 0 and ≤ 1"),
         ("train.warmup", 1, "train.warmup: got 1; expected a number > 0 and < 1"),
         ("train.ema_decay", 1.0, "train.ema_decay: got 1.0; expected a number ≥ 0 and < 1"),
-        ("train.batch_size", 1, "train.batch_size: got 1; expected an integer ≥ 2"),
         ("train.backend", "jax", "train.backend: got 'jax'; expected one of scratch, torch"),
         ("runtime.device", "gpu", r"runtime.device: got 'gpu'; expected text matching ^(auto|cpu|"),
         ("runtime.device", "cpu\n", r"runtime.device: got 'cpu\n'; expected text matching"),
@@ -173,30 +166,18 @@ class TestGood:
         ("train", [], "train: got []; expected a mapping of backend, algorithm,"),
         ("models.lenet5", None, "models.lenet5: got None; expected a mapping of activation,"),
         ("data.name", "mnst", "data.name: got 'mnst'; expected one of mnist, fashion_mnist, kmni"),
-        ("data.validation", 1, "data.validation: got 1; expected a number > 0 and < 1"),
-        ("data.timeout", 0, "data.timeout: got 0; expected a number > 0 and ≤ 600"),
         ("data.mirrors", "http://a", "data.mirrors: got 'http://a'; expected a list"),
         ("data.mirrors", ["ftp://a"], r"data.mirrors.0: got 'ftp://a'; expected text matching ^h"),
-        ("models.vgg.blocks", [], "models.vgg.blocks: got []; expected a list of length ≥ 1 and"),
         ("models.vgg.blocks", [[8], []], "models.vgg.blocks.1: got []; expected a list of length"),
         ("models.vgg.blocks", [[8, 0]], "models.vgg.blocks.0.1: got 0; expected an integer ≥ 1"),
-        (
-            "verify.normwise",
-            5,
-            "verify.normwise: got 5; expected a mapping of auto, direct, im2col",
-        ),
+        ("verify.normwise", 5, "verify.normwise: got 5; expected a mapping of auto, direct, im2"),
         ("verify.normwise", {"tap": 2}, "verify.normwise.tap: unknown key; did you mean taps? all"),
         ("verify.normwise", {1: 2}, "verify.normwise.1: unknown key; allowed here: auto, direct"),
-        ("verify.normwise", {"taps": -1}, "verify.normwise.taps: got -1; expected a number > 0"),
+        ("train.batch_size", 1, "train.batch_size: got 1; expected an integer ≥ 2"),
+        ("data.validation", 1, "data.validation: got 1; expected a number > 0 and < 1"),
+        ("data.timeout", 0, "data.timeout: got 0; expected a number > 0 and ≤ 600"),
         ("benchmark.batch_size", 0, "benchmark.batch_size: got 0; expected an integer ≥ 1"),
-        ("benchmark.batch_sizes", [], "benchmark.batch_sizes: got []; expected a list of length ≥"),
-        ("benchmark.batch_sizes", [1, 0], "benchmark.batch_sizes.1: got 0; expected an integer ≥"),
-        ("benchmark.batch_sizes", 8, "benchmark.batch_sizes: got 8; expected a list of length ≥ 1"),
-        ("benchmark.seconds", 0, "benchmark.seconds: got 0; expected a number > 0"),
-        ("benchmark.second", 1, "benchmark.second: unknown key; did you mean seconds? allowed"),
         ("race.seeds", 1, "race.seeds: got 1; expected an integer ≥ 2"),
-        ("race.recipes", {}, "race.recipes: got {}; expected a list of length ≥ 1"),
-        ("race.recipes", [3], "race.recipes.0: got 3; expected a mapping of target, vgg"),
         (
             "race.recipes",
             [{"target": 1.0, "vgg": {"blocks": [[4]], "hidden": 4, "dropout": 0.0}}],
@@ -207,7 +188,6 @@ class TestGood:
             [{"target": 0.9, "vgg": {"blocks": [[4]], "dropout": 0.0}}],
             "race.recipes.0.vgg.hidden: missing; expected an integer",
         ),
-        ("visualize.samples", [-1], "visualize.samples.0: got -1; expected an integer ≥ 0"),
     ],
 )
 def test_bad_values(tmp_path: Path, key: str, value: Any, said: str) -> None:
@@ -314,19 +294,9 @@ class TestJsonSchema:
 
 
 class TestValidateStage:
-    def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "stages.validate"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=30,
-        )
-
     def test_good(self, tmp_path: Path) -> None:
         write(tmp_path / "params.yaml", TEXT)
-        result = self.run(tmp_path)
+        result = run_in(tmp_path, "-m", "stages.validate")
         assert result.returncode == 0, result.stderr
         written = json.loads((tmp_path / "params.schema.json").read_text(encoding="utf-8"))
         assert written == json_schema()
@@ -334,7 +304,7 @@ class TestValidateStage:
     def test_bad_changes_nothing(self, tmp_path: Path) -> None:
         write(tmp_path / "params.yaml", TEXT.replace("seed:", "sead:"))
         write(tmp_path / "params.schema.json", "previous")
-        result = self.run(tmp_path)
+        result = run_in(tmp_path, "-m", "stages.validate")
         assert result.returncode == 1
         assert result.stderr.startswith("Error: params.yaml: sead: unknown key; did you mean seed?")
         assert result.stderr.count("\n") == 1

@@ -7,31 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.messages import schema_at
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
+from tests.params.test_params import write
+from tests.properties.promises import QUIET
 from torture.params import TEXT, TREE, Place, places, replaced, shown, wrong_values
 
 PLACES = [place for place, _ in places(TREE) if place]
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
-
-
-def examples(count: int) -> settings:
-    """The same every time: a test that fails once in a while says nothing of a change."""
-    slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=slow,
-    )
+some = settings(QUIET, derandomize=True)
 
 
 def allowed(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -68,12 +58,7 @@ def allowed(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 def problem(folder: Path, content: dict[str, Any] | str | bytes) -> str | None:
     """What is said of the parameters, without the file's name; None if they are accepted."""
-    path = folder / "params.yaml"
-    if isinstance(content, dict):
-        with path.open("w", encoding="utf-8") as file:
-            YAML(typ="safe").dump(content, file)
-    else:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path = write(folder / "params.yaml", content)
     try:
         load_params(Params, path)
     except InputError as error:
@@ -90,7 +75,7 @@ def agrees(found: Any, written: Any) -> bool:
     return bool(found == written)
 
 
-@examples(25)
+@settings(some, max_examples=25)
 @given(tree=allowed(json_schema()))
 def test_every_valid_tree_comes_back_from_its_file(tmp_path: Path, tree: dict[str, Any]) -> None:
     assert problem(tmp_path, tree) is None
@@ -109,7 +94,7 @@ def wrong_changes(draw: st.DrawFn) -> tuple[Place, Any]:
     return place, draw(st.sampled_from(wrong_values(place)))
 
 
-@examples(80)
+@settings(some, max_examples=80)
 @given(change=wrong_changes())
 def test_a_wrong_value_is_refused_by_its_key(tmp_path: Path, change: tuple[Place, Any]) -> None:
     place, value = change
@@ -128,7 +113,7 @@ PIECES = (
 )
 
 
-@examples(250)
+@settings(some, max_examples=250)
 @given(
     content=st.one_of(
         st.text(max_size=200),
@@ -146,7 +131,7 @@ def test_any_other_content_is_refused_in_one_line(tmp_path: Path, content: str |
     assert len(said) < 500
 
 
-@examples(50)
+@settings(some, max_examples=50)
 @given(
     start=st.integers(0, len(TEXT)),
     removed=st.integers(0, 60),
@@ -175,7 +160,7 @@ def alike(value: Any) -> bool:
     return not (isinstance(value, str) and "\n" in value)
 
 
-@examples(80)
+@settings(some, max_examples=80)
 @given(change=changes())
 def test_the_schema_for_editors_accepts_what_loading_accepts(
     tmp_path: Path, change: tuple[Place, Any]

@@ -60,6 +60,12 @@ def opened(interval=0.0, key="0123456789abcdef"):
     return Checkpoints("lenet5", key, interval=interval)
 
 
+def sitting(name="lenet5", kill_at=None):
+    """A run, or the rest of one, with checkpoints."""
+    with opened().locked():
+        return run(name, checkpoints=opened(), kill_at=kill_at)
+
+
 def assert_same(result, expected):
     (model, curves), (expected_model, expected_curves) = result, expected
     assert curves == expected_curves
@@ -69,8 +75,7 @@ def assert_same(result, expected):
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])
 def test_taking_checkpoints_changes_nothing(name, folder):
-    with opened().locked():
-        assert_same(run(name, checkpoints=opened()), run(name))
+    assert_same(sitting(name), run(name))
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])
@@ -80,10 +85,9 @@ def test_taking_checkpoints_changes_nothing(name, folder):
 )
 def test_an_interrupted_run_ends_in_the_same_bits(name, kill_at, goes_on_after, folder, capsys):
     """12 steps an epoch, read after 5, 10 and 12 of them: mid-epoch and on an epoch's edge."""
-    with pytest.raises(Killed), opened().locked():
-        run(name, checkpoints=opened(), kill_at=kill_at)
-    with opened().locked():
-        resumed = run(name, checkpoints=opened())
+    with pytest.raises(Killed):
+        sitting(name, kill_at)
+    resumed = sitting(name)
     output = capsys.readouterr().out
     if goes_on_after is None:
         assert output == ""
@@ -103,25 +107,22 @@ def test_an_interruption_between_the_last_step_of_an_epoch_and_its_end(folder, m
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "evaluate", killed)
-        with pytest.raises(Killed), opened().locked():
-            run(checkpoints=opened())
-    with opened().locked():
-        assert_same(run(checkpoints=opened()), expected)
+        with pytest.raises(Killed):
+            sitting()
+    assert_same(sitting(), expected)
 
 
 def test_a_run_interrupted_again_and_again(folder):
     for kill_at in (7, 4, 9, 8, 2, 6):
-        with pytest.raises(Killed), opened().locked():
-            run("vgg", checkpoints=opened(), kill_at=kill_at)
-    with opened().locked():
-        assert_same(run("vgg", checkpoints=opened()), run("vgg"))
+        with pytest.raises(Killed):
+            sitting("vgg", kill_at)
+    assert_same(sitting("vgg"), run("vgg"))
 
 
 def test_a_finished_run_is_not_trained_again(folder):
     """Killed after the last step, before its results were on disk."""
-    with opened().locked():
-        first = run(checkpoints=opened())
-        assert_same(run(checkpoints=opened(), kill_at=1), first)
+    first = sitting()
+    assert_same(sitting(kill_at=1), first)
 
 
 def test_the_newest_two_are_kept(folder):
@@ -145,16 +146,15 @@ def test_between_two_checkpoints_passes_the_interval(folder):
 
 class TestDamage:
     def interrupted(self):
-        with pytest.raises(Killed), opened().locked():
-            run(checkpoints=opened(), kill_at=20)
+        with pytest.raises(Killed):
+            sitting(kill_at=20)
         return opened().files()
 
     def test_one_of_another_run(self, capsys):
         for file in self.interrupted():
             tensors, metadata = load_weights(file)
             save_weights(file, tensors, metadata | {"key": "another"})
-        with opened().locked():
-            assert_same(run(checkpoints=opened()), run())
+        assert_same(sitting(), run())
         assert "damaged: of another run" in capsys.readouterr().err
 
     @pytest.mark.parametrize("change", [{"state": '{"tensor": "no"}'}, {"seconds": "soon"}])
@@ -273,25 +273,24 @@ class TestKey:
 
 
 class TestLock:
+    PROGRAM = (
+        "import os, signal\n"
+        "from cnnpipe.train.checkpoint import Checkpoints\n"
+        "with Checkpoints('lenet5', '0123456789abcdef', interval=1).locked(): "
+    )
+
+    def start(self, inside):
+        command = [sys.executable, "-c", self.PROGRAM + inside]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
     def test_a_second_process_is_refused_in_one_line(self, folder):
-        program = (
-            "from cnnpipe.train.checkpoint import Checkpoints\n"
-            "with Checkpoints('lenet5', '0123456789abcdef', interval=1).locked(): pass"
-        )
-        command = [sys.executable, "-c", program]
         with opened().locked():
-            second = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+            second = self.start("pass")
         assert "InputError: lenet5: another process trains with the same" in second.stderr
-        assert subprocess.run(command, check=False, cwd=ROOT).returncode == 0
+        assert self.start("pass").returncode == 0
 
     def test_a_killed_process_leaves_no_lock(self, folder):
-        program = (
-            "import os, signal\n"
-            "from cnnpipe.train.checkpoint import Checkpoints\n"
-            "with Checkpoints('lenet5', '0123456789abcdef', interval=1).locked():\n"
-            "    os.kill(os.getpid(), signal.SIGKILL)"
-        )
-        subprocess.run([sys.executable, "-c", program], check=False, cwd=ROOT)
+        assert self.start("os.kill(os.getpid(), signal.SIGKILL)").returncode == -9
         with opened().locked():
             assert (opened().folder / "lock").exists()
 

@@ -3,6 +3,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,12 +41,21 @@ def verify_with(monkeypatch: pytest.MonkeyPatch, relu: object) -> None:
     monkeypatch.setattr(stage, "verify", relu_alone)
 
 
-def wrong_at_zero(input: torch.Tensor) -> torch.Tensor:
-    return input.clamp(min=0)
-
-
 def run() -> Result:
     return CliRunner().invoke(stage.main)
+
+
+def set_parameter(before: str, after: str) -> None:
+    params = Path("params.yaml")
+    text = params.read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    params.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def written() -> tuple[Any, str]:
+    """The report as JSON and as a page."""
+    page = Path("reports/verify.md").read_text(encoding="utf-8")
+    return json.loads(Path("reports/verify.json").read_text(encoding="utf-8")), page
 
 
 def test_a_pass_is_written_and_shown() -> None:
@@ -53,47 +63,41 @@ def test_a_pass_is_written_and_shown() -> None:
     assert result.exit_code == 0, result.output
     assert "| relu     |" in result.output
     assert result.output.splitlines()[-1].startswith("verify: 9 cases, ")
-    report = json.loads(Path("reports/verify.json").read_text(encoding="utf-8"))
+    report, page = written()
     assert report["verdict"] == "pass"
     assert report["torch"] == torch.__version__
-    assert Path("reports/verify.md").read_text(encoding="utf-8").startswith("# Verification")
+    assert page.startswith("# Verification")
 
 
 def test_a_failure_leaves_the_evidence_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    verify_with(monkeypatch, wrong_at_zero)
+    verify_with(monkeypatch, lambda input: input.clamp(min=0))  # passes the gradient at zero
     result = run()
     assert result.exit_code == 1
     error = result.output.splitlines()[-1]
     assert error.startswith("Error: the operators failed verification; worst: relu, float32 on ")
     assert "input_gradient" in error
     assert "rounding bounds (tolerance 1)" in error
-    assert json.loads(Path("reports/verify.json").read_text(encoding="utf-8"))["verdict"] == "fail"
-    assert "FAIL" in Path("reports/verify.md").read_text(encoding="utf-8")
+    report, page = written()
+    assert report["verdict"] == "fail"
+    assert "FAIL" in page
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
+    reports = [Path("reports/verify.json"), Path("reports/verify.md")]
     run()
-    first = Path("reports/verify.json").read_bytes(), Path("reports/verify.md").read_bytes()
+    first = [path.read_bytes() for path in reports]
     run()
-    assert (
-        Path("reports/verify.json").read_bytes(), Path("reports/verify.md").read_bytes()
-    ) == first  # fmt: skip
+    assert [path.read_bytes() for path in reports] == first
 
 
 def test_the_tolerance_comes_from_the_parameters() -> None:
-    params = Path("params.yaml")
-    text = params.read_text(encoding="utf-8")
-    assert text.count("float32: 1.0") == 1
-    params.write_text(text.replace("float32: 1.0", "float32: 0.25"), encoding="utf-8")
+    set_parameter("float32: 1.0", "float32: 0.25")
     run()
-    report = json.loads(Path("reports/verify.json").read_text(encoding="utf-8"))
-    assert report["checks"][0]["tolerance"] == 0.25
+    assert written()[0]["checks"][0]["tolerance"] == 0.25
 
 
 def test_bad_parameters_end_in_one_line_before_anything_is_written() -> None:
-    params = Path("params.yaml")
-    text = params.read_text(encoding="utf-8")
-    params.write_text(text.replace("winograd: 16.0", "magic: 2.0"), encoding="utf-8")
+    set_parameter("winograd: 16.0", "magic: 2.0")
     result = run()
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
@@ -114,12 +118,7 @@ def test_the_gpus_algorithm_is_verified_where_it_is_used(
 
     monkeypatch.setattr(stage, "verify", watch)
     if named:
-        params = Path("params.yaml")
-        text = params.read_text(encoding="utf-8")
-        assert text.count("algorithm: auto") == 1
-        params.write_text(
-            text.replace("algorithm: auto", "algorithm: implicit_gemm"), encoding="utf-8"
-        )
+        set_parameter("algorithm: auto", "algorithm: implicit_gemm")
     result = run()
     assert result.exit_code == 0, result.output
     assert {"auto", "direct", "winograd"} < verified
