@@ -166,7 +166,8 @@ def test_the_whole_stage_in_two_processes(model, tmp_path):
     results = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        project = Project(folder, processes=processes)
+        # AdamW's first steps are as long for a rounding error as for a gradient, so a low rate.
+        project = Project(folder, processes=processes, lr=0.001)
         project.run("train", model)
         weights, _ = load_weights(folder / f"data/models/{model}.safetensors")
         results.append((weights, pd.read_csv(folder / f"reports/curves/{model}.csv")))
@@ -177,7 +178,7 @@ def test_the_whole_stage_in_two_processes(model, tmp_path):
     assert one.keys() == two.keys()
     assert two_curve.train_loss[0] == pytest.approx(one_curve.train_loss[0], abs=2e-4)
     assert two_curve.validation_loss[0] == pytest.approx(one_curve.validation_loss[0], abs=2e-3)
-    for key, value in one.items():  # ten steps of at most lr = 0.004 each
+    for key, value in one.items():  # ten steps of at most lr = 0.001 each
         difference = (two[key].float() - value.float()).abs().mean()
         assert difference < 2e-4 * max(1.0, float(value.float().abs().mean())), key
 
