@@ -21,6 +21,15 @@ LONGEST = (
 """Files that begin first, so that no worker is left alone with one of them at the end."""
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, started for the tests of one file."""
+    from tests.helpers.chromium_page import chromium  # with torch, which few tests need
+
+    with chromium() as browser:
+        yield browser
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         path = item.path.as_posix()

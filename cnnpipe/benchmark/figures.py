@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from cnnpipe.benchmark.turns import CHANNELS_LAST, SCRATCH, TORCH
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, MUTED, ORANGE
 
 Results = Sequence[Mapping[str, Any]]
 
-SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
 COLOURS = {SCRATCH: BLUE, TORCH: INK, CHANNELS_LAST: ORANGE}
 MARKERS = ("X", "s", "^", "o", "D", "p", "v", "P")
 """Of the algorithms, in their order: outlines differ, so that none needs a colour of its own."""

@@ -65,11 +65,13 @@ def draw_pairs(one: ModelResults, other: ModelResults, names: tuple[str, str]) -
 def _curves(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[Drawing]:
     tables = [run.curves for run in runs if run.curves is not None]
     if len(tables) == 2:
-        figures = []
-        for table, beside, name in zip(tables, reversed(tables), names, strict=True):
-            figure = curves.draw(table, f"{name}: learning curves", beside=beside)
-            end = short(table["validation_loss"].iloc[-1])
-            figures.append((figure, f"{name}: validation loss ends at {end}."))
+        figures = [
+            (
+                curves.draw(table, f"{name}: learning curves", beside=beside),
+                f"{name}: validation loss ends at {short(table['validation_loss'].iloc[-1])}.",
+            )
+            for table, beside, name in zip(tables, reversed(tables), names, strict=True)
+        ]
         yield "Learning curves", "The same axes for both.", figures
 
 
@@ -78,16 +80,13 @@ def _confusion(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[Dra
     classes, others = ([str(row["class"]) for row in each["per_class"]] for each in scores)
     if classes == others:
         counts = [np.array(each["confusion"]) for each in scores]
-        figures = []
-        for each, own, beside, name in zip(scores, counts, reversed(counts), names, strict=True):
-            title = f"{name}: what is taken for what"
-            errors = count(each["test_errors"], "error")
-            figures.append(
-                (
-                    confusion.draw(own, classes, title, beside=beside),
-                    f"{name}: {errors} by true and predicted class.",
-                )
+        figures = [
+            (
+                confusion.draw(own, classes, f"{name}: what is taken for what", beside=beside),
+                f"{name}: {count(each['test_errors'], 'error')} by true and predicted class.",
             )
+            for each, own, beside, name in zip(scores, counts, reversed(counts), names, strict=True)
+        ]
         yield "Confusion", "Each panel has one scale for both runs.", figures
 
 
@@ -100,12 +99,8 @@ def _reliability(runs: list[ModelResults], names: tuple[str, str]) -> Iterator[D
             error = f"{points(each['ece'])} percentage points"
             title = f"{name}: is it right as often as it says?"
             subtitle = f"expected calibration error {error}; lines: 95 % intervals"
-            figures.append(
-                (
-                    reliability.draw(own, title, subtitle, beside=beside),
-                    f"{name}: confidence is off by {error} on average.",
-                )
-            )
+            figure = reliability.draw(own, title, subtitle, beside=beside)
+            figures.append((figure, f"{name}: confidence is off by {error} on average."))
         yield "Reliability", "The same axes for both.", figures
 
 

@@ -1,6 +1,5 @@
 """Two runs on one page: read from git and DVC, compared on identical scales, escaped, offline."""
 
-import json
 import os
 import re
 import shutil
@@ -13,13 +12,21 @@ import pytest
 import torch
 
 from cnnpipe.compare.differences import compare
-from cnnpipe.compare.revisions import read_revision
+from cnnpipe.compare.revisions import Revision, read_revision
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, save_model
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.page import environment
 from cnnpipe.system.errors import InputError
-from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
+from tests.helpers.chromium_page import (
+    DESK,
+    PHONE,
+    assert_accessible,
+    assert_fits,
+    expect,
+    needs_chromium,
+    opened,
+)
 from tests.helpers.project import ROOT
 from tests.report.test_report import Document, write_reports
 
@@ -64,6 +71,9 @@ class Project:
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
+    def read(self, revision: str) -> Revision:
+        return read_revision(self.folder, revision, MODEL_NAMES)
+
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", message)
@@ -81,11 +91,8 @@ class Project:
     def answer_like_vgg(self) -> None:
         """LeNet-5 is wrong on 1, 4 and 9; VGG on 9 alone."""
         reports = self.folder / "reports"
-        evaluation = json.loads((reports / "evaluation" / "vgg.json").read_text(encoding="utf-8"))
-        (reports / "evaluation" / "lenet5.json").write_text(
-            json.dumps(evaluation), encoding="utf-8"
-        )
-        shutil.copy(reports / "predictions" / "vgg.csv", reports / "predictions" / "lenet5.csv")
+        for folder, suffix in (("evaluation", "json"), ("predictions", "csv")):
+            shutil.copy(reports / folder / f"vgg.{suffix}", reports / folder / f"lenet5.{suffix}")
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +102,7 @@ def project(tmp_path_factory) -> Project:
 
 @pytest.fixture(scope="module")
 def comparison(project):
-    revisions = [read_revision(project.folder, name, MODEL_NAMES) for name in ("main", "longer")]
-    return compare(*revisions)
+    return compare(project.read("main"), project.read("longer"))
 
 
 @pytest.fixture(scope="module")
@@ -114,23 +120,18 @@ def file(page, tmp_path_factory) -> Path:
 
 def test_a_revision_is_read_without_touching_the_workspace(project):
     before = project.run("git", "status", "--porcelain")
-    revision = read_revision(project.folder, "main", MODEL_NAMES)
+    revision = project.read("main")
     assert revision.params["train.epochs"] == 3
     assert revision.message.startswith("First run")
     assert revision.models["lenet5"].evaluation["test_errors"] == 3
     assert (revision.models["lenet5"].predictions["prediction"] != np.arange(10)).sum() == 3
     assert list(revision.models["lenet5"].kernels) == ["c1", "c3", "c5"]
     assert project.run("git", "status", "--porcelain") == before
-    assert (
-        json.loads((project.folder / "reports/evaluation/lenet5.json").read_text(encoding="utf-8"))[
-            "test_errors"
-        ]
-        == 1
-    )
+    assert project.read("workspace").models["lenet5"].evaluation["test_errors"] == 1
 
 
 def test_the_workspace_is_a_revision_too(project):
-    revision = read_revision(project.folder, "workspace", MODEL_NAMES)
+    revision = project.read("workspace")
     assert (revision.commit, revision.message) == ("", "")
     assert revision.models["lenet5"].evaluation["test_errors"] == 1
 
@@ -139,38 +140,31 @@ def test_an_experiment_is_a_revision_by_its_name(project):
     project.set_params(epochs=9)
     project.run(sys.executable, "-m", "dvc", "exp", "save", "--quiet", "--name", "my-experiment")
     project.run("git", "checkout", "--quiet", "params.yaml")
-    revision = read_revision(project.folder, "my-experiment", MODEL_NAMES)
+    revision = project.read("my-experiment")
     assert revision.params["train.epochs"] == 9
     assert len(revision.commit) == 7
     assert revision.models["vgg"].predictions is not None
 
 
-def test_a_damaged_file_is_named_with_its_revision(project):
-    path = project.folder / "reports" / "evaluation" / "lenet5.json"
-    good = path.read_text(encoding="utf-8")
-    path.write_text(good[:100], encoding="utf-8")
-    message = r"^workspace: reports/evaluation/lenet5\.json: damaged: not JSON"
-    with pytest.raises(InputError, match=message):
-        read_revision(project.folder, "workspace", MODEL_NAMES)
-    path.write_text(good, encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
+        ("evaluation/lenet5.json", '{"macs": ', "damaged: not JSON"),
         ("evaluation/lenet5.json", '{"macs": 1}', "lacks test_accuracy, test_errors"),
         ("evaluation/lenet5.json", "[1]", "lacks test_accuracy"),
         ("predictions/lenet5.csv", "index,label\n", "lacks prediction; another version of cnnpipe"),
         ("figures/lenet5.json", '{"figures": []}', "lacks title"),
     ],
 )
-def test_a_file_of_another_schema_is_named_with_its_revision(project, file, content, message):
+def test_a_damaged_file_or_one_of_another_schema_is_named_with_its_revision(
+    project, file, content, message
+):
     path = project.folder / "reports" / file
     good = path.read_bytes()
     path.unlink()  # it may be a link into DVC's cache
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=re.escape(f"workspace: reports/{file}: {message}")):
-        read_revision(project.folder, "workspace", MODEL_NAMES)
+    with pytest.raises(InputError, match="^" + re.escape(f"workspace: reports/{file}: {message}")):
+        project.read("workspace")
     path.write_bytes(good)
 
 
@@ -203,7 +197,7 @@ def test_deltas_have_their_interval_and_the_exact_test(comparison):
 
 
 def test_as_many_right_answers_make_neither_the_better(project):
-    one, other = (read_revision(project.folder, name, MODEL_NAMES) for name in ("main", "longer"))
+    one, other = project.read("main"), project.read("longer")
     # LeNet-5 on main is wrong on 1, 4 and 9; so is this, on 0, 2 and 9.
     table = other.models["lenet5"].predictions
     table["prediction"] = table["label"].where(~table["index"].isin([0, 2, 9]), 3)
@@ -216,7 +210,7 @@ def test_as_many_right_answers_make_neither_the_better(project):
 
 
 def test_runs_on_different_images_are_not_compared(project):
-    one, other = (read_revision(project.folder, name, MODEL_NAMES) for name in ("main", "longer"))
+    one, other = project.read("main"), project.read("longer")
     table = other.models["lenet5"].predictions
     table["label"] = table["label"].to_numpy()[::-1]
     lenet5, _ = compare(one, other).models
@@ -267,7 +261,7 @@ def test_what_comes_from_outside_stays_text(page):
 )
 def test_a_bad_revision_is_one_line(project, name, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        read_revision(project.folder, name, MODEL_NAMES)
+        project.read(name)
 
 
 def test_a_revision_without_results_is_one_line(project):
@@ -276,7 +270,7 @@ def test_a_revision_without_results_is_one_line(project):
     project.run("git", "commit", "--quiet", "--allow-empty", "--message", "Nothing")
     project.run("git", "checkout", "--quiet", "--force", "longer")
     with pytest.raises(InputError, match="empty: has no reports/evaluation"):
-        read_revision(project.folder, "empty", MODEL_NAMES)
+        project.read("empty")
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -306,12 +300,6 @@ def test_the_command_ends_in_one_line_and_not_zero(project, tmp_path, folder):
     assert result.returncode != 0
     assert len(result.stderr.strip().splitlines()) == 1
     assert "Traceback" not in result.stderr
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @needs_chromium
@@ -358,8 +346,6 @@ def test_without_javascript_both_figures_stand_below_each_other(browser, file):
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_and_axe_finds_no_violation(browser, file, viewport, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
     with opened(browser, file, viewport=viewport, color_scheme=scheme) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-        results = axe.Axe().run(page)
-        assert results.violations_count == 0, results.generate_report()
+        assert_fits(page)
+        assert_accessible(page)

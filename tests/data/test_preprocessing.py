@@ -18,17 +18,13 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_normalization_measures_what_numpy_measures():
+def test_normalization_measures_what_numpy_measures_and_brings_it_to_zero_and_one():
     images = torch.randint(256, (20, 28, 28), dtype=torch.uint8, generator=rng())
     normalization = Normalization.of(images)
     scaled = images.numpy() / 255
     assert normalization.mean == pytest.approx(scaled.mean())
     assert normalization.std == pytest.approx(scaled.std())
-
-
-def test_normalised_training_images_have_mean_zero_and_variance_one():
-    images = torch.randint(256, (20, 28, 28), dtype=torch.uint8, generator=rng())
-    normalised = Normalization.of(images)(images)
+    normalised = normalization(images)
     assert normalised.shape == (20, 1, 28, 28)
     assert normalised.dtype == torch.float32
     assert normalised.mean().item() == pytest.approx(0, abs=1e-5)

@@ -128,6 +128,11 @@ def figures(classes):
     yield reliability.draw(BINS, "Reliability", "off by 1.23 points")
     yield attribution_figure([f"{k}: “{name}” as “{name}”" for k, name in enumerate(classes[:3])])
 
+    yield curves.draw(CURVES.head(1), "A single epoch; a $\\broken title is no mathematics")
+    yield benchmark_figures.time_against_batch_size(STEPS[3:4], "A single batch size")
+    yield confusion.draw(np.diag([5, 5]), classes[:2], "No errors")
+    yield mistakes.draw(IMAGES[:0], MISTAKES.head(0), classes, "No mistakes")
+
 
 def attribution_figure(captions):
     names = {"gradient": "gradient", "occlusion": "occlusion"}
@@ -230,6 +235,10 @@ def test_tiles_worked_by_hand():
     )
 
 
+def texts_of(figure):
+    return [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in figure.texts]
+
+
 def drawn_images(figure):
     return [image for axes in figure.axes for image in axes.images]
 
@@ -264,14 +273,14 @@ def test_a_filter_on_its_own_scale_reaches_its_ends_and_the_subtitle_says_so():
     blocks = [np.ma.filled(block.get_array(), 0) for block in drawn_images(figure)]
     kernels = [block[1 + k : 4 + k] for block in blocks for k in range(0, len(block) - 1, 4)]
     assert [np.abs(kernel).max() for kernel in kernels] == [1, 1, 0, 1]
-    assert any("a scale of its own" in text.get_text() for text in figure.texts)
+    assert any("a scale of its own" in text for text in texts_of(figure))
 
 
 def test_dead_filters_are_outlined():
     figure = draw_kernels(RANDOM.normal(size=(6, 1, 5, 5)), "c1", dead=[4])
     [outline] = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     assert outline.get_xy() == (4 * 6, 0)
-    assert any("outlined: dead (1 filter)" in text.get_text() for text in figure.texts)
+    assert any("outlined: dead (1 filter)" in text for text in texts_of(figure))
     figure = draw_kernels(RANDOM.normal(size=(16, 6, 5, 5)), "c3", dead=[1])
     outlines = [p for axes in figure.axes for p in axes.patches if isinstance(p, Rectangle)]
     assert [outline.get_xy() for outline in outlines] == [(0, 6)]
@@ -302,13 +311,13 @@ def test_figures_of_two_runs_share_their_scales():
 
 
 def test_each_card_shows_the_accuracy_lost_without_its_filter():
-    texts = [text.get_text() for text in patches.draw(FILTERS, PATCHES, 3, "P").texts]
+    texts = texts_of(patches.draw(FILTERS, PATCHES, 3, "P"))
     start = texts.index("0")
     assert texts[start : start + 6] == ["0", "dead", "1", "+1.23", "2", "−0.40"]
 
 
 def test_attribution_maps_have_their_limits_below_them():
-    texts = [text.get_text() for text in attribution_figure(["a", "b", "c"]).texts]
+    texts = texts_of(attribution_figure(["a", "b", "c"]))
     limit = f"{np.abs(SIGNED[0]).max():.3g}"
     start = texts.index("a")
     assert texts[start + 1 : start + 5] == [f"0 to {limit}"] * 2 + [f"±{limit}"] * 2
@@ -339,9 +348,7 @@ def test_maps_that_are_zero_everywhere_are_outlined_and_counted():
     axes = drawn_images(figure)[2].axes
     corners = [patch.get_xy() for patch in axes.patches if isinstance(patch, Rectangle)]
     assert corners == [(1 * 29 + 0.5, 0.5), (4 * 29 + 0.5, 0.5)]
-    assert any(
-        "zero everywhere for this image (2 maps)" in text.get_text() for text in figure.texts
-    )
+    assert any("zero everywhere for this image (2 maps)" in text for text in texts_of(figure))
 
 
 def test_curves_have_honest_axes():
@@ -353,10 +360,6 @@ def test_curves_have_honest_axes():
     assert validation.get_ydata().tolist() == CURVES["validation_accuracy"].tolist()
 
 
-def test_a_single_epoch_can_be_drawn():
-    assert curves.draw(CURVES.head(1), "Curves").axes
-
-
 def test_the_second_panel_of_the_confusion_shows_only_errors():
     everything, errors = confusion.draw(COUNTS, DIGITS, "Confusion").axes
     assert sorted(text.get_text() for text in errors.texts) == ["7"] * 7
@@ -365,15 +368,14 @@ def test_the_second_panel_of_the_confusion_shows_only_errors():
     assert everything.images[0].get_clim() == (0, 999)
 
 
-def test_a_network_without_errors_can_be_drawn():
-    assert confusion.draw(np.diag([5, 5]), ["a", "b"], "Confusion").axes
+def test_a_network_without_errors_has_no_mistakes_to_show():
     figure = mistakes.draw(IMAGES[:0], MISTAKES.head(0), DIGITS, "Mistakes")
-    assert any(text.get_text() == "there are none" for text in figure.texts)
+    assert "there are none" in texts_of(figure)
 
 
 def test_mistakes_show_both_classes_both_probabilities_and_the_index():
     figure = mistakes.draw(IMAGES, MISTAKES, DIGITS, "Mistakes")
-    texts = [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in figure.texts]
+    texts = texts_of(figure)
     start = texts.index("0")
     assert texts[start : start + 5] == ["0", "> 99.9 %", "9", "< 0.1 %", "test image 9999"]
 
@@ -402,7 +404,7 @@ def test_each_algorithm_is_drawn_at_its_ratio_and_what_auto_takes_is_filled():
     assert taps_whisker.get_xdata() == pytest.approx([2.25, 3.0])
     assert (taps.get_xdata().tolist(), taps.get_markerfacecolor()) == ([2.5], BLUE)
     assert im2col.get_marker() != taps.get_marker()
-    texts = [text.get_text() for text in figure.texts]
+    texts = texts_of(figure)
     assert texts[texts.index("c1") :][2:4] == ["taps", "2.50"]
 
 
@@ -442,15 +444,6 @@ def test_names_of_lines_that_end_together_stand_apart():
     for axes in figure.axes:
         boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
         assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
-
-
-def test_a_single_batch_size_can_be_drawn():
-    assert benchmark_figures.time_against_batch_size(STEPS[3:4], "Batches").axes
-
-
-def test_text_with_dollar_signs_is_not_mathematics():
-    figure = curves.draw(CURVES, "a $\\broken title")
-    figure.draw_without_rendering()
 
 
 def test_pyplot_and_its_global_state_stay_out():

@@ -142,6 +142,14 @@ def network(model, mean=0.0, std=1.0):
     return TrainedNetwork("lenet5", model, Normalization(mean, std))
 
 
+def linear():
+    """A linear network of random weights, and five images of noise."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+    split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
+    return network(model, 0.13, 0.31), split
+
+
 class Corners(nn.Module):
     """Logit of class k: how bright, from 0 to 1, the k-th pixel of the image's first row is."""
 
@@ -211,14 +219,11 @@ def test_shifted_answer_by_hand():
 
 
 def test_averaging_logits_is_averaging_log_softmax():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
-    split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
-    normalization = Normalization(0.13, 0.31)
-    evaluation = evaluate(network(model, 0.13, 0.31), split, CLASSES, shift=2)
+    trained, split = linear()
+    evaluation = evaluate(trained, split, CLASSES, shift=2)
     with torch.no_grad():
         answers = [
-            model(normalization(copy)).double().log_softmax(1)
+            trained.model(trained.normalization(copy)).double().log_softmax(1)
             for copy in moved_copies(split.images, 2)
         ]
     expected = torch.stack(answers).mean(0).softmax(1)
@@ -239,13 +244,10 @@ def test_a_network_that_ignores_position_answers_as_before():
 
 
 def test_without_shift_it_is_the_answer_to_the_image_bit_for_bit():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
-    split = Split(torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5).long())
-    normalization = Normalization(0.13, 0.31)
-    evaluation = evaluate(network(model, 0.13, 0.31), split, CLASSES)
+    trained, split = linear()
+    evaluation = evaluate(trained, split, CLASSES)
     with torch.no_grad():
-        expected = model(normalization(split.images)).double().softmax(1).numpy()
+        expected = trained.model(trained.normalization(split.images)).double().softmax(1).numpy()
     assert (evaluation.probabilities == expected).all()
     assert "copies" not in evaluation.metrics()
 

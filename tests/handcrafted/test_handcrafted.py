@@ -15,6 +15,7 @@ from cnnpipe.handcrafted import descriptors as features
 from cnnpipe.handcrafted import figures
 from cnnpipe.handcrafted.corruptions import (
     CORRUPTIONS,
+    UNITS,
     blur,
     corrupted,
     inversion,
@@ -29,7 +30,7 @@ from cnnpipe.handcrafted.methods import LinearClassifier, Method, NetworkFeature
 from cnnpipe.handcrafted.other_data import digits, other_datasets, subset
 from cnnpipe.handcrafted.results import captions, methods_metrics
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
-from cnnpipe.handcrafted.verdict import judge
+from cnnpipe.handcrafted.verdict import TITLES, judge
 from cnnpipe.handcrafted.views import strips, views
 from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.loading import load_params
@@ -394,12 +395,9 @@ def random_lenet():
 class TestFigures:
     def test_no_text_is_cut_off(self, outcome, images):
         torch.manual_seed(0)
-        units = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
-        titles = {name: name for name in ("pixels", "sobel", "canny", "hog", "sift")}
-        titles |= {"lenet5": "LeNet-5", "vgg": "VGG"}
         seen = views(images[0], random_lenet(), 0)
         for figure in (
-            figures.robustness.draw(outcome.finding.tables["robustness"], titles, units),
+            figures.robustness.draw(outcome.finding.tables["robustness"], TITLES, UNITS),
             figures.corruptions.draw(images[0], strips(images[0], 0), "a digit"),
             figures.views.draw(seen, "LeNet-5", "a digit"),
         ):

@@ -103,6 +103,19 @@ def settle(page) -> None:
     page.evaluate("() => window.cnnpipe?.painted()")
 
 
+def assert_fits(page) -> None:
+    """The page is no wider than the screen."""
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.viewport_size["width"]
+
+
+def assert_accessible(page, **options) -> None:
+    """axe-core, where it is installed, finds no violation; `options` are those of its run."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
+    results = axe.Axe().run(page, **options)
+    assert results.violations_count == 0, results.generate_report()
+
+
 def randomise(model: nn.Module) -> nn.Module:
     """Weights with which images can be told apart, running statistics as training leaves them.
 

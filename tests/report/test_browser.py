@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.chromium_page import DESK, PHONE, chromium, expect, needs_chromium, opened
+from tests.helpers.chromium_page import (
+    DESK,
+    PHONE,
+    assert_accessible,
+    assert_fits,
+    expect,
+    needs_chromium,
+    opened,
+)
 from tests.helpers.written_reports import WIDE, page_of, write_reports
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +36,16 @@ def visit(browser, file):
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_opens_complete_and_no_wider_than_the_screen(visit, viewport, scheme):
+def test_page_opens_complete_accessible_and_no_wider_than_the_screen(visit, viewport, scheme):
     page = visit(viewport=viewport, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert_fits(page)
     broken = "[...document.images].filter(image => !image.complete || !image.naturalWidth).length"
     assert page.evaluate(broken) == 0
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 21, 26)"}[scheme]
-
-
-def test_opened_details_fit_a_phone_too(visit):
-    page = visit(viewport=PHONE)
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert_fits(page)
+    assert_accessible(page)
 
 
 def test_page_needs_no_javascript(visit):
@@ -76,23 +75,6 @@ def test_banner_is_the_first_thing_to_read(visit):
     assert "not MNIST" in banner.inner_text()
 
 
-def test_print_shows_figures_and_hides_navigation(visit):
-    page = visit(viewport=DESK)
-    page.emulate_media(media="print")
-    expect(page.locator("nav")).to_be_hidden()
-    expect(page.locator("figure").first).to_be_visible()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
-def test_axe_finds_no_violation(visit, scheme, viewport):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page = visit(viewport=viewport, color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
-    results = axe.Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
-
-
 def test_the_scale_of_kernels_is_switched_without_javascript(visit):
     page = visit(viewport=DESK, java_script_enabled=False)
     scales = page.locator("fieldset.scales").first
@@ -110,10 +92,12 @@ def test_the_scale_of_kernels_is_switched_without_javascript(visit):
     expect_only(shared, own)
 
 
-def test_paper_shows_what_a_screen_folds_away(visit):
+def test_paper_shows_figures_and_what_a_screen_folds_away_but_no_navigation(visit):
     page = visit(viewport=DESK)
     table = page.locator("figcaption details table").first
     expect(table).to_be_hidden()
     page.emulate_media(media="print")
     expect(table).to_be_visible()
-    expect(page.locator(".scales label").first).to_be_hidden()
+    expect(page.locator("figure").first).to_be_visible()
+    for folded in (".scales label", "nav"):
+        expect(page.locator(folded).first).to_be_hidden()

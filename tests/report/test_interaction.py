@@ -9,7 +9,8 @@ from tests.helpers.chromium_page import (
     DESK,
     PHONE,
     ROOT,
-    chromium,
+    assert_accessible,
+    assert_fits,
     expect,
     needs_chromium,
     needs_trained_models,
@@ -23,12 +24,6 @@ from tests.helpers.strokes import PENS, drawings
 pytestmark = needs_chromium
 
 SEVEN = [(0.25, 0.2), (0.72, 0.2), (0.45, 0.8)]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -753,18 +748,16 @@ def test_sections_are_no_wider_than_the_screen(browser, untrained, viewport):
         expect(part(page, "sumsTable", "by-hand").locator("tbody tr")).to_have_count(6)
         part(page, "preset", "sandbox").select_option("wide")
         settle(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert_fits(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(browser, untrained, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core here")
     with opened(browser, untrained, color_scheme=scheme) as page:
         draw(page, SEVEN)
         choose(page, layer="3")
         for section in ("#draw", "#by-hand"):
-            results = axe.Axe().run(page, context=section)
-            assert results.violations_count == 0, results.generate_report()
+            assert_accessible(page, context=section)
 
 
 def test_without_javascript_one_pixel_is_worked_out_and_the_rest_is_named(browser, untrained):

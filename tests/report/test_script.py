@@ -22,7 +22,6 @@ from cnnpipe.system.artifacts import save_csv, save_weights
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import (
     ROOT,
-    chromium,
     evaluation_of,
     expect,
     needs_chromium,
@@ -63,12 +62,6 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def page(browser, folder):
     with opened(browser, folder / "reports" / "index.html") as page:
         yield page
@@ -83,16 +76,20 @@ def embedded(path, title):
     return read_model(path, title, evaluation_of(path))
 
 
+@pytest.fixture(params=ARCHITECTURES)
+def random_model(request, tmp_path):
+    """A file of random weights of each architecture."""
+    name, architecture = ARCHITECTURES[request.param]
+    return save_random_model(tmp_path, name, **architecture)
+
+
 def encoded(images: torch.Tensor) -> list[str]:
     return [base64.b64encode(image.numpy().tobytes()).decode() for image in images]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_logits_are_pytorchs(page, images, tmp_path, name):
-    model_name, architecture = ARCHITECTURES[name]
-    path = save_random_model(tmp_path, model_name, **architecture)
-    found = page.evaluate(LOGITS, [embedded(path, name), encoded(images)])
-    expected = predict(*reordered(path, images))
+def test_logits_are_pytorchs(page, images, random_model):
+    found = page.evaluate(LOGITS, [embedded(random_model, ""), encoded(images)])
+    expected = predict(*reordered(random_model, images))
     logits = torch.tensor([result["logits"] for result in found])
     assert logits.shape == expected.shape
     assert (logits - expected).abs().max() < 1e-4
@@ -104,12 +101,10 @@ def reordered(path, images):
     return model, images, normalization
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_layer_gives_out_what_pytorchs_does(page, images, tmp_path, name):
-    model_name, architecture = ARCHITECTURES[name]
-    path = save_random_model(tmp_path, model_name, **architecture)
-    described = embedded(path, name)
-    model, normalization = load_model(path)
+def test_every_layer_gives_out_what_pytorchs_does(page, images, random_model):
+    described = embedded(random_model, "")
+    model, normalization = load_model(random_model)
+    assert described["parameters"] == sum(p.numel() for p in model.parameters())
     passing = (nn.Flatten, nn.Dropout)
     layers = [n for n, layer in model.named_children() if not isinstance(layer, passing)]
     assert [layer["name"] for layer in described["layers"]] == layers
@@ -119,14 +114,6 @@ def test_every_layer_gives_out_what_pytorchs_does(page, images, tmp_path, name):
     for layer, output in zip(layers, found["outputs"], strict=True):
         expected = activations[layer].flatten()
         assert (torch.tensor(output) - expected).abs().max() < 1e-4, layer
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_parameters_are_counted_as_pytorch_counts_them(tmp_path, name):
-    model_name, architecture = ARCHITECTURES[name]
-    path = save_random_model(tmp_path, model_name, **architecture)
-    model, _ = load_model(path)
-    assert embedded(path, name)["parameters"] == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])

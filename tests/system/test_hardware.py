@@ -7,12 +7,9 @@ from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import choose_device, choose_dtype, describe
 
 
-def test_auto_is_the_accelerator_or_the_cpu():
+def test_auto_is_the_accelerator_or_the_cpu_and_the_cpu_can_be_chosen():
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     assert choose_device("auto") == (accelerator or torch.device("cpu"))
-
-
-def test_cpu_can_be_chosen():
     assert choose_device("cpu") == torch.device("cpu")
 
 
