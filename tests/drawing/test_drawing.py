@@ -128,7 +128,7 @@ def figures(classes):
     yield reliability.draw(BINS, "Reliability", "off by 1.23 points")
     yield attribution_figure([f"{k}: “{name}” as “{name}”" for k, name in enumerate(classes[:3])])
 
-    yield curves.draw(CURVES.head(1), "A single epoch; a $\\broken title is no mathematics")
+    yield curves.draw(CURVES.head(1), "A single epoch; a $\\broken$ title is no mathematics")
     yield benchmark_figures.time_against_batch_size(STEPS[3:4], "A single batch size")
     yield confusion.draw(np.diag([5, 5]), classes[:2], "No errors")
     yield mistakes.draw(IMAGES[:0], MISTAKES.head(0), classes, "No mistakes")
