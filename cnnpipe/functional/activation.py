@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnpipe.functional.arguments import check_bool, check_floating_point, check_real
-from cnnpipe.functional.autograd import BatchFunction
+from cnnpipe.functional.operator import Operator
 from cnnpipe.functional.windows import accumulation_dtype
 
 
@@ -21,7 +21,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
     Args:
         input: any shape.
-        inplace: overwrite the input instead of making a new tensor.
+        inplace: write the result into the input, which is returned.
 
     Raises:
         TypeError: a boolean or complex input.
@@ -34,8 +34,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """
     check_real(input, "input")
     check_bool(inplace, "inplace")
-    output: Tensor = _ReLU.apply(input, inplace)
-    return output
+    output = _ReLU.call(input)
+    return input.copy_(output) if inplace else output
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -50,8 +50,7 @@ def sigmoid(input: Tensor) -> Tensor:
     tensor([0.5000, 0.0000])
     """
     check_floating_point(input, "input")
-    output: Tensor = _Sigmoid.apply(input)
-    return output
+    return _Sigmoid.call(input)
 
 
 def tanh(input: Tensor) -> Tensor:
@@ -69,56 +68,76 @@ def tanh(input: Tensor) -> Tensor:
     tensor([1.])
     """
     check_floating_point(input, "input")
-    output: Tensor = _Tanh.apply(input)
-    return output
+    return _Tanh.call(input)
 
 
-class _ReLU(BatchFunction):
-    @staticmethod
-    def forward(x: Tensor, inplace: bool) -> Tensor:
-        return x.clamp_min_(0) if inplace else x.clamp_min(0)
+class _Elementwise(Operator):
+    """x → y, entry by entry, with a derivative that needs y alone."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
-        x, inplace = inputs
-        if inplace:
-            ctx.mark_dirty(x)
+    def shape(x: Tensor) -> Tensor:
+        return torch.empty_like(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @classmethod
+    def jvp(cls, ctx: Any, tangent: Tensor) -> Tensor:
+        result: Tensor = cls.backward(ctx, tangent)  # the Jacobian is diagonal
+        return result
+
+
+class _ReLU(_Elementwise):
+    schema = "relu(Tensor x) -> Tensor"
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+    def compute(x: Tensor) -> Tensor:
+        return x.clamp_min(0)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
-        return _Gate.apply(g, y.detach()), None
+        return _Gate.call(g, y.detach())
 
 
-class _Gate(BatchFunction):
+class _Gate(Operator):
     """[y ≠ 0]·g, linear in g and its own adjoint."""
 
+    schema = "gate(Tensor g, Tensor y) -> Tensor"
+
     @staticmethod
-    def forward(g: Tensor, y: Tensor) -> Tensor:
+    def compute(g: Tensor, y: Tensor) -> Tensor:
         # As numbers, because products are an order of magnitude faster on a CPU than masks.
         slope = torch.ne(y, 0, out=torch.empty_like(y))
         return slope.mul_(g)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _: Tensor) -> None:
+    def shape(g: Tensor, y: Tensor) -> Tensor:
+        return torch.empty_like(y)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors
-        return _Gate.apply(g, y), None
+        return _Gate.call(g, *ctx.saved_tensors), None
 
-
-class _Sigmoid(BatchFunction):
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return _Gate.call(tangent, *ctx.saved_tensors)
+
+
+class _Sigmoid(_Elementwise):
+    schema = "sigmoid(Tensor x) -> Tensor"
+
+    @staticmethod
+    def compute(x: Tensor) -> Tensor:
         wide = x.to(accumulation_dtype(x.dtype))
         return wide.neg().exp_().add_(1).reciprocal_().to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, _: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
@@ -127,16 +146,14 @@ class _Sigmoid(BatchFunction):
         return grad
 
 
-class _Tanh(BatchFunction):
+class _Tanh(_Elementwise):
+    schema = "tanh(Tensor x) -> Tensor"
+
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
+    def compute(x: Tensor) -> Tensor:
         wide = x.to(accumulation_dtype(x.dtype))
         t = wide.abs().mul_(-2).expm1_()
         return (-t).div_(t + 2).copysign_(wide).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, _: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 def cast_operand(operand: Tensor) -> Tensor:
     """The operand of a convolution, under autocast in its dtype; float64 is left alone."""
     device = operand.device.type
-    if not torch.is_autocast_enabled(device) or operand.dtype == torch.float64:
+    castable = operand.is_floating_point() and operand.dtype != torch.float64
+    if not castable or not _is_enabled(device):
         return operand
     return operand.to(torch.get_autocast_dtype(device))
 
@@ -19,6 +20,10 @@ def cast_operand(operand: Tensor) -> Tensor:
 def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
     """A context where matrix products keep the dtype of their factors, also in a backward."""
     device = tensor.device.type
-    if torch.is_autocast_enabled(device):
+    if _is_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
+
+
+def _is_enabled(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

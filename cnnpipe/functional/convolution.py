@@ -16,6 +16,7 @@ derivatives of every order exist. An algorithm is a module that computes the thr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -23,15 +24,15 @@ from torch import Tensor
 
 from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
 from cnnpipe.functional.arguments import IntOrPair
-from cnnpipe.functional.autocast import cast_operand, without_autocast
-from cnnpipe.functional.autograd import ConvolutionFunction
+from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.convolution_arguments import (
     Padding,
     check_dtypes,
     check_operands,
     convolution_geometry,
 )
-from cnnpipe.geometry import ConvolutionGeometry
+from cnnpipe.functional.convolution_operator import ConvolutionOperator
+from cnnpipe.geometry import ConvolutionGeometry, Pair
 from cnnpipe.system.errors import InputError
 
 
@@ -94,7 +95,7 @@ def conv2d(
     for stride s, dilation d and padding p; pixels outside of the input are zero.
 
     The channels of the result lie side by side in memory: where torch's lets you `view` it, here
-    `flatten` it. `torch.func` derives in reverse only: `jacrev(jacrev(f))`, not `hessian(f)`.
+    `flatten` it.
 
     Shape:
         input (N, C, H, W) or (C, H, W), weight (O, C/groups, kH, kW), bias (O,)
@@ -108,8 +109,7 @@ def conv2d(
         padding: pixels of zeros on each side; "valid" is none, "same" keeps the size (stride 1).
         dilation: pixels between neighbouring entries of the kernel.
         groups: number of independent groups of channels.
-        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names. In a
-            graph of `torch.compile` or `torch.export` it is always "direct".
+        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names.
 
     Raises:
         TypeError: not floating-point tensors of one dtype, or a size that is not an int.
@@ -132,8 +132,8 @@ def conv2d(
     check_dtypes(input, weight, bias)
     geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
     images = input if input.ndim == 4 else input.unsqueeze(0)
-    chosen = _choose(algorithm, images, weight, geometry)
-    output: Tensor = _CrossCorrelation.apply(images, weight, bias, geometry, chosen)
+    check_support(algorithm, images, geometry)
+    output = _CrossCorrelation.call(images, weight, bias, geometry.numbers, algorithm)
     return output if input.ndim == 4 else output.squeeze(0)
 
 
@@ -166,85 +166,108 @@ def convolve2d(
     return conv2d(input, flipped, bias, stride, padding, dilation, groups, algorithm=algorithm)
 
 
-class _CrossCorrelation(ConvolutionFunction):
+class _CrossCorrelation(ConvolutionOperator):
     """(x, w, bias) → x ⋆ w + bias = ∂T/∂g + bias."""
 
+    schema = "conv2d(Tensor x, Tensor w, Tensor? bias, SymInt[] geometry, str algorithm) -> Tensor"
     operand_axes, result_axis = (1, 0, 0), 1
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        w: Tensor,
-        bias: Tensor | None,
-        geometry: ConvolutionGeometry,
-        algorithm: Algorithm,
+    def compute(
+        x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
     ) -> Tensor:
-        with without_autocast(x):
-            y = algorithm.forward(x, w, geometry)
+        geometry = ConvolutionGeometry.of(numbers)
+        y = _named(algorithm, x, x.shape[1], len(w), geometry).forward(x, w, geometry)
         if bias is not None:
             y.add_(bias.view(-1, 1, 1))
-        # An algorithm may return a view, which autograd would not let the caller overwrite.
-        return y.detach()
+        return y.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def shape(
+        x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
+    ) -> Tensor:
+        return _empty_images(x, len(w), ConvolutionGeometry.of(numbers).output_size)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        (x, w), how = ctx.saved_tensors, (ctx.geometry, ctx.algorithm)
+        x, w = ctx.saved_tensors
         needs_x, needs_w, needs_bias, *_ = ctx.needs_input_grad
+        dx = _InputGradient.call(g, w.conj(), *ctx.how) if needs_x else None
+        if dx is not None and x.is_contiguous():
+            dx = dx.contiguous()  # so that it can be viewed as its tensor can
         return (
-            _InputGradient.apply(g, w, *how) if needs_x else None,
-            _WeightGradient.apply(x, g, *how) if needs_w else None,
+            dx,
+            _WeightGradient.call(x.conj(), g, *ctx.how) if needs_w else None,
             g.sum((0, 2, 3)) if needs_bias else None,
             None,
             None,
         )
 
 
-class _InputGradient(ConvolutionFunction):
+class _InputGradient(ConvolutionOperator):
     """(g, w) → ∂T/∂x."""
 
+    schema = "conv2d_input_gradient(Tensor g, Tensor w, SymInt[] geometry, str algorithm) -> Tensor"
     operand_axes, result_axis = (1, 0), 1
 
     @staticmethod
-    def forward(
-        g: Tensor, w: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
-    ) -> Tensor:
-        with without_autocast(g):
-            return algorithm.input_gradient(g, w, geometry)
+    def compute(g: Tensor, w: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
+        geometry = ConvolutionGeometry.of(numbers)
+        C = geometry.groups * w.shape[1]
+        x = _named(algorithm, g, C, len(w), geometry).input_gradient(g, w, geometry)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def shape(g: Tensor, w: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
+        geometry = ConvolutionGeometry.of(numbers)
+        return _empty_images(g, geometry.groups * w.shape[1], geometry.input_size)
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
-        (g, w), how = ctx.saved_tensors, (ctx.geometry, ctx.algorithm)
+        g, w = ctx.saved_tensors
         needs_g, needs_w, *_ = ctx.needs_input_grad
         return (
-            _CrossCorrelation.apply(x, w, None, *how) if needs_g else None,
-            _WeightGradient.apply(x, g, *how) if needs_w else None,
+            _CrossCorrelation.call(x, w.conj(), None, *ctx.how) if needs_g else None,
+            _WeightGradient.call(x, g.conj(), *ctx.how) if needs_w else None,
             None,
             None,
         )
 
 
-class _WeightGradient(ConvolutionFunction):
+class _WeightGradient(ConvolutionOperator):
     """(x, g) → ∂T/∂w."""
 
+    schema = (
+        "conv2d_weight_gradient(Tensor x, Tensor g, SymInt[] geometry, str algorithm) -> Tensor"
+    )
     operand_axes, result_axis = (1, 1), 0
 
     @staticmethod
-    def forward(
-        x: Tensor, g: Tensor, geometry: ConvolutionGeometry, algorithm: Algorithm
-    ) -> Tensor:
-        with without_autocast(x):
-            return algorithm.weight_gradient(x, g, geometry)
+    def compute(x: Tensor, g: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
+        geometry = ConvolutionGeometry.of(numbers)
+        chosen = _named(algorithm, x, x.shape[1], g.shape[1], geometry)
+        return chosen.weight_gradient(x, g, geometry).contiguous()
+
+    @staticmethod
+    def shape(x: Tensor, g: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
+        geometry = ConvolutionGeometry.of(numbers)
+        return x.new_empty((g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size))
 
     @staticmethod
     def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, ...]:
-        (x, g), how = ctx.saved_tensors, (ctx.geometry, ctx.algorithm)
+        x, g = ctx.saved_tensors
         needs_x, needs_g, *_ = ctx.needs_input_grad
         return (
-            _InputGradient.apply(g, w, *how) if needs_x else None,
-            _CrossCorrelation.apply(x, w, None, *how) if needs_g else None,
+            _InputGradient.call(g.conj(), w, *ctx.how) if needs_x else None,
+            _CrossCorrelation.call(x.conj(), w, None, *ctx.how) if needs_g else None,
             None,
             None,
         )
+
+
+def _empty_images(like: Tensor, channels: int, size: Pair) -> Tensor:
+    """Images whose channels lie side by side in memory, (N, channels, *size)."""
+    return like.new_empty((len(like), *size, channels)).permute(0, 3, 1, 2)
 
 
 def conv2d_algorithm(
@@ -281,14 +304,12 @@ def conv2d_algorithm(
     'taps'
     """
     geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
-    return _fastest(input, weight, geometry)
+    return _fastest(input, input.shape[-3], len(weight), geometry)
 
 
-def _fastest(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> str:
-    if x.device.type != "cpu" or x.dtype in (torch.float16, torch.bfloat16):
-        return "im2col"
-    C, out_channels = w.shape[1] * geometry.groups, len(w)
-    if toeplitz.unsupported(x, geometry):  # a stride, a dilation or groups
+def _fastest(like: Tensor, C: int, out_channels: int, geometry: ConvolutionGeometry) -> str:
+    wide = like.dtype in (torch.float32, torch.float64)
+    if like.device.type != "cpu" or not wide or toeplitz.unsupported(like, geometry):
         return "im2col"
     if C < 8 or geometry.output_size == (1, 1):
         return "toeplitz"
@@ -298,20 +319,29 @@ def _fastest(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> str:
         return "winograd"
     # `taps` computes the windows between two image rows too, and drops them.
     few_dropped = 2 * geometry.output_size[1] > geometry.input_size[1]
-    return "taps" if few_dropped and not taps.unsupported(x, geometry) else "im2col"
+    return "taps" if few_dropped and not taps.unsupported(like, geometry) else "im2col"
 
 
-def _choose(algorithm: str, x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Algorithm:
-    # The other algorithms write to memory in ways (out=, overlapping views) that torch's compiler
-    # translates wrongly, in version 2.14 without an error.
-    if torch.compiler.is_compiling():
-        return direct
-    if algorithm == "auto":
-        return _ALGORITHMS[_fastest(x, w, geometry)]
-    chosen = _ALGORITHMS[check_algorithm(algorithm)]
-    if reason := chosen.unsupported(x, geometry):
+def _named(
+    name: str, like: Tensor, C: int, out_channels: int, geometry: ConvolutionGeometry
+) -> Algorithm:
+    """An algorithm by its name; "auto" depends on the channels, which all three derivatives see.
+
+    vmap may merge convolutions into one that a named algorithm does not support: then it is im2col.
+    """
+    chosen = _ALGORITHMS[_fastest(like, C, out_channels, geometry) if name == "auto" else name]
+    return im2col if chosen.unsupported(like, geometry) else chosen
+
+
+def check_support(algorithm: str, x: Tensor, geometry: ConvolutionGeometry) -> None:
+    """Refuse an algorithm that cannot compute this convolution of x."""
+    if check_algorithm(algorithm) == "auto":
+        return
+    reason = _ALGORITHMS[algorithm].unsupported(x, geometry)
+    if not x.dtype.is_floating_point and algorithm not in ("direct", "im2col"):
+        reason = f"expects a floating-point dtype, got {x.dtype}"
+    if reason:
         raise UnsupportedError(f"algorithm: {algorithm!r} {reason}")
-    return chosen
 
 
 def check_algorithm(name: str) -> str:

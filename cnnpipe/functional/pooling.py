@@ -9,6 +9,7 @@ function is its adjoint: `_ToWinner` and `_FromWinner` are each other's, and so 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -24,16 +25,19 @@ from cnnpipe.functional.arguments import (
     check_real,
     pooling_geometry,
 )
-from cnnpipe.functional.autograd import BatchFunction
+from cnnpipe.functional.operator import Operator
 from cnnpipe.functional.windows import (
     accumulation_dtype,
     crop,
+    empty_in_order_of,
+    empty_outputs,
+    in_order_of,
     pad,
     sliding_windows,
     tap_of,
     zeros_like_padded,
 )
-from cnnpipe.functional.winners import indices_of_maxima, lowest, to_winners
+from cnnpipe.functional.winners import indices_of_maxima, maxima, to_winners
 from cnnpipe.geometry import Pair, WindowGeometry
 
 
@@ -97,8 +101,10 @@ def max_pool2d(
     check_images(input)
     check_bool(return_indices, "return_indices")
     geometry = pooling_geometry(input, kernel_size, stride, padding, dilation, ceil_mode)
-    maximum: Tensor = _MaxPool.apply(input, geometry)
-    return (maximum, _Indices.apply(input.detach(), geometry)) if return_indices else maximum
+    maximum = _MaxPool.call(input, geometry.numbers)
+    if not return_indices:
+        return maximum
+    return maximum, _Indices.call(input.detach(), geometry.numbers)
 
 
 def avg_pool2d(
@@ -150,119 +156,171 @@ def avg_pool2d(
         divisor = as_int(divisor_override, "divisor_override")
         if divisor == 0:
             raise ValueError("divisor_override: expected an int other than 0, got 0")
-    mean: Tensor = _WindowSum.apply(wide, geometry) / divisor
-    return mean.to(input.dtype)
+    sums = _WindowSum.call(wide, geometry.numbers)
+    if not sums.is_floating_point():
+        return sums.div(divisor, rounding_mode="trunc").to(input.dtype)
+    return (sums / divisor).to(input.dtype)
 
 
-class _MaxPool(BatchFunction):
+class _PoolingOperator(Operator):
+    """An operator on the windows that its last operand describes, which keeps the others.
+
+    It is linear in its first operand.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, *given, ctx.numbers = inputs
+        ctx.save_for_backward(*given)
+        ctx.save_for_forward(*given)
+
+    @classmethod
+    def jvp(cls, ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return cls.call(tangent, *ctx.saved_tensors, ctx.numbers)
+
+
+class _MaxPool(_PoolingOperator):
     """x → maximum of each window. Its derivative is 1 at the entry that won and 0 elsewhere."""
 
-    @staticmethod
-    def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
-        windows = sliding_windows(pad(x, geometry, lowest(x.dtype)), geometry)
-        first, *rest = (windows[..., i, j] for i, j in geometry.taps)
-        maximum = torch.maximum(first, first)  # unlike clone, keeps the order of axes in memory
-        for entry in rest:
-            torch.maximum(maximum, entry, out=maximum)
-        return maximum  # (N, C, H_out, W_out)
+    schema = "max_pool2d(Tensor x, SymInt[] geometry) -> Tensor"
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowGeometry], maximum: Tensor) -> None:
-        x, ctx.geometry = inputs
-        ctx.save_for_backward(x, maximum)
+    def compute(x: Tensor, numbers: Sequence[int]) -> Tensor:
+        return maxima(x, WindowGeometry.of(numbers))
+
+    @staticmethod
+    def shape(x: Tensor, numbers: Sequence[int]) -> Tensor:
+        return empty_outputs(x, WindowGeometry.of(numbers))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        # Not the maximum: whoever gets it may overwrite it.
+        x, ctx.numbers = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        x, maximum = ctx.saved_tensors
-        return _ToWinner.apply(grad, x.detach(), maximum.detach(), ctx.geometry), None
+        (x,) = ctx.saved_tensors
+        return _ToWinner.call(grad, x.detach(), ctx.numbers), None
+
+    @classmethod
+    def jvp(cls, ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return _FromWinner.call(tangent, x.detach(), ctx.numbers)
 
 
-class _LinearFunction(BatchFunction):
-    """A function that is linear in its first operand, given tensors and the windows' geometry."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        _, *given, ctx.geometry = inputs
-        ctx.save_for_backward(*given)
-
-
-class _ToWinner(_LinearFunction):
+class _ToWinner(_PoolingOperator):
     """Hand the gradient of each window to its winner."""
 
+    schema = "max_pool2d_to_winner(Tensor g, Tensor x, SymInt[] geometry) -> Tensor"
+
     @staticmethod
-    def forward(grad: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry) -> Tensor:
-        sums = zeros_like_padded(grad, geometry)
-        for (i, j), share in to_winners(grad.to(sums.dtype), x, maximum, geometry):
+    def compute(grad: Tensor, x: Tensor, numbers: Sequence[int]) -> Tensor:
+        geometry = WindowGeometry.of(numbers)
+        sums = zeros_like_padded(x, geometry, accumulation_dtype(grad.dtype))
+        for (i, j), share in to_winners(grad.to(sums.dtype), x, geometry):
             target = tap_of(sums, geometry, i, j)
             if geometry.overlaps:
                 target += share
             else:
                 target.copy_(share)
-        return crop(sums, geometry).to(grad.dtype)
+        return in_order_of(x, crop(sums, geometry).to(grad.dtype))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _FromWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
+    def shape(grad: Tensor, x: Tensor, numbers: Sequence[int]) -> Tensor:
+        return empty_in_order_of(x, x.shape, grad.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _FromWinner.call(grad, *ctx.saved_tensors, ctx.numbers), None, None
 
 
-class _FromWinner(_LinearFunction):
+class _FromWinner(_PoolingOperator):
     """Read each window at its winner."""
 
+    schema = "max_pool2d_from_winner(Tensor values, Tensor x, SymInt[] geometry) -> Tensor"
+
     @staticmethod
-    def forward(values: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry) -> Tensor:
+    def compute(values: Tensor, x: Tensor, numbers: Sequence[int]) -> Tensor:
+        geometry = WindowGeometry.of(numbers)
         windows = sliding_windows(pad(values, geometry), geometry)
-        read = torch.zeros_like(maximum)
-        for (i, j), won in to_winners(torch.ones_like(maximum), x, maximum, geometry):
-            read = torch.where(won != 0, windows[..., i, j], read)
+        read = empty_outputs(values, geometry).zero_()
+        for (i, j), won in to_winners(torch.ones_like(read), x, geometry):
+            torch.where(won != 0, windows[..., i, j], read, out=read)
         return read
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _ToWinner.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
+    def shape(values: Tensor, x: Tensor, numbers: Sequence[int]) -> Tensor:
+        return empty_outputs(values, WindowGeometry.of(numbers))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _ToWinner.call(grad, *ctx.saved_tensors, ctx.numbers), None, None
 
 
-class _Indices(BatchFunction):
+class _Indices(_PoolingOperator):
     """x → where each window's maximum lies."""
 
-    @staticmethod
-    def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
-        return indices_of_maxima(x, geometry)
+    schema = "max_pool2d_indices(Tensor x, SymInt[] geometry) -> Tensor"
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.mark_non_differentiable(output)
+    def compute(x: Tensor, numbers: Sequence[int]) -> Tensor:
+        return in_order_of(x, indices_of_maxima(x, WindowGeometry.of(numbers)))
+
+    @staticmethod
+    def shape(x: Tensor, numbers: Sequence[int]) -> Tensor:
+        return empty_outputs(x, WindowGeometry.of(numbers), torch.int64)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> None:
+        """Integers have no derivative."""
 
 
-class _WindowSum(_LinearFunction):
+class _WindowSum(_PoolingOperator):
     """x → sum of each window."""
 
+    schema = "window_sum(Tensor x, SymInt[] geometry) -> Tensor"
+
     @staticmethod
-    def forward(x: Tensor, geometry: WindowGeometry) -> Tensor:
+    def compute(x: Tensor, numbers: Sequence[int]) -> Tensor:
+        geometry = WindowGeometry.of(numbers)
         windows = sliding_windows(pad(x, geometry), geometry)
-        first, *rest = (windows[..., i, j] for i, j in geometry.taps)
-        sums = first * 1  # unlike clone, keeps the order of axes in memory
-        for entry in rest:
-            sums += entry
-        return sums  # (N, C, H_out, W_out)
+        sums = empty_outputs(x, geometry).zero_()
+        for i, j in geometry.taps:
+            sums += windows[..., i, j]
+        return sums
+
+    @staticmethod
+    def shape(x: Tensor, numbers: Sequence[int]) -> Tensor:
+        return empty_outputs(x, WindowGeometry.of(numbers))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _WindowSpread.apply(grad, ctx.geometry), None
+        return _WindowSpread.call(grad, ctx.numbers), None
 
 
-class _WindowSpread(_LinearFunction):
+class _WindowSpread(_PoolingOperator):
     """Add the gradient of each window to all of its entries."""
 
+    schema = "window_spread(Tensor g, SymInt[] geometry) -> Tensor"
+
     @staticmethod
-    def forward(grad: Tensor, geometry: WindowGeometry) -> Tensor:
-        sums = zeros_like_padded(grad, geometry)
+    def compute(grad: Tensor, numbers: Sequence[int]) -> Tensor:
+        geometry = WindowGeometry.of(numbers)
+        sums = zeros_like_padded(grad, geometry, grad.dtype)
         for i, j in geometry.taps:
             tap_of(sums, geometry, i, j).add_(grad)
-        return crop(sums, geometry)
+        return in_order_of(grad, crop(sums, geometry))
+
+    @staticmethod
+    def shape(grad: Tensor, numbers: Sequence[int]) -> Tensor:
+        geometry = WindowGeometry.of(numbers)
+        return empty_in_order_of(grad, (*grad.shape[:-2], *geometry.input_size))
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor, None]:
-        return _WindowSum.apply(x, ctx.geometry), None
+        return _WindowSum.call(x, ctx.numbers), None
 
 
 def _window_areas(

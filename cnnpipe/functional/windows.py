@@ -12,6 +12,8 @@ it twice, so it can also be written to, as a slice, which compilers understand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -83,24 +85,37 @@ def overlap_add(windows: Tensor, geometry: WindowGeometry) -> Tensor:
     Shape:
         windows (…, H_out, W_out, kH, kW) → (…, H, W)
     """
-    sums = zeros_like_padded(windows[..., 0, 0], geometry)
+    sums = zeros_like_padded(windows[..., 0, 0], geometry, accumulation_dtype(windows.dtype))
     for i, j in geometry.taps:
         tap_of(sums, geometry, i, j).add_(windows[..., i, j])
     return crop(sums, geometry).to(windows.dtype)
 
 
-def zeros_like_padded(outputs: Tensor, geometry: WindowGeometry) -> Tensor:
-    """Zeros of the padded input's size, with the outputs' order of axes in memory.
+def empty_in_order_of(
+    like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None
+) -> Tensor:
+    """An empty tensor whose axes follow each other in memory as those of `like` do."""
+    order = sorted(range(like.ndim), key=like.stride, reverse=True)  # outermost axis first
+    empty = like.new_empty([shape[axis] for axis in order], dtype=dtype or like.dtype)
+    return empty.permute([order.index(axis) for axis in range(like.ndim)])
 
-    Shape:
-        outputs (…, H_out, W_out) → (…, H_padded, W_padded)
-    """
-    shape = (*outputs.shape[:-2], *geometry.padded_size)
-    order = sorted(range(outputs.ndim), key=outputs.stride, reverse=True)  # outermost axis first
-    zeros = outputs.new_zeros(
-        [shape[axis] for axis in order], dtype=accumulation_dtype(outputs.dtype)
-    )
-    return zeros.permute([order.index(axis) for axis in range(outputs.ndim)])
+
+def in_order_of(like: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor, copied if its axes do not follow each other as those of `like` do."""
+    ordered = empty_in_order_of(like, tensor.shape, tensor.dtype)
+    return tensor if tensor.stride() == ordered.stride() else ordered.copy_(tensor)
+
+
+def empty_outputs(
+    images: Tensor, geometry: WindowGeometry, dtype: torch.dtype | None = None
+) -> Tensor:
+    """A number for each window: images (…, H, W) → (…, H_out, W_out)."""
+    return empty_in_order_of(images, (*images.shape[:-2], *geometry.output_size), dtype)
+
+
+def zeros_like_padded(planes: Tensor, geometry: WindowGeometry, dtype: torch.dtype) -> Tensor:
+    """Zeros of the padded input's size: planes (…, any, any) → (…, H_padded, W_padded)."""
+    return empty_in_order_of(planes, (*planes.shape[:-2], *geometry.padded_size), dtype).zero_()
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

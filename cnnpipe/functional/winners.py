@@ -7,12 +7,22 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.windows import accumulation_dtype, pad, sliding_windows
+from cnnpipe.functional.windows import accumulation_dtype, empty_outputs, pad, sliding_windows
 from cnnpipe.geometry import Pair, WindowGeometry
 
 
+def maxima(x: Tensor, geometry: WindowGeometry) -> Tensor:
+    """The largest entry of each window: (…, H, W) → (…, H_out, W_out)."""
+    windows = sliding_windows(pad(x, geometry, lowest(x.dtype)), geometry)
+    first, *rest = (windows[..., i, j] for i, j in geometry.taps)
+    maximum = torch.maximum(first, rest.pop() if rest else first, out=empty_outputs(x, geometry))
+    for entry in rest:
+        torch.maximum(maximum, entry, out=maximum)
+    return maximum
+
+
 def to_winners(
-    values: Tensor, x: Tensor, maximum: Tensor, geometry: WindowGeometry
+    values: Tensor, x: Tensor, geometry: WindowGeometry
 ) -> Iterator[tuple[Pair, Tensor]]:
     """Each tap, and the values of the windows that it wins, zero for the others.
 
@@ -22,6 +32,7 @@ def to_winners(
     is NaN equals no entry either, and 0·∞ is NaN: for them `_winner` is computed, slowly, and also
     on devices where looking for them would mean waiting.
     """
+    maximum = maxima(x, geometry)
     if maximum.device.type != "cpu" or not (_is_finite(maximum) and _is_finite(values)):
         winner = _winner(x, geometry)
         for tap, (i, j) in enumerate(geometry.taps):
@@ -99,4 +110,6 @@ def _taps_over(padding: Tensor, dilation: int) -> Tensor:
 
 def lowest(dtype: torch.dtype) -> float:
     """The neutral element of the maximum: no number of the dtype is lower."""
+    if dtype == torch.bool:
+        return False
     return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min

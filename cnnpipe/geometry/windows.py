@@ -9,7 +9,9 @@ Source: Dumoulin, Visin: A guide to convolution arithmetic for deep learning (ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Self
 
 Pair = tuple[int, int]
@@ -149,6 +151,18 @@ class WindowGeometry:
         if (stride, dilation) == (self.stride, self.dilation):
             return self
         return replace(self, stride=stride, dilation=dilation)
+
+    @property
+    def numbers(self) -> list[int]:
+        """All fields in one list, which an operator's schema can take."""
+        return [*chain(*(v if isinstance(v, tuple) else (v,) for v in vars(self).values()))]
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Self:
+        """The geometry with these `numbers`."""
+        H, W, kH, kW, sH, sW, top, bottom, left, right, dH, dW, *groups = numbers
+        sides = top, bottom, left, right
+        return cls((H, W), (kH, kW), (sH, sW), sides, (dH, dW), *groups)
 
     @property
     def taps(self) -> list[Pair]:

@@ -94,8 +94,7 @@ def _with_four_sides(
     module = importlib.import_module(f"cnnpipe.functional.{algorithm}")
     if reason := module.unsupported(input, geometry):
         raise UnsupportedError(reason)
-    output: Tensor = _CrossCorrelation.apply(input, weight, bias, geometry, module)
-    return output
+    return _CrossCorrelation.call(input, weight, bias, geometry.numbers, algorithm)
 
 
 def computes(algorithm: str, call: Call) -> bool:

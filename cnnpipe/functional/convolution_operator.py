@@ -1,0 +1,71 @@
+"""What the three operators of a convolution share: forward derivative, and the rule for vmap."""
+
+from __future__ import annotations
+
+import operator
+from functools import reduce
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from cnnpipe.functional.operator import Batched, Operator
+
+
+class ConvolutionOperator(Operator):
+    """An operator of two operands (and a bias), the geometry's numbers and an algorithm.
+
+    A subclass names the axes that groups divide: of each operand in `operand_axes`, of the result
+    in `result_axis`. It is 1 for images, whose channels come second, and 0 for kernels and bias.
+    """
+
+    operand_axes: ClassVar[tuple[int, ...]]
+    result_axis: ClassVar[int]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.how = inputs[-2:]
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+
+    @classmethod
+    def jvp(cls, ctx: Any, *tangents: Any) -> Tensor:
+        """The product rule: the operator is linear in each operand."""
+        first, second = ctx.saved_tensors
+        d_first, d_second, *d_bias = tangents[:-2]
+        none = [None for _ in d_bias]
+        terms = []
+        if d_first is not None:
+            terms.append(cls.call(d_first, second, *none, *ctx.how))
+        if d_second is not None:
+            terms.append(cls.call(first, d_second, *none, *ctx.how))
+        for tangent in d_bias:
+            if tangent is not None:
+                shape = cls.shape(first, second, None, *ctx.how)
+                terms.append(tangent.view(-1, 1, 1).expand_as(shape))
+        return reduce(operator.add, terms)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Batched:
+        """Compute a batch of B convolutions as one.
+
+        With the same kernels for all they are one convolution of B times as many images, and else
+        one of B times as many groups, because groups do not see each other's channels.
+        """
+        *operands, numbers, algorithm = inputs
+        B, axis, axes = info.batch_size, cls.result_axis, cls.operand_axes
+        if axis == 1 and not any(dim is not None for dim in in_dims[1:]):
+            axis, axes = 0, (0,)
+        else:
+            numbers = [*numbers[:-1], B * numbers[-1]]
+        for which, into in enumerate(axes):
+            if operands[which] is not None:
+                operands[which] = _merge(operands[which], in_dims[which], into, B)
+        return cls.call(*operands, numbers, algorithm).unflatten(axis, (B, -1)), axis
+
+
+def _merge(tensor: Tensor, added: int | None, axis: int, size: int) -> Tensor:
+    """Merge the added axis into another one; a tensor without it is repeated."""
+    if added is None:
+        shape = (*tensor.shape[:axis], size, *tensor.shape[axis:])
+        return tensor.unsqueeze(axis).expand(shape).flatten(axis, axis + 1)
+    return tensor.movedim(added, axis).flatten(axis, axis + 1)

@@ -1,0 +1,112 @@
+"""Operators that all of PyTorch knows: a formula, the shape of its result, and its derivative.
+
+Each is registered with PyTorch's dispatcher, as torch's own operators are. So autograd,
+`torch.func`, `torch.compile`, `torch.export`, `torch.jit.trace`, fake and meta tensors see a single
+call with a known shape and a known derivative, whatever happens inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
+
+from cnnpipe.functional.autocast import without_autocast
+
+Batched = tuple[Tensor, int]
+"""A result under vmap, and which of its axes is the one that was added."""
+
+_LIBRARY = torch.library.Library("cnnpipe", "DEF")
+
+
+class Operator:
+    """An operator that a subclass describes; `call` computes it.
+
+    What a subclass has:
+        schema: name, arguments and result, in the language of `torch.library`.
+        compute: the result, as a new tensor that shares no memory with an operand.
+        shape: an empty tensor with the result's shape, dtype and strides; sizes may be symbols.
+        setup_context, backward, jvp: the derivatives, as in `torch.autograd.Function`.
+        vmap: likewise.
+    """
+
+    schema: ClassVar[str]
+    call: ClassVar[Callable[..., Tensor]]
+    compute: ClassVar[Callable[..., Tensor]]
+    shape: ClassVar[Callable[..., Tensor]]
+    setup_context: ClassVar[Callable[..., None]]
+    backward: ClassVar[Callable[..., Any]]
+    jvp: ClassVar[Callable[..., Tensor]]
+
+    def __init_subclass__(cls) -> None:
+        if "schema" not in vars(cls):  # a family of operators, none by itself
+            return
+        name = cls.schema.split("(")[0]
+        _LIBRARY.define(cls.schema)
+        operator = getattr(torch.ops.cnnpipe, name).default
+
+        def compute(*operands: Any) -> Tensor:
+            with without_autocast(operands[0]):
+                # It may be a view of scratch memory, which autograd lets nobody overwrite.
+                return cls.compute(*operands).detach()
+
+        def below_autograd(*operands: Any) -> Tensor:
+            with torch._C._AutoDispatchBelowAutograd():
+                result: Tensor = operator(*operands)
+                return result
+
+        function: Any = type(
+            cls.__name__,
+            (_SingleLevelFunction,),
+            {
+                "forward": staticmethod(below_autograd),
+                "setup_context": staticmethod(cls.setup_context),
+                "backward": staticmethod(cls.backward),
+                "jvp": staticmethod(cls.jvp),
+            },
+        )
+
+        def autograd(*operands: Any) -> Tensor:
+            # The dispatcher comes here once for each level of torch.func, with tensors of that
+            # level; `_SingleLevelFunction` is what autograd has for it.
+            if not (_records(operands) or forward_ad._current_level >= 0):
+                return below_autograd(*operands)
+            functorch = torch._C._functorch
+            allowed = functorch.get_single_level_autograd_function_allowed()
+            functorch.set_single_level_autograd_function_allowed(True)
+            try:
+                result: Tensor = function.apply(*operands)
+                return result
+            finally:
+                functorch.set_single_level_autograd_function_allowed(allowed)
+
+        _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
+        _LIBRARY.impl(name, autograd, "Autograd")
+        torch.library.register_fake(f"cnnpipe::{name}", cls.shape, lib=_LIBRARY)
+        torch.library.register_vmap(f"cnnpipe::{name}", cls.vmap, lib=_LIBRARY)
+        cls.call = operator
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> Batched:
+        """Move the added axis to the front of each tensor; an operand without it is repeated.
+
+        This is right for an operator that treats each entry of a batch by itself, whatever axes the
+        batch has: for pooling, those before height and width; for an activation, all of them.
+        """
+        moved = [
+            value
+            if not isinstance(value, Tensor)
+            else value.expand(info.batch_size, *value.shape)
+            if axis is None
+            else value.movedim(axis, 0)
+            for value, axis in zip(operands, in_dims, strict=True)
+        ]
+        return cls.call(*moved), 0
+
+
+def _records(operands: tuple[Any, ...]) -> bool:
+    return torch.is_grad_enabled() and bool(torch._C._any_requires_grad(*operands))
