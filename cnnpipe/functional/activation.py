@@ -85,7 +85,7 @@ class _Elementwise(Operator):
 
     @classmethod
     def jvp(cls, ctx: Any, tangent: Tensor) -> Tensor:
-        result: Tensor = cls.backward(ctx, tangent)  # the Jacobian is diagonal
+        result: Tensor = cls.backward(ctx, tangent)[0]  # the Jacobian is diagonal
         return result
 
 
@@ -97,9 +97,9 @@ class _ReLU(_Elementwise):
         return x.clamp_min(0)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
         (y,) = ctx.saved_tensors
-        return _Gate.call(g, y.detach())
+        return (_Gate.call(g, y.detach()),)
 
 
 class _Gate(Operator):
@@ -140,10 +140,9 @@ class _Sigmoid(_Elementwise):
         return wide.neg().exp_().add_(1).reciprocal_().to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
         (y,) = ctx.saved_tensors
-        grad: Tensor = torch.addcmul(g, g, y, value=-1) * y  # g·(1 − y)·y
-        return grad
+        return (torch.addcmul(g, g, y, value=-1) * y,)  # g·(1 − y)·y
 
 
 class _Tanh(_Elementwise):
@@ -156,6 +155,6 @@ class _Tanh(_Elementwise):
         return (-t).div_(t + 2).copysign_(wide).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
         (y,) = ctx.saved_tensors
-        return torch.addcmul(g, g, y * y, value=-1)  # g·(1 − y²)
+        return (torch.addcmul(g, g, y * y, value=-1),)  # g·(1 − y²)

@@ -59,27 +59,35 @@ class Operator:
                 result: Tensor = operator(*operands)
                 return result
 
+        def forward(*operands: Any) -> Tensor:
+            # A Function switches gradients off inside, but the next level of torch.func needs them.
+            with torch.set_grad_enabled(operands[-1]), forward_ad._set_fwd_grad_enabled(True):
+                return below_autograd(*operands[:-1])
+
         function: Any = type(
             cls.__name__,
             (_SingleLevelFunction,),
             {
-                "forward": staticmethod(below_autograd),
-                "setup_context": staticmethod(cls.setup_context),
-                "backward": staticmethod(cls.backward),
-                "jvp": staticmethod(cls.jvp),
+                "forward": staticmethod(forward),
+                "setup_context": staticmethod(
+                    lambda ctx, inputs, output: cls.setup_context(ctx, inputs[:-1], output)
+                ),
+                "backward": staticmethod(lambda ctx, grad: (*cls.backward(ctx, grad), None)),
+                "jvp": staticmethod(lambda ctx, *tangents: cls.jvp(ctx, *tangents[:-1])),
             },
         )
 
         def autograd(*operands: Any) -> Tensor:
             # The dispatcher comes here once for each level of torch.func, with tensors of that
             # level; `_SingleLevelFunction` is what autograd has for it.
-            if not (_records(operands) or forward_ad._current_level >= 0):
+            recorded = torch.is_grad_enabled()
+            if not (recorded and torch._C._any_requires_grad(*operands)) and _no_tangents():
                 return below_autograd(*operands)
             functorch = torch._C._functorch
             allowed = functorch.get_single_level_autograd_function_allowed()
             functorch.set_single_level_autograd_function_allowed(True)
             try:
-                result: Tensor = function.apply(*operands)
+                result: Tensor = function.apply(*operands, recorded)
                 return result
             finally:
                 functorch.set_single_level_autograd_function_allowed(allowed)
@@ -108,5 +116,5 @@ class Operator:
         return cls.call(*moved), 0
 
 
-def _records(operands: tuple[Any, ...]) -> bool:
-    return torch.is_grad_enabled() and bool(torch._C._any_requires_grad(*operands))
+def _no_tangents() -> bool:
+    return forward_ad._current_level < 0

@@ -273,8 +273,9 @@ class _Indices(_PoolingOperator):
         return empty_outputs(x, WindowGeometry.of(numbers), torch.int64)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> None:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None]:
         """Integers have no derivative."""
+        return None, None
 
 
 class _WindowSum(_PoolingOperator):

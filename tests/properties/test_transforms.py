@@ -9,7 +9,6 @@ import copy
 import io
 import logging
 import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Thread
@@ -20,7 +19,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
-from torch.func import functional_call, grad, jacrev, vjp, vmap
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
 from cnnpipe import layers
@@ -102,6 +101,11 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
     "jacrev(jacrev)": lambda operator, call, batches: jacrev(jacrev(scalar(operator)))(
         *call.operands.values()
     ),
+    "jvp": lambda operator, call, batches: jvp(
+        operator, tuple(call.operands.values()), tuple(call.operands.values())
+    ),
+    "jacfwd": lambda operator, call, batches: jacfwd(operator)(*call.operands.values()),
+    "hessian": lambda operator, call, batches: hessian(scalar(operator))(*call.operands.values()),
     "vmap": lambda operator, call, batches: vmap(
         operator, in_dims=batches.axes, out_dims=batches.out_axis
     )(*batches.operands),
@@ -115,14 +119,15 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
 
 
 @promise(
-    "torch.func's grad, vjp, jacrev and vmap, alone and in one another, give of each operator what "
-    "they give of torch's",
+    "torch.func's grad, vjp, jvp, jacrev, jacfwd, hessian and vmap, alone and in one another, give "
+    "of each operator what they give of torch's",
     full=600,
     few=50,
     drawn=small_calls,
     transform=choice(*TRANSFORMS),
     data=st.data(),
 )
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")  # of torch, about itself
 def test_function_transforms(
     drawn: tuple[Call, str | None], transform: str, data: st.DataObject
 ) -> None:
@@ -135,21 +140,6 @@ def test_function_transforms(
 
 def alike(actual: Any, expected: Any) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-8, equal_nan=True)
-
-
-@promise(
-    "Forward-mode derivatives, which the operators do not have, are refused by name",
-    full=60,
-    few=4,
-    drawn=small_calls,
-)
-def test_forward_mode(drawn: tuple[Call, str | None]) -> None:
-    ours, _ = functions(*drawn)
-    operands = tuple(drawn[0].operands.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
-        with pytest.raises((RuntimeError, NotImplementedError), match="jvp"):
-            torch.func.jvp(ours, operands, operands)
 
 
 @promise(
