@@ -6,7 +6,7 @@ Arguments, initial weights and the keys of `state_dict` are the same.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
 from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
 from cnnpipe.functional.convolution import check_algorithm
-from cnnpipe.functional.convolution_arguments import Padding, as_padding
+from cnnpipe.functional.convolution_arguments import Padding, as_padding, padding_sides
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 class Conv2d(nn.Module):
@@ -43,7 +45,7 @@ class Conv2d(nn.Module):
         dilation: IntOrPair = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: Literal["zeros"] = "zeros",
+        padding_mode: PaddingMode = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -64,8 +66,11 @@ class Conv2d(nn.Module):
                 f"groups: expected a divisor of in_channels {self.in_channels} and out_channels "
                 f"{self.out_channels}, got {self.groups}"
             )
-        if padding_mode != "zeros":
-            raise ValueError(f"padding_mode: expected 'zeros', got {padding_mode!r}")
+        if padding_mode not in get_args(PaddingMode):
+            raise ValueError(
+                f"padding_mode: expected one of {', '.join(get_args(PaddingMode))}, "
+                f"got {padding_mode!r}"
+            )
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias: nn.Parameter | None
@@ -83,12 +88,17 @@ class Conv2d(nn.Module):
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
+        padding: Padding = self.padding
+        if self.padding_mode != "zeros":
+            sides = padding_sides(self.padding, self.kernel_size, self.dilation)
+            input = nn.functional.pad(input, sides[2:] + sides[:2], self.padding_mode)
+            padding = 0
         return conv2d(
             input,
             self.weight,
             self.bias,
             self.stride,
-            self.padding,
+            padding,
             self.dilation,
             self.groups,
             algorithm=self.algorithm,
@@ -102,6 +112,8 @@ class Conv2d(nn.Module):
         ]
         if self.padding != (0, 0):
             parts.append(f"padding={self.padding}")
+        if self.padding_mode != "zeros":
+            parts.append(f"padding_mode={self.padding_mode!r}")
         if self.dilation != (1, 1):
             parts.append(f"dilation={self.dilation}")
         if self.groups != 1:

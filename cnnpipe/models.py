@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,16 @@ PREDICTION_BATCH = 500
 """Small enough for a block's activations to stay near the processor."""
 
 
-class LeNet5(nn.Sequential):
+class _Network(nn.Sequential):
+    """Named layers, one after the other; some of them are an `nn.Sequential`."""
+
+    def __getitem__(self, which: Any) -> Any:
+        if isinstance(which, slice):
+            return nn.Sequential(OrderedDict(list(self.named_children())[which]))
+        return super().__getitem__(which)
+
+
+class LeNet5(_Network):
     """LeNet-5: 61,706 parameters; the layers carry the paper's names.
 
     The paper's C3 joins each map to some of S2's maps only, its S2 and S4 scale and shift, and its
@@ -81,7 +91,7 @@ class LeNet5(nn.Sequential):
         )
 
 
-class VGG(nn.Sequential):
+class VGG(_Network):
     """Blocks of 3×3 convolutions, each with batch normalisation and ReLU, each block pooled 2×2.
 
     The paper's idea at the size of a digit: two stacked 3×3 convolutions see 5×5 pixels with 18
@@ -167,11 +177,34 @@ def predict(model: nn.Module, images: Tensor, normalization: Normalization) -> T
     >>> predict(LeNet5(), images, Normalization(mean=0.13, std=0.31)).shape
     torch.Size([3, 10])
     """
-    was_training = model.training
-    model.eval()
-    logits = [model(normalization(batch)).float() for batch in images.split(PREDICTION_BATCH)]
-    model.train(was_training)
+    with evaluation_mode(model):
+        dtype = next(model.parameters()).dtype
+        logits = [
+            model(normalization(batch).to(dtype)).float()
+            for batch in images.split(PREDICTION_BATCH)
+        ]
     return torch.cat(logits)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluate within; afterwards each module has the mode that it had.
+
+    >>> network = VGG().train()
+    >>> _ = network.block1_norm1.eval()  # frozen
+    >>> with evaluation_mode(network):
+    ...     network.training
+    False
+    >>> network.training, network.block1_norm1.training
+    (True, False)
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @dataclass(frozen=True)
@@ -202,7 +235,7 @@ class TrainedNetwork:
             if name != path.stem:
                 raise ValueError(f"the weights of {name}")
             model = build_model(name, backend=backend, **description["architecture"])
-            model.load_state_dict(state)
+            model.to(state["output.weight"].dtype).load_state_dict(state)
             normalization = Normalization(**description["normalization"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
@@ -224,7 +257,12 @@ def save_model(
     architecture: Mapping[str, Any],
     normalization: Normalization,
 ) -> None:
-    """Write the weights with all that is needed to build the network again."""
+    """Write the weights with all that is needed to build the network again.
+
+    Of a model within `torch.compile` or `DataParallel`, those are the inner network's.
+    """
+    while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
+        model = inner
     description = {
         "name": name,
         "architecture": dict(architecture),

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.arguments import check_bool, check_floating_point, check_real
+from cnnpipe.functional.arguments import FLOATS, REALS, check_bool, check_dtype
+from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Operator
 from cnnpipe.functional.windows import accumulation_dtype
 
@@ -32,7 +33,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> relu(torch.tensor([-1.0, 0.0, 2.0]))
     tensor([0., 0., 2.])
     """
-    check_real(input, "input")
+    check_dtype(input, "input", REALS)
     check_bool(inplace, "inplace")
     output = _ReLU.call(input)
     return input.copy_(output) if inplace else output
@@ -49,7 +50,7 @@ def sigmoid(input: Tensor) -> Tensor:
     >>> sigmoid(torch.tensor([0.0, -1000.0]))  # 1 / (1 + 1), and no overflow
     tensor([0.5000, 0.0000])
     """
-    check_floating_point(input, "input")
+    check_dtype(input, "input", FLOATS)
     return _Sigmoid.call(input)
 
 
@@ -67,7 +68,7 @@ def tanh(input: Tensor) -> Tensor:
     >>> x.grad  # 1 − tanh²(0)
     tensor([1.])
     """
-    check_floating_point(input, "input")
+    check_dtype(input, "input", FLOATS)
     return _Tanh.call(input)
 
 
@@ -77,6 +78,10 @@ class _Elementwise(Operator):
     @staticmethod
     def shape(x: Tensor) -> Tensor:
         return torch.empty_like(x)
+
+    @classmethod
+    def onnx(cls, x: Tensor) -> Tensor:
+        return onnx_operator(cls.__name__.strip("_").capitalize(), (x,), x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -15,7 +15,8 @@ from cnnpipe.geometry import Pair, WindowGeometry, output_size, window_extent
 IntOrPair = int | Sequence[int]
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+REALS = (*FLOATS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+NUMBERS = (*REALS, torch.complex64, torch.complex128)
 
 
 def as_int(value: SupportsIndex, name: str, least: int | None = None) -> int:
@@ -36,10 +37,12 @@ def check_bool(value: bool, name: str) -> None:
 
 
 def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
-    """One int for both axes, or a pair (of the H axis, of the W axis)."""
+    """One int for both axes, alone or in a sequence, or a pair (of the H axis, of the W axis)."""
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
         both = as_int(value, name, least)  # type: ignore[arg-type]  # bytes are refused there
         return both, both
+    if len(value) == 1:
+        return as_pair(value[0], name, least)
     if len(value) != 2:
         raise ValueError(f"{name}: expected an int or a pair of ints, got {value!r}")
     return as_int(value[0], name, least), as_int(value[1], name, least)
@@ -48,9 +51,9 @@ def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
 def pooling_arguments(
     kernel_size: IntOrPair, stride: IntOrPair | None, padding: IntOrPair, dilation: IntOrPair
 ) -> tuple[Pair, Pair, Pair, Pair]:
-    """The four arguments as pairs; the stride is the kernel size if it is None."""
+    """The four arguments as pairs; the stride is the kernel size if it is None or empty."""
     kernel_sizes = as_pair(kernel_size, "kernel_size", least=1)
-    strides = kernel_sizes if stride is None else as_pair(stride, "stride", least=1)
+    strides = kernel_sizes if stride in (None, (), []) else as_pair(stride, "stride", least=1)
     paddings = as_pair(padding, "padding", least=0)
     if any(p > k // 2 for p, k in zip(paddings, kernel_sizes, strict=True)):
         raise ValueError(
@@ -90,6 +93,14 @@ def pooling_geometry(
     return geometry.without_idle_steps()
 
 
+def numbers_of(geometry: WindowGeometry) -> list[int]:
+    """The geometry as an operator's schema takes it.
+
+    `torch.jit.trace` counts sizes in tensors; here they become constants of the trace.
+    """
+    return [int(number) if isinstance(number, Tensor) else number for number in geometry.numbers]
+
+
 def check_tensor(value: Tensor, name: str) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a Tensor, got {type(value).__name__}")
@@ -97,12 +108,11 @@ def check_tensor(value: Tensor, name: str) -> None:
         raise TypeError(f"{name}: expected a dense tensor, got one of layout {value.layout}")
 
 
-def check_floating_point(value: Tensor, name: str) -> None:
+def check_dtype(value: Tensor, name: str, allowed: Sequence[torch.dtype]) -> None:
     check_tensor(value, name)
-    if value.dtype not in FLOATS:
-        raise TypeError(
-            f"{name}: expected a floating-point dtype ({_names(FLOATS)}), got {value.dtype}"
-        )
+    if value.dtype not in allowed:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        raise TypeError(f"{name}: expected one of {names}, got {value.dtype}")
 
 
 def check_images(input: Tensor) -> None:
@@ -113,15 +123,3 @@ def check_images(input: Tensor) -> None:
         )
     if 0 in input.shape[-2:]:
         raise ValueError(f"input: expected pixels, got shape {tuple(input.shape)}")
-
-
-def check_real(value: Tensor, name: str) -> None:
-    check_tensor(value, name)
-    if value.dtype not in FLOATS + INTEGERS:
-        raise TypeError(
-            f"{name}: expected a real dtype ({_names(FLOATS + INTEGERS)}), got {value.dtype}"
-        )
-
-
-def _names(dtypes: Sequence[torch.dtype]) -> str:
-    return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
-from cnnpipe.functional.arguments import IntOrPair
+from cnnpipe.functional.arguments import IntOrPair, numbers_of
 from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.convolution_arguments import (
     Padding,
@@ -31,7 +31,9 @@ from cnnpipe.functional.convolution_arguments import (
     check_operands,
     convolution_geometry,
 )
-from cnnpipe.functional.convolution_operator import ConvolutionOperator
+from cnnpipe.functional.convolution_operator import ConvolutionOperator, Shape, flops
+from cnnpipe.functional.onnx import onnx_operator
+from cnnpipe.functional.windows import is_finite
 from cnnpipe.geometry import ConvolutionGeometry, Pair
 from cnnpipe.system.errors import InputError
 
@@ -112,7 +114,7 @@ def conv2d(
         algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names.
 
     Raises:
-        TypeError: not floating-point tensors of one dtype, or a size that is not an int.
+        TypeError: not tensors of numbers of one dtype, or a size that is not an int.
         ValueError: shapes that do not fit together, a value out of range, or an algorithm that
             cannot compute this convolution (`UnsupportedError`).
 
@@ -133,7 +135,7 @@ def conv2d(
     geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
     images = input if input.ndim == 4 else input.unsqueeze(0)
     check_support(algorithm, images, geometry)
-    output = _CrossCorrelation.call(images, weight, bias, geometry.numbers, algorithm)
+    output = _CrossCorrelation.call(images, weight, bias, numbers_of(geometry), algorithm)
     return output if input.ndim == 4 else output.squeeze(0)
 
 
@@ -177,7 +179,7 @@ class _CrossCorrelation(ConvolutionOperator):
         x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
     ) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
-        y = _named(algorithm, x, x.shape[1], len(w), geometry).forward(x, w, geometry)
+        y = _compute("forward", algorithm, (x.shape[1], len(w)), x, w, geometry)
         if bias is not None:
             y.add_(bias.view(-1, 1, 1))
         return y.contiguous(memory_format=torch.channels_last)
@@ -186,7 +188,21 @@ class _CrossCorrelation(ConvolutionOperator):
     def shape(
         x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
     ) -> Tensor:
-        return _empty_images(x, len(w), ConvolutionGeometry.of(numbers).output_size)
+        return _empty_images(x, w.shape[0], ConvolutionGeometry.of(numbers).output_size)
+
+    @classmethod
+    def onnx(
+        cls, x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
+    ) -> Tensor:
+        result, geometry = (
+            cls.shape(x, w, bias, numbers, algorithm),
+            ConvolutionGeometry.of(numbers),
+        )
+        return onnx_operator("Conv", (x, w, bias), result, geometry, group=geometry.groups)
+
+    @staticmethod
+    def flops(x: Shape, w: Shape, bias: Shape | None, numbers: Sequence[int], *_: Any) -> int:
+        return flops(x, w, numbers)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -213,14 +229,18 @@ class _InputGradient(ConvolutionOperator):
     @staticmethod
     def compute(g: Tensor, w: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
-        C = geometry.groups * w.shape[1]
-        x = _named(algorithm, g, C, len(w), geometry).input_gradient(g, w, geometry)
+        channels = geometry.groups * w.shape[1], len(w)
+        x = _compute("input_gradient", algorithm, channels, g, w, geometry)
         return x.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     def shape(g: Tensor, w: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
         return _empty_images(g, geometry.groups * w.shape[1], geometry.input_size)
+
+    @staticmethod
+    def flops(g: Shape, w: Shape, numbers: Sequence[int], *_: Any) -> int:
+        return flops(g, w, numbers)
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
@@ -245,13 +265,17 @@ class _WeightGradient(ConvolutionOperator):
     @staticmethod
     def compute(x: Tensor, g: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
-        chosen = _named(algorithm, x, x.shape[1], g.shape[1], geometry)
-        return chosen.weight_gradient(x, g, geometry).contiguous()
+        channels = x.shape[1], g.shape[1]
+        return _compute("weight_gradient", algorithm, channels, x, g, geometry).contiguous()
 
     @staticmethod
     def shape(x: Tensor, g: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
         return x.new_empty((g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size))
+
+    @staticmethod
+    def flops(x: Shape, g: Shape, numbers: Sequence[int], algorithm: str, w: Shape) -> int:
+        return flops(x, w, numbers)
 
     @staticmethod
     def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, ...]:
@@ -267,7 +291,7 @@ class _WeightGradient(ConvolutionOperator):
 
 def _empty_images(like: Tensor, channels: int, size: Pair) -> Tensor:
     """Images whose channels lie side by side in memory, (N, channels, *size)."""
-    return like.new_empty((len(like), *size, channels)).permute(0, 3, 1, 2)
+    return like.new_empty((like.shape[0], *size, channels)).permute(0, 3, 1, 2)
 
 
 def conv2d_algorithm(
@@ -290,11 +314,9 @@ def conv2d_algorithm(
 
     And `im2col` for strides, dilations and groups, in 16 bits and on other devices.
 
-    A NaN or an infinity is never lost, and never leaves its image (in a weight, its kernel). With
-    `direct` and `im2col` it reaches exactly the outputs that the formula names, except for the
-    input's gradient where a weight is not finite. `toeplitz`, which LeNet-5 uses, also multiplies
-    it by zeros for up to kW − 1 windows on either side, as does `taps` with fewer than 16 output
-    or 4 input channels; `winograd` spreads it over a tile and `fft` over its image.
+    A NaN or an infinity reaches exactly the outputs that the formula names, also with `direct` and
+    `im2col`; on other devices, an infinite weight more of the input's gradient. By name, `toeplitz`
+    and `taps` spread it over neighbouring windows, `winograd` over a tile and `fft` over its image.
 
     Arguments and errors are those of `conv2d`.
 
@@ -322,15 +344,24 @@ def _fastest(like: Tensor, C: int, out_channels: int, geometry: ConvolutionGeome
     return "taps" if few_dropped and not taps.unsupported(like, geometry) else "im2col"
 
 
-def _named(
-    name: str, like: Tensor, C: int, out_channels: int, geometry: ConvolutionGeometry
-) -> Algorithm:
-    """An algorithm by its name; "auto" depends on the channels, which all three derivatives see.
-
-    vmap may merge convolutions into one that a named algorithm does not support: then it is im2col.
-    """
-    chosen = _ALGORITHMS[_fastest(like, C, out_channels, geometry) if name == "auto" else name]
-    return im2col if chosen.unsupported(like, geometry) else chosen
+def _compute(
+    derivative: str,
+    algorithm: str,
+    channels: Pair,
+    first: Tensor,
+    second: Tensor,
+    geometry: ConvolutionGeometry,
+) -> Tensor:
+    """One of the three derivatives by an algorithm, or by "auto", which depends on the channels."""
+    name = _fastest(first, *channels, geometry) if algorithm == "auto" else algorithm
+    chosen = _ALGORITHMS[name]
+    if chosen.unsupported(first, geometry):  # vmap makes groups of what had none
+        chosen = im2col
+    result: Tensor = getattr(chosen, derivative)(first, second, geometry)
+    # All but im2col also multiply by zeros that the formula does not have.
+    if algorithm == "auto" and chosen is not im2col and not is_finite(result):
+        result = getattr(im2col, derivative)(first, second, geometry)
+    return result
 
 
 def check_support(algorithm: str, x: Tensor, geometry: ConvolutionGeometry) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor
 
 from cnnpipe.functional.arguments import (
+    NUMBERS,
     IntOrPair,
     as_int,
     as_pair,
-    check_floating_point,
+    check_dtype,
     check_images,
 )
 from cnnpipe.geometry import ConvolutionGeometry, Pair, same_padding
@@ -20,10 +21,10 @@ Padding = IntOrPair | Literal["same", "valid"]
 
 def check_operands(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
     """Kinds, shapes and devices; dtypes are compared after autocast, by `check_dtypes`."""
-    check_floating_point(input, "input")
-    check_floating_point(weight, "weight")
+    check_dtype(input, "input", NUMBERS)
+    check_dtype(weight, "weight", NUMBERS)
     if bias is not None:
-        check_floating_point(bias, "bias")
+        check_dtype(bias, "bias", NUMBERS)
     check_images(input)
     if weight.ndim != 4:
         raise ValueError(f"weight: expected shape (O, C/groups, kH, kW), got {tuple(weight.shape)}")
@@ -64,6 +65,17 @@ def as_padding(padding: Padding, stride: Pair) -> Pair | Literal["same", "valid"
     return padding
 
 
+def padding_sides(padding: Padding, kernel_size: Pair, dilation: Pair) -> tuple[int, int, int, int]:
+    """Pixels at the top, bottom, left and right, for what `as_padding` returns."""
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if padding == "same":
+        (kH, kW), (down, across) = kernel_size, dilation
+        return *same_padding(kH, down), *same_padding(kW, across)
+    vertical, horizontal = cast("Pair", padding)
+    return vertical, vertical, horizontal, horizontal
+
+
 def convolution_geometry(
     input: Tensor,
     weight: Tensor,
@@ -75,13 +87,7 @@ def convolution_geometry(
     """The windows that the kernels see: sizes from the tensors, steps from the arguments."""
     (H, W), (kH, kW) = input.shape[-2:], weight.shape[-2:]
     strides, dilations = as_pair(stride, "stride", least=1), as_pair(dilation, "dilation", least=1)
-    match as_padding(padding, strides):
-        case "valid":
-            sides = 0, 0, 0, 0
-        case "same":
-            sides = *same_padding(kH, dilations[0]), *same_padding(kW, dilations[1])
-        case vertical, horizontal:
-            sides = vertical, vertical, horizontal, horizontal
+    sides = padding_sides(as_padding(padding, strides), (kH, kW), dilations)
     geometry = ConvolutionGeometry((H, W), (kH, kW), strides, sides, dilations, groups)
     if kH < 1 or kW < 1:
         raise ValueError(f"weight: expected a kernel of at least 1×1, got {kH}×{kW}")

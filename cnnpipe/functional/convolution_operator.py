@@ -1,14 +1,24 @@
-"""What the three operators of a convolution share: forward derivative, and the rule for vmap."""
+"""What the three operators of a convolution share: product rule, rule for vmap, and FLOPs."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from functools import reduce
+from math import prod
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from cnnpipe.functional.operator import Batched, Operator
+from cnnpipe.geometry import ConvolutionGeometry
+
+Shape = Sequence[int]
+
+
+def flops(images: Shape, w: Shape, numbers: Sequence[int]) -> int:
+    """Floating-point operations of each derivative: two for each multiply-add, as torch counts."""
+    return 2 * images[0] * prod(w) * prod(ConvolutionGeometry.of(numbers).output_size)
 
 
 class ConvolutionOperator(Operator):

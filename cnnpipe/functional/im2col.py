@@ -26,6 +26,7 @@ from torch import Tensor
 from cnnpipe.functional.windows import (
     accumulation_dtype,
     image_blocks,
+    is_finite,
     overlap_add,
     pad,
     sliding_windows,
@@ -44,10 +45,14 @@ def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
 
 
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    """The forward pass with the kernel flipped and C, O exchanged; or col2im."""
-    if geometry.stride == (1, 1) and math.prod(geometry.input_size) <= 2 * math.prod(
-        geometry.output_size
-    ):
+    """The forward pass with the kernel flipped and C, O exchanged; or col2im.
+
+    The former also multiplies each weight by the zeros around the gradient, which a weight that is
+    not finite would turn into NaN. To look for one on a GPU would mean waiting.
+    """
+    few_zeros = math.prod(geometry.input_size) <= 2 * math.prod(geometry.output_size)
+    exact = w.device.type != "cpu" or is_finite(w)
+    if geometry.stride == (1, 1) and few_zeros and exact:
         return forward(grad, _flipped(w, geometry), geometry.adjoint())
     return _col2im(grad, w, geometry)
 

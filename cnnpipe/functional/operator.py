@@ -7,6 +7,7 @@ call with a known shape and a known derivative, whatever happens inside.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -32,6 +33,8 @@ class Operator:
         shape: an empty tensor with the result's shape, dtype and strides; sizes may be symbols.
         setup_context, backward, jvp: the derivatives, as in `torch.autograd.Function`.
         vmap: likewise.
+        flops: optional, from the operands' shapes and the result's, for `torch.utils.flop_counter`.
+        onnx: optional, what stands for it in a graph of `torch.onnx.export`.
     """
 
     schema: ClassVar[str]
@@ -41,15 +44,23 @@ class Operator:
     setup_context: ClassVar[Callable[..., None]]
     backward: ClassVar[Callable[..., Any]]
     jvp: ClassVar[Callable[..., Tensor]]
+    flops: ClassVar[Callable[..., int] | None] = None
+    onnx: ClassVar[Callable[..., Tensor] | None] = None
 
     def __init_subclass__(cls) -> None:
         if "schema" not in vars(cls):  # a family of operators, none by itself
             return
         name = cls.schema.split("(")[0]
         _LIBRARY.define(cls.schema)
-        operator = getattr(torch.ops.cnnpipe, name).default
+        packet = getattr(torch.ops.cnnpipe, name)
+        operator = packet.default
+
+        def shape(*operands: Any) -> Tensor:
+            _let_count(packet, cls.flops)
+            return cls.shape(*operands)
 
         def compute(*operands: Any) -> Tensor:
+            _let_count(packet, cls.flops)
             with without_autocast(operands[0]):
                 # It may be a view of scratch memory, which autograd lets nobody overwrite.
                 return cls.compute(*operands).detach()
@@ -94,9 +105,16 @@ class Operator:
 
         _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
         _LIBRARY.impl(name, autograd, "Autograd")
-        torch.library.register_fake(f"cnnpipe::{name}", cls.shape, lib=_LIBRARY)
+        torch.library.register_fake(f"cnnpipe::{name}", shape, lib=_LIBRARY)
         torch.library.register_vmap(f"cnnpipe::{name}", cls.vmap, lib=_LIBRARY)
         cls.call = operator
+        if onnx := cls.onnx:
+
+            def call(*operands: Any) -> Tensor:
+                result: Tensor = (onnx if torch.onnx.is_in_onnx_export() else operator)(*operands)
+                return result
+
+            cls.call = staticmethod(call)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> Batched:
@@ -118,3 +136,14 @@ class Operator:
 
 def _no_tangents() -> bool:
     return forward_ad._current_level < 0
+
+
+def _let_count(packet: Any, flops: Callable[..., int] | None) -> None:
+    """Tell the FLOP counter, if it is there; importing it would import Triton as well."""
+    counter: Any = sys.modules.get("torch.utils.flop_counter")
+    if flops and counter and packet not in counter.flop_registry:
+
+        def formula(*operands: Any, out_shape: Any) -> int:
+            return flops(*operands, out_shape)
+
+        counter.register_flop_formula(packet)(formula)

@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from cnnpipe.functional.arguments import (
+    REALS,
     IntOrPair,
     as_int,
     as_pair,
     check_bool,
-    check_floating_point,
+    check_dtype,
     check_images,
-    check_real,
+    numbers_of,
     pooling_geometry,
 )
+from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Operator
 from cnnpipe.functional.windows import (
     accumulation_dtype,
@@ -80,7 +82,7 @@ def max_pool2d(
         input (N, C, H, W) or (C, H, W) → (N, C, H_out, W_out) or (C, H_out, W_out)
 
     Args:
-        input: feature maps, floating-point or integer.
+        input: feature maps, real or boolean.
         kernel_size: size of the window.
         stride: pixels between neighbouring windows; None is the kernel size.
         padding: pixels of −∞ on each side, at most half the window.
@@ -89,7 +91,7 @@ def max_pool2d(
         return_indices: also return where each maximum lies, row·W + column.
 
     Raises:
-        TypeError: a boolean or complex input, or a size that is not an int.
+        TypeError: a complex input, or a size that is not an int.
         ValueError: a value out of range, or a window that does not fit.
 
     >>> image = torch.arange(16.0).view(1, 4, 4)
@@ -97,14 +99,14 @@ def max_pool2d(
     >>> maximum.tolist(), indices.tolist()
     ([[[5.0, 7.0], [13.0, 15.0]]], [[[5, 7], [13, 15]]])
     """
-    check_real(input, "input")
+    check_dtype(input, "input", (*REALS, torch.bool))
     check_images(input)
     check_bool(return_indices, "return_indices")
     geometry = pooling_geometry(input, kernel_size, stride, padding, dilation, ceil_mode)
-    maximum = _MaxPool.call(input, geometry.numbers)
+    maximum = _MaxPool.call(input, numbers_of(geometry))
     if not return_indices:
         return maximum
-    return maximum, _Indices.call(input.detach(), geometry.numbers)
+    return maximum, _Indices.call(input.detach(), numbers_of(geometry))
 
 
 def avg_pool2d(
@@ -124,7 +126,7 @@ def avg_pool2d(
         input (N, C, H, W) or (C, H, W) → (N, C, H_out, W_out) or (C, H_out, W_out)
 
     Args:
-        input: feature maps, floating-point.
+        input: feature maps, real; the mean of integers is cut towards zero.
         kernel_size: size of the window.
         stride: pixels between neighbouring windows; None is the kernel size.
         padding: pixels of zeros on each side, at most half the window.
@@ -134,14 +136,14 @@ def avg_pool2d(
         divisor_override: divide by this instead.
 
     Raises:
-        TypeError: an input that is not floating-point, or a size that is not an int.
+        TypeError: a boolean or complex input, or a size that is not an int.
         ValueError: a value out of range, or a window that does not fit.
 
     >>> avg_pool2d(torch.arange(16.0).view(1, 4, 4), 2)  # (0 + 1 + 4 + 5) / 4 = 2.5, …
     tensor([[[ 2.5000,  4.5000],
              [10.5000, 12.5000]]])
     """
-    check_floating_point(input, "input")
+    check_dtype(input, "input", REALS)
     check_images(input)
     check_bool(count_include_pad, "count_include_pad")
     geometry = pooling_geometry(input, kernel_size, stride, padding, 1, ceil_mode)
@@ -156,7 +158,7 @@ def avg_pool2d(
         divisor = as_int(divisor_override, "divisor_override")
         if divisor == 0:
             raise ValueError("divisor_override: expected an int other than 0, got 0")
-    sums = _WindowSum.call(wide, geometry.numbers)
+    sums = _WindowSum.call(wide, numbers_of(geometry))
     if not sums.is_floating_point():
         return sums.div(divisor, rounding_mode="trunc").to(input.dtype)
     return (sums / divisor).to(input.dtype)
@@ -191,6 +193,11 @@ class _MaxPool(_PoolingOperator):
     @staticmethod
     def shape(x: Tensor, numbers: Sequence[int]) -> Tensor:
         return empty_outputs(x, WindowGeometry.of(numbers))
+
+    @classmethod
+    def onnx(cls, x: Tensor, numbers: Sequence[int]) -> Tensor:
+        geometry = WindowGeometry.of(numbers)
+        return onnx_operator("MaxPool", (x,), cls.shape(x, numbers), geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -295,6 +302,12 @@ class _WindowSum(_PoolingOperator):
     @staticmethod
     def shape(x: Tensor, numbers: Sequence[int]) -> Tensor:
         return empty_outputs(x, WindowGeometry.of(numbers))
+
+    @classmethod
+    def onnx(cls, x: Tensor, numbers: Sequence[int]) -> Tensor:
+        geometry, result = WindowGeometry.of(numbers), cls.shape(x, numbers)
+        mean = onnx_operator("AveragePool", (x,), result, geometry, count_include_pad=1)
+        return mean * len(geometry.taps)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:

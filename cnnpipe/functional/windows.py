@@ -123,6 +123,11 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
+def is_finite(numbers: Tensor) -> bool:
+    """Whether all numbers are, in one pass; False as well if their sum overflows."""
+    return bool(numbers.sum(dtype=accumulation_dtype(numbers.dtype)).isfinite())
+
+
 CACHE_BYTES = 2 << 20
 """Size of what a block of images is copied to on a CPU: about that of the cores' own caches."""
 MEMORY_BYTES = 1 << 30

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.windows import accumulation_dtype, empty_outputs, pad, sliding_windows
+from cnnpipe.functional.windows import empty_outputs, is_finite, pad, sliding_windows
 from cnnpipe.geometry import Pair, WindowGeometry
 
 
@@ -33,7 +33,7 @@ def to_winners(
     on devices where looking for them would mean waiting.
     """
     maximum = maxima(x, geometry)
-    if maximum.device.type != "cpu" or not (_is_finite(maximum) and _is_finite(values)):
+    if maximum.device.type != "cpu" or not (is_finite(maximum) and is_finite(values)):
         winner = _winner(x, geometry)
         for tap, (i, j) in enumerate(geometry.taps):
             yield (i, j), torch.where(winner == tap, values, 0)
@@ -47,11 +47,6 @@ def to_winners(
         left -= won
         yield (i, j), won
     yield geometry.taps[-1], left
-
-
-def _is_finite(numbers: Tensor) -> bool:
-    """Whether all numbers are, in one pass; False as well if their sum overflows."""
-    return bool(numbers.sum(dtype=accumulation_dtype(numbers.dtype)).isfinite())
 
 
 def indices_of_maxima(x: Tensor, geometry: WindowGeometry) -> Tensor:

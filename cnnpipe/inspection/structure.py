@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field
-from cnnpipe.models import IMAGE_SIZE
+from cnnpipe.models import IMAGE_SIZE, evaluation_mode
 
 Shape = tuple[int, ...]
 """Without the batch: (C, H, W), or (C,) where no axes H and W are left."""
@@ -132,23 +132,21 @@ def layers_of(model: nn.Sequential, input_shape: Shape = IMAGE) -> list[Layer]:
         ValueError: the two axes of a window differ.
     """
     activation = next(model.parameters(), torch.empty(0)).new_zeros(1, *input_shape)
-    was_training = model.training
-    model.eval()
     layers: list[Layer] = []
     chain: list[tuple[int, int, int]] = []
     field = Field(size=1, jump=1, start=0)
-    for name, module in model.named_children():
-        before = tuple(activation.shape[1:])
-        activation = module(activation)
-        window = Window.of(module)
-        if activation.ndim != 4:
-            field = Field(size=input_shape[1], jump=0, start=0)
-        elif window:
-            chain.append((window.kernel_size, window.stride, window.dilation))
-            now = receptive_field(chain)[-1]
-            field = Field(now.size, now.jump, field.start - window.padding * field.jump)
-        layers.append(Layer(name, module, before, tuple(activation.shape[1:]), window, field))
-    model.train(was_training)
+    with evaluation_mode(model):
+        for name, module in model.named_children():
+            before = tuple(activation.shape[1:])
+            activation = module(activation)
+            window = Window.of(module)
+            if activation.ndim != 4:
+                field = Field(size=input_shape[1], jump=0, start=0)
+            elif window:
+                chain.append((window.kernel_size, window.stride, window.dilation))
+                now = receptive_field(chain)[-1]
+                field = Field(now.size, now.jump, field.start - window.padding * field.jump)
+            layers.append(Layer(name, module, before, tuple(activation.shape[1:]), window, field))
     return layers
 
 

@@ -23,10 +23,12 @@ ALLOWED = {
     "products of matrices, their eigenvalues": "bmm einsum mm linalg.eigh",
     "the transform of the algorithm fft": "fft.rfft2 fft.irfft2",
     "random numbers": "Generator manual_seed rand randint randn randperm *et_rng_state",
-    "the engine that runs our derivatives": "autograd.* no_grad enable_grad inference_mode",
+    "the engine that runs our derivatives": "autograd.* no_grad enable_grad inference_mode "
+    "set_grad_enabled is_grad_enabled _C._AutoDispatchBelowAutograd _C._any_requires_grad "
+    "_C._functorch library.* ops.cnnpipe",
     "steps of training": "optim.* distributed.* nn.parallel.DistributedDataParallel",
     "dtypes, devices and threads": "dtype device finfo iinfo cuda.* accelerator.* backends.* "
-    "*num_threads autocast is_autocast_enabled get_autocast_dtype compiler.is_compiling",
+    "*num_threads autocast is_autocast_enabled get_autocast_dtype amp.is_autocast_available",
     "measurements": "profiler.*",
     "modules as containers": "nn.Module nn.Sequential nn.Parameter nn.Flatten nn.init.*",
     "layers that are not this project's subject": "nn.Linear nn.LazyLinear nn.BatchNorm2d "
