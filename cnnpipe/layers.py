@@ -113,7 +113,7 @@ class Conv2d(nn.Module):
         if self.padding != (0, 0):
             parts.append(f"padding={self.padding}")
         if self.padding_mode != "zeros":
-            parts.append(f"padding_mode={self.padding_mode!r}")
+            parts.append(f"padding_mode={self.padding_mode}")
         if self.dilation != (1, 1):
             parts.append(f"dilation={self.dilation}")
         if self.groups != 1:

@@ -261,8 +261,9 @@ def save_model(
 
     Of a model within `torch.compile` or `DataParallel`, those are the inner network's.
     """
-    while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
-        model = inner
+    inner = model
+    while isinstance(inner, nn.Module):
+        model, inner = inner, getattr(inner, "_orig_mod", getattr(inner, "module", None))
     description = {
         "name": name,
         "architecture": dict(architecture),

@@ -1,12 +1,14 @@
 """The networks: their tables, their size, and that both backends are one network."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.inspection.structure import layers_of
 from cnnpipe.models import TrainedNetwork, build_model, load_model, predict, save_model
 from cnnpipe.system.errors import InputError
 
@@ -139,10 +141,46 @@ def test_load_model_says_in_one_line_what_does_not_fit(tmp_path, name, built, wr
     assert str(raised.value).isprintable()
 
 
-def test_predict_runs_in_evaluation_mode_and_puts_the_mode_back():
+def test_predict_evaluates_and_each_layer_keeps_its_mode():
     model = build_model("vgg").train()
+    model.block1_norm1.eval()  # frozen
+    modes = [layer.training for layer in model.modules()]
     images = torch.randint(256, (3, 28, 28), dtype=torch.uint8)
     first = predict(model, images, Normalization(0.1, 0.3))
     assert torch.equal(first, predict(model, images, Normalization(0.1, 0.3)))  # no dropout
-    assert model.training
     assert model.block1_norm1.num_batches_tracked == 0
+    with pytest.raises(RuntimeError):
+        predict(model, images[:, :9], Normalization(0.1, 0.3))
+    with pytest.raises(RuntimeError):
+        layers_of(model, (1, 9, 9))
+    layers_of(model)
+    assert [layer.training for layer in model.modules()] == modes
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_a_saved_model_keeps_its_dtype(tmp_path, dtype):
+    model, normalization = build_model("lenet5").to(dtype), Normalization(0.1, 0.3)
+    save_model(tmp_path / "lenet5.safetensors", model, "lenet5", {}, normalization)
+    loaded = TrainedNetwork.load(tmp_path / "lenet5.safetensors")
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {dtype}
+    images = torch.randint(256, (3, 28, 28), dtype=torch.uint8)
+    assert torch.equal(loaded.predict(images), predict(model, images, normalization))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, partial(torch.compile, backend="eager")])
+def test_a_model_is_saved_out_of_its_wrapper(tmp_path, wrap):
+    model = build_model("lenet5")
+    save_model(
+        tmp_path / "lenet5.safetensors", wrap(wrap(model)), "lenet5", {}, Normalization(0, 1)
+    )
+    loaded, _ = load_model(tmp_path / "lenet5.safetensors")
+    assert torch.equal(loaded.c1.weight, model.c1.weight)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vgg"])
+def test_a_slice_of_a_network_is_its_layers(name):
+    model = build_model(name).eval()
+    images = torch.zeros(2, 1, 28, 28)
+    assert list(dict(model[:3].named_children())) == list(dict(model.named_children()))[:3]
+    assert torch.equal(model[3:](model[:3](images)), model(images))
+    assert model[-1] is model.output

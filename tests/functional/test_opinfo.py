@@ -1,0 +1,79 @@
+"""PyTorch's own samples of calls (OpInfo): this project agrees with torch, or refuses by name."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing._internal.common_methods_invocations import op_db
+
+from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional.arguments import FLOATS, NUMBERS, REALS
+
+OURS: dict[str, Callable[..., Any]] = {
+    "nn.functional.conv2d": conv2d,
+    "nn.functional.max_pool2d": max_pool2d,
+    "nn.functional.avg_pool2d": avg_pool2d,
+    "nn.functional.relu": relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+}
+COMPUTED = {
+    "nn.functional.conv2d": NUMBERS,
+    "nn.functional.max_pool2d": (*REALS, torch.bool),
+    "nn.functional.avg_pool2d": REALS,
+    "nn.functional.relu": REALS,
+    # Of integers torch makes floating-point numbers, which no layer here needs; and a network of
+    # complex numbers has other activations than these.
+    "sigmoid": FLOATS,
+    "tanh": FLOATS,
+}
+TORCH = {op.name: op for op in op_db if op.name in OURS and not op.variant_test_name}
+CASES = [
+    (name, dtype)
+    for name, op in TORCH.items()
+    for dtype in sorted(op.supported_dtypes("cpu"), key=str)
+    if dtype is not torch.complex32  # experimental in torch itself
+]
+
+
+def samples(name: str, dtype: torch.dtype) -> Iterator[Any]:
+    differentiable = dtype.is_floating_point or dtype.is_complex
+    all_samples = TORCH[name].sample_inputs("cpu", dtype, requires_grad=differentiable)
+    # There are 1,000 of max_pool2d, and one dtype tries them all.
+    yield from islice(all_samples, 0, None, 1 if dtype is torch.float64 else 7)
+
+
+def gradients(output: Any, operands: list[Tensor]) -> Any:
+    first = output[0] if isinstance(output, tuple) else output
+    wanted = [operand for operand in operands if operand.requires_grad]
+    upstream = torch.linspace(-1, 1, first.numel()).view(first.shape).to(first.dtype)
+    return torch.autograd.grad(first, wanted, upstream) if wanted else ()
+
+
+def test_all_operators_have_samples() -> None:
+    assert set(TORCH) == set(OURS)
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES, ids=str)
+@pytest.mark.filterwarnings("ignore")  # of torch's operators, about their arguments
+def test_samples(name: str, dtype: torch.dtype) -> None:
+    digits = torch.finfo(dtype).eps if dtype.is_floating_point or dtype.is_complex else 0
+    tolerance = {"rtol": 8 * digits, "atol": 400 * digits if digits < 1e-4 else 8 * digits}
+    count = 0
+    for sample in samples(name, dtype):
+        operands = [value for value in (sample.input, *sample.args) if isinstance(value, Tensor)]
+        if dtype not in COMPUTED[name]:
+            with pytest.raises(TypeError, match="expected one of"):
+                OURS[name](sample.input, *sample.args, **sample.kwargs)
+            continue
+        expected = TORCH[name].op(sample.input, *sample.args, **sample.kwargs)
+        actual = OURS[name](sample.input, *sample.args, **sample.kwargs)
+        torch.testing.assert_close(actual, expected, **tolerance)
+        torch.testing.assert_close(
+            gradients(actual, operands), gradients(expected, operands), **tolerance
+        )
+        count += 1
+    assert count > 0 or dtype not in COMPUTED[name]

@@ -1,0 +1,396 @@
+"""The operators within the rest of PyTorch: compilers, exporters, tracers, transforms, counters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import functional_call, grad, jacrev, vjp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
+
+from cnnpipe.functional import (
+    CONV2D_ALGORITHMS,
+    avg_pool2d,
+    conv2d,
+    max_pool2d,
+    relu,
+    sigmoid,
+    tanh,
+)
+from cnnpipe.functional.operator import Operator
+from cnnpipe.layers import Conv2d, MaxPool2d, ReLU, Sigmoid
+from cnnpipe.models import VGG, LeNet5, build_model
+from tests.helpers.oracle import randn
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+ONE = torch.ones(1, 1, 1, 1)
+ALGORITHMS = ("auto", *CONV2D_ALGORITHMS[:-1])  # the last one is for GPUs
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> None:
+    torch.compiler.reset()
+
+
+def compiled(function: Callable[..., Any], backend: str = "eager") -> Callable[..., Any]:
+    return torch.compile(function, backend=backend, fullgraph=True)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_compiled_gradient(algorithm: str, backend: str) -> None:
+    gradients = grad(lambda x, w, b: conv2d(x, w, b, algorithm=algorithm).sum(), argnums=(0, 1, 2))
+    found = compiled(gradients, backend)(ONE, 2 * ONE, torch.ones(1))
+    assert [gradient.item() for gradient in found] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [lambda f: lambda x: vjp(f, x)[1](ONE)[0], jacrev],
+    ids=["vjp", "jacrev"],
+)
+def test_compiled_transforms(transform: Any) -> None:
+    function = transform(lambda x: conv2d(x, 2 * ONE))
+    assert compiled(function)(ONE).item() == function(ONE).item() == 2
+
+
+def test_compiled_gradient_of_a_network() -> None:
+    network, images = LeNet5().double(), randn(2, 1, 28, 28)
+    weights = {name: weight.detach() for name, weight in network.named_parameters()}
+    gradients = grad(lambda w: functional_call(network, w, (images,)).sin().sum())
+    torch.testing.assert_close(compiled(gradients)(weights), gradients(weights))
+
+
+def test_compiled_vmap_has_a_gradient() -> None:
+    images = torch.ones(2, 1, 1, 1, requires_grad=True)
+    compiled(vmap(lambda image: conv2d(image[None], 3 * ONE)[0]))(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.flatten().tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "winograd"])
+def test_a_compiler_computes_by_the_same_algorithm(algorithm: str) -> None:
+    """A compiled network must not be another one."""
+    x, w = randn(2, 8, 9, 9), randn(8, 8, 3, 3)
+    function = compiled(lambda x: conv2d(x, w, algorithm=algorithm))
+    assert torch.equal(function(x), conv2d(x, w, algorithm=algorithm))
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "convolution": (
+        lambda: nn.Sequential(Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 1)),
+        (1, 2, 2),
+    ),
+    "pooling behind linear": (lambda: nn.Sequential(nn.Linear(4, 4), MaxPool2d(2)), (4, 4)),
+    "sigmoid behind linear": (lambda: nn.Sequential(nn.Linear(2, 2), Sigmoid()), (2,)),
+    "LeNet-5": (LeNet5, (1, 28, 28)),
+    "LeNet-5 of 1998": (lambda: LeNet5(activation="tanh", pooling="avg"), (1, 28, 28)),
+    "VGG": (lambda: VGG().eval(), (1, 28, 28)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_exported_network_computes_and_learns_alike(name: str) -> None:
+    build, shape = NETWORKS[name]
+    network = build().double()
+    batch = torch.export.Dim("batch", min=1, max=512)
+    program = torch.export.export(network, (randn(2, *shape),), dynamic_shapes=({0: batch},))
+    exported, images = program.module(), randn(3, *shape)
+    actual, expected = exported(images), network(images)
+    torch.testing.assert_close(actual, expected)
+    actual.sin().sum().backward()
+    expected.sin().sum().backward()
+    gradients = {name: weight.grad for name, weight in network.named_parameters()}
+    assert None not in gradients.values()
+    found = {name: weight.grad for name, weight in exported.named_parameters()}
+    torch.testing.assert_close(found, gradients)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_traced_network_computes_and_learns_alike(name: str) -> None:
+    build, shape = NETWORKS[name]
+    network = build().double()
+    traced = torch.jit.trace(network, randn(2, *shape))
+    images = randn(3, *shape).requires_grad_()
+    torch.testing.assert_close(traced(images), network(images))
+    weights = [images, *network.parameters()]
+    gradients = torch.autograd.grad(network(images).sin().sum(), weights)
+    torch.testing.assert_close(torch.autograd.grad(traced(images).sin().sum(), weights), gradients)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("lenet5", {}),
+        ("lenet5", {"activation": "tanh", "pooling": "avg"}),
+        ("lenet5", {"activation": "sigmoid"}),
+        ("vgg", {}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
+def test_onnx(name: str, overrides: dict[str, str], tmp_path: Path) -> None:
+    network = build_model(name, **overrides).eval()
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(2, 1, 28, 28),),
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    assert program is not None
+    assert {node.domain for node in program.model.graph} == {""}  # ONNX's own operators
+    program.save(tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
+    images = torch.randn(5, 1, 28, 28)
+    [logits] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), network(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [LeNet5, VGG])
+def test_meta_tensors(build: Any) -> None:
+    network = build().to("meta")
+    network(torch.empty(2, 1, 28, 28, device="meta")).sum().backward()
+    assert {weight.grad.shape == weight.shape for weight in network.parameters()} == {True}
+
+
+@pytest.mark.parametrize("build", [LeNet5, VGG])
+def test_fake_tensors(build: Any) -> None:
+    with FakeTensorMode():
+        network = build()
+        network(torch.randn(2, 1, 28, 28)).sum().backward()
+        assert {weight.grad.shape == weight.shape for weight in network.parameters()} == {True}
+
+
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+def test_make_fx(mode: Any) -> None:
+    network = LeNet5().double()
+    weights = dict(network.named_parameters())
+
+    def gradients(weights: dict[str, Tensor], images: Tensor) -> tuple[Tensor, ...]:
+        logits = functional_call(network, weights, (images,))
+        return torch.autograd.grad(logits.sin().sum(), list(weights.values()))
+
+    graph = make_fx(gradients, tracing_mode=mode)(weights, randn(2, 1, 28, 28))
+    images = randn(2, 1, 28, 28)
+    torch.testing.assert_close(graph(weights, images), gradients(weights, images))
+
+
+OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "max_pool2d": lambda x: max_pool2d(x, 2, 1, 1),
+    "avg_pool2d": lambda x: avg_pool2d(x, 2, 1, 1),
+    **{
+        algorithm: lambda x, algorithm=algorithm: conv2d(
+            x, torch.arange(1.0, 9, dtype=x.dtype).view(2, 1, 2, 2) / 8, algorithm=algorithm
+        )
+        for algorithm in ALGORITHMS
+    },
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_derivatives_of_batches_and_forward(name: str) -> None:
+    """Batched gradients, forward derivatives, and both in one another."""
+    x = randn(2, 1, 3, 4).requires_grad_()
+    assert gradcheck(
+        OPERATORS[name],
+        x,
+        check_batched_grad=True,
+        check_forward_ad=True,
+        check_batched_forward_grad=True,
+    )
+    assert gradgradcheck(OPERATORS[name], x, check_batched_grad=True, check_fwd_over_rev=True)
+    y = OPERATORS[name](x)
+    many = torch.stack([torch.ones_like(y), 2 * torch.ones_like(y)])
+    [batched] = torch.autograd.grad(y, x, many, is_grads_batched=True, retain_graph=True)
+    torch.testing.assert_close(batched[1], 2 * torch.autograd.grad(y.sum(), x)[0])
+    for strategy in ("reverse-mode", "forward-mode"):
+        jacobian = torch.autograd.functional.jacobian(
+            OPERATORS[name], x, vectorize=True, strategy=strategy
+        )
+        torch.testing.assert_close(jacobian.sum(dim=tuple(range(y.ndim))), batched[0])
+
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "conv2d": (randn(2, 4, 6, 5), randn(6, 2, 3, 2), randn(6)),
+    "conv2d_input_gradient": (randn(2, 6, 3, 4), randn(6, 2, 3, 2)),
+    "conv2d_weight_gradient": (randn(2, 4, 6, 5), randn(2, 6, 3, 4)),
+    "max_pool2d": (randn(2, 3, 6, 5),),
+    "max_pool2d_to_winner": (randn(2, 3, 3, 4), randn(2, 3, 6, 5)),
+    "max_pool2d_from_winner": (randn(2, 3, 6, 5), randn(2, 3, 6, 5)),
+    "max_pool2d_indices": (randn(2, 3, 6, 5),),
+    "window_sum": (randn(2, 3, 6, 5),),
+    "window_spread": (randn(2, 3, 3, 4),),
+    "relu": (randn(2, 3, 4),),
+    "gate": (randn(2, 3, 4), relu(randn(2, 3, 4))),
+    "sigmoid": (randn(2, 3, 4),),
+    "tanh": (randn(2, 3, 4),),
+}
+"""An operand list for each operator of the library; windows are 3×2, stride 2×1, padding 1×0."""
+NUMBERS = [6, 5, 3, 2, 2, 1, 1, 1, 0, 0, 1, 1]
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda tensor: tensor.clone(),
+    "channels last": lambda tensor: tensor.movedim(1, -1).contiguous().movedim(-1, 1),
+    "every second": lambda tensor: tensor.repeat_interleave(2, -1)[..., ::2],
+}
+
+
+def operators(family: type[Operator] = Operator) -> dict[str, type[Operator]]:
+    found = {}
+    for operator in family.__subclasses__():
+        found |= {operator.schema.split("(")[0]: operator} if hasattr(operator, "schema") else {}
+        found |= operators(operator)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")  # of the check, about itself
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", operators())
+def test_what_pytorch_is_told_is_true(name: str, layout: str) -> None:
+    """opcheck: schema, no aliases, shapes and strides of fakes, derivatives under AOTAutograd."""
+    operands = [LAYOUTS[layout](tensor) if tensor.ndim > 1 else tensor for tensor in CALLS[name]]
+    for tensor in operands:
+        tensor.requires_grad_(name != "max_pool2d_indices")
+    if "conv2d" in name:
+        operands += [[*NUMBERS, 2], "im2col"]
+    elif "pool" in name or "window" in name:
+        operands.append(NUMBERS)
+    torch.library.opcheck(getattr(torch.ops.cnnpipe, name).default, tuple(operands))
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vgg"])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_flops_are_counted_as_those_of_torch(name: str, device: str) -> None:
+    counts = []
+    for backend in ("scratch", "torch"):
+        network = build_model(name, backend=backend).to(device)
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(2, 1, 28, 28, device=device)).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("change", [lambda y: y.mul_(2), ReLU(inplace=True)], ids=["mul_", "ReLU"])
+def test_maximum_may_be_overwritten(change: Callable[[Tensor], Tensor]) -> None:
+    gradients = []
+    for pool in (max_pool2d, nn.functional.max_pool2d):
+        x = torch.ones(1, 1, 2, 2, requires_grad=True)
+        change(pool(x * 1, 2)).sum().backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_refused_relu_in_place_changes_nothing() -> None:
+    leaf = torch.tensor([-1.0, 1.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        relu(leaf, inplace=True)
+    assert leaf.tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_gradients_can_be_viewed(algorithm: str, layout: str) -> None:
+    """As their tensors can."""
+    operands = [LAYOUTS[layout](randn(2, 3, 6, 6)), randn(4, 3, 3, 3)]
+    for tensor in operands:
+        tensor.requires_grad_()
+    for tensor, gradient in zip(
+        operands,
+        torch.autograd.grad(conv2d(*operands, algorithm=algorithm).sum(), operands),
+        strict=True,
+    ):
+        if tensor.is_contiguous():
+            assert gradient.view(-1).shape == (tensor.numel(),)
+
+
+@pytest.mark.parametrize("arguments", [{"stride": [2]}, {"padding": (1,)}, {"dilation": [2]}])
+def test_one_number_in_a_sequence(arguments: dict[str, Any]) -> None:
+    x, w = randn(1, 2, 6, 6), randn(3, 2, 2, 2)
+    expected = nn.functional.conv2d(x, w, **arguments)
+    torch.testing.assert_close(conv2d(x, w, **arguments), expected)
+
+
+def test_empty_stride_of_a_pooling_is_its_kernel() -> None:
+    x = randn(1, 2, 6, 6)
+    assert torch.equal(max_pool2d(x, 2, stride=()), nn.functional.max_pool2d(x, 2, stride=()))
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64], ids=str
+)
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+def test_integer_convolution(dtype: torch.dtype, algorithm: str) -> None:
+    x, w = torch.randint(0, 3, (2, 2, 6, 6)).to(dtype), torch.randint(0, 3, (3, 2, 2, 2)).to(dtype)
+    assert torch.equal(conv2d(x, w, algorithm=algorithm), nn.functional.conv2d(x, w))
+
+
+def test_mean_of_integers_is_cut_towards_zero() -> None:
+    x = torch.randint(-9, 9, (2, 2, 6, 6))
+    assert torch.equal(avg_pool2d(x, 3), nn.functional.avg_pool2d(x, 3))
+
+
+def test_maximum_of_booleans() -> None:
+    x = torch.tensor([[[True, False], [False, False]]])
+    assert max_pool2d(x, (1, 2)).tolist() == [[[True], [False]]]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+def test_complex_convolution(algorithm: str) -> None:
+    def complex_numbers(*shape: int) -> Tensor:
+        return torch.complex(randn(*shape), randn(*shape)).requires_grad_()
+
+    operands = complex_numbers(2, 4, 5, 5), complex_numbers(6, 2, 3, 3), complex_numbers(6)
+    how = {"groups": 2, "padding": 1, "stride": 2}
+    actual = conv2d(*operands, **how, algorithm=algorithm)
+    expected = nn.functional.conv2d(*operands, **how)
+    torch.testing.assert_close(actual, expected)
+    upstream = complex_numbers(*actual.shape)
+    torch.testing.assert_close(
+        torch.autograd.grad(actual, operands, upstream),
+        torch.autograd.grad(expected, operands, upstream),
+    )
+    small = complex_numbers(1, 2, 3, 3), complex_numbers(2, 1, 2, 2), complex_numbers(2)
+    function: Any = lambda *tensors: conv2d(*tensors, groups=2, algorithm=algorithm)  # noqa: E731
+    assert gradcheck(function, small, check_forward_ad=True)
+    assert gradgradcheck(function, small)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "im2col"])
+@pytest.mark.parametrize("kernel_size", [(3, 3), (5, 5), (7, 7)])
+@pytest.mark.parametrize("channels", [(1, 6), (6, 16), (16, 16), (130, 130)])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_numbers_that_are_not_finite_go_where_the_formula_says(
+    value: float, channels: tuple[int, int], kernel_size: tuple[int, int], algorithm: str
+) -> None:
+    C, O = channels  # noqa: E741
+    for spoilt in ("x", "w", "g"):
+        x = randn(2, C, 9, 9, dtype=torch.float32)
+        w = randn(O, C, *kernel_size, dtype=torch.float32)
+        y = nn.functional.conv2d(x, w)
+        g = torch.randn_like(y)
+        {"x": x, "w": w, "g": g}[spoilt][0, 0, 1, 1] = value
+        results = []
+        for how in (algorithm, "direct"):
+            leaves = [tensor.clone().requires_grad_() for tensor in (x, w)]
+            output = conv2d(*leaves, algorithm=how)
+            results.append([output, *torch.autograd.grad(output, leaves, g)])
+        actual, expected = results
+        if spoilt == "w":  # zeros around the gradient are none of the formula's
+            leaf = x.clone().requires_grad_()
+            [expected[1]] = torch.autograd.grad(
+                nn.functional.unfold(leaf, kernel_size),
+                leaf,
+                torch.einsum("nol,ok->nkl", g.flatten(2), w.flatten(1)),
+            )
+        for a, b in zip(actual, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3, equal_nan=True)
