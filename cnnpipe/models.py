@@ -261,15 +261,19 @@ def save_model(
 
     Of a model within `torch.compile` or `DataParallel`, those are the inner network's.
     """
-    inner = model
-    while isinstance(inner, nn.Module):
-        model, inner = inner, getattr(inner, "_orig_mod", getattr(inner, "module", None))
     description = {
         "name": name,
         "architecture": dict(architecture),
         "normalization": {"mean": normalization.mean, "std": normalization.std},
     }
-    save_weights(path, model.state_dict(), {"cnnpipe": json.dumps(description)})
+    save_weights(path, _unwrapped(model).state_dict(), {"cnnpipe": json.dumps(description)})
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    for name in ("_orig_mod", "module"):
+        if isinstance(inner := getattr(model, name, None), nn.Module):
+            return _unwrapped(inner)
+    return model
 
 
 def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequential, Normalization]:

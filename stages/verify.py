@@ -12,6 +12,7 @@ from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
 from cnnpipe.system.artifacts import atomic_write, save_json
 from cnnpipe.system.command import REPORTS, stage
+from cnnpipe.verify.transforms import TRANSFORMS
 from cnnpipe.verify.verification import require_pass, summarize, summary_table, to_markdown, verify
 
 
@@ -26,9 +27,10 @@ def main() -> None:
     params = load_params(Settings)
     # The tensors are small: several threads would wait for each other longer than they work.
     torch.set_num_threads(1)
-    report = summarize(
-        list(verify(params.verify, params.seed, algorithms=_algorithms(params))), params.seed
+    comparisons = verify(
+        params.verify, params.seed, algorithms=_algorithms(params), transforms=TRANSFORMS
     )
+    report = summarize(list(comparisons), params.seed)
 
     # The evidence is written before a failure stops the pipeline.
     save_json(REPORTS / "verify.json", report)

@@ -170,9 +170,7 @@ def test_a_saved_model_keeps_its_dtype(tmp_path, dtype):
 @pytest.mark.parametrize("wrap", [nn.DataParallel, partial(torch.compile, backend="eager")])
 def test_a_model_is_saved_out_of_its_wrapper(tmp_path, wrap):
     model = build_model("lenet5")
-    save_model(
-        tmp_path / "lenet5.safetensors", wrap(wrap(model)), "lenet5", {}, Normalization(0, 1)
-    )
+    save_model(tmp_path / "lenet5.safetensors", wrap(model), "lenet5", {}, Normalization(0, 1))
     loaded, _ = load_model(tmp_path / "lenet5.safetensors")
     assert torch.equal(loaded.c1.weight, model.c1.weight)
 

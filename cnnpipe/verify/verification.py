@@ -7,6 +7,7 @@ Each case runs for each dtype and device, a convolution also with each algorithm
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from cnnpipe.params.verify import VerifyParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.verify.cases import Case, argument_grid, draw, lay_out
 from cnnpipe.verify.reference import Error, Operator, judge, order_of, quantities, truths
+from cnnpipe.verify.transforms import Transform
 
 OPERATORS: Mapping[str, Operator] = {
     "conv2d": functional.conv2d,
@@ -33,6 +35,10 @@ OPERATORS: Mapping[str, Operator] = {
     "sigmoid": functional.sigmoid,
     "tanh": functional.tanh,
 }
+
+TRANSFORMED = (torch.float64, torch.float32)
+CASES_TRANSFORMED = 2
+"""What is computed within PyTorch's transforms as well: a compiler takes a second for each."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Comparison:
     error: Error
     tolerance: float
     """Of `error.bounds`."""
+    transform: str | None = None
+    """The one of PyTorch's that computed it, if any."""
 
     @property
     def strain(self) -> float:
@@ -56,6 +64,7 @@ class Comparison:
 
     def __str__(self) -> str:
         algorithm = f" ({self.algorithm})" if self.algorithm else ""
+        algorithm += f" within torch's {self.transform}" if self.transform else ""
         return (
             f"{self.operator}{algorithm}, {self.dtype} on {self.device}, {self.case}: "
             f"{self.quantity} is off by {self.error.bounds:.3g} rounding bounds "
@@ -70,6 +79,7 @@ def verify(
     operators: Mapping[str, Operator] = OPERATORS,
     algorithms: Sequence[Algorithm] = get_args(Algorithm),
     cases: Iterable[Case] | None = None,
+    transforms: Mapping[str, Transform] | None = None,
 ) -> Iterator[Comparison]:
     """Compare every quantity of every case, on the CPU and on the accelerator that torch reports.
 
@@ -79,10 +89,14 @@ def verify(
         operators: the implementations, by name.
         algorithms: those of the convolutions.
         cases: all of `argument_grid` unless given.
+        transforms: PyTorch's, within which the first cases of each operator are computed as well.
     """
+    seen: Counter[str] = Counter()
     for case in argument_grid() if cases is None else cases:
+        seen[case.operator] += 1
+        within = transforms if transforms and seen[case.operator] <= CASES_TRANSFORMED else {}
         for dtype in case.dtypes:
-            yield from _compare_case(case, dtype, params, seed, operators, algorithms)
+            yield from _compare_case(case, dtype, params, seed, operators, algorithms, within)
 
 
 def _compare_case(
@@ -92,6 +106,7 @@ def _compare_case(
     seed: int,
     operators: Mapping[str, Operator],
     algorithms: Sequence[Algorithm],
+    transforms: Mapping[str, Transform],
 ) -> Iterator[Comparison]:
     dtype_name = str(dtype).removeprefix("torch.")
     # Integers have a bound of zero, and any tolerance of zero is the same.
@@ -99,17 +114,27 @@ def _compare_case(
     call = draw(case, dtype, seed)
     truth_of = truths(call)
     choices: Sequence[Algorithm | None] = algorithms if case.weight else [None]
-    for device, algorithm in product(devices_with(dtype), choices):
+    if dtype not in TRANSFORMED:
+        transforms = {}
+    for device, algorithm, transform in product(devices_with(dtype), choices, [None, *transforms]):
+        if transform and algorithm not in (None, "auto"):
+            continue
         operator = partial(operators[case.operator], **case.arguments)
+        if transform and case.arguments.get("return_indices"):
+            operator = partial(operator, return_indices=False)
         if algorithm is not None:
             operator = partial(operator, algorithm=algorithm)
         operands, probes = (lay_out(x, case.layout, device) for x in (call.operands, call.probes))
         try:
-            results = quantities(operator, operands, probes)
+            how = transforms[transform] if transform else quantities
+            results = how(operator, operands, probes)
         except UnsupportedError:  # this algorithm does not compute such a case
             continue
         factor = params.normwise.get(algorithm) if algorithm else None
-        for quantity, error in judge(results, truth_of, normwise=factor is not None).items():
+        truth_of_results = {name: truth_of[name] for name in results} if transform else truth_of
+        for quantity, error in judge(
+            results, truth_of_results, normwise=factor is not None
+        ).items():
             yield Comparison(
                 case.operator,
                 algorithm,
@@ -119,6 +144,7 @@ def _compare_case(
                 quantity,
                 error,
                 tolerance * (factor or 1),
+                transform,
             )
 
 
@@ -133,7 +159,8 @@ def devices_with(dtype: torch.dtype) -> list[torch.device]:
 def summarize(comparisons: Sequence[Comparison], seed: int) -> dict[str, Any]:
     """The content of reports/verify.json, as docs/verification.md describes it."""
     worst = max(comparisons, key=lambda comparison: comparison.strain)
-    checks = _group(comparisons, lambda c: (c.operator, c.algorithm, c.device, c.dtype))
+    direct = [comparison for comparison in comparisons if comparison.transform is None]
+    transformed = [comparison for comparison in comparisons if comparison.transform]
     return {
         "verdict": _verdict(comparisons),
         "worst": str(worst),
@@ -142,8 +169,16 @@ def summarize(comparisons: Sequence[Comparison], seed: int) -> dict[str, Any]:
         "seed": seed,
         "torch": str(torch.__version__),
         "scipy": scipy.__version__,
-        "checks": [_check(group) for group in checks],
+        "checks": _checks(direct),
+        "transforms": _checks(transformed),
     }
+
+
+def _checks(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    groups = _group(
+        comparisons, lambda c: (c.transform, c.operator, c.algorithm, c.device, c.dtype)
+    )
+    return [_check(group) for group in groups]
 
 
 def _check(comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -155,6 +190,7 @@ def _check(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         "algorithm": first.algorithm,
         "device": first.device,
         "dtype": first.dtype,
+        **({"transform": first.transform} if first.transform else {}),
         "cases": len({comparison.case for comparison in comparisons}),
         "tolerance": first.tolerance,
         "verdict": _verdict(comparisons),
@@ -209,14 +245,18 @@ def require_pass(report: Mapping[str, Any]) -> None:
 
 def summary_table(report: Mapping[str, Any]) -> str:
     """Markdown: the largest error in rounding bounds, by operator, algorithm, device and dtype."""
-    dtypes = list(dict.fromkeys(check["dtype"] for check in report["checks"]))
+    every = [{"transform": "", **check} for check in report["checks"] + report["transforms"]]
+    dtypes = list(dict.fromkeys(check["dtype"] for check in every))
     rows = []
-    for checks in _group(report["checks"], lambda c: (c["operator"], c["algorithm"], c["device"])):
+    for checks in _group(
+        every, lambda c: (c["transform"], c["operator"], c["algorithm"], c["device"])
+    ):
         by_dtype = {check["dtype"]: _bounds(check["errors"].values()) for check in checks}
         verdict = "pass" if all(check["verdict"] == "pass" for check in checks) else "FAIL"
-        names = [checks[0]["operator"], checks[0]["algorithm"] or "", checks[0]["device"]]
+        names = [checks[0][key] or "" for key in ("operator", "algorithm", "transform", "device")]
         rows.append([*names, *(by_dtype.get(dtype, "") for dtype in dtypes), verdict])
-    return _markdown(["operator", "algorithm", "device", *dtypes, "verdict"], rows)
+    header = ["operator", "algorithm", "within", "device", *dtypes, "verdict"]
+    return _markdown(header, rows)
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
