@@ -101,9 +101,6 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
     "jacrev(jacrev)": lambda operator, call, batches: jacrev(jacrev(scalar(operator)))(
         *call.operands.values()
     ),
-    "jvp": lambda operator, call, batches: jvp(
-        operator, tuple(call.operands.values()), tuple(call.operands.values())
-    ),
     "jacfwd": lambda operator, call, batches: jacfwd(operator)(*call.operands.values()),
     "hessian": lambda operator, call, batches: hessian(scalar(operator))(*call.operands.values()),
     "vmap": lambda operator, call, batches: vmap(
@@ -119,8 +116,8 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
 
 
 @promise(
-    "torch.func's grad, vjp, jvp, jacrev, jacfwd, hessian and vmap, alone and in one another, give "
-    "of each operator what they give of torch's",
+    "torch.func's grad, vjp, jacrev, jacfwd, hessian and vmap, alone and in one another, give of "
+    "each operator what they give of torch's",
     full=600,
     few=50,
     drawn=small_calls,
@@ -136,6 +133,25 @@ def test_function_transforms(
     batches = Batches(call, data, size=2)
     transformed = TRANSFORMS[transform]
     alike(transformed(ours, call, batches), transformed(theirs, call, batches))
+
+
+@promise(
+    "Forward derivatives along any direction, also of gradients, are those of torch's operator",
+    full=300,
+    few=10,
+    drawn=small_calls,
+    of_gradient=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")  # of torch, about itself
+def test_forward_derivatives(drawn: tuple[Call, str | None], of_gradient: bool) -> None:
+    call, _ = drawn
+    points = tuple(call.operands.values())
+    directions = tuple(torch.linspace(-1, 1, x.numel()).view(x.shape).to(x.dtype) for x in points)
+    results = []
+    for operator in functions(*drawn):
+        function = gradient(scalar(operator), points) if of_gradient else operator
+        results.append(jvp(function, points, directions))
+    alike(*results)
 
 
 def alike(actual: Any, expected: Any) -> None:
