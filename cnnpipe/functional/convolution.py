@@ -352,15 +352,24 @@ def _compute(
     second: Tensor,
     geometry: ConvolutionGeometry,
 ) -> Tensor:
-    """One of the three derivatives by an algorithm, or by "auto", which depends on the channels."""
+    """One of the three derivatives by an algorithm, or by "auto", which depends on the channels.
+
+    All algorithms but im2col also multiply by zeros that the formula does not have, and a NaN or an
+    infinity would spread by that. So "auto" looks for one, in the smallest tensor that shows it.
+    """
     name = _fastest(first, *channels, geometry) if algorithm == "auto" else algorithm
     chosen = _ALGORITHMS[name]
     if chosen.unsupported(first, geometry):  # vmap makes groups of what had none
         chosen = im2col
     result: Tensor = getattr(chosen, derivative)(first, second, geometry)
-    # All but im2col also multiply by zeros that the formula does not have.
-    if algorithm == "auto" and chosen is not im2col and not is_finite(result):
-        result = getattr(im2col, derivative)(first, second, geometry)
+    if algorithm == "auto" and chosen is not im2col:
+        suspects = [min(first, result, key=Tensor.numel), second]
+        if derivative == "weight_gradient":
+            suspects = [result]
+        elif chosen is taps and not taps.multiplies_zeros(first, result):
+            suspects = [second]
+        if not all(map(is_finite, suspects)):
+            result = getattr(im2col, derivative)(first, second, geometry)
     return result
 
 

@@ -104,6 +104,15 @@ def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa
     return None
 
 
+def multiplies_zeros(x: Tensor, y: Tensor) -> bool:
+    """Whether a convolution from x to y has bands of several kernels, with zeros between them."""
+    return _neighbours(x, y) > 1
+
+
+def _neighbours(x: Tensor, y: Tensor) -> int:
+    return max(-(-PRODUCT_WIDTH // y.shape[1]), -(-STRIP_CHANNELS // x.shape[1]))
+
+
 @dataclass(frozen=True)
 class _Lattice:
     """A block of images as one matrix of pixels, and all windows over it as another.
@@ -121,7 +130,7 @@ class _Lattice:
     def for_images(cls, x: Tensor, y: Tensor, geometry: ConvolutionGeometry) -> _Lattice:
         """The block size and q that suit a convolution from x to y (or its derivative)."""
         C_in, C_out = x.shape[1], y.shape[1]
-        q = max(-(-PRODUCT_WIDTH // C_out), -(-STRIP_CHANNELS // C_in))
+        q = _neighbours(x, y)
         whole = cls(geometry, max(1, len(x)), q)
         if x.device.type != "cpu":
             return whole

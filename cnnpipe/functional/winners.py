@@ -7,18 +7,37 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.windows import empty_outputs, is_finite, pad, sliding_windows
+from cnnpipe.functional.windows import (
+    empty_in_order_of,
+    empty_outputs,
+    is_finite,
+    pad,
+    sliding_windows,
+)
 from cnnpipe.geometry import Pair, WindowGeometry
 
 
 def maxima(x: Tensor, geometry: WindowGeometry) -> Tensor:
-    """The largest entry of each window: (…, H, W) → (…, H_out, W_out)."""
-    windows = sliding_windows(pad(x, geometry, lowest(x.dtype)), geometry)
-    first, *rest = (windows[..., i, j] for i, j in geometry.taps)
-    maximum = torch.maximum(first, rest.pop() if rest else first, out=empty_outputs(x, geometry))
+    """The largest entry of each window: (…, H, W) → (…, H_out, W_out).
+
+    First the largest of each column of a window, then that of its columns: kH + kW operations
+    instead of kH·kW, and the first ones on whole rows, as they lie in memory.
+    """
+    padded = pad(x, geometry, lowest(x.dtype))
+    (kH, kW), (H_out, W_out) = geometry.kernel_size, geometry.output_size
+    (down, across), (row, column) = geometry.stride, geometry.dilation
+    rows = [padded[..., i * row :, :][..., : (H_out - 1) * down + 1 : down, :] for i in range(kH)]
+    tall = _largest(rows, empty_in_order_of(x, rows[0].shape))
+    columns = [tall[..., j * column :][..., : (W_out - 1) * across + 1 : across] for j in range(kW)]
+    return _largest(columns, empty_outputs(x, geometry))
+
+
+def _largest(entries: list[Tensor], out: Tensor) -> Tensor:
+    first, second, *rest = entries if len(entries) > 1 else entries * 2
+    torch.maximum(first, second, out=out)
     for entry in rest:
-        torch.maximum(maximum, entry, out=maximum)
-    return maximum
+        torch.maximum(out, entry, out=out)
+    return out
 
 
 def to_winners(
