@@ -13,6 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cnnpipe.verify.cases import INTEGERS
 from cnnpipe.verify.reference import (
     Call,
     order_of,
@@ -46,9 +47,7 @@ def test_convolutions(drawn: tuple[Call, str]) -> None:
     "max_pool2d with its indices, and avg_pool2d: the same of random calls, integers included",
     full=4000,
     few=150,
-    call=calls.poolings()
-    | calls.poolings(operators=["max_pool2d"], dtypes=calls.INTEGERS)
-    | calls.poolings(),
+    call=calls.poolings() | calls.poolings(dtypes=INTEGERS) | calls.poolings(),
 )
 def test_poolings(call: Call) -> None:
     check(call)
