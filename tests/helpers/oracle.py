@@ -144,22 +144,29 @@ def assert_right(call: Call, algorithm: str | None = None) -> None:
     assert wrong(call, algorithm) == {}, f"{call} by {algorithm}"
 
 
-def assert_first_order_right(
-    call: Call, algorithm: str | None = None, *, operator: Operator | None = None
-) -> None:
-    """The value and every gradient are those of the oracle.
+def first_order(
+    call: Call, operator: Operator | None = None, *, algorithm: str | None = None
+) -> dict[str, Tensor]:
+    """The value and every gradient, without the second derivatives of `quantities`.
 
     Args:
         call: the operands, arguments and probes.
-        algorithm: of a convolution.
-        operator: another implementation than the project's own, called with operands by name.
+        operator: called with operands by name; the project's own by default.
+        algorithm: of the project's convolution.
     """
     learned = [name for name in call.operands if name in call.probes]
     leaves = {name: x.detach().requires_grad_(name in learned) for name, x in call.operands.items()}
-    results = {"forward": (operator or implementation(call, algorithm))(**leaves)}
-    if learned:
-        sources = [leaves[name] for name in learned]
-        gradients = torch.autograd.grad(results["forward"], sources, call.probes["upstream"])
-        results |= {f"{name}_gradient": g for name, g in zip(learned, gradients, strict=True)}
+    output = (operator or implementation(call, algorithm))(**leaves)
+    sources = [leaves[name] for name in learned]
+    gradients = torch.autograd.grad(output, sources, call.probes["upstream"]) if learned else ()
+    of_names = (f"{name}_gradient" for name in learned)
+    return {"forward": output, **dict(zip(of_names, gradients, strict=True))}
+
+
+def assert_first_order_right(
+    call: Call, algorithm: str | None = None, *, operator: Operator | None = None
+) -> None:
+    """The value and every gradient are those of the oracle; arguments as in `first_order`."""
+    results = first_order(call, operator, algorithm=algorithm)
     truth_of = {name: truth for name, truth in truths(call).items() if order_of(name) < 2}
     assert wrong(call, algorithm, results=results, truth_of=truth_of) == {}, call
