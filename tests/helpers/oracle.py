@@ -100,6 +100,14 @@ def computes(algorithm: str, call: Call) -> bool:
     return True
 
 
+def algorithms_for(call: Call) -> list[str | None]:
+    """The algorithms that compute a call; none has a name unless it is a convolution."""
+    if "weight" not in call.operands:
+        return [None]
+    named = CPU_ALGORITHMS if has_four_sides(call) else ("auto", *CPU_ALGORITHMS)
+    return [algorithm for algorithm in named if computes(algorithm, call)]
+
+
 def chosen(call: Call, algorithm: str) -> str:
     """The algorithm that computes a call: itself, or the one that "auto" chooses."""
     if algorithm != "auto":

@@ -15,14 +15,10 @@ from torch import Tensor
 from cnnpipe.geometry import output_size, window_extent
 from cnnpipe.verify.cases import INTEGERS, Values, draw_probes, random_numbers
 from cnnpipe.verify.reference import LONG_STEP, Call
-from tests.helpers.oracle import CPU_ALGORITHMS, computes, has_four_sides
 
 DTYPES = (torch.float64, torch.float64, torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Half of the calls have the bound that leaves least room."""
 WIDE = (torch.float64, torch.float32)
-ALGORITHMS = ("auto", *CPU_ALGORITHMS)
-GENERAL = ("direct", "im2col", "fft")
-"""Algorithms that support every convolution."""
 LONG_STEPS = (LONG_STEP, 2**62)
 
 seeds = st.integers(0, 2**32 - 1)
@@ -197,22 +193,6 @@ def small_calls(draw: st.DrawFn, dtypes: Sequence[torch.dtype] = (torch.float64,
         )
     )
     return replace(call, operands={name: x.clamp(-1, 1) for name, x in call.operands.items()})
-
-
-@st.composite
-def by_algorithm(
-    draw: st.DrawFn, calls: st.SearchStrategy[Call], algorithms: Sequence[str] = ALGORITHMS
-) -> tuple[Call, str | None]:
-    """A call and, for a convolution, an algorithm that supports it."""
-    call = draw(calls)
-    if "weight" not in call.operands:
-        return call, None
-    algorithm = draw(st.sampled_from(algorithms))
-    if has_four_sides(call) and algorithm == "auto":
-        algorithm = "winograd"
-    if not computes(algorithm, call):
-        algorithm = draw(choice(*GENERAL))
-    return call, algorithm
 
 
 def batch_of(draw: st.DrawFn, batched: bool) -> list[int]:

@@ -9,7 +9,6 @@ import copy
 import io
 import logging
 import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Thread
@@ -26,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from cnnpipe import layers
 from cnnpipe.verify.reference import Call, Operator, torch_arguments, torch_operator
 from cnnpipe.verify.verification import OPERATORS
+from tests.helpers.oracle import CPU_ALGORITHMS, algorithms_for
 from tests.properties import calls
 from tests.properties.calls import choice
 from tests.properties.promises import promise
@@ -33,20 +33,23 @@ from tests.properties.promises import promise
 Bits = tuple[Tensor, ...]
 
 
-def functions(call: Call, algorithm: str | None) -> tuple[Operator, Operator]:
-    """Ours and torch's as functions of the operands alone."""
+def functions(call: Call) -> tuple[list[Operator], Operator]:
+    """Ours, by each algorithm, and torch's, as functions of the operands alone."""
     arguments = torch_arguments(call.arguments)
     arguments.pop("return_indices", None)
-    by = {"algorithm": algorithm} if algorithm else {}
 
-    def apply(operator: Operator, *operands: Tensor, **rest: Any) -> Any:
-        return operator(**dict(zip(call.operands, operands, strict=True)), **arguments, **rest)
+    def apply(operator: Operator, *operands: Tensor) -> Any:
+        return operator(**dict(zip(call.operands, operands, strict=True)), **arguments)
 
-    ours = partial(apply, OPERATORS[call.operator], **by)
-    return ours, partial(apply, torch_operator(call.operator))
-
-
-small_calls = calls.by_algorithm(calls.small_calls())
+    ours = OPERATORS[call.operator]
+    by_algorithm = [
+        partial(ours, algorithm=algorithm) if algorithm else ours
+        for algorithm in algorithms_for(call)
+    ]
+    return (
+        [partial(apply, operator) for operator in by_algorithm],
+        partial(apply, torch_operator(call.operator)),
+    )
 
 
 class Batches:
@@ -119,18 +122,16 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
     "they give of torch's",
     full=600,
     few=50,
-    drawn=small_calls,
+    call=calls.small_calls(),
     transform=choice(*TRANSFORMS),
     data=st.data(),
 )
-def test_function_transforms(
-    drawn: tuple[Call, str | None], transform: str, data: st.DataObject
-) -> None:
-    call, _ = drawn
-    ours, theirs = functions(*drawn)
+def test_function_transforms(call: Call, transform: str, data: st.DataObject) -> None:
+    by_algorithm, theirs = functions(call)
     batches = Batches(call, data, size=2)
-    transformed = TRANSFORMS[transform]
-    alike(transformed(ours, call, batches), transformed(theirs, call, batches))
+    expected = TRANSFORMS[transform](theirs, call, batches)
+    for ours in by_algorithm:
+        alike(TRANSFORMS[transform](ours, call, batches), expected)
 
 
 def alike(actual: Any, expected: Any) -> None:
@@ -141,13 +142,12 @@ def alike(actual: Any, expected: Any) -> None:
     "Forward-mode derivatives, which the operators do not have, are refused by name",
     full=60,
     few=4,
-    drawn=small_calls,
+    call=calls.small_calls(),
 )
-def test_forward_mode(drawn: tuple[Call, str | None]) -> None:
-    ours, _ = functions(*drawn)
-    operands = tuple(drawn[0].operands.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch, about itself
+def test_forward_mode(call: Call) -> None:
+    operands = tuple(call.operands.values())
+    for ours in functions(call)[0]:
         with pytest.raises((RuntimeError, NotImplementedError), match="jvp"):
             torch.func.jvp(ours, operands, operands)
 
@@ -157,19 +157,20 @@ def test_forward_mode(drawn: tuple[Call, str | None]) -> None:
     "same bits as one outside",
     full=400,
     few=30,
-    drawn=calls.by_algorithm(calls.small_calls([torch.float32, torch.float32, torch.bfloat16])),
+    call=calls.small_calls([torch.float32, torch.float32, torch.bfloat16]),
     dtype=choice(torch.bfloat16, torch.float16),
 )
-def test_autocast(drawn: tuple[Call, str | None], dtype: torch.dtype) -> None:
-    ours, theirs = functions(*drawn)
-    leaves = [operand.detach().requires_grad_() for operand in drawn[0].operands.values()]
-    with torch.autocast("cpu", dtype):
-        in_16_bits = ours(*leaves)
-        assert in_16_bits.dtype == theirs(*leaves).dtype
-    for output in (in_16_bits, ours(*leaves)):
+def test_autocast(call: Call, dtype: torch.dtype) -> None:
+    by_algorithm, theirs = functions(call)
+    leaves = [operand.detach().requires_grad_() for operand in call.operands.values()]
+    for ours in by_algorithm:
         with torch.autocast("cpu", dtype):
-            inside = torch.autograd.grad(output, leaves, upstream(output), retain_graph=True)
-        assert_same_bits(inside, torch.autograd.grad(output, leaves, upstream(output)))
+            in_16_bits = ours(*leaves)
+            assert in_16_bits.dtype == theirs(*leaves).dtype
+        for output in (in_16_bits, ours(*leaves)):
+            with torch.autocast("cpu", dtype):
+                inside = torch.autograd.grad(output, leaves, upstream(output), retain_graph=True)
+            assert_same_bits(inside, torch.autograd.grad(output, leaves, upstream(output)))
 
 
 @st.composite
@@ -195,8 +196,8 @@ def networks(draw: st.DrawFn) -> tuple[nn.Sequential, Tensor]:
 
 @st.composite
 def _convolutions(draw: st.DrawFn, channels: int, out_channels: int) -> nn.Module:
-    algorithm = draw(choice(*calls.ALGORITHMS))
-    strided = algorithm in ("auto", *calls.GENERAL) and draw(st.booleans())
+    algorithm = draw(choice("auto", *CPU_ALGORITHMS))
+    strided = algorithm in ("auto", "direct", "im2col", "fft") and draw(st.booleans())
     in_groups = strided and out_channels % channels == 0 and draw(st.booleans())
     torch.manual_seed(draw(calls.seeds))
     return layers.Conv2d(
