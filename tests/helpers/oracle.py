@@ -22,7 +22,7 @@ from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.section import Selection
 from cnnpipe.params.verify import VerifyParams
-from cnnpipe.verify.cases import draw_probes
+from cnnpipe.verify.cases import Case, argument_grid, draw_probes
 from cnnpipe.verify.reference import (
     Call,
     Operator,
@@ -52,6 +52,16 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
     """Normally distributed numbers that depend on the shape and the seed only."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def some_cases(operator: str, dtype: torch.dtype, *, all: bool = False) -> list[Case]:
+    """An operator's cases: if not all, a fifth of the products of four and more arguments."""
+    return [
+        replace(case, dtypes=(dtype,))
+        for index, case in enumerate(argument_grid())
+        if case.operator == operator and dtype in case.dtypes
+        if all or len(case.arguments) < 4 or index % 5 == 0
+    ]
 
 
 def call_of(operator: str, *operands: Tensor, **arguments: Any) -> Call:
