@@ -10,6 +10,7 @@ import io
 import logging
 import pickle
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -31,6 +32,7 @@ from tests.properties.calls import choice
 from tests.properties.promises import promise
 
 Bits = tuple[Tensor, ...]
+Mode = Callable[[nn.Module, Tensor], Bits]
 
 
 def functions(call: Call) -> tuple[list[Operator], Operator]:
@@ -52,19 +54,18 @@ def functions(call: Call) -> tuple[list[Operator], Operator]:
     )
 
 
-class Batches:
-    """Operands with another axis, as `vmap` takes them: the first always, others if drawn."""
+class Operands:
+    """Operands of a call, and with another axis, as `vmap` takes them: the first always has it."""
 
-    def __init__(self, call: Call, data: st.DataObject, size: int) -> None:
-        self.operands: list[Tensor] = []
-        self.axes: tuple[int | None, ...] = ()
-        for position, operand in enumerate(call.operands.values()):
-            axis = data.draw(choice(None, 0, operand.ndim)) if position else 0
-            if axis is not None:
-                operand = torch.stack([operand * (1 + n) for n in range(size)], axis)
-            self.operands.append(operand)
-            self.axes += (axis,)
-        self.out_axis = data.draw(st.integers(0, call.probes["upstream"].ndim))
+    def __init__(self, call: Call, data: st.DataObject) -> None:
+        self.one = tuple(call.operands.values())
+        self.upstream = call.probes["upstream"]
+        self.axes = 0, *(data.draw(choice(None, 0, operand.ndim)) for operand in self.one[1:])
+        self.out_axis = data.draw(st.integers(0, self.upstream.ndim))
+        self.batches = [
+            operand if axis is None else torch.stack([operand, 2 * operand], axis)
+            for operand, axis in zip(self.one, self.axes, strict=True)
+        ]
 
 
 def scalar(operator: Operator) -> Operator:
@@ -72,46 +73,34 @@ def scalar(operator: Operator) -> Operator:
     return lambda *operands: operator(*operands).sin().sum()
 
 
-def gradient(operator: Operator, operands: Any) -> Any:
-    return grad(operator, argnums=tuple(range(len(operands))))
+def gradient(operator: Operator, operands: Operands) -> Operator:
+    """The gradient of the operator's loss by all operands."""
+    return grad(scalar(operator), argnums=tuple(range(len(operands.one))))
 
 
-def vjp_of(operator: Operator, call: Call, batches: Batches) -> Any:
-    output, pull, *_ = vjp(operator, *call.operands.values())
-    return output, pull(call.probes["upstream"])
+def vjp_of(operator: Operator, operands: Operands) -> Any:
+    output, pull, *_ = vjp(operator, *operands.one)
+    return output, pull(operands.upstream)
 
 
-def gradient_of_all(operator: Operator, call: Call, batches: Batches) -> Any:
-    every = vmap(operator, in_dims=batches.axes)
-    return gradient(scalar(every), batches.operands)(*batches.operands)
+def over_two_batches(operator: Operator, operands: Operands) -> Any:
+    twice = [torch.stack([operand, -operand]) for operand in operands.batches]
+    return vmap(vmap(operator, operands.axes))(*twice)
 
 
-def over_two_batches(operator: Operator, call: Call, batches: Batches) -> Any:
-    twice = [torch.stack([operand, -operand]) for operand in batches.operands]
-    return vmap(vmap(operator, in_dims=batches.axes))(*twice)
-
-
-def second_gradient_of_each(operator: Operator, call: Call, batches: Batches) -> Any:
+def second_gradient_of_each(operator: Operator, operands: Operands) -> Any:
     second = grad(lambda *operands: grad(scalar(operator))(*operands).pow(2).sum())
-    return vmap(second, in_dims=batches.axes)(*batches.operands)
+    return vmap(second, operands.axes)(*operands.batches)
 
 
-TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
-    "grad": lambda operator, call, batches: gradient(scalar(operator), call.operands)(
-        *call.operands.values()
-    ),
+TRANSFORMS: Mapping[str, Callable[[Operator, Operands], Any]] = {
+    "grad": lambda f, x: gradient(f, x)(*x.one),
     "vjp": vjp_of,
-    "jacrev": lambda operator, call, batches: jacrev(operator)(*call.operands.values()),
-    "jacrev(jacrev)": lambda operator, call, batches: jacrev(jacrev(scalar(operator)))(
-        *call.operands.values()
-    ),
-    "vmap": lambda operator, call, batches: vmap(
-        operator, in_dims=batches.axes, out_dims=batches.out_axis
-    )(*batches.operands),
-    "vmap(grad)": lambda operator, call, batches: vmap(
-        gradient(scalar(operator), batches.operands), in_dims=batches.axes
-    )(*batches.operands),
-    "grad(vmap)": gradient_of_all,
+    "jacrev": lambda f, x: jacrev(f)(*x.one),
+    "jacrev(jacrev)": lambda f, x: jacrev(jacrev(scalar(f)))(*x.one),
+    "vmap": lambda f, x: vmap(f, x.axes, x.out_axis)(*x.batches),
+    "vmap(grad)": lambda f, x: vmap(gradient(f, x), x.axes)(*x.batches),
+    "grad(vmap)": lambda f, x: gradient(vmap(f, x.axes), x)(*x.batches),
     "vmap(vmap)": over_two_batches,
     "vmap(grad(grad))": second_gradient_of_each,
 }
@@ -128,10 +117,10 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
 )
 def test_function_transforms(call: Call, transform: str, data: st.DataObject) -> None:
     by_algorithm, theirs = functions(call)
-    batches = Batches(call, data, size=2)
-    expected = TRANSFORMS[transform](theirs, call, batches)
+    operands = Operands(call, data)
+    expected = TRANSFORMS[transform](theirs, operands)
     for ours in by_algorithm:
-        alike(TRANSFORMS[transform](ours, call, batches), expected)
+        alike(TRANSFORMS[transform](ours, operands), expected)
 
 
 def alike(actual: Any, expected: Any) -> None:
@@ -317,14 +306,12 @@ def without_gradients(network: nn.Module, images: Tensor) -> Bits:
     return (output,)
 
 
-def kept_on_the_cpu(network: nn.Module, images: Tensor) -> Bits:
-    with save_on_cpu():
-        return value_and_gradients(network, network, images)
+def within(context: Callable[[], AbstractContextManager[Any]]) -> Mode:
+    def mode(network: nn.Module, images: Tensor) -> Bits:
+        with context():
+            return value_and_gradients(network, network, images)
 
-
-def kept_as_bytes(network: nn.Module, images: Tensor) -> Bits:
-    with saved_tensors_hooks(pickle.dumps, pickle.loads):
-        return value_and_gradients(network, network, images)
+    return mode
 
 
 def backward_twice(network: nn.Module, images: Tensor) -> Bits:
@@ -366,14 +353,14 @@ def overwritten(network: nn.Module, images: Tensor) -> Bits:
     return value_and_gradients(run, network, images)
 
 
-MODES: Mapping[str, Callable[[nn.Module, Tensor], Bits]] = {
+MODES: Mapping[str, Mode] = {
     "checkpoint": lambda network, images: value_and_gradients(
         lambda x: checkpoint(network, x, use_reentrant=False), network, images
     ),
     "inference_mode": in_inference_mode,
     "no_grad": without_gradients,
-    "save_on_cpu": kept_on_the_cpu,
-    "saved-tensor hooks": kept_as_bytes,
+    "save_on_cpu": within(save_on_cpu),
+    "saved-tensor hooks": within(partial(saved_tensors_hooks, pickle.dumps, pickle.loads)),
     "a second backward": backward_twice,
     "another thread": in_another_thread,
     "functional_call": as_a_function,

@@ -98,15 +98,6 @@ def test_the_tolerance_comes_from_the_parameters() -> None:
     assert written()[0]["checks"][0]["tolerance"] == 0.25
 
 
-def test_bad_parameters_end_in_one_line_before_anything_is_written() -> None:
-    set_parameter("winograd: 16.0", "magic: 2.0")
-    result = run()
-    assert result.exit_code == 1
-    assert len(result.output.splitlines()) == 1
-    assert "verify.normwise" in result.output
-    assert not Path("reports").exists()
-
-
 @pytest.mark.parametrize("named", [False, True])
 def test_the_gpus_algorithm_is_verified_where_it_is_used(
     named: bool, monkeypatch: pytest.MonkeyPatch
