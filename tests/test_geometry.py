@@ -7,23 +7,18 @@ from torch import nn
 from cnnpipe.geometry import (
     ConvolutionGeometry,
     ReceptiveField,
-    conv2d_macs,
     conv2d_parameters,
     output_size,
     receptive_field,
     same_padding,
-    window_extent,
 )
 
 
 @pytest.mark.parametrize(
     ("size", "arguments", "expected"),
     [
-        (28, {"kernel_size": 5}, 24),  # (28 − 4 − 1) / 1 + 1
         (28, {"kernel_size": 5, "padding": 2}, 28),  # (28 + 4 − 4 − 1) / 1 + 1
         (7, {"kernel_size": 3, "stride": 2}, 3),  # (7 − 2 − 1) / 2 + 1
-        (8, {"kernel_size": 3, "stride": 2}, 3),  # ⌊5 / 2⌋ + 1: the last column is not met
-        (8, {"kernel_size": 3, "stride": 2, "ceil_mode": True}, 4),  # ⌈5 / 2⌉ + 1
         (9, {"kernel_size": 3, "dilation": 3}, 3),  # (9 − 6 − 1) / 1 + 1
         # ⌈6 / 3⌉ + 1: the third window starts at 6, before the padding after pixel 1 + 6
         (6, {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, 3),
@@ -69,13 +64,7 @@ def test_output_size_refuses(arguments: tuple[int, ...], message: str) -> None:
         output_size(*arguments)
 
 
-def test_window_extent_counts_the_holes() -> None:
-    assert window_extent(3, dilation=2) == 5  # x . x . x
-
-
 def test_same_padding_puts_the_odd_pixel_at_the_end() -> None:
-    assert same_padding(3) == (1, 1)
-    assert same_padding(4) == (1, 2)
     assert same_padding(3, dilation=2) == (2, 2)
     assert same_padding(1) == (0, 0)
 
@@ -117,11 +106,6 @@ def test_receptive_field_is_where_the_gradient_is() -> None:
     field = receptive_field(layers)[-1]
     assert met[-1] - met[0] + 1 == field.size
     assert met[0] == 3 * field.jump
-
-
-def test_counts_of_lenets_first_layer() -> None:
-    assert conv2d_parameters(1, 6, (5, 5)) == 156  # 6·(25 + 1)
-    assert conv2d_macs(1, 6, (5, 5), (28, 28)) == 117_600  # 6·25·784
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -66,20 +66,12 @@ def argument_grid() -> list[Case]:
 
 
 def _conv2d_cases() -> Iterator[Case]:
-    conv = partial(_case, "conv2d")
+    conv = partial(case_of, "conv2d")
     image, deep = (2, 4, 9, 8), (4, 64, 14, 14)
-    for stride, padding, dilation, groups in product(
-        [1, 2, (3, 2)], [0, 1, (2, 1)], [1, 2, (1, 3)], [1, 2, 4]
+    for arguments in _product(
+        stride=[1, 2, (3, 2)], padding=[0, 1, (2, 1)], dilation=[1, 2, (1, 3)], groups=[1, 2, 4]
     ):
-        yield conv(
-            image,
-            (8, 4 // groups, 3, 2),
-            bias=True,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
+        yield conv(image, (8, 4 // arguments["groups"], 3, 2), bias=True, **arguments)
     for kernel, dilation in product([(1, 1), (3, 3), (2, 4), (5, 2)], [1, (2, 1)]):
         yield conv(image, (3, 4, *kernel), padding="same", dilation=dilation)
     yield conv(image, (3, 4, 3, 3), padding="valid")
@@ -101,32 +93,26 @@ def _conv2d_cases() -> Iterator[Case]:
 
 
 def _convolve2d_cases() -> Iterator[Case]:
-    convolve = partial(_case, "convolve2d", (2, 4, 9, 8))
-    for padding, dilation, groups in product([0, (2, 1), "same"], [1, (1, 2)], [1, 2]):
-        weight = (6, 4 // groups, 3, 4)
-        yield convolve(weight, bias=True, padding=padding, dilation=dilation, groups=groups)
+    convolve = partial(case_of, "convolve2d", (2, 4, 9, 8))
+    for arguments in _product(padding=[0, (2, 1), "same"], dilation=[1, (1, 2)], groups=[1, 2]):
+        yield convolve((6, 4 // arguments["groups"], 3, 4), bias=True, **arguments)
     yield convolve((3, 4, 3, 2), stride=(2, 3))
-    yield _case("convolve2d", (4, 9, 8), (3, 4, 3, 2), bias=True)
+    yield case_of("convolve2d", (4, 9, 8), (3, 4, 3, 2), bias=True)
 
 
 def _max_pool2d_cases() -> Iterator[Case]:
-    pool = partial(_case, "max_pool2d")
+    pool = partial(case_of, "max_pool2d")
     maps = (2, 3, 9, 8)
     every = FLOATS + INTEGERS
-    for kernel_size, stride, padding, dilation, ceil_mode in product(
-        [2, 3, (3, 2)], [None, 1, (1, 3)], [0, 1], [1, 2], [False, True]
+    for arguments in _product(
+        kernel_size=[2, 3, (3, 2)],
+        stride=[None, 1, (1, 3)],
+        padding=[0, 1],
+        dilation=[1, 2],
+        ceil_mode=[False, True],
+        return_indices=[True],
     ):
-        yield pool(
-            maps,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            ceil_mode=ceil_mode,
-            return_indices=True,
-            values="ties",  # in nearly every window
-            dtypes=every,
-        )
+        yield pool(maps, values="ties", dtypes=every, **arguments)  # in nearly every window
     pool = partial(pool, kernel_size=3, stride=2, padding=1)
     for values in ("uniform", "negative", "large", "special"):
         yield pool(maps, values=values, dtypes=every)
@@ -136,26 +122,21 @@ def _max_pool2d_cases() -> Iterator[Case]:
     yield pool((3, 9, 8), dtypes=every)  # unbatched
     yield pool((0, 3, 9, 8))
     # Up to 225 windows share a maximum and add their gradients, which are all positive.
-    yield _case(
-        "max_pool2d", (2, 3, 28, 28), kernel_size=15, stride=1, padding=7, values="positive"
-    )
+    yield pool((2, 3, 28, 28), kernel_size=15, stride=1, padding=7, values="positive")
 
 
 def _avg_pool2d_cases() -> Iterator[Case]:
-    pool = partial(_case, "avg_pool2d")
+    pool = partial(case_of, "avg_pool2d")
     maps = (2, 3, 9, 8)
-    for kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override in product(
-        [2, 3, (3, 2)], [None, 1, (2, 3)], [0, 1], [False, True], [True, False], [None, 5]
+    for arguments in _product(
+        kernel_size=[2, 3, (3, 2)],
+        stride=[None, 1, (2, 3)],
+        padding=[0, 1],
+        ceil_mode=[False, True],
+        count_include_pad=[True, False],
+        divisor_override=[None, 5],
     ):
-        yield pool(
-            maps,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            ceil_mode=ceil_mode,
-            count_include_pad=count_include_pad,
-            divisor_override=divisor_override,
-        )
+        yield pool(maps, **arguments)
     # A sum over 196 pixels, and one that float16 cannot hold where it can hold the mean.
     yield pool((2, 3, 28, 28), kernel_size=14, stride=1, padding=7, values="positive")
     pool = partial(pool, kernel_size=3, stride=2, padding=1)
@@ -168,16 +149,22 @@ def _avg_pool2d_cases() -> Iterator[Case]:
 
 
 def _activation_cases() -> Iterator[Case]:
-    for operator in ("relu", "sigmoid", "tanh"):
+    for activation in (partial(case_of, name) for name in ("relu", "sigmoid", "tanh")):
         for values in ("uniform", "ties", "special"):
-            yield _case(operator, (2, 3, 9, 8), values=values)
+            yield activation((2, 3, 9, 8), values=values)
         for layout in UNUSUAL_LAYOUTS:
-            yield _case(operator, (2, 3, 9, 8), layout=layout)
-        yield _case(operator, (50,))
-        yield _case(operator, (0, 3))
+            yield activation((2, 3, 9, 8), layout=layout)
+        yield activation((50,))
+        yield activation((0, 3))
 
 
-def _case(
+def _product(**choices: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """The arguments with each combination of their values."""
+    for values in product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
+
+
+def case_of(
     operator: str,
     input: tuple[int, ...],
     weight: tuple[int, ...] | None = None,
@@ -189,40 +176,52 @@ def _case(
     dtypes: tuple[torch.dtype, ...] = FLOATS,
     **arguments: Any,
 ) -> Case:
+    """A case, with the operator's arguments written as the operator takes them."""
     return Case(operator, input, weight, bias, arguments, values, layout, frozen, dtypes)
 
 
 def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
-    """A case as a call, with random tensors on the CPU that depend on no other case.
-
-    Integers have no gradients, so no probes.
-    """
+    """A case as a call, with random tensors on the CPU that depend on no other case."""
     name = f"{case.operator} {case}"
     generator = torch.Generator().manual_seed(seed + zlib.crc32(name.encode()))
-    positive: Values = "positive" if case.values == "positive" else "uniform"
-    operands = {"input": _random(case.input, case.values, dtype, generator)}
+    rest: Values = "positive" if case.values == "positive" else "uniform"
+    numbers = partial(random_numbers, dtype=dtype, generator=generator)
+    operands = {"input": numbers(case.input, case.values)}
     if case.weight:
-        operands["weight"] = _random(case.weight, positive, dtype, generator)
+        operands["weight"] = numbers(case.weight, rest)
         if case.bias:
-            operands["bias"] = _random(case.weight[:1], positive, dtype, generator)
-    probes = {}
-    if dtype.is_floating_point:
-        shapes = {name: x.shape for name, x in operands.items() if name not in case.frozen}
-        shapes["upstream"] = output_shape(case.operator, operands, case.arguments)
-        probes = {
-            name: _random(shape, positive, dtype, generator) for name, shape in shapes.items()
-        }
-    operands, probes = (
-        lay_out(tensors, case.layout, torch.device("cpu")) for tensors in (operands, probes)
+            operands["bias"] = numbers(case.weight[:1], rest)
+    probes = draw_probes(
+        case.operator, operands, case.arguments, partial(numbers, values=rest), case.frozen
     )
+    operands, probes = (lay_out(x, case.layout, torch.device("cpu")) for x in (operands, probes))
     return Call(case.operator, operands, case.arguments, probes)
 
 
-def _random(
+def draw_probes(
+    operator: str,
+    operands: Mapping[str, Tensor],
+    arguments: Mapping[str, Any],
+    numbers: Callable[[Sequence[int]], Tensor],
+    frozen: Sequence[str] = (),
+) -> dict[str, Tensor]:
+    """The probes of a call for all operands but the frozen ones; integers have no gradients.
+
+    Args:
+        numbers: makes a tensor of a shape.
+    """
+    if not operands["input"].is_floating_point():
+        return {}
+    shapes = {name: x.shape for name, x in operands.items() if name not in frozen}
+    shapes["upstream"] = output_shape(operator, operands, arguments)
+    return {name: numbers(shape) for name, shape in shapes.items()}
+
+
+def random_numbers(
     shape: Sequence[int], values: Values, dtype: torch.dtype, generator: torch.Generator
 ) -> Tensor:
     """Random numbers of a kind, drawn in float64: every dtype gets the same ones, rounded."""
-    uniform = torch.rand(*shape, generator=generator, dtype=torch.float64)  # in [0, 1)
+    uniform = torch.rand(list(shape), generator=generator, dtype=torch.float64)  # in [0, 1)
     if not dtype.is_floating_point:
         limits = torch.iinfo(dtype)
         match values:

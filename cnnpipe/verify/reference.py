@@ -60,7 +60,7 @@ LONG_STEP = 10**6
 """Pixels that no image here has: a longer stride or dilation gives the same windows."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Call:
     """One call of an operator, and the gradients with which it is differentiated."""
 

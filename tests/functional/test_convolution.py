@@ -1,5 +1,7 @@
 import functools
+from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -7,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as torchs
 
 from cnnpipe.functional import (
-    UnsupportedError,
     conv2d,
     conv2d_algorithm,
     convolve2d,
@@ -16,13 +17,14 @@ from cnnpipe.functional import (
     windows,
     winograd,
 )
-from cnnpipe.verify.cases import UNUSUAL_LAYOUTS, Case, Layout, draw
+from cnnpipe.verify.cases import FLOATS, UNUSUAL_LAYOUTS, Case, case_of, draw
 from tests.helpers.oracle import (
     CPU_ALGORITHMS,
     assert_first_order_right,
     assert_right,
     call_of,
     computes,
+    first_order,
     randn,
 )
 
@@ -86,11 +88,6 @@ def test_the_rule_for_auto(
     assert conv2d_algorithm(x.bfloat16(), w.bfloat16(), **arguments) == "im2col"
 
 
-def test_winograd_refuses_large_kernels() -> None:
-    with pytest.raises(UnsupportedError, match=r"winograd.*6×6"):
-        conv2d(randn(1, 1, 9, 9), randn(1, 1, 6, 6, seed=1), algorithm="winograd")
-
-
 @each_algorithm
 def test_worked_example(algorithm: str) -> None:
     image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]])
@@ -99,15 +96,6 @@ def test_worked_example(algorithm: str) -> None:
     # 3·0 + 4·1 + 6·2 + 7·3 = 37   4·0 + 5·1 + 7·2 + 8·3 = 43
     expected = torch.tensor([[[[19.0, 25], [37, 43]]]])
     torch.testing.assert_close(conv2d(image, kernel, algorithm=algorithm), expected)
-
-
-def test_convolution_flips_the_kernel() -> None:
-    image = torch.tensor([[[[0.0, 1, 2], [3, 4, 5], [6, 7, 8]]]])
-    kernel = torch.tensor([[[[0.0, 1], [2, 3]]]])
-    # 0·3 + 1·2 + 3·1 + 4·0 = 5    1·3 + 2·2 + 4·1 + 5·0 = 11
-    # 3·3 + 4·2 + 6·1 + 7·0 = 23   4·3 + 5·2 + 7·1 + 8·0 = 29
-    expected = torch.tensor([[[[5.0, 11], [23, 29]]]])
-    torch.testing.assert_close(convolve2d(image, kernel), expected)
 
 
 @each_algorithm
@@ -129,38 +117,30 @@ def test_gradients_of_the_worked_example(algorithm: str) -> None:
 
 
 # What the grid of the verify stage (test_operators.py) lacks, or has for some algorithms only.
+conv = functools.partial(case_of, "conv2d", bias=True)
 SPECIAL_CASES = [
-    ((2, 4, 4, 4), (16, 4, 1, 1), {"padding": (0, 3)}),
-    ((3, 6, 6), (2, 3, 4, 3), {"padding": "same"}),
-    ((0, 3, 6, 6), (2, 3, 3, 3), {"stride": 2}),
+    conv((2, 4, 4, 4), (16, 4, 1, 1), padding=(0, 3)),
+    conv((3, 6, 6), (2, 3, 4, 3), padding="same"),
+    conv((0, 3, 6, 6), (2, 3, 3, 3), stride=2),
     # The one window along the width lies in the padding: no pixel there has any gradient.
-    ((1, 2, 4, 5), (3, 2, 3, 1), {"stride": (1, 20), "padding": (0, 3)}),
-    ((1, 1, 1, 1), (1, 1, 1, 1), {"padding": 6}),  # more outputs than pixels
-    ((1, 1, 6, 6), (1, 1, 3, 3), {}),  # exactly one tile of winograd
-    ((1, 1, 7, 7), (1, 1, 3, 3), {}),  # and one pixel more
+    conv((1, 2, 4, 5), (3, 2, 3, 1), stride=(1, 20), padding=(0, 3)),
+    conv((1, 1, 1, 1), (1, 1, 1, 1), padding=6),  # more outputs than pixels
+    conv((1, 1, 6, 6), (1, 1, 3, 3)),  # exactly one tile of winograd
+    conv((1, 1, 7, 7), (1, 1, 3, 3)),  # and one pixel more
     # Steps that are never taken may be of any length.
-    ((2, 3, 5, 5), (2, 3, 1, 3), {"stride": (1, 2**62), "padding": 1}),
-    ((2, 3, 5, 5), (2, 3, 1, 3), {"stride": 10**6}),
-    ((2, 3, 5, 5), (2, 3, 1, 3), {"stride": 2, "dilation": (2**62, 1)}),
+    conv((2, 3, 5, 5), (2, 3, 1, 3), stride=(1, 2**62), padding=1),
+    conv((2, 3, 5, 5), (2, 3, 1, 3), stride=10**6),
+    conv((2, 3, 5, 5), (2, 3, 1, 3), stride=2, dilation=(2**62, 1)),
+    *(conv((2, 4, 6, 5), (4, 4, 3, 3), padding=1, layout=layout) for layout in UNUSUAL_LAYOUTS),
 ]
 
 
 @each_algorithm
-@pytest.mark.parametrize(("image", "kernel", "arguments"), SPECIAL_CASES)
-def test_special_cases(
-    algorithm: str, image: tuple[int, ...], kernel: tuple[int, ...], arguments: dict[str, Any]
-) -> None:
-    operands = randn(*image), randn(*kernel, seed=1), randn(kernel[0], seed=2)
-    call = call_of("conv2d", *operands, **arguments)
+@pytest.mark.parametrize("case", SPECIAL_CASES, ids=str)
+def test_special_cases(algorithm: str, case: Case) -> None:
+    call = draw(case, torch.float64, seed=1)
     if computes(algorithm, call):
         assert_right(call, algorithm)
-
-
-@each_algorithm
-@pytest.mark.parametrize("layout", UNUSUAL_LAYOUTS)
-def test_any_memory_layout(algorithm: str, layout: Layout) -> None:
-    case = Case("conv2d", (2, 4, 6, 5), (4, 4, 3, 3), True, {"padding": 1}, "uniform", layout)
-    assert_right(draw(case, torch.float64, seed=1), algorithm)
 
 
 # Two images fit into a block: the last block is full, short, or one image alone.
@@ -190,28 +170,26 @@ def test_several_blocks_of_images(
 # Relative to the largest number of each result: a few roundings of the dtype in which it is stored;
 # in float32 and float64 winograd's transforms add their own, measured at 2e-6 and 4e-15.
 @pytest.mark.parametrize(
-    ("algorithm", "channels", "taps", "errors"),
+    ("algorithm", "channels", "taps", "limits"),
     [
         *(("fft", 32, taps, (4e-15, 2e-6, 1e-3, 8e-3)) for taps in (3, 7, 14)),
         *(("winograd", 64, taps, (2e-14, 1e-5, 1e-3, 8e-3)) for taps in (1, 3, 5)),
     ],
 )
 def test_rounding_of_algorithms_that_mix_outputs(
-    algorithm: str, channels: int, taps: int, errors: tuple[float, ...]
+    algorithm: str, channels: int, taps: int, limits: tuple[float, ...]
 ) -> None:
-    dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-    for dtype, limit in zip(dtypes, errors, strict=True):
-        x = randn(4, channels, 14, 14, dtype=dtype).requires_grad_()
-        w = randn(channels, channels, taps, taps, seed=1, dtype=dtype).requires_grad_()
-        exact = [operand.detach().double().requires_grad_() for operand in (x, w)]
-        y, expected = conv2d(x, w, algorithm=algorithm), torchs.conv2d(*exact)
-        grad = randn(*y.shape, seed=2, dtype=dtype)
-        results = (y, *torch.autograd.grad(y, (x, w), grad))
-        for actual, right in zip(
-            results,
-            (expected, *torch.autograd.grad(expected, exact, grad.double())),
-            strict=True,
-        ):
+    for dtype, limit in zip(FLOATS, limits, strict=True):
+        x, w = randn(4, channels, 14, 14), randn(channels, channels, taps, taps, seed=1)
+        call = call_of("conv2d", x.to(dtype), w.to(dtype))
+        exact = replace(
+            call,
+            operands={name: operand.double() for name, operand in call.operands.items()},
+            probes={name: probe.double() for name, probe in call.probes.items()},
+        )
+        expected = first_order(exact, torchs.conv2d)
+        for quantity, actual in first_order(call, algorithm=algorithm).items():
+            right = expected[quantity]
             assert actual.dtype == dtype
             assert (actual - right).abs().max() < limit * right.abs().max()
 
@@ -243,67 +221,35 @@ def test_only_input_and_weight_are_kept_for_the_backward(algorithm: str) -> None
 def test_gradients_nobody_asks_for_are_not_computed(
     frozen: str, spared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operands = {"x": randn(2, 3, 6, 6), "w": randn(4, 3, 3, 3, seed=1)}
-    called = set()
-    for name in ("input_gradient", "weight_gradient"):
-        plain = getattr(taps, name)
-
-        def spy(*args: Any, name: str = name, plain: Any = plain) -> Tensor:
-            called.add(name)
-            return plain(*args)
-
+    x = randn(2, 3, 6, 6).requires_grad_(frozen != "x")
+    w = randn(4, 3, 3, 3, seed=1).requires_grad_(frozen != "w")
+    both = ("input_gradient", "weight_gradient")
+    spies = {name: Mock(wraps=getattr(taps, name)) for name in both}
+    for name, spy in spies.items():
         monkeypatch.setattr(taps, name, spy)
-    for name, operand in operands.items():
-        operand.requires_grad_(name != frozen)
-    conv2d(operands["x"], operands["w"], algorithm="taps").sum().backward()
-    assert called == {"input_gradient", "weight_gradient"} - {spared}
+    conv2d(x, w, algorithm="taps").sum().backward()
+    assert [name for name in both if not spies[name].called] == [spared]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_autocast_is_that_of_torch(dtype: torch.dtype) -> None:
-    x, w = randn(2, 3, 6, 6, dtype=dtype), randn(4, 3, 3, 3, seed=1, dtype=dtype)
+@each_algorithm
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.bfloat16, torch.float32),
+    ],
+    ids=str,
+)
+def test_autocast_is_that_of_torch(algorithm: str, dtypes: tuple[torch.dtype, ...]) -> None:
+    x = randn(2, 4, 6, 6, dtype=dtypes[0]).requires_grad_()
+    w = randn(4, 4, 3, 3, seed=1, dtype=dtypes[1]).requires_grad_()
+    b = randn(4, dtype=dtypes[1])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual, expected = conv2d(x, w), torchs.conv2d(x, w)
-    assert actual.dtype == expected.dtype
-    torch.testing.assert_close(actual, expected, atol=0.13, rtol=0)
-
-
-@each_algorithm
-def test_autocast_brings_operands_of_two_dtypes_together(algorithm: str) -> None:
-    x = randn(2, 4, 6, 6, dtype=torch.bfloat16)
-    w, b = randn(4, 4, 3, 3, dtype=torch.float32), randn(4, dtype=torch.float32)
-    w.requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = conv2d(x, w, b, algorithm=algorithm)
-    y.sum().backward()
-    assert y.dtype == torch.bfloat16
-    assert w.grad is not None
-    assert w.grad.dtype == torch.float32
-
-
-@each_algorithm
-def test_backward_under_autocast_computes_in_32_bits(algorithm: str) -> None:
-    x, w = randn(2, 4, 6, 6, dtype=torch.float32), randn(4, 4, 3, 3, seed=1, dtype=torch.float32)
-    x.requires_grad_(), w.requires_grad_()
-    y = conv2d(x, w, padding=1, algorithm=algorithm)
-    outside = torch.autograd.grad(y, (x, w), torch.ones_like(y), retain_graph=True)
-    with torch.autocast("cpu"):
-        inside = torch.autograd.grad(y, (x, w), torch.ones_like(y))
-    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
-
-
-@each_algorithm
-@pytest.mark.parametrize("bias", [None, torch.zeros(3, dtype=torch.float64)])
-def test_output_may_be_overwritten(algorithm: str, bias: Tensor | None) -> None:
-    x, w = randn(2, 4, 6, 6).requires_grad_(), randn(3, 4, 3, 3, seed=1).requires_grad_()
-
-    def gradients(operator: Any) -> tuple[Tensor, ...]:
-        y = operator(x, w, bias)
-        y.clamp_min_(0)  # as an activation does that works in place
-        return torch.autograd.grad(y.pow(2).sum(), (x, w))
-
-    actual = gradients(functools.partial(conv2d, algorithm=algorithm))
-    torch.testing.assert_close(actual, gradients(torchs.conv2d))
+        y, expected = conv2d(x, w, b, algorithm=algorithm), torchs.conv2d(x, w, b)
+    torch.testing.assert_close(y, expected, atol=0.13, rtol=0)
+    assert [grad.dtype for grad in torch.autograd.grad(y.sum(), (x, w))] == list(dtypes)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
@@ -315,17 +261,7 @@ def test_a_compiler_gets_the_formula() -> None:
     assert_first_order_right(call_of("conv2d", *operands, padding=1), operator=compiled)
 
 
-@each_algorithm
-@pytest.mark.parametrize("channels", [(2, 3), (8, 3), (4, 16)])
-def test_nan_stays_in_its_image(algorithm: str, channels: tuple[int, int]) -> None:
-    x, w = randn(3, channels[0], 6, 7), randn(channels[1], channels[0], 3, 3, seed=1)
-    x[1] = torch.nan
-    y = conv2d(x, w, padding=1, algorithm=algorithm)
-    assert y[1].isnan().all()
-    assert y[[0, 2]].isfinite().all()
-
-
-X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
+X, W, B = torch.zeros(2, 2, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
 
 
 @pytest.mark.parametrize(
@@ -345,11 +281,11 @@ X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
         ((X, W.to("meta")), ValueError, "weight: expected the input's cpu, got meta"),
         ((X[0, 0], W), ValueError, r"input: expected shape \(N, C, H, W\) or .*, got \(6, 6\)"),
         ((X, W[0]), ValueError, r"weight: expected shape .*, got \(2, 3, 3\)"),
-        ((X, W), ValueError, r"input: expected 2 channels \(1 groups of .* 2\), got 4"),
+        ((X[:, :1], W), ValueError, r"input: expected 2 channels \(1 groups of .* 2\), got 1"),
         ((X, W, B[:5]), ValueError, r"bias: expected shape \(6,\), got \(5,\)"),
         ((X.to_sparse(), W), TypeError, "input: expected a dense tensor, got .* torch.sparse_coo"),
         ((X.to(torch.float8_e4m3fn), W), TypeError, "a floating-point dtype .*, got torch.float8"),
-        ((X[..., :0], W), ValueError, r"input: expected pixels, got shape \(2, 4, 6, 0\)"),
+        ((X[..., :0], W), ValueError, r"input: expected pixels, got shape \(2, 2, 6, 0\)"),
         ((X, W[:0]), ValueError, r"weight: expected channels to map, got shape \(0, 2, 3, 3\)"),
         ((X, W, B, 10**30), ValueError, "stride: expected an int of 64 bits, got 1000"),
         ((X, W, B, b"ab"), TypeError, "stride: expected an int, got b'ab'"),
@@ -368,12 +304,8 @@ X, W, B = torch.zeros(2, 4, 6, 6), torch.zeros(6, 2, 3, 3), torch.zeros(6)
     ],
 )
 def test_refuses(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
-    defaults = (None, None, None, 1, 0, 1, 2)
-    complete = arguments + defaults[len(arguments) :]
-    if message.startswith("input: expected 2 channels"):
-        complete = (*complete[:6], 1)
     with pytest.raises(error, match=message):
-        conv2d(*complete)
+        conv2d(*arguments)
 
 
 @pytest.mark.parametrize("weight", [None, torch.zeros(3)])
@@ -384,4 +316,4 @@ def test_convolve2d_refuses_before_it_flips(weight: Any) -> None:
 
 def test_refuses_an_unknown_algorithm() -> None:
     with pytest.raises(ValueError, match=r"one of auto, direct, .*, got 'fastest'"):
-        conv2d(X, W, groups=2, algorithm="fastest")
+        conv2d(X, W, algorithm="fastest")

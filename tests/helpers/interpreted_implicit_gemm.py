@@ -48,7 +48,7 @@ def test_derivatives_of_second_order(arguments: dict[str, int], dtype: torch.dty
 
 
 @settings(QUIET, derandomize=True, max_examples=10)
-@given(call=calls.convolutions(dtypes=DTYPES, operators=["conv2d"], extreme=False, four_sides=True))
+@given(call=calls.convolutions(dtypes=DTYPES, four_sides=True))
 def test_any_geometry(call: Call) -> None:
     assert_first_order_right(call, "implicit_gemm")
 

@@ -1,20 +1,28 @@
 """Calls of the operators, checked with the oracle of the verify stage and its tolerances."""
 
 import functools
-import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
-from cnnpipe.functional.convolution import _CrossCorrelation
+from cnnpipe.functional import (
+    CONV2D_ALGORITHMS,
+    UnsupportedError,
+    conv2d,
+    conv2d_algorithm,
+    convolution,
+)
+from cnnpipe.functional.convolution_arguments import convolution_geometry
 from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.section import Selection
 from cnnpipe.params.verify import VerifyParams
+from cnnpipe.verify.cases import Case, argument_grid, draw_probes
 from cnnpipe.verify.reference import (
     Call,
     Operator,
@@ -22,7 +30,6 @@ from cnnpipe.verify.reference import (
     allow_mixing,
     judge,
     order_of,
-    output_shape,
     quantities,
     truths,
 )
@@ -47,26 +54,34 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
+def some_cases(operator: str, dtype: torch.dtype, *, all: bool = False) -> list[Case]:
+    """An operator's cases: if not all, a fifth of the products of four and more arguments."""
+    return [
+        replace(case, dtypes=(dtype,))
+        for index, case in enumerate(argument_grid())
+        if case.operator == operator and dtype in case.dtypes
+        if all or len(case.arguments) < 4 or index % 5 == 0
+    ]
+
+
 def call_of(operator: str, *operands: Tensor, **arguments: Any) -> Call:
     """A call with a random gradient for the output and for the gradient of every operand."""
     named = dict(zip(("input", "weight", "bias"), operands, strict=False))
-    shapes = {name: operand.shape for name, operand in named.items()}
-    shapes["upstream"] = output_shape(operator, named, arguments)
-    probes = {
-        name: randn(*shape, seed=seed, dtype=operands[0].dtype)
-        for seed, (name, shape) in enumerate(shapes.items(), start=7)
-    }
+    generator = torch.Generator().manual_seed(7)
+    probes = draw_probes(
+        operator,
+        named,
+        arguments,
+        lambda shape: torch.randn(shape, generator=generator, dtype=torch.float64).to(operands[0]),
+    )
     return Call(operator, named, arguments, probes)
 
 
 def implementation(call: Call, algorithm: str | None = None) -> Operator:
     """The project's operator as a function of the call's operands by name."""
-    operator = partial(OPERATORS[call.operator], **call.arguments)
-    if algorithm is None:
-        return operator
-    if has_four_sides(call):
-        return partial(_with_four_sides, algorithm, **call.arguments)
-    return partial(operator, algorithm=algorithm)
+    operator = _padded_on_four_sides if has_four_sides(call) else OPERATORS[call.operator]
+    operator = partial(operator, **call.arguments)
+    return partial(operator, algorithm=algorithm) if algorithm else operator
 
 
 def has_four_sides(call: Call) -> bool:
@@ -75,26 +90,15 @@ def has_four_sides(call: Call) -> bool:
     return isinstance(padding, tuple) and len(padding) == 4
 
 
-def _with_four_sides(
-    algorithm: str,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    padding: tuple[int, int, int, int],
-    stride: int | tuple[int, int] = 1,
-    dilation: int | tuple[int, int] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """An algorithm with padding that `conv2d` takes for "same" only: top, bottom, left, right."""
-    (H, W), (kH, kW) = input.shape[2:], weight.shape[2:]
-    steps = [value if isinstance(value, tuple) else (value, value) for value in (stride, dilation)]
-    geometry = ConvolutionGeometry((H, W), (kH, kW), steps[0], padding, steps[1], groups)
-    geometry = geometry.without_idle_steps()
-    module = importlib.import_module(f"cnnpipe.functional.{algorithm}")
-    if reason := module.unsupported(input, geometry):
-        raise UnsupportedError(reason)
-    return _CrossCorrelation.call(input, weight, bias, geometry.numbers, algorithm)
+def _padded_on_four_sides(*, padding: tuple[int, int, int, int], **rest: Any) -> Tensor:
+    """`conv2d` with padding that it takes for "same" only: top, bottom, left, right."""
+
+    def geometry(*arguments: Any) -> ConvolutionGeometry:
+        return replace(convolution_geometry(*arguments), padding=padding)
+
+    top, bottom, left, right = padding
+    with patch.object(convolution, "convolution_geometry", geometry):
+        return conv2d(**rest, padding=(max(top, bottom), max(left, right)))
 
 
 def computes(algorithm: str, call: Call) -> bool:
@@ -104,6 +108,14 @@ def computes(algorithm: str, call: Call) -> bool:
     except UnsupportedError:
         return False
     return True
+
+
+def algorithms_for(call: Call) -> list[str | None]:
+    """The algorithms that compute a call; none has a name unless it is a convolution."""
+    if "weight" not in call.operands:
+        return [None]
+    named = CPU_ALGORITHMS if has_four_sides(call) else ("auto", *CPU_ALGORITHMS)
+    return [algorithm for algorithm in named if computes(algorithm, call)]
 
 
 def chosen(call: Call, algorithm: str) -> str:
@@ -150,22 +162,29 @@ def assert_right(call: Call, algorithm: str | None = None) -> None:
     assert wrong(call, algorithm) == {}, f"{call} by {algorithm}"
 
 
-def assert_first_order_right(
-    call: Call, algorithm: str | None = None, *, operator: Operator | None = None
-) -> None:
-    """The value and every gradient are those of the oracle.
+def first_order(
+    call: Call, operator: Operator | None = None, *, algorithm: str | None = None
+) -> dict[str, Tensor]:
+    """The value and every gradient, without the second derivatives of `quantities`.
 
     Args:
         call: the operands, arguments and probes.
-        algorithm: of a convolution.
-        operator: another implementation than the project's own, called with operands by name.
+        operator: called with operands by name; the project's own by default.
+        algorithm: of the project's convolution.
     """
     learned = [name for name in call.operands if name in call.probes]
     leaves = {name: x.detach().requires_grad_(name in learned) for name, x in call.operands.items()}
-    results = {"forward": (operator or implementation(call, algorithm))(**leaves)}
-    if learned:
-        sources = [leaves[name] for name in learned]
-        gradients = torch.autograd.grad(results["forward"], sources, call.probes["upstream"])
-        results |= {f"{name}_gradient": g for name, g in zip(learned, gradients, strict=True)}
+    output = (operator or implementation(call, algorithm))(**leaves)
+    sources = [leaves[name] for name in learned]
+    gradients = torch.autograd.grad(output, sources, call.probes["upstream"]) if learned else ()
+    of_names = (f"{name}_gradient" for name in learned)
+    return {"forward": output, **dict(zip(of_names, gradients, strict=True))}
+
+
+def assert_first_order_right(
+    call: Call, algorithm: str | None = None, *, operator: Operator | None = None
+) -> None:
+    """The value and every gradient are those of the oracle; arguments as in `first_order`."""
+    results = first_order(call, operator, algorithm=algorithm)
     truth_of = {name: truth for name, truth in truths(call).items() if order_of(name) < 2}
     assert wrong(call, algorithm, results=results, truth_of=truth_of) == {}, call

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,17 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cnnpipe.geometry import output_size, window_extent
-from cnnpipe.verify.reference import LONG_STEP, Call, output_shape
-from cnnpipe.verify.verification import OPERATORS
-from tests.helpers.oracle import CPU_ALGORITHMS, computes, has_four_sides
+from cnnpipe.verify.cases import INTEGERS, Values, draw_probes, random_numbers
+from cnnpipe.verify.reference import LONG_STEP, Call
 
 DTYPES = (torch.float64, torch.float64, torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Half of the calls have the bound that leaves least room."""
 WIDE = (torch.float64, torch.float32)
-INTEGERS = (torch.uint8, torch.int32, torch.int64)
-ALGORITHMS = ("auto", *CPU_ALGORITHMS)
-GENERAL = ("direct", "im2col", "fft")
-"""Algorithms that support every convolution."""
 LONG_STEPS = (LONG_STEP, 2**62)
 
 seeds = st.integers(0, 2**32 - 1)
@@ -41,24 +35,19 @@ def convolutions(
     draw: st.DrawFn,
     *,
     dtypes: Sequence[torch.dtype] = DTYPES,
-    operators: Sequence[str] = ("conv2d", "conv2d", "conv2d", "convolve2d"),
     batched: bool = False,
-    extreme: bool = True,
     four_sides: bool = False,
 ) -> Call:
     """Any convolution; half of them with stride 1, dilation 1 and one group, as most are.
 
     Args:
         dtypes: to choose from.
-        operators: to choose from.
         batched: only batches of two or three images.
-        extreme: also steps beyond all images, very small and large numbers, empty batches and
-            single images, and every way to write an argument.
         four_sides: also other padding at the end than at the start; see `tests.helpers.oracle`.
     """
-    dtype, operator = draw(choice(*dtypes)), draw(choice(*operators))
+    dtype, operator = draw(choice(*dtypes)), draw(choice(*["conv2d"] * 3, "convolve2d"))
     plain = draw(st.booleans())
-    axes = [draw(_convolution_axes(plain, extreme)) for _ in range(2)]
+    axes = [draw(_convolution_axes(plain)) for _ in range(2)]
     sizes, kernel_size, strides, paddings, dilations = (list(x) for x in zip(*axes, strict=True))
     groups = 1 if plain else draw(choice(1, 1, 2, 3, 5))
     channels = [draw(choice(1, 1, 2, 3, 4, 5)) for _ in range(2)]
@@ -68,44 +57,39 @@ def convolutions(
     elif size_class == 39 and plain and max(kernel_size) <= 3:  # "auto" chooses winograd
         channels, sizes = [128, 128], [min(size, 7) for size in sizes]
         paddings = [max(padding, 1) for padding in paddings]
-    batch = batch_of(draw, batched or not extreme)
-    written = partial(one_or_both, draw) if extreme else tuple
-    padding: Any = written(paddings)
+    padding: Any = one_or_both(draw, paddings)
     kind = draw(st.integers(0, 9))
-    if kind == 9 and extreme:
+    if kind == 9:
         spans = [window_extent(k, d) for k, d in zip(kernel_size, dilations, strict=True)]
         fits = all(size >= span for size, span in zip(sizes, spans, strict=True))
         padding, strides = ("valid", strides) if fits else ("same", [1, 1])
-    elif kind >= 7 and four_sides and operator == "conv2d" and batch:
+    elif kind >= 7 and four_sides and operator == "conv2d":
         more = [draw(st.integers(0, 3)) for _ in range(2)]
         padding = (paddings[0], paddings[0] + more[0], paddings[1] + more[1], paddings[1])
     shapes: dict[str, Sequence[int]] = {
-        "input": (*batch, groups * channels[0], *sizes),
+        "input": (*batch_of(draw, batched), groups * channels[0], *sizes),
         "weight": (groups * channels[1], channels[0], *kernel_size),
     }
     if draw(st.booleans()):
         shapes["bias"] = (groups * channels[1],)
     arguments = {
-        "stride": written(strides),
+        "stride": one_or_both(draw, strides),
         "padding": padding,
-        "dilation": written(dilations),
+        "dilation": one_or_both(draw, dilations),
         "groups": groups,
     }
-    operands = {name: draw(numbers(shape, dtype, extreme)) for name, shape in shapes.items()}
-    return draw(_with_probes(operator, operands, arguments))
+    return draw(_calls(operator, shapes, dtype, arguments))
 
 
 @st.composite
-def _convolution_axes(
-    draw: st.DrawFn, plain: bool, extreme: bool
-) -> tuple[int, int, int, int, int]:
+def _convolution_axes(draw: st.DrawFn, plain: bool) -> tuple[int, int, int, int, int]:
     """Size, kernel size, stride, padding and dilation of one axis, with room for a window."""
     kernel_size = draw(choice(1, 2, 3, 3, 4, 5, 5, 7, 8))
     dilation = stride = 1
     if not plain:
         dilation = draw(choice(1, 1, 2, 3, 4))
-        stride = draw(choice(1, 2, 2, 3, 7, *(LONG_STEPS if extreme else ())))
-        if extreme and kernel_size == 1 and draw(one_in_five):
+        stride = draw(choice(1, 2, 2, 3, 7, *LONG_STEPS))
+        if kernel_size == 1 and draw(one_in_five):
             dilation = draw(choice(*LONG_STEPS))
     extent = window_extent(kernel_size, dilation)
     padding = draw(choice(0, 0, 1, kernel_size // 2, kernel_size, *range(9)))
@@ -117,49 +101,43 @@ def _convolution_axes(
 
 @st.composite
 def poolings(
-    draw: st.DrawFn,
-    *,
-    dtypes: Sequence[torch.dtype] = DTYPES,
-    operators: Sequence[str] = ("max_pool2d", "avg_pool2d"),
-    batched: bool = False,
-    extreme: bool = True,
+    draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES, batched: bool = False
 ) -> Call:
     """Any pooling whose windows all see a pixel; if one does not, torch writes out of bounds."""
-    operator, dtype = draw(choice(*operators)), draw(choice(*dtypes))
-    dilated = operator == "max_pool2d" and draw(st.booleans())
+    dtype = draw(choice(*dtypes))
+    maximum = dtype in INTEGERS or draw(st.booleans())
+    dilated = maximum and draw(st.booleans())
     ceil_mode = draw(st.booleans())
-    axes = [draw(_pooling_axes(dilated, ceil_mode, extreme)) for _ in range(2)]
+    axes = [draw(_pooling_axes(dilated, ceil_mode)) for _ in range(2)]
     sizes, kernel_size, strides, paddings, dilations = (list(x) for x in zip(*axes, strict=True))
     shape = (*batch_of(draw, batched), draw(choice(1, 1, 2, 3, 5)), *sizes)
-    written = partial(one_or_both, draw) if extreme else tuple
     arguments: dict[str, Any] = {
-        "kernel_size": written(kernel_size),
-        "stride": None if extreme and strides == kernel_size else written(strides),
-        "padding": written(paddings),
+        "kernel_size": one_or_both(draw, kernel_size),
+        "stride": None if strides == kernel_size else one_or_both(draw, strides),
+        "padding": one_or_both(draw, paddings),
         "ceil_mode": ceil_mode,
     }
-    if operator == "max_pool2d":
-        arguments["dilation"] = written(dilations)
+    if maximum:
+        arguments["dilation"] = one_or_both(draw, dilations)
         arguments["return_indices"] = draw(st.booleans())
     else:
         arguments["count_include_pad"] = draw(st.booleans())
         arguments["divisor_override"] = draw(choice(None, None, 1, 7, -3))
-    operands = {"input": draw(numbers(shape, dtype, extreme))}
-    return draw(_with_probes(operator, operands, arguments))
+    operator = "max_pool2d" if maximum else "avg_pool2d"
+    return draw(_calls(operator, {"input": shape}, dtype, arguments))
 
 
 @st.composite
 def _pooling_axes(
-    draw: st.DrawFn, dilated: bool, ceil_mode: bool, extreme: bool
+    draw: st.DrawFn, dilated: bool, ceil_mode: bool
 ) -> tuple[int, int, int, int, int]:
-    long_steps = LONG_STEPS if extreme else ()
     while True:
         kernel_size = draw(choice(1, 2, 2, 3, 3, 4, 5, 7))
         dilation = draw(choice(1, 2, 3, 5)) if dilated else 1
-        if dilated and extreme and kernel_size == 1 and draw(one_in_five):
+        if dilated and kernel_size == 1 and draw(one_in_five):
             dilation = draw(choice(*LONG_STEPS))
         padding = draw(st.integers(0, kernel_size // 2))
-        stride = draw(choice(kernel_size, kernel_size, 1, 2, 3, 4, *long_steps))
+        stride = draw(choice(kernel_size, kernel_size, 1, 2, 3, 4, *LONG_STEPS))
         size = draw(choice(1, 2, 3, 4, 5, 7, 8, 11, 13, *range(1, 20)))
         if _sees_pixels(size, kernel_size, stride, padding, dilation, ceil_mode):
             return size, kernel_size, stride, padding, dilation
@@ -196,13 +174,11 @@ def activations(draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES) -> C
 def any_calls(
     dtypes: Sequence[torch.dtype] = DTYPES, *, batched: bool = False
 ) -> st.SearchStrategy[Call]:
-    """A call of any operator, each as often as the others."""
-    return st.sampled_from(list(OPERATORS)).flatmap(
-        lambda operator: {
-            "conv": convolutions(dtypes=dtypes, operators=[operator], batched=batched),
-            "pool": poolings(dtypes=dtypes, operators=[operator], batched=batched),
-            "": activations(dtypes=dtypes),
-        }["conv" if "conv" in operator else "pool" if "pool" in operator else ""]
+    """A call of any operator."""
+    return (
+        convolutions(dtypes=dtypes, batched=batched)
+        | poolings(dtypes=dtypes, batched=batched)
+        | activations(dtypes=dtypes)
     )
 
 
@@ -219,22 +195,6 @@ def small_calls(draw: st.DrawFn, dtypes: Sequence[torch.dtype] = (torch.float64,
     return replace(call, operands={name: x.clamp(-1, 1) for name, x in call.operands.items()})
 
 
-@st.composite
-def by_algorithm(
-    draw: st.DrawFn, calls: st.SearchStrategy[Call], algorithms: Sequence[str] = ALGORITHMS
-) -> tuple[Call, str | None]:
-    """A call and, for a convolution, an algorithm that supports it."""
-    call = draw(calls)
-    if "weight" not in call.operands:
-        return call, None
-    algorithm = draw(st.sampled_from(algorithms))
-    if has_four_sides(call) and algorithm == "auto":
-        algorithm = "winograd"
-    if not computes(algorithm, call):
-        algorithm = draw(choice(*GENERAL))
-    return call, algorithm
-
-
 def batch_of(draw: st.DrawFn, batched: bool) -> list[int]:
     if batched:
         return [draw(choice(2, 3))]
@@ -247,46 +207,41 @@ def one_or_both(draw: st.DrawFn, pair: Sequence[int]) -> int | tuple[int, ...]:
 
 
 @st.composite
-def _with_probes(
-    draw: st.DrawFn, operator: str, operands: dict[str, Tensor], arguments: dict[str, Any]
+def _calls(
+    draw: st.DrawFn,
+    operator: str,
+    shapes: Mapping[str, Sequence[int]],
+    dtype: torch.dtype,
+    arguments: Mapping[str, Any],
 ) -> Call:
-    """Gradients for the output and for some of the operands; integers have none."""
-    dtype = operands["input"].dtype
-    if not dtype.is_floating_point:
-        return Call(operator, operands, arguments, {})
-    learned = [name for name in operands if draw(choice(True, True, True, False))]
-    shapes: dict[str, Sequence[int]] = {name: operands[name].shape for name in learned}
-    shapes["upstream"] = output_shape(operator, operands, arguments)
-    probes = {name: draw(numbers(shape, dtype)) for name, shape in shapes.items()}
+    """Numbers for the operands, the output's gradient and those of some operands' gradients."""
+
+    def drawn(shape: Sequence[int]) -> Tensor:
+        return draw(numbers(shape, dtype))
+
+    operands = {name: drawn(shape) for name, shape in shapes.items()}
+    frozen = [name for name in operands if draw(choice(True, False, False, False))]
+    probes = draw_probes(operator, operands, arguments, drawn, frozen)
     return Call(operator, operands, arguments, probes)
 
 
 @st.composite
-def numbers(
-    draw: st.DrawFn, shape: Sequence[int], dtype: torch.dtype, extreme: bool = True
-) -> Tensor:
+def numbers(draw: st.DrawFn, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Random numbers of one of several kinds; the sums of all are far from overflow."""
     generator = torch.Generator().manual_seed(draw(seeds))
-    uniform = torch.rand(list(shape), generator=generator, dtype=torch.float64)
     if not dtype.is_floating_point:
-        limits = torch.iinfo(dtype)
-        kinds = [uniform * 3, uniform * 100 + limits.min, torch.where(uniform < 0.5, 0, limits.max)]
-        return draw(st.sampled_from(kinds)).to(dtype)
+        return random_numbers(shape, draw(choice("uniform", "negative", "large")), dtype, generator)
+    values: Values = draw(choice(*["uniform"] * 7, "negative", "ties", "ties"))
+    drawn = random_numbers(shape, values, torch.float64, generator)
     match draw(st.integers(0, 9)):
-        case 9:  # ties
-            drawn = (uniform * 3).floor() - 1
-        case 8:  # every window a tie
-            drawn = torch.full_like(uniform, draw(choice(-1.0, 0.0, 0.5)))
-        case 7:
-            drawn = -uniform
-        case 6:  # zeros of both signs, and a few other numbers
-            drawn = torch.where(uniform < 0.9, 0.0, uniform).copysign(uniform - 0.4)
-        case 5 if extreme:  # near the smallest number of the dtype: some are subnormal
-            drawn = (4 * uniform - 2) * torch.finfo(dtype).smallest_normal
-        case 4 if extreme and torch.finfo(dtype).bits > 16:
-            drawn = (2 * uniform - 1) * 2.0 ** draw(st.integers(-20, 20))
-        case _:
-            drawn = 2 * uniform - 1
+        case 9:  # every window a tie
+            drawn.fill_(draw(choice(-1.0, 0.0, 0.5)))
+        case 8:  # zeros of both signs, and a few other numbers
+            drawn = torch.where(drawn.abs() < 0.9, 0.0 * drawn, drawn)
+        case 7:  # near the smallest number of the dtype: some are subnormal
+            drawn *= 2 * torch.finfo(dtype).smallest_normal
+        case 6 if torch.finfo(dtype).bits > 16:
+            drawn *= 2.0 ** draw(st.integers(-20, 20))
     return drawn.to(dtype)
 
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cnnpipe.verify.cases import INTEGERS
 from cnnpipe.verify.reference import (
     Call,
     order_of,
@@ -22,7 +23,7 @@ from cnnpipe.verify.reference import (
     truths,
 )
 from cnnpipe.verify.verification import OPERATORS
-from tests.helpers.oracle import assert_right, chosen, implementation, wrong
+from tests.helpers.oracle import algorithms_for, chosen, implementation, wrong
 from tests.properties import calls
 from tests.properties.promises import promise
 
@@ -35,20 +36,18 @@ IN_PLACE = ("direct", "im2col")
     "conv2d with each algorithm, and convolve2d: value, gradients and second derivatives of random "
     "calls lie within the rounding bound of torch's and SciPy's in float64",
     full=4000,
-    few=150,
-    drawn=calls.by_algorithm(calls.convolutions(four_sides=True)),
+    few=80,
+    call=calls.convolutions(four_sides=True),
 )
-def test_convolutions(drawn: tuple[Call, str]) -> None:
-    check(*drawn)
+def test_convolutions(call: Call) -> None:
+    check(call)
 
 
 @promise(
     "max_pool2d with its indices, and avg_pool2d: the same of random calls, integers included",
     full=4000,
     few=150,
-    call=calls.poolings()
-    | calls.poolings(operators=["max_pool2d"], dtypes=calls.INTEGERS)
-    | calls.poolings(),
+    call=calls.poolings() | calls.poolings(dtypes=INTEGERS) | calls.poolings(),
 )
 def test_poolings(call: Call) -> None:
     check(call)
@@ -65,37 +64,39 @@ def test_activations(call: Call) -> None:
         check(replace(call, operator=operator))
 
 
-def check(call: Call, algorithm: str | None = None) -> None:
+def check(call: Call) -> None:
     """All quantities are right, and the result requires a gradient only if an operand does."""
-    assert_right(call, algorithm)
+    truth_of = truths(call)
     learned = call.probes.keys() - {"upstream"}
     operands = {
         name: operand.detach().requires_grad_(name in learned)
         for name, operand in call.operands.items()
     }
-    result = implementation(call, algorithm)(**operands)
-    result = result[0] if isinstance(result, tuple) else result
-    assert result.requires_grad == bool(learned)
+    for algorithm in algorithms_for(call):
+        assert wrong(call, algorithm, truth_of=truth_of) == {}, f"{call} by {algorithm}"
+        result = implementation(call, algorithm)(**operands)
+        result = result[0] if isinstance(result, tuple) else result
+        assert result.requires_grad == bool(learned), f"{call} by {algorithm}"
 
 
 @promise(
     "Views of any kind (permuted, stepped, repeated, overlapping, negated) are computed as what "
     "they show, stay as they were with all memory around them, and share none with a result",
     full=1000,
-    few=100,
-    drawn=calls.by_algorithm(calls.viewed(calls.any_calls())),
+    few=80,
+    call=calls.viewed(calls.any_calls()),
 )
-def test_views(drawn: tuple[Call, str | None]) -> None:
-    call, algorithm = drawn
+def test_views(call: Call) -> None:
     memories = {address(tensor): memory(tensor) for tensor in call.tensors}
     before = {place: numbers.clone() for place, numbers in memories.items()}
-    check(call, algorithm)
+    check(call)
     assert all(torch.equal(memories[place], numbers) for place, numbers in before.items())
-    results = quantities(implementation(call, algorithm), call.operands, call.probes)
-    for quantity, result in results.items():
-        # Autograd itself returns a probe as the second derivative of a sum.
-        if order_of(quantity) < 2 and result.numel():
-            assert address(result) not in memories, quantity
+    for algorithm in algorithms_for(call):
+        results = quantities(implementation(call, algorithm), call.operands, call.probes)
+        for quantity, result in results.items():
+            # Autograd itself returns a probe as the second derivative of a sum.
+            if order_of(quantity) < 2 and result.numel():
+                assert address(result) not in memories, (quantity, algorithm)
 
 
 def address(tensor: Tensor) -> int:
@@ -111,24 +112,25 @@ def memory(tensor: Tensor) -> Tensor:
     "NaN and infinities: pooling, direct and im2col have them exactly where torch has (for finite "
     "weights); no operator hides one, or lets it into an image, group or kernel that has none",
     full=1500,
-    few=100,
-    drawn=calls.by_algorithm(calls.with_not_finite(calls.any_calls(calls.WIDE, batched=True))),
+    few=80,
+    call=calls.with_not_finite(calls.any_calls(calls.WIDE, batched=True)),
 )
-def test_not_finite(drawn: tuple[Call, str | None]) -> None:
-    call, algorithm = drawn
+def test_not_finite(call: Call) -> None:
     with np.errstate(invalid="ignore"):
         truth_of = truths(call)
     truth_of = {key: truth for key, truth in truth_of.items() if order_of(key) < 2}
     truth_of.pop("forward_scipy", None)
-    results = quantities(implementation(call, algorithm), call.operands, call.probes)
-    for quantity, truth in truth_of.items():
-        actual, value = results[quantity].detach(), truth.value
-        if actual.shape == value.shape and actual.is_floating_point():
-            # More may be lost than the formula loses, if only as something that is not finite.
-            lost = may_be_lost(call, quantity, algorithm) & ~actual.isfinite()
-            lost &= value.isfinite() | value.isnan() | actual.isnan() | (actual == value)
-            results[quantity] = torch.where(lost, value.to(actual.dtype), actual)
-    assert wrong(call, algorithm, truth_of=truth_of, results=results) == {}
+    for algorithm in algorithms_for(call):
+        results = quantities(implementation(call, algorithm), call.operands, call.probes)
+        for quantity, truth in truth_of.items():
+            actual, value = results[quantity].detach(), truth.value
+            if actual.shape == value.shape and actual.is_floating_point():
+                # More may be lost than the formula loses, if only as something not finite.
+                lost = may_be_lost(call, quantity, algorithm) & ~actual.isfinite()
+                lost &= value.isfinite() | value.isnan() | actual.isnan() | (actual == value)
+                results[quantity] = torch.where(lost, value.to(actual.dtype), actual)
+        off = wrong(call, algorithm, truth_of=truth_of, results=results)
+        assert off == {}, f"{call} by {algorithm}"
 
 
 def may_be_lost(call: Call, quantity: str, algorithm: str | None) -> Tensor:

@@ -10,6 +10,7 @@ import io
 import logging
 import pickle
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -25,42 +26,46 @@ from torch.utils.checkpoint import checkpoint
 from cnnpipe import layers
 from cnnpipe.verify.reference import Call, Operator, torch_arguments, torch_operator
 from cnnpipe.verify.verification import OPERATORS
+from tests.helpers.oracle import CPU_ALGORITHMS, algorithms_for
 from tests.properties import calls
 from tests.properties.calls import choice
 from tests.properties.promises import promise
 
 Bits = tuple[Tensor, ...]
+Mode = Callable[[nn.Module, Tensor], Bits]
 
 
-def functions(call: Call, algorithm: str | None) -> tuple[Operator, Operator]:
-    """Ours and torch's as functions of the operands alone."""
+def functions(call: Call) -> tuple[list[Operator], Operator]:
+    """Ours, by each algorithm, and torch's, as functions of the operands alone."""
     arguments = torch_arguments(call.arguments)
     arguments.pop("return_indices", None)
-    by = {"algorithm": algorithm} if algorithm else {}
 
-    def apply(operator: Operator, *operands: Tensor, **rest: Any) -> Any:
-        return operator(**dict(zip(call.operands, operands, strict=True)), **arguments, **rest)
+    def apply(operator: Operator, *operands: Tensor) -> Any:
+        return operator(**dict(zip(call.operands, operands, strict=True)), **arguments)
 
-    ours = partial(apply, OPERATORS[call.operator], **by)
-    return ours, partial(apply, torch_operator(call.operator))
+    ours = OPERATORS[call.operator]
+    by_algorithm = [
+        partial(ours, algorithm=algorithm) if algorithm else ours
+        for algorithm in algorithms_for(call)
+    ]
+    return (
+        [partial(apply, operator) for operator in by_algorithm],
+        partial(apply, torch_operator(call.operator)),
+    )
 
 
-small_calls = calls.by_algorithm(calls.small_calls())
+class Operands:
+    """Operands of a call, and with another axis, as `vmap` takes them: the first always has it."""
 
-
-class Batches:
-    """Operands with another axis, as `vmap` takes them: the first always, others if drawn."""
-
-    def __init__(self, call: Call, data: st.DataObject, size: int) -> None:
-        self.operands: list[Tensor] = []
-        self.axes: tuple[int | None, ...] = ()
-        for position, operand in enumerate(call.operands.values()):
-            axis = data.draw(choice(None, 0, operand.ndim)) if position else 0
-            if axis is not None:
-                operand = torch.stack([operand * (1 + n) for n in range(size)], axis)
-            self.operands.append(operand)
-            self.axes += (axis,)
-        self.out_axis = data.draw(st.integers(0, call.probes["upstream"].ndim))
+    def __init__(self, call: Call, data: st.DataObject) -> None:
+        self.one = tuple(call.operands.values())
+        self.upstream = call.probes["upstream"]
+        self.axes = 0, *(data.draw(choice(None, 0, operand.ndim)) for operand in self.one[1:])
+        self.out_axis = data.draw(st.integers(0, self.upstream.ndim))
+        self.batches = [
+            operand if axis is None else torch.stack([operand, 2 * operand], axis)
+            for operand, axis in zip(self.one, self.axes, strict=True)
+        ]
 
 
 def scalar(operator: Operator) -> Operator:
@@ -68,48 +73,36 @@ def scalar(operator: Operator) -> Operator:
     return lambda *operands: operator(*operands).sin().sum()
 
 
-def gradient(operator: Operator, operands: Any) -> Any:
-    return grad(operator, argnums=tuple(range(len(operands))))
+def gradient(operator: Operator, operands: Operands) -> Operator:
+    """The gradient of the operator's loss by all operands."""
+    return grad(scalar(operator), argnums=tuple(range(len(operands.one))))
 
 
-def vjp_of(operator: Operator, call: Call, batches: Batches) -> Any:
-    output, pull, *_ = vjp(operator, *call.operands.values())
-    return output, pull(call.probes["upstream"])
+def vjp_of(operator: Operator, operands: Operands) -> Any:
+    output, pull, *_ = vjp(operator, *operands.one)
+    return output, pull(operands.upstream)
 
 
-def gradient_of_all(operator: Operator, call: Call, batches: Batches) -> Any:
-    every = vmap(operator, in_dims=batches.axes)
-    return gradient(scalar(every), batches.operands)(*batches.operands)
+def over_two_batches(operator: Operator, operands: Operands) -> Any:
+    twice = [torch.stack([operand, -operand]) for operand in operands.batches]
+    return vmap(vmap(operator, operands.axes))(*twice)
 
 
-def over_two_batches(operator: Operator, call: Call, batches: Batches) -> Any:
-    twice = [torch.stack([operand, -operand]) for operand in batches.operands]
-    return vmap(vmap(operator, in_dims=batches.axes))(*twice)
-
-
-def second_gradient_of_each(operator: Operator, call: Call, batches: Batches) -> Any:
+def second_gradient_of_each(operator: Operator, operands: Operands) -> Any:
     second = grad(lambda *operands: grad(scalar(operator))(*operands).pow(2).sum())
-    return vmap(second, in_dims=batches.axes)(*batches.operands)
+    return vmap(second, operands.axes)(*operands.batches)
 
 
-TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
-    "grad": lambda operator, call, batches: gradient(scalar(operator), call.operands)(
-        *call.operands.values()
-    ),
+TRANSFORMS: Mapping[str, Callable[[Operator, Operands], Any]] = {
+    "grad": lambda f, x: gradient(f, x)(*x.one),
     "vjp": vjp_of,
-    "jacrev": lambda operator, call, batches: jacrev(operator)(*call.operands.values()),
-    "jacrev(jacrev)": lambda operator, call, batches: jacrev(jacrev(scalar(operator)))(
-        *call.operands.values()
-    ),
-    "jacfwd": lambda operator, call, batches: jacfwd(operator)(*call.operands.values()),
-    "hessian": lambda operator, call, batches: hessian(scalar(operator))(*call.operands.values()),
-    "vmap": lambda operator, call, batches: vmap(
-        operator, in_dims=batches.axes, out_dims=batches.out_axis
-    )(*batches.operands),
-    "vmap(grad)": lambda operator, call, batches: vmap(
-        gradient(scalar(operator), batches.operands), in_dims=batches.axes
-    )(*batches.operands),
-    "grad(vmap)": gradient_of_all,
+    "jacrev": lambda f, x: jacrev(f)(*x.one),
+    "jacrev(jacrev)": lambda f, x: jacrev(jacrev(scalar(f)))(*x.one),
+    "jacfwd": lambda f, x: jacfwd(f)(*x.one),
+    "hessian": lambda f, x: hessian(scalar(f))(*x.one),
+    "vmap": lambda f, x: vmap(f, x.axes, x.out_axis)(*x.batches),
+    "vmap(grad)": lambda f, x: vmap(gradient(f, x), x.axes)(*x.batches),
+    "grad(vmap)": lambda f, x: gradient(vmap(f, x.axes), x)(*x.batches),
     "vmap(vmap)": over_two_batches,
     "vmap(grad(grad))": second_gradient_of_each,
 }
@@ -120,38 +113,39 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Call, Batches], Any]] = {
     "each operator what they give of torch's",
     full=600,
     few=50,
-    drawn=small_calls,
+    call=calls.small_calls(),
     transform=choice(*TRANSFORMS),
     data=st.data(),
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script")  # of torch, about itself
-def test_function_transforms(
-    drawn: tuple[Call, str | None], transform: str, data: st.DataObject
-) -> None:
-    call, _ = drawn
-    ours, theirs = functions(*drawn)
-    batches = Batches(call, data, size=2)
-    transformed = TRANSFORMS[transform]
-    alike(transformed(ours, call, batches), transformed(theirs, call, batches))
+def test_function_transforms(call: Call, transform: str, data: st.DataObject) -> None:
+    by_algorithm, theirs = functions(call)
+    operands = Operands(call, data)
+    expected = TRANSFORMS[transform](theirs, operands)
+    for ours in by_algorithm:
+        alike(TRANSFORMS[transform](ours, operands), expected)
 
 
 @promise(
     "Forward derivatives along any direction, also of gradients, are those of torch's operator",
     full=300,
     few=10,
-    drawn=small_calls,
+    call=calls.small_calls(),
     of_gradient=st.booleans(),
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script")  # of torch, about itself
-def test_forward_derivatives(drawn: tuple[Call, str | None], of_gradient: bool) -> None:
-    call, _ = drawn
+def test_forward_derivatives(call: Call, of_gradient: bool) -> None:
     points = tuple(call.operands.values())
     directions = tuple(torch.linspace(-1, 1, x.numel()).view(x.shape).to(x.dtype) for x in points)
-    results = []
-    for operator in functions(*drawn):
-        function = gradient(scalar(operator), points) if of_gradient else operator
-        results.append(jvp(function, points, directions))
-    alike(*results)
+
+    def derivative(operator: Operator) -> Any:
+        function = grad(scalar(operator)) if of_gradient else operator
+        return jvp(function, points, directions)
+
+    by_algorithm, theirs = functions(call)
+    expected = derivative(theirs)
+    for ours in by_algorithm:
+        alike(derivative(ours), expected)
 
 
 def alike(actual: Any, expected: Any) -> None:
@@ -163,17 +157,20 @@ def alike(actual: Any, expected: Any) -> None:
     "same bits as one outside",
     full=400,
     few=30,
-    drawn=calls.by_algorithm(calls.small_calls([torch.float32, torch.float32, torch.bfloat16])),
+    call=calls.small_calls([torch.float32, torch.float32, torch.bfloat16]),
     dtype=choice(torch.bfloat16, torch.float16),
 )
-def test_autocast(drawn: tuple[Call, str | None], dtype: torch.dtype) -> None:
-    ours, theirs = functions(*drawn)
-    leaves = [operand.detach().requires_grad_() for operand in drawn[0].operands.values()]
-    with torch.autocast("cpu", dtype):
-        output = ours(*leaves)
-        assert output.dtype == theirs(*leaves).dtype
-        inside = torch.autograd.grad(output, leaves, upstream(output), retain_graph=True)
-    assert_same_bits(inside, torch.autograd.grad(output, leaves, upstream(output)))
+def test_autocast(call: Call, dtype: torch.dtype) -> None:
+    by_algorithm, theirs = functions(call)
+    leaves = [operand.detach().requires_grad_() for operand in call.operands.values()]
+    for ours in by_algorithm:
+        with torch.autocast("cpu", dtype):
+            in_16_bits = ours(*leaves)
+            assert in_16_bits.dtype == theirs(*leaves).dtype
+        for output in (in_16_bits, ours(*leaves)):
+            with torch.autocast("cpu", dtype):
+                inside = torch.autograd.grad(output, leaves, upstream(output), retain_graph=True)
+            assert_same_bits(inside, torch.autograd.grad(output, leaves, upstream(output)))
 
 
 @st.composite
@@ -199,8 +196,8 @@ def networks(draw: st.DrawFn) -> tuple[nn.Sequential, Tensor]:
 
 @st.composite
 def _convolutions(draw: st.DrawFn, channels: int, out_channels: int) -> nn.Module:
-    algorithm = draw(choice(*calls.ALGORITHMS))
-    strided = algorithm in ("auto", *calls.GENERAL) and draw(st.booleans())
+    algorithm = draw(choice("auto", *CPU_ALGORITHMS))
+    strided = algorithm in ("auto", "direct", "im2col", "fft") and draw(st.booleans())
     in_groups = strided and out_channels % channels == 0 and draw(st.booleans())
     torch.manual_seed(draw(calls.seeds))
     return layers.Conv2d(
@@ -320,14 +317,12 @@ def without_gradients(network: nn.Module, images: Tensor) -> Bits:
     return (output,)
 
 
-def kept_on_the_cpu(network: nn.Module, images: Tensor) -> Bits:
-    with save_on_cpu():
-        return value_and_gradients(network, network, images)
+def within(context: Callable[[], AbstractContextManager[Any]]) -> Mode:
+    def mode(network: nn.Module, images: Tensor) -> Bits:
+        with context():
+            return value_and_gradients(network, network, images)
 
-
-def kept_as_bytes(network: nn.Module, images: Tensor) -> Bits:
-    with saved_tensors_hooks(pickle.dumps, pickle.loads):
-        return value_and_gradients(network, network, images)
+    return mode
 
 
 def backward_twice(network: nn.Module, images: Tensor) -> Bits:
@@ -369,14 +364,14 @@ def overwritten(network: nn.Module, images: Tensor) -> Bits:
     return value_and_gradients(run, network, images)
 
 
-MODES: Mapping[str, Callable[[nn.Module, Tensor], Bits]] = {
+MODES: Mapping[str, Mode] = {
     "checkpoint": lambda network, images: value_and_gradients(
         lambda x: checkpoint(network, x, use_reentrant=False), network, images
     ),
     "inference_mode": in_inference_mode,
     "no_grad": without_gradients,
-    "save_on_cpu": kept_on_the_cpu,
-    "saved-tensor hooks": kept_as_bytes,
+    "save_on_cpu": within(save_on_cpu),
+    "saved-tensor hooks": within(partial(saved_tensors_hooks, pickle.dumps, pickle.loads)),
     "a second backward": backward_twice,
     "another thread": in_another_thread,
     "functional_call": as_a_function,

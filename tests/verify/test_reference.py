@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -26,22 +27,19 @@ from cnnpipe.verify.reference import (
 WRONG = Error(math.inf, math.inf, math.inf)
 
 
+EXACT = Error(0, 0, 0)
+
+
+def f64(numbers: Any) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
 def images(*rows: list[float]) -> Tensor:
-    return torch.tensor([[rows]], dtype=torch.float64)
+    return f64([[rows]])
 
 
 def truth(*values: float, bound: float = 0.1) -> Truth:
-    value = torch.tensor(values, dtype=torch.float64)
-    return Truth(value, torch.full_like(value, bound), torch.float32)
-
-
-def truths_of(
-    operator: str,
-    operands: dict[str, Tensor],
-    probes: dict[str, Tensor],
-    arguments: dict[str, object],
-) -> dict[str, Truth]:
-    return truths(Call(operator, operands, arguments, probes))
+    return Truth(f64(values), torch.full_like(f64(values), bound), torch.float32)
 
 
 # y = w·x, with upstream gradient g and probes v (of ∂x) and u (of ∂w):
@@ -92,7 +90,7 @@ def test_truths_of_a_convolution_by_hand() -> None:
         "bias": torch.tensor([5.0]),
     }
     probes = {name: torch.ones_like(x) for name, x in operands.items()}
-    found = truths_of("conv2d", operands, probes | {"upstream": torch.ones(1, 1, 1, 1)}, {})
+    found = truths(Call("conv2d", operands, {}, probes | {"upstream": torch.ones(1, 1, 1, 1)}))
     assert found["forward"].value.item() == found["forward_scipy"].value.item() == 0
     assert found["forward"].dtype == torch.float32
     # γ_3 + γ_2 at u = 2⁻²⁴
@@ -109,7 +107,7 @@ def test_truths_of_a_convolution_by_hand() -> None:
 def test_average_pooling_counts_its_terms_before_it_divides() -> None:
     operands = {"input": images([1, 2], [3, 6]).float()}
     probes = {"input": torch.ones(1, 1, 2, 2), "upstream": torch.ones(1, 1, 1, 1)}
-    found = truths_of("avg_pool2d", operands, probes, {"kernel_size": 2})
+    found = truths(Call("avg_pool2d", operands, {"kernel_size": 2}, probes))
     assert found["forward"].value.item() == 3
     # n = 4 terms, Σ|terms| = 3
     assert found["forward"].bound.item() == pytest.approx((4 + 2) * 3 * 2**-24, rel=1e-5)
@@ -117,7 +115,7 @@ def test_average_pooling_counts_its_terms_before_it_divides() -> None:
 
 def test_a_negative_divisor_leaves_bounds_positive() -> None:
     operands = {"input": images([1.0, 2], [3, 4])}
-    found = truths_of("avg_pool2d", operands, {}, {"kernel_size": 2, "divisor_override": -5})
+    found = truths(Call("avg_pool2d", operands, {"kernel_size": 2, "divisor_override": -5}, {}))
     assert found["forward"].value.item() == -2  # (1 + 2 + 3 + 4) / −5
     assert found["forward"].bound.item() > 0
 
@@ -125,7 +123,7 @@ def test_a_negative_divisor_leaves_bounds_positive() -> None:
 def test_a_negated_view_is_its_numbers() -> None:
     view = torch.complex(images([1.0]), images([-2.0])).conj().imag
     assert view.is_neg()
-    found = truths_of("conv2d", {"input": view, "weight": images([3.0])}, {}, {})
+    found = truths(Call("conv2d", {"input": view, "weight": images([3.0])}, {}, {}))
     assert found["forward"].value.item() == found["forward_scipy"].value.item() == 6
 
 
@@ -134,7 +132,7 @@ def test_selections_are_exact_until_gradients_meet() -> None:
     operands = {"input": images([1, 5, 2]).float()}
     probes = {"input": torch.ones(1, 1, 1, 3), "upstream": images([1, -1]).float()}
     arguments = {"kernel_size": (1, 2), "stride": 1}
-    found = truths_of("max_pool2d", operands, probes, arguments)
+    found = truths(Call("max_pool2d", operands, arguments, probes))
     assert found["forward"].bound.abs().max() == 0
     assert found["input_gradient"].value.flatten().tolist() == [0, 0, 0]
     # One addition of |1| + |−1|
@@ -151,7 +149,7 @@ def test_selections_are_exact_until_gradients_meet() -> None:
 )
 def test_truths_of_a_curve_by_hand(name: str, values: list[float], terms: list[float]) -> None:
     one = torch.ones(1)
-    found = truths_of(name, {"input": torch.zeros(1)}, {"input": one, "upstream": one}, {})
+    found = truths(Call(name, {"input": torch.zeros(1)}, {}, {"input": one, "upstream": one}))
     derivatives = [
         found[quantity] for quantity in ("forward", "input_gradient", "input_gradient_by_input")
     ]
@@ -163,7 +161,9 @@ def test_truths_of_a_curve_by_hand(name: str, values: list[float], terms: list[f
 
 def test_integers_must_be_exact() -> None:
     operands = {"input": torch.tensor([[[[2**62, 2**62 + 1]]]])}  # the same number in float64
-    found = truths_of("max_pool2d", operands, {}, {"kernel_size": (1, 2), "return_indices": True})
+    found = truths(
+        Call("max_pool2d", operands, {"kernel_size": (1, 2), "return_indices": True}, {})
+    )
     assert found["forward"].value.item() == 2**62 + 1
     assert found["indices"].value.item() == 1
     off_by_one = torch.tensor([[[[2**62]]]])
@@ -174,37 +174,49 @@ def test_integers_must_be_exact() -> None:
 def test_integers_may_lie_in_any_order() -> None:
     maps = torch.arange(400).view(1, 1, 20, 20).remainder(256).to(torch.uint8).expand(1, 2, 20, 20)
     last = maps.contiguous(memory_format=torch.channels_last)
-    found = truths_of("max_pool2d", {"input": last}, {}, {"kernel_size": 20})
+    found = truths(Call("max_pool2d", {"input": last}, {"kernel_size": 20}, {}))
     assert found["forward"].value.tolist() == [[[[255]], [[255]]]]
 
 
-def test_rounding_bound_of_float32() -> None:
-    terms = Terms(torch.tensor([2.0, 2.0]), torch.tensor([8.0, 0.0]), k=2)
-    bound = rounding_bound(terms, torch.float32).tolist()
-    # (8 + 2) roundings of 2⁻²⁴ on terms that add up to 2; nothing where nothing is added
-    assert bound == pytest.approx([20 * 2**-24, 0], rel=1e-5)
+# (n + k) roundings, on terms that add up to the magnitude; nothing where nothing is added. 16-bit
+# types are rounded twice, but added up in float32.
+@pytest.mark.parametrize(
+    ("dtype", "magnitude", "n", "expected"),
+    [
+        (torch.float32, 2, 8, 2 * (8 + 2) * 2**-24),
+        (torch.float32, 2, 0, 0),
+        # Each rounding may take half of 2⁻²⁴, the smallest float16.
+        (torch.float16, 1, 100, 2 * 2**-11 / (1 - 2 * 2**-11) + 100 * 2**-24 + 102 * 2**-25),
+        (torch.bfloat16, 1, 100, 2 * 2**-8 / (1 - 2 * 2**-8) + 100 * 2**-24),
+    ],
+)
+def test_rounding_bound(dtype: torch.dtype, magnitude: float, n: float, expected: float) -> None:
+    terms = Terms(torch.tensor([magnitude]), torch.tensor([n]), k=2)
+    assert rounding_bound(terms, dtype).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "u"), [(torch.float16, 2**-11), (torch.bfloat16, 2**-8)])
-def test_16_bit_types_are_rounded_twice_but_not_summed(dtype: torch.dtype, u: float) -> None:
-    terms = Terms(torch.tensor([1.0]), torch.tensor([100.0]), k=2)
-    expected = 2 * u / (1 - 2 * u) + 100 * 2**-24  # 100 roundings of float32
-    assert rounding_bound(terms, dtype).item() == pytest.approx(expected, rel=1e-2)
+NAN, INF = math.nan, math.inf
 
 
-def test_compare_gives_the_largest_error_in_three_units() -> None:
-    error = compare(torch.tensor([1.0, -4.5]), truth(1, -4))
-    assert error == Error(bounds=pytest.approx(5), absolute=0.5, relative=0.125)
-
-
-def test_compare_accepts_infinity_and_nan_where_the_truth_has_them() -> None:
-    expected = truth(math.nan, math.inf, 1, bound=math.nan)
-    assert compare(torch.tensor([math.nan, math.inf, 1]), expected) == Error(0, 0, 0)
-
-
-@pytest.mark.parametrize("wrong", [[0.0, math.inf], [math.nan, -math.inf], [math.nan, 1.0]])
-def test_compare_refuses_infinity_and_nan_elsewhere(wrong: list[float]) -> None:
-    assert compare(torch.tensor(wrong), truth(math.nan, math.inf)).bounds == math.inf
+# Bounds are 0.1 unless given.
+@pytest.mark.parametrize(
+    ("actual", "right", "expected"),
+    [
+        ([1.0, -4.5], truth(1, -4), Error(bounds=pytest.approx(5), absolute=0.5, relative=0.125)),
+        (3.0, Truth(f64(2.0), f64(0.5), torch.float32), Error(2, 1, 0.5)),
+        ([], truth(), EXACT),
+        # Infinity and NaN are right where the truth has them, and nowhere else.
+        ([NAN, INF, 1.0], truth(NAN, INF, 1, bound=NAN), EXACT),
+        ([0.0, INF], truth(NAN, INF), WRONG),
+        ([NAN, -INF], truth(NAN, INF), WRONG),
+        ([NAN, 1.0], truth(NAN, INF), WRONG),
+        # Where the bound is zero, the number must be exact.
+        ([2.0**-99], truth(0, bound=0), Error(INF, 2.0**-99, INF)),
+        ([-0.0], truth(0, bound=0), EXACT),
+    ],
+)
+def test_compare(actual: Any, right: Truth, expected: Error) -> None:
+    assert compare(torch.tensor(actual), right) == expected
 
 
 @pytest.mark.parametrize(
@@ -215,62 +227,42 @@ def test_compare_refuses(actual: Tensor | None) -> None:
     assert compare(actual, truth(0, 0)) == WRONG
 
 
-def test_compare_demands_exactness_where_the_bound_is_zero() -> None:
-    assert compare(torch.tensor([2.0**-99]), truth(0, bound=0)) == Error(
-        math.inf, 2.0**-99, math.inf
-    )
-    assert compare(torch.tensor([-0.0]), truth(0, bound=0)) == Error(0, 0, 0)
-
-
 def test_compare_normwise_holds_all_elements_against_the_largest_bound() -> None:
-    expected = Truth(torch.zeros(2).double(), torch.tensor([0.001, 1.0]).double(), torch.float32)
+    expected = Truth(f64([0, 0]), f64([0.001, 1]), torch.float32)
     actual = torch.tensor([0.5, 0.0])
     assert compare(actual, expected).bounds == pytest.approx(500)
     assert compare(actual, expected, normwise=True).bounds == pytest.approx(0.5)
 
 
-def test_compare_of_a_single_number() -> None:
-    right = Truth(torch.tensor(2.0).double(), torch.tensor(0.5).double(), torch.float32)
-    assert compare(torch.tensor(3.0), right) == Error(bounds=2, absolute=1, relative=0.5)
-
-
-def test_compare_of_nothing() -> None:
-    assert compare(torch.zeros(0), truth()) == Error(0, 0, 0)
-
-
 # The kernel [1 10] slides over [1 2 3]; correlation: 1·1 + 2·10 = 21, 2·1 + 3·10 = 32,
 # convolution flips it: 1·10 + 2·1 = 12, 2·10 + 3·1 = 23.
 @pytest.mark.parametrize(
-    ("slide", "expected"), [(signal.correlate2d, [21, 32]), (signal.convolve2d, [12, 23])]
-)
-def test_scipy_convolution_by_hand(slide: object, expected: list[float]) -> None:
-    result = scipy_convolution(slide, images([1, 2, 3]), images([1, 10]))  # type: ignore[arg-type]
-    assert result.flatten().tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("slide", "arguments", "expected"),
     [
-        ({"padding": (0, 1)}, [10, 21, 32, 3]),  # 0·1 + 1·10, …, 3·1 + 0·10
-        ({"padding": "same"}, [21, 32, 3]),  # the odd zero goes after
-        ({"padding": (0, 0, 2, 0)}, [0, 10, 21, 32]),  # top, bottom, left, right
-        ({"stride": 2, "padding": (0, 1)}, [10, 32]),
-        ({"dilation": 2}, [31]),  # 1·1 + 3·10
-        ({"bias": torch.tensor([0.5])}, [21.5, 32.5]),
+        (signal.correlate2d, {}, [21, 32]),
+        (signal.convolve2d, {}, [12, 23]),
+        (signal.correlate2d, {"padding": (0, 1)}, [10, 21, 32, 3]),  # 0·1 + 1·10, …, 3·1 + 0·10
+        (signal.correlate2d, {"padding": "same"}, [21, 32, 3]),  # the odd zero goes after
+        (
+            signal.correlate2d,
+            {"padding": (0, 0, 2, 0)},
+            [0, 10, 21, 32],
+        ),  # top, bottom, left, right
+        (signal.correlate2d, {"stride": 2, "padding": (0, 1)}, [10, 32]),
+        (signal.correlate2d, {"dilation": 2}, [31]),  # 1·1 + 3·10
+        (signal.correlate2d, {"bias": torch.tensor([0.5])}, [21.5, 32.5]),
     ],
     ids=str,
 )
-def test_scipy_convolution_arguments_by_hand(arguments: dict, expected: list[float]) -> None:
-    result = scipy_convolution(signal.correlate2d, images([1, 2, 3]), images([1, 10]), **arguments)
+def test_scipy_convolution_by_hand(slide: Any, arguments: Any, expected: list[float]) -> None:
+    result = scipy_convolution(slide, images([1, 2, 3]), images([1, 10]), **arguments)
     assert result.flatten().tolist() == expected
 
 
 def test_scipy_convolution_of_groups_by_hand() -> None:
-    pixels = torch.tensor([1.0, 2.0]).double().view(2, 1, 1)  # unbatched: two channels
-    kernels = torch.tensor([10.0, 100.0]).double().view(2, 1, 1, 1)
+    pixels, kernels = f64([1, 2]).view(2, 1, 1), f64([10, 100]).view(2, 1, 1, 1)  # unbatched
     result = scipy_convolution(signal.correlate2d, pixels, kernels, groups=2)
-    assert result.shape == (2, 1, 1)
-    assert result.flatten().tolist() == [10, 200]
+    assert result.tolist() == [[[10]], [[200]]]
 
 
 def test_output_shape() -> None:

@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -73,10 +74,11 @@ def test_a_failure_leaves_the_evidence_and_stops(monkeypatch: pytest.MonkeyPatch
     verify_with(monkeypatch, lambda input: input.clamp(min=0))  # passes the gradient at zero
     result = run()
     assert result.exit_code == 1
-    error = result.output.splitlines()[-1]
-    assert error.startswith("Error: the operators failed verification; worst: relu, float32 on ")
-    assert "input_gradient" in error
-    assert "rounding bounds (tolerance 1)" in error
+    assert re.fullmatch(
+        r"Error: the operators failed verification; worst: relu, float32 on \S+, input [^:]+: "
+        r"input_gradient\S* is off by \S+ rounding bounds \(tolerance 1\), \S+ absolute",
+        result.output.splitlines()[-1],
+    )
     report, page = written()
     assert report["verdict"] == "fail"
     assert "FAIL" in page
@@ -94,15 +96,6 @@ def test_the_tolerance_comes_from_the_parameters() -> None:
     set_parameter("float32: 1.0", "float32: 0.25")
     run()
     assert written()[0]["checks"][0]["tolerance"] == 0.25
-
-
-def test_bad_parameters_end_in_one_line_before_anything_is_written() -> None:
-    set_parameter("winograd: 16.0", "magic: 2.0")
-    result = run()
-    assert result.exit_code == 1
-    assert len(result.output.splitlines()) == 1
-    assert "verify.normwise" in result.output
-    assert not Path("reports").exists()
 
 
 @pytest.mark.parametrize("named", [False, True])
