@@ -3,7 +3,6 @@
 The allow-list, with its reasons, is in `tests/helpers/from_scratch.py`.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnpipe.functional.operator import Operator
 from cnnpipe.models import build_model
 from tests.helpers.from_scratch import ALLOWED_IN, violations
+from tests.helpers.operators import operators
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
@@ -60,14 +59,6 @@ def test_a_borrowed_operator_is_noticed(code: str, name: str) -> None:
     assert name in found
 
 
-def operators(family: type[Operator] = Operator) -> Iterator[type[Operator]]:
-    for operator in family.__subclasses__():
-        yield from operators(operator) if operator.__subclasses__() else [operator]
-
-
-COMPUTED = {operator.call.name(): operator.compute for operator in operators()}
-
-
 class Watch(TorchDispatchMode):
     """Notes each kernel that torch runs, whoever calls it and under whatever name."""
 
@@ -77,9 +68,10 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.kernels.add(func.name())
-        if func.name() in COMPUTED:  # look inside
+        namespace, name = func.name().split("::")
+        if namespace == "cnnpipe":  # look inside
             with self:
-                return COMPUTED[func.name()](*args)
+                return operators()[name].compute(*args)
         return func(*args, **(kwargs or {}))
 
 

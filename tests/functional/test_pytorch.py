@@ -23,9 +23,9 @@ from cnnpipe.functional import (
     sigmoid,
     tanh,
 )
-from cnnpipe.functional.operator import Operator
 from cnnpipe.layers import Conv2d, MaxPool2d, ReLU, Sigmoid
 from cnnpipe.models import VGG, LeNet5, build_model
+from tests.helpers.operators import operators
 from tests.helpers.oracle import randn
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -243,14 +243,6 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "channels last": lambda tensor: tensor.movedim(1, -1).contiguous().movedim(-1, 1),
     "every second": lambda tensor: tensor.repeat_interleave(2, -1)[..., ::2],
 }
-
-
-def operators(family: type[Operator] = Operator) -> dict[str, type[Operator]]:
-    found = {}
-    for operator in family.__subclasses__():
-        found |= {operator.schema.split("(")[0]: operator} if hasattr(operator, "schema") else {}
-        found |= operators(operator)
-    return found
 
 
 @pytest.mark.filterwarnings("ignore")  # of the check, about itself
