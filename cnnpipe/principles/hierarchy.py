@@ -45,19 +45,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cnnpipe.findings.finding import Finding, Verdict, decide
-from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.responses import Strongest, cut, strongest
 from cnnpipe.inspection.structure import Field, hidden_convolutions, hidden_layers
 from cnnpipe.inspection.untrained import untrained
 from cnnpipe.params.principles import Schedule
-from cnnpipe.principles.study import Study, fit
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.estimates import Estimate
+from cnnpipe.principles.figures.hierarchy import draw
+from cnnpipe.principles.study import Examples, Study, fit
 
-NAME = "hierarchy"
-CLAIM = (
-    "Features form a hierarchy: early layers find simple ones such as edges, "
-    "deeper layers combine them into ever more complex ones."
+CLAIM = Claim(
+    name="hierarchy",
+    sentence=(
+        "Features form a hierarchy: early layers find simple ones such as edges, "
+        "deeper layers combine them into ever more complex ones."
+    ),
+    question="What does each layer know of the class, and what excites its filters?",
+    limits=(
+        "That the class is ever easier to read does not show that features are parts or "
+        "objects, nor that a person would name them. Patches show what excites a filter, not "
+        "what leaves it cold."
+    ),
+    draw=draw,
 )
 
 PIXELS = "pixels"
@@ -73,62 +84,102 @@ Array = NDArray[np.float64]
 class Rise:
     """What the claim is judged by, of one network; accuracies are fractions."""
 
-    number: float
+    trained: Estimate
     """Rise of the probes' accuracy from the first layer to the last hidden one."""
-    interval: Interval
-    over_untrained: Interval
+    over_untrained: Estimate
     """How much more that is than in the untrained network."""
-    over_linear: Interval
+    over_linear: Estimate
     """Accuracy of the last probe minus that of the linear classifier of the pixels."""
     fields: Sequence[int]
     """Receptive field of each convolution, pixels."""
 
 
 def measure(study: Study) -> Finding:
-    params = study.params.hierarchy
-    inputs, labels = study.training_examples(params.images)
+    params, seed = study.params.hierarchy, study.seed
+    training = study.training_examples(params.images)
+    test = test_inputs, test_labels = study.first_test_examples(params.test_images)
     images = study.dataset.test.images[: params.test_images]
-    test_inputs, test_labels = study.first_test_examples(params.test_images)
-    classes = study.classes
     linear = linear_classifier(study, params.steps)(test_inputs).argmax(dim=1) == test_labels
-    pixels = probe(inputs, labels, test_inputs, test_labels, classes)
+    linear_right: Array = linear.double().numpy()
+    of_pixels = probe(training, test, study.classes)
 
     rises: dict[str, Rise] = {}
     probes, purities, patches = [], [], []
     for name, model in study.models.items():
         fields = {name: layer.field for name, layer in hidden_convolutions(model).items()}
-        correct: dict[str, list[Array]] = {}
-        for state in ("untrained", "trained"):
-            network = model
-            if state == "untrained":
-                network = untrained(model, inputs[:500], seed=study.seed)
-            seen = outputs(network, inputs), outputs(network, test_inputs)
-            correct[state] = [
-                probe(seen[0][layer], labels, seen[1][layer], test_labels, classes)
-                for layer in seen[0]
-            ]
-            for layer, right in zip([PIXELS, *seen[0]], [pixels, *correct[state]], strict=True):
-                low, high = bootstrap_interval(right, seed=study.seed)
-                row = {"model": name, "state": state, "layer": layer, "accuracy": right.mean()}
+        gains: dict[str, Array] = {}
+        fresh = untrained(model, training[0][:500], seed=seed)
+        for state, network in [("untrained", fresh), ("trained", model)]:
+            seen, seen_in_test = outputs(network, training[0]), outputs(network, test_inputs)
+            correct = {PIXELS: of_pixels} | {
+                layer: probe(
+                    (seen[layer], training[1]), (seen_in_test[layer], test_labels), study.classes
+                )
+                for layer in seen
+            }
+            for layer, right in correct.items():
+                accuracy, low, high = Estimate.over_examples(right, seed)
+                row = {"model": name, "state": state, "layer": layer, "accuracy": accuracy}
                 field = fields[layer].size if layer in fields else pd.NA
                 probes.append(row | {"low": low, "high": high, "receptive field": field})
+            _, first, *_, last = correct.values()
+            gains[state] = last - first
             for layer, responses in strongest(network, test_inputs).items():
                 row = {"model": name, "state": state, "layer": layer}
                 purities.append(row | {"purity": purity(responses.values, test_labels)})
                 if state == "trained":
                     cut = _patches(responses, fields[layer], images, params.filters, params.patches)
                     patches += [{"model": name, "layer": layer, **patch} for patch in cut]
-        rises[name] = _rise(correct, linear.double().numpy(), fields, study.seed)
-    return _conclude(
-        study, rises, pd.DataFrame(probes), pd.DataFrame(purities), pd.DataFrame(patches), linear
+        rises[name] = Rise(
+            Estimate.over_examples(gains["trained"], seed),
+            Estimate.over_examples(gains["trained"] - gains["untrained"], seed),
+            Estimate.over_examples(last - linear_right, seed),
+            [field.size for field in fields.values()],
+        )
+    verdict = judge(rises)
+    # The claim is about every network, so the one that gains least decides.
+    least = min(rises, key=lambda name: rises[name].trained.mean)
+    points = {name: rise.trained.times(100) for name, rise in rises.items()}
+    details = {
+        "rise": {name: rise.mean for name, rise in points.items()},
+        "rise_interval": {name: list(rise.interval) for name, rise in points.items()},
+        "over_untrained_interval": {
+            name: list(rise.over_untrained.times(100).interval) for name, rise in rises.items()
+        },
+        "over_linear_interval": {
+            name: list(rise.over_linear.times(100).interval) for name, rise in rises.items()
+        },
+        "linear_accuracy": float(linear_right.mean()),
+        "receptive_fields": {name: list(rise.fields) for name, rise in rises.items()},
+        "top": TOP,
+        "chance": 1 / study.classes,
+    }
+    tables = {
+        name: pd.DataFrame(rows)
+        for name, rows in [("probes", probes), ("purity", purities), ("patches", patches)]
+    }
+    return CLAIM.finding(
+        verdict,
+        _statement(verdict, points, tables, details),
+        points[least],
+        unit=(
+            "percentage points that a linear probe gains from the first layer to the last hidden "
+            f"one, in {title_of(least)}, which gains least"
+        ),
+        uncertainty=f"bootstrap over {len(linear):,} test images",
+        data=(
+            f"Probes learn from {len(training[1]):,} training images of {study.title} and are "
+            f"judged on {len(linear):,} test images, among which filters find what excites them; "
+            "the filters shown are spread evenly over a layer."
+        ),
+        tables=tables,
+        details=details,
     )
 
 
 def judge(rises: Mapping[str, Rise]) -> Verdict:
     holds = [
-        rise.interval[0] > 0
-        and rise.over_untrained[0] > 0
-        and rise.over_linear[0] > 0
+        min(rise.trained.low, rise.over_untrained.low, rise.over_linear.low) > 0
         and list(rise.fields) == sorted(set(rise.fields))
         for rise in rises.values()
     ]
@@ -147,9 +198,7 @@ def outputs(model: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
     return {layer.name: activations[layer.output.name].flatten(1) for layer in layers}
 
 
-def probe(
-    inputs: Tensor, labels: Tensor, test_inputs: Tensor, test_labels: Tensor, classes: int
-) -> Array:
+def probe(training: Examples, test: Examples, classes: int) -> Array:
     """Which test examples a linear classifier of the given features gets right, as 0 and 1.
 
     Ridge regression of one-hot labels on centred features, in its dual form, W = Xᵀ·A with
@@ -158,10 +207,11 @@ def probe(
     no further fits; 1/n is the intercept's part, without which the smallest λ would always seem
     best.
 
-    Shape: inputs (n, …), test_inputs (m, …) → (m,).
+    Shape: inputs (n, …) to learn from, (m, …) to test → (m,).
 
     Source: Rifkin, Lippert, "Notes on regularized least squares", 2007, for the example left out.
     """
+    (inputs, labels), (test_inputs, test_labels) = training, test
     X, T = inputs.flatten(1), test_inputs.flatten(1)
     mean = X.mean(dim=0)
     X, T = X - mean, T - mean
@@ -230,112 +280,33 @@ def _patches(
             }
 
 
-def _rise(
-    correct: Mapping[str, Sequence[Array]],
-    linear: Array,
-    fields: Mapping[str, Field],
-    seed: int,
-) -> Rise:
-    gain = {state: right[-1] - right[0] for state, right in correct.items()}
-    return Rise(
-        float(gain["trained"].mean()),
-        bootstrap_interval(gain["trained"], seed=seed),
-        bootstrap_interval(gain["trained"] - gain["untrained"], seed=seed),
-        bootstrap_interval(correct["trained"][-1] - linear, seed=seed),
-        [field.size for field in fields.values()],
-    )
-
-
-def _conclude(
-    study: Study,
-    rises: Mapping[str, Rise],
-    probes: pd.DataFrame,
-    purities: pd.DataFrame,
-    patches: pd.DataFrame,
-    linear: Tensor,
-) -> Finding:
-    params = study.params.hierarchy
-    verdict = judge(rises)
-    # The claim is about every network, so the one that gains least decides.
-    least = min(rises, key=lambda name: rises[name].number)
-    low, high = rises[least].interval
-    details = {
-        "rise": {name: 100 * rise.number for name, rise in rises.items()},
-        "rise_interval": {name: [100 * end for end in r.interval] for name, r in rises.items()},
-        "over_untrained_interval": {
-            name: [100 * end for end in rise.over_untrained] for name, rise in rises.items()
-        },
-        "over_linear_interval": {
-            name: [100 * end for end in rise.over_linear] for name, rise in rises.items()
-        },
-        "linear_accuracy": linear.double().mean().item(),
-        "receptive_fields": {name: list(rise.fields) for name, rise in rises.items()},
-        "top": TOP,
-        "chance": 1 / study.classes,
-    }
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=verdict,
-        statement=_statement(verdict, probes, purities, details),
-        number=100 * rises[least].number,
-        unit=(
-            "percentage points that a linear probe gains from the first layer to the last hidden "
-            f"one, in {title_of(least)}, which gains least"
-        ),
-        interval=(100 * low, 100 * high),
-        uncertainty=f"bootstrap over {len(linear):,} test images",
-        tables={"probes": probes, "purity": purities, "patches": patches},
-        details=details,
-        question="What does each layer know of the class, and what excites its filters?",
-        data=(
-            f"Probes learn from {min(params.images, len(study.dataset.train)):,} training images "
-            f"of {title_of(study.dataset.name)} and are judged on {len(linear):,} test images, "
-            "among which "
-            "filters find what excites them; the filters shown are spread evenly over a layer."
-        ),
-        limits=(
-            "That the class is ever easier to read does not show that features are parts or "
-            "objects, nor that a person would name them. Patches show what excites a filter, not "
-            "what leaves it cold."
-        ),
-    )
-
-
 def _statement(
-    verdict: Verdict, probes: pd.DataFrame, purities: pd.DataFrame, details: Mapping[str, Any]
+    verdict: Verdict,
+    points: Mapping[str, Estimate],
+    tables: Mapping[str, pd.DataFrame],
+    details: Mapping[str, Any],
 ) -> str:
-    parts = []
-    for name, rise in details["rise"].items():
-        ends = []
-        for state in ("trained", "untrained"):
-            rows = probes[(probes["model"] == name) & (probes["state"] == state)]["accuracy"]
-            ends.append(f"from {percent(rows.iloc[1])} to {percent(rows.iloc[-1])} {state}")
-        low, high = details["rise_interval"][name]
+    probes, purities = (tables[name].set_index(["model", "state"]) for name in ("probes", "purity"))
+    parts, pure, fields = [], [], []
+    for model, rise in points.items():
+        name = title_of(model)
+        trained, fresh = (probes["accuracy"][model, state] for state in ("trained", "untrained"))
         parts.append(
-            f"in {title_of(name)} a linear probe's accuracy goes, from the first layer to the "
-            "last hidden "
-            f"one, {' and '.join(ends)}; trained it rises by {rise:.1f} points "
-            f"({low:.1f} to {high:.1f})"
+            f"in {name} a linear probe's accuracy goes, from the first layer to the last hidden "
+            f"one, from {percent(trained.iloc[1])} to {percent(trained.iloc[-1])} trained and from "
+            f"{percent(fresh.iloc[1])} to {percent(fresh.iloc[-1])} untrained; trained it rises by "
+            f"{rise.mean:.1f} points ({rise.low:.1f} to {rise.high:.1f})"
         )
-    pure = []
-    for name in details["rise"]:
-        of_model = purities[purities["model"] == name]
-        trained, fresh = (
-            of_model[of_model["state"] == state]["purity"] for state in ("trained", "untrained")
-        )
+        trained, fresh = (purities["purity"][model, state] for state in ("trained", "untrained"))
         pure.append(
-            f"from {percent(trained.iloc[0], 0)} to {percent(trained.iloc[-1], 0)} in "
-            f"{title_of(name)} "
+            f"from {percent(trained.iloc[0], 0)} to {percent(trained.iloc[-1], 0)} in {name} "
             f"(untrained from {percent(fresh.iloc[0], 0)} to {percent(fresh.iloc[-1], 0)})"
         )
-    fields = [
-        f"from {sizes[0]} to {sizes[-1]} pixels in {title_of(name)}"
-        for name, sizes in details["receptive_fields"].items()
-    ]
+        sizes = details["receptive_fields"][model]
+        fields.append(f"from {sizes[0]} to {sizes[-1]} pixels in {name}")
     return (
         f"{verdict.capitalize()}: {'; '.join(parts)}. A linear classifier of the pixels trained on "
         f"the whole training set reaches {percent(details['linear_accuracy'])}. Of the "
-        f"{details['top']} images that excite a trained filter most, those of one class go "
+        f"{TOP} images that excite a trained filter most, those of one class go "
         f"{' and '.join(pure)} with depth; receptive fields grow {' and '.join(fields)}."
     )

@@ -37,10 +37,22 @@ from cnnpipe.functional import (
     max_pool2d,
 )
 from cnnpipe.params.principles import OutputSizeParams
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.figures.output_size import draw
 from cnnpipe.principles.study import Study
 
-NAME = "output_size"
-CLAIM = "The output has ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋ pixels on a side."
+CLAIM = Claim(
+    name="output_size",
+    sentence=(
+        "The output has ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋ pixels on a side."
+    ),
+    question="Does the formula give the size of every output?",
+    limits=(
+        "Sizes beyond the grid, though nothing in the formula changes there; and ceil_mode, "
+        "which rounds up instead of down."
+    ),
+    draw=draw,
+)
 
 
 class Case(NamedTuple):
@@ -79,16 +91,11 @@ def counted(case: Case) -> int:
 
 def grid(params: OutputSizeParams) -> list[Case]:
     """Every combination of arguments."""
-    return [
-        Case(*values)
-        for values in product(
-            range(1, params.size + 1),
-            range(1, params.kernel_size + 1),
-            range(1, params.stride + 1),
-            range(params.padding + 1),
-            range(1, params.dilation + 1),
-        )
-    ]
+    return [Case(*values) for values in product(*(_values(params, name) for name in Case._fields))]
+
+
+def _values(params: OutputSizeParams, argument: str) -> range:
+    return range(0 if argument == "padding" else 1, getattr(params, argument) + 1)
 
 
 def operators() -> dict[str, tuple[Operator, Callable[[Case], bool]]]:
@@ -204,8 +211,8 @@ def curves(params: OutputSizeParams) -> pd.DataFrame:
     base = Case(1, min(3, params.kernel_size), 1, 0, 1)
     rows = []
     for argument in ("kernel_size", "stride", "padding", "dilation"):
-        for value in range(argument != "padding", getattr(params, argument) + 1):
-            for size in range(1, params.size + 1):
+        for value in _values(params, argument):
+            for size in _values(params, "size"):
                 case = base._replace(size=size, **{argument: value})
                 measured, _ = _measured(operator, case, Case(1, 1, 1, 0, 1))
                 rows.append(
@@ -235,21 +242,13 @@ def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -
             f"{refused:,} of these no window fits, the formula gives less than 1, and the operator "
             "refuses."
         )
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=decide(not wrong),
-        statement=f"Over all {spoken}, and {count(len(table), 'operator')}: {outcome}",
-        number=wrong,
+    return CLAIM.finding(
+        decide(not wrong),
+        f"Over all {spoken}, and {count(len(table), 'operator')}: {outcome}",
+        wrong,
         unit=f"of {total:,} cases disagree",
-        interval=None,
         uncertainty=f"exact: every combination of {spoken}",
+        data=f"Every combination of {spoken}; the values of the images play no part.",
         tables={"operators": table, "curves": curves},
         details={"cases": total, "refused": refused},
-        question="Does the formula give the size of every output?",
-        data=f"Every combination of {spoken}; the values of the images play no part.",
-        limits=(
-            "Sizes beyond the grid, though nothing in the formula changes there; and ceil_mode, "
-            "which rounds up instead of down."
-        ),
     )

@@ -11,9 +11,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.findings.wording import count, title_of
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.models import ModelName
-from cnnpipe.params.principles import PrinciplesParams, Schedule
+from cnnpipe.params.principles import Budget, PrinciplesParams, Schedule
 from cnnpipe.system.errors import InputError
 
 Examples = tuple[Tensor, Tensor]
@@ -80,6 +81,19 @@ class Study:
     @property
     def classes(self) -> int:
         return len(self.dataset.classes)
+
+    def seeds(self, budget: Budget) -> range:
+        """The seeds of the trials that a budget allows."""
+        return range(self.seed, self.seed + budget.seeds)
+
+    def tested(self, budget: Budget) -> str:
+        """In words, the test images that a budget allows."""
+        return count(min(budget.test_images, len(self.dataset.test)), "test image")
+
+    @property
+    def title(self) -> str:
+        """What people call the data set."""
+        return title_of(self.dataset.name)
 
     def _examples(self, split: Split, count: int) -> Examples:
         generator = torch.Generator().manual_seed(self.seed)

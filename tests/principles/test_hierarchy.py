@@ -11,14 +11,14 @@ from torch import nn
 
 from cnnpipe.layers import AvgPool2d, Conv2d
 from cnnpipe.models import build_model
-from cnnpipe.params.principles import HierarchyParams, Schedule
+from cnnpipe.params.principles import Schedule
 from cnnpipe.principles import hierarchy
+from cnnpipe.principles.estimates import Estimate
 from cnnpipe.principles.hierarchy import Rise, judge, measure, probe, purity
 from cnnpipe.principles.study import fit
-from tests.helpers.tiny_study import tiny_study
+from tests.helpers.tiny_study import BUDGETS, tiny_study
 
-PARAMS = HierarchyParams(images=60, test_images=100, steps=100, filters=2, patches=2)
-STUDY = tiny_study(train=600, test=100, hierarchy=PARAMS)
+STUDY = tiny_study(train=600, test=100, hierarchy=BUDGETS.hierarchy)
 
 
 def trained(model: nn.Sequential) -> nn.Sequential:
@@ -66,14 +66,15 @@ def test_random_weights_refute_the_claim():
     ("change", "holds"),
     [
         ({}, True),
-        ({"interval": (-0.01, 0.2)}, False),
-        ({"over_untrained": (-0.01, 0.2)}, False),
-        ({"over_linear": (-0.01, 0.2)}, False),
+        ({"trained": Estimate(0.1, -0.01, 0.2)}, False),
+        ({"over_untrained": Estimate(0.1, -0.01, 0.2)}, False),
+        ({"over_linear": Estimate(0.1, -0.01, 0.2)}, False),
         ({"fields": [5, 5]}, False),
     ],
 )
 def test_verdict(change, holds):
-    good = Rise(0.1, (0.05, 0.15), (0.05, 0.15), (0.05, 0.15), [5, 14])
+    clear = Estimate(0.1, 0.05, 0.15)
+    good = Rise(clear, clear, clear, [5, 14])
     other = replace(good, **change)
     assert judge({"a": other}) == ("supported" if holds else "not supported")
     assert judge({"a": good, "b": other}) == ("supported" if holds else "partly supported")
@@ -88,7 +89,7 @@ def test_probe_is_ridge_regression_with_the_penalty_of_least_error_left_out(
     X = torch.randn(40, features, generator=generator) + nn.functional.one_hot(labels, features)
     T = torch.randn(200, features, generator=generator) + 3
     monkeypatch.setattr(hierarchy, "PENALTIES", np.array([penalty]))
-    right = probe(X, labels, T, torch.zeros(200, dtype=torch.int64), 3)
+    right = probe((X, labels), (T, torch.zeros(200, dtype=torch.int64)), 3)
     values = np.linalg.eigvalsh(np.cov(X.numpy().T, bias=True) * 40)
     ridge = Ridge(alpha=penalty * values.sum() / 40).fit(X.numpy(), np.eye(3)[labels])
     np.testing.assert_array_equal(right, ridge.predict(T.numpy()).argmax(axis=1) == 0)
@@ -98,12 +99,12 @@ def test_penalty_is_chosen_by_the_examples_left_out(monkeypatch):
     """Pure noise beside one weak feature: without a large penalty the fit is of the noise."""
     generator = torch.Generator().manual_seed(0)
     labels, test_labels = torch.arange(60) % 2, torch.arange(400) % 2
-    noisy = [torch.randn(len(y), 60, generator=generator) for y in (labels, test_labels)]
-    for values, y in zip(noisy, (labels, test_labels), strict=True):
+    noisy = [(torch.randn(len(y), 60, generator=generator), y) for y in (labels, test_labels)]
+    for values, y in noisy:
         values[:, 0] += 3.0 * y
-    chosen = probe(noisy[0], labels, noisy[1], test_labels, 2).mean()
+    chosen = probe(*noisy, 2).mean()
     monkeypatch.setattr(hierarchy, "PENALTIES", np.array([1e-4]))
-    assert chosen > probe(noisy[0], labels, noisy[1], test_labels, 2).mean() + 0.05
+    assert chosen > probe(*noisy, 2).mean() + 0.05
 
 
 def test_purity_counts_the_commonest_class_of_filters_that_tell_images_apart():

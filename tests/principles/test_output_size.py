@@ -5,13 +5,11 @@ from fractions import Fraction
 
 import pytest
 
-from cnnpipe.params.principles import OutputSizeParams
 from cnnpipe.principles import output_size
-from cnnpipe.principles.figures.output_size import draw
 from cnnpipe.principles.output_size import Case, compare, counted, curves, formula, grid, judge
-from tests.helpers.tiny_study import tiny_study
+from tests.helpers.tiny_study import BUDGETS, measured
 
-PARAMS = OutputSizeParams(size=6, kernel_size=3, stride=2, padding=1, dilation=2)
+PARAMS = BUDGETS.output_size
 
 
 def rounded_up(case: Case) -> int:
@@ -42,7 +40,7 @@ def test_the_grid_is_every_combination():
 
 
 def test_the_claim_holds():
-    finding = output_size.measure(tiny_study(output_size=PARAMS))
+    finding = measured(output_size)
     assert finding.verdict == "supported"
     assert finding.number == 0
     assert finding.interval is None
@@ -75,8 +73,8 @@ def test_operators_that_confuse_height_and_width_are_refuted(monkeypatch):
 
 
 def test_figure_has_a_panel_per_argument():
-    finding = output_size.measure(tiny_study(output_size=PARAMS))
-    figure = draw(finding.tables, finding.details)
+    finding = measured(output_size)
+    figure = output_size.CLAIM.draw(finding.tables, finding.details)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         *("kernel size k", "stride", "padding", "dilation")
     ]

@@ -1,12 +1,26 @@
 """What the experiments share: examples drawn by the seed, and a plain way to train."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.principles import Schedule
-from cnnpipe.principles.study import accuracy, fit
-from tests.helpers.tiny_study import tiny_study
+from cnnpipe.principles.study import Study, accuracy, fit
+from cnnpipe.system.errors import InputError
+from tests.helpers.tiny_study import TINY, tiny_study
+
+
+def test_networks_of_two_normalisations_are_refused():
+    networks = [TrainedNetwork(name, m, TINY.normalization) for name, m in TINY.models.items()]
+    study = Study.of(TINY.dataset, networks, TINY.params, TINY.seed)
+    assert (study.normalization, study.models) == (TINY.normalization, TINY.models)
+    networks[1] = replace(networks[1], normalization=Normalization(0.5, 0.5))
+    with pytest.raises(InputError, match="lenet5 and vgg normalise images differently"):
+        Study.of(TINY.dataset, networks, TINY.params, TINY.seed)
 
 
 def test_examples_are_drawn_by_the_seed_and_grow_by_adding():

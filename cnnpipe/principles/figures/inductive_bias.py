@@ -13,8 +13,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, ORANGE
 from cnnpipe.drawing.curves import Curve, draw_curves
+from cnnpipe.principles.networks import CNN, MLP
 
-CURVES = [Curve("CNN", BLUE, "o"), Curve("MLP", ORANGE, "s", dashed=True)]
+CURVES = [Curve(CNN, BLUE, "o"), Curve(MLP, ORANGE, "s", dashed=True)]
 ACCURACY, ADVANTAGE = 2.2, 1.15
 """Inches: heights of the panels."""
 

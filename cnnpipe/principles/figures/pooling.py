@@ -14,17 +14,18 @@ from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DARK_BLUE, INK, MUTED, ORANGE, Array, scale_of
 from cnnpipe.drawing.curves import Curve, draw_curves
 from cnnpipe.findings.wording import count, percent, short
+from cnnpipe.principles.networks import AVERAGE, MAX, STRIDE
 
 MAP, BAR = 1.68, 0.27
 """Inches: side of a map, height of a bar with the room around it."""
 
 CURVES = [
-    Curve("strided convolution", ORANGE, "s"),
-    Curve("average pooling", DARK_BLUE, "^"),
-    Curve("max pooling", BLUE, "o"),
+    Curve(STRIDE, ORANGE, "s"),
+    Curve(AVERAGE, DARK_BLUE, "^"),
+    Curve(MAX, BLUE, "o"),
 ]
-NAMES = {"before": "before", **{curve.name: curve.name for curve in CURVES}}
-NAMES["strided convolution"] = "stride 2"
+NAMES = {"before": "before", MAX: MAX, AVERAGE: AVERAGE, STRIDE: "stride 2"}
+"""Of the maps, in the order in which they are drawn."""
 
 
 @layout.styled
@@ -65,11 +66,10 @@ def _example(page: layout.Page, table: pd.DataFrame, top: float) -> None:
     """The same map four times, on one scale, all at the size of the input."""
     scale = scale_of(table["activation"].to_numpy(), signed=False)
     gap = (layout.INNER_WIDTH - len(NAMES) * MAP) / (len(NAMES) - 1)
-    order = ["before", "max pooling", "average pooling", "strided convolution"]
-    for position, name in enumerate(order):
+    for position, (name, title) in enumerate(NAMES.items()):
         pixels = _grid(table[table["reduction"] == name])
         left = layout.MARGIN + position * (MAP + gap)
-        heading = f"{NAMES[name]}, {pixels.shape[0]}×{pixels.shape[1]}"
+        heading = f"{title}, {pixels.shape[0]}×{pixels.shape[1]}"
         page.heading(left, top, heading, fontsize=8)
         page.tile(left, top + 0.2, MAP, pixels, scale)
         strongest = f"strongest {short(float(pixels.max()))}"

@@ -15,6 +15,7 @@ from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DARK_BLUE, ERRORS, INK, LIGHT_BLUE, MUTED, ORANGE
 from cnnpipe.drawing.curves import Curve, draw_curves
 from cnnpipe.findings.wording import count, percent
+from cnnpipe.principles.networks import AVERAGE, LINEAR, MAX, MAX_ON_MOVED, MLP, NO_POOLING
 
 CELL = 0.3
 LEFT = 2.1
@@ -22,12 +23,12 @@ ACCURACY = 2.5
 """Inches: height of a cell, room for the operations' names, height of the lower panel."""
 
 CURVES = [
-    Curve("linear model", MUTED, "s", dashed=True),
-    Curve("MLP", INK, "D", dashed=True),
-    Curve("no pooling", LIGHT_BLUE, "v"),
-    Curve("average pooling", DARK_BLUE, "^"),
-    Curve("max pooling", BLUE, "o"),
-    Curve("max pooling, trained on moved images", ORANGE, "o"),
+    Curve(LINEAR, MUTED, "s", dashed=True),
+    Curve(MLP, INK, "D", dashed=True),
+    Curve(NO_POOLING, LIGHT_BLUE, "v"),
+    Curve(AVERAGE, DARK_BLUE, "^"),
+    Curve(MAX, BLUE, "o"),
+    Curve(MAX_ON_MOVED, ORANGE, "o"),
 ]
 
 
