@@ -41,6 +41,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -60,7 +61,7 @@ from cnnpipe.params.principles import ActivationParams
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.estimates import Estimate
 from cnnpipe.principles.figures.activation import draw
-from cnnpipe.principles.study import Examples, Study, accuracy, fit
+from cnnpipe.principles.study import Examples, Study, accuracy, train
 
 CLAIM = Claim(
     name="activation",
@@ -103,8 +104,8 @@ def measure(study: Study) -> Finding:
             if step % max(1, params.steps // COURSE) == 0:
                 course.extend(run | {"step": step} | row for row in _gradients(model))
 
-        model = stack(activation, depth, params.channels, study.classes, seed=seed)
-        fit(model, examples, params, seed, watch=watch)
+        build = partial(stack, activation, depth, params.channels, study.classes)
+        model = train(build, examples, params, seed, watch=watch)
         runs.append(run | {"accuracy": accuracy(model, test), "dead": dead_units(model, test[0])})
     return conclude(start, pd.DataFrame(runs), pd.DataFrame(course), study)
 
@@ -114,8 +115,6 @@ def stack(
     depth: int,
     channels: int,
     classes: int,
-    *,
-    seed: int,
     start: Start = "made for it",
 ) -> nn.Sequential:
     """A plain stack: convolutions of 3×3 and activations on quarter-size maps, and logits.
@@ -125,7 +124,6 @@ def stack(
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
-    torch.manual_seed(seed)
     plan: OrderedDict[str, nn.Module] = OrderedDict(shrink=AvgPool2d(2))  # (N, 1, 14, 14)
     for layer in range(1, depth + 1):
         first = layer == 1
@@ -156,7 +154,8 @@ def gradients_at_the_start(
     for start, activation, depth, number in product(
         get_args(Start), LAYERS, params.depths, range(params.seeds)
     ):
-        model = stack(activation, depth, params.channels, classes, seed=seed + number, start=start)
+        torch.manual_seed(seed + number)
+        model = stack(activation, depth, params.channels, classes, start)
         nn.functional.cross_entropy(model(inputs), labels).backward()
         place = {"start": start, "activation": activation, "depth": depth, "seed": number}
         rows += [place | row for row in _gradients(model)]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from cnnpipe.findings.finding import Finding, Verdict
 from cnnpipe.principles.estimates import Estimate
+from cnnpipe.principles.figures import Details, Tables
 from cnnpipe.principles.study import Study
-
-Tables = Mapping[str, pd.DataFrame]
-Details = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

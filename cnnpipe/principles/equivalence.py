@@ -27,7 +27,6 @@ precision grows to (about 10⁻¹² here) and far below any difference in what w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from itertools import product
 
 import numpy as np
@@ -44,7 +43,7 @@ from cnnpipe.models import build_model
 from cnnpipe.params.principles import Schedule
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.figures.equivalence import draw
-from cnnpipe.principles.study import Study, fit
+from cnnpipe.principles.study import Study, train
 
 CLAIM = Claim(
     name="equivalence",
@@ -168,22 +167,32 @@ def compare_training(study: Study, convolution: Operator) -> dict[str, pd.DataFr
     params = study.params.equivalence
     inputs, labels = study.training_examples(params.steps * params.batch_size)
     test_inputs, test_labels = study.test_examples(params.test_images)
-    torch.manual_seed(study.seed)
-    original = build_model("lenet5", classes=int(labels.max()) + 1, algorithm="im2col").double()
+
+    def original() -> nn.Sequential:
+        return build_model("lenet5", classes=int(labels.max()) + 1, algorithm="im2col").double()
+
+    def convolving(turn: Callable[[Tensor], Tensor]) -> nn.Sequential:
+        network = original()
+        for name, layer in network.named_children():
+            if isinstance(layer, Conv2d):
+                setattr(network, name, TrueConv2d(layer, convolution, turn))
+        return network
+
     networks = {
         "cross-correlation": original,
-        "convolution": _with_operator(original, convolution, flip),
-        "control": _with_operator(original, convolution, lambda kernels: kernels),
+        "convolution": lambda: convolving(flip),
+        "control": lambda: convolving(lambda kernels: kernels),
     }
     schedule = Schedule(steps=params.steps, batch_size=params.batch_size, lr=LR)
+    examples = inputs.double(), labels
     histories, answers = {}, {}
-    for name, network in networks.items():
+    for name, build in networks.items():
         history: list[Kernels] = []  # before each step, and after the last
 
         def remember(_step: int, model: nn.Module, history: list[Kernels] = history) -> None:
             history.append(_kernels(model))
 
-        fit(network, (inputs.double(), labels), schedule, study.seed, watch=remember)
+        network = train(build, examples, schedule, study.seed, watch=remember)
         histories[name] = [*history, _kernels(network)]
         with torch.inference_mode():
             answers[name] = network(test_inputs.double()).argmax(1)
@@ -212,17 +221,6 @@ def compare_training(study: Study, convolution: Operator) -> dict[str, pd.DataFr
             for name, answer in answers.items()
         ),
     }
-
-
-def _with_operator(
-    network: nn.Sequential, operator: Operator, turn: Callable[[Tensor], Tensor]
-) -> nn.Sequential:
-    """A copy of a network whose convolutions use `operator` on kernels that are turned."""
-    copy = deepcopy(network)
-    for name, layer in copy.named_children():
-        if isinstance(layer, Conv2d):
-            setattr(copy, name, TrueConv2d(layer, operator, turn))
-    return copy
 
 
 def _kernels(model: nn.Module) -> Kernels:

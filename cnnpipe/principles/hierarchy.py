@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ from cnnpipe.params.principles import Schedule
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.estimates import Estimate
 from cnnpipe.principles.figures.hierarchy import draw
-from cnnpipe.principles.study import Examples, Study, fit
+from cnnpipe.principles.study import Examples, Study, train
 
 CLAIM = Claim(
     name="hierarchy",
@@ -238,10 +239,9 @@ def linear_classifier(study: Study, steps: int) -> nn.Module:
     """Logits as a linear map of the pixels, trained on the whole training set."""
     split = study.dataset.train
     inputs = study.normalization(split.images).flatten(1)
-    torch.manual_seed(study.seed)
-    linear = nn.Linear(inputs.shape[1], study.classes)
+    build = partial(nn.Linear, inputs.shape[1], study.classes)
     schedule = Schedule(steps=steps, batch_size=256, lr=0.004)
-    fit(linear, (inputs, split.labels), schedule, study.seed)
+    linear = train(build, (inputs, split.labels), schedule, study.seed)
     return nn.Sequential(nn.Flatten(), linear).requires_grad_(requires_grad=False)
 
 

@@ -42,7 +42,7 @@ from cnnpipe.principles.networks import (
     perceptron_as_large_as,
     strided_network,
 )
-from cnnpipe.principles.study import Study, accuracy, trials
+from cnnpipe.principles.study import Study, accuracy, train
 
 CLAIM = Claim(
     name="inductive_bias",
@@ -92,7 +92,8 @@ def train_on_growing_sets(study: Study) -> pd.DataFrame:
             if order == SCRAMBLED:
                 images, tests = scrambled(images, seed), scrambled(test_images, seed)
             for size in sizes_within(params.sizes, len(images)):
-                for name, network in trials(networks, (images[:size], labels[:size]), params, seed):
+                for name, build in networks.items():
+                    network = train(build, (images[:size], labels[:size]), params, seed)
                     fraction = accuracy(network, (tests, test_labels))
                     rows.append((order, name, parameter_count(network), size, seed, fraction))
     return pd.DataFrame(

@@ -15,7 +15,7 @@ from cnnpipe.data.preprocessing import moved
 from cnnpipe.params.principles import ShiftParams
 from cnnpipe.principles.estimates import paired
 from cnnpipe.principles.networks import parameter_count
-from cnnpipe.principles.study import Study, accuracy, trials
+from cnnpipe.principles.study import Study, accuracy, train
 
 DIRECTIONS = [(0, 1), (0, -1), (1, 0), (-1, 0)]
 """Right, left, down, up, as (rows, columns)."""
@@ -69,12 +69,10 @@ def train_and_move(
     test_images, test_labels = study.test_examples(params.test_images)
     rows = []
     for seed in study.seeds(params):
-        own = {
-            name: moved_at_random(images, params.judged_shift, fill, seed)
-            for name in trained_on_moved
-        }
-        examples = {name: (own.get(name, images), labels) for name in networks}
-        for name, network in trials(networks, examples, params, seed):
+        moved_images = moved_at_random(images, params.judged_shift, fill, seed)
+        for name, build in networks.items():
+            own = moved_images if name in trained_on_moved else images
+            network = train(build, (own, labels), params, seed)
             for shift in range(params.largest_shift + 1):
                 reached = accuracy(network, (moved_in_turn(test_images, shift, fill), test_labels))
                 rows.append((name, parameter_count(network), seed, shift, reached))

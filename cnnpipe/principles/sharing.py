@@ -27,12 +27,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from cnnpipe.findings.finding import Finding, decide
@@ -46,7 +46,7 @@ from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.estimates import Estimate, paired
 from cnnpipe.principles.figures.sharing import draw
 from cnnpipe.principles.networks import parameter_count
-from cnnpipe.principles.study import Study, accuracy, fit
+from cnnpipe.principles.study import Study, accuracy, train
 
 CLAIM = Claim(
     name="sharing",
@@ -115,14 +115,13 @@ class LocallyConnected2d(nn.Module):
         return maps
 
 
-def build(form: Form, classes: int, seed: int) -> nn.Sequential:
+def network(form: Form, classes: int) -> nn.Sequential:
     """Two layers, each with ReLU and max pooling, and a linear classifier.
 
     From the same seed both forms are the same function.
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
-    torch.manual_seed(seed)
     convolutions = Conv2d(1, 8, 5), Conv2d(8, 16, 3)
     layers: list[nn.Module] = []
     for convolution, side in zip(convolutions, (28, 12), strict=True):
@@ -163,18 +162,18 @@ def compare(study: Study) -> pd.DataFrame:
     validation = inputs[-held_out:], labels[-held_out:]
     test = study.test_examples(params.test_images)
 
-    def train(form: Form, size: int, seed: int, lr: float) -> nn.Module:
-        network = build(form, study.classes, seed)
+    def trained(form: Form, size: int, seed: int, lr: float) -> nn.Module:
         schedule = Schedule(steps=params.steps, batch_size=params.batch_size, lr=lr)
-        return fit(network, (inputs[:size], labels[:size]), schedule, seed)
+        build = partial(network, form, study.classes)
+        return train(build, (inputs[:size], labels[:size]), schedule, seed)
 
     rows = []
     for size, form in product(sizes, FORMS):
-        tried = {lr: train(form, size, study.seed, lr) for lr in params.lr}
+        tried = {lr: trained(form, size, study.seed, lr) for lr in params.lr}
         lr = max(tried, key=lambda lr: accuracy(tried[lr], validation))
         for seed in range(study.seed, study.seed + params.seeds):
-            network = tried[lr] if seed == study.seed else train(form, size, seed, lr)
-            rows.append((size, form, seed, parameter_count(network), lr, accuracy(network, test)))
+            best = tried[lr] if seed == study.seed else trained(form, size, seed, lr)
+            rows.append((size, form, seed, parameter_count(best), lr, accuracy(best, test)))
     columns = ["train_size", "form", "seed", "parameters", "lr", "accuracy"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,20 +16,18 @@ from cnnpipe.params.principles import Schedule
 from cnnpipe.principles import hierarchy
 from cnnpipe.principles.estimates import Estimate
 from cnnpipe.principles.hierarchy import Rise, judge, measure, probe, purity
-from cnnpipe.principles.study import fit
+from cnnpipe.principles.study import train
 from tests.helpers.tiny_study import BUDGETS, tiny_study
 
 STUDY = tiny_study(train=600, test=100, hierarchy=BUDGETS.hierarchy)
 
 
-def trained(model: nn.Sequential) -> nn.Sequential:
-    split = STUDY.dataset.train
-    inputs = STUDY.normalization(split.images)
-    return fit(model, (inputs, split.labels), Schedule(steps=80, batch_size=32, lr=0.005), 0)
+def trained(build):
+    schedule = Schedule(steps=80, batch_size=32, lr=0.005)
+    return train(build, STUDY.training_examples(600), schedule, 0)
 
 
 def linear_network() -> nn.Sequential:
-    torch.manual_seed(0)
     return nn.Sequential(
         OrderedDict(
             c1=Conv2d(1, 4, 5),
@@ -43,16 +42,15 @@ def linear_network() -> nn.Sequential:
 
 
 def test_a_trained_network_supports_the_claim():
-    torch.manual_seed(0)
-    model = trained(build_model("vgg", blocks=((4,), (8,)), hidden=16, classes=2, dropout=0.0))
-    finding = measure(replace(STUDY, models={"vgg": model}))
+    vgg = partial(build_model, "vgg", blocks=((4,), (8,)), hidden=16, classes=2, dropout=0.0)
+    finding = measure(replace(STUDY, models={"vgg": trained(vgg)}))
     assert finding.verdict == "supported"
     assert finding.interval[0] > 5
     assert finding.statement.startswith("Supported: in VGG")
 
 
 def test_a_network_without_activations_refutes_the_claim():
-    finding = measure(replace(STUDY, models={"lenet5": trained(linear_network())}))
+    finding = measure(replace(STUDY, models={"lenet5": trained(linear_network)}))
     assert finding.verdict == "not supported"
 
 

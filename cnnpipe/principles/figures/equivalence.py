@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, MUTED, ORANGE, Array, scale_of
+from cnnpipe.principles.figures import Details, Tables
 
 TILE, GAP = 0.46, 0.1
 FLOOR = 1e-18
@@ -17,13 +15,8 @@ FLOOR = 1e-18
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """The first layer of both networks after training, and the distance between all kernels.
-
-    Args:
-        tables: `training` and `kernels` of `cnnpipe.principles.equivalence`.
-        details: tolerance.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """The first layer of both networks after training, and the distance between all kernels."""
     steps = tables["training"]
     page = layout.Page(
         layout.BODY + 3.25,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +9,7 @@ from matplotlib.figure import Figure
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, ORANGE, RULE, Array, scale_of
 from cnnpipe.findings.wording import title_of
+from cnnpipe.principles.figures import Details, Tables
 
 NAMES = 0.85
 """Inches left of the filters for what a row is."""
@@ -24,14 +22,8 @@ MOST = 16
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Each learned filter with its best template, and their likeness against that of chance.
-
-    Args:
-        tables: `matches`, `weights` and `random`, as `cnnpipe.principles.filters` gives them.
-        details: not used.
-    """
-    del details
+def draw(tables: Tables, _details: Details) -> Figure:
+    """Each learned filter with its best template, and their likeness against that of chance."""
     matches, weights, random = (tables[name] for name in ("matches", "weights", "random"))
     models = list(matches["model"].unique())
     block = 0.3 + 2 * PITCH + 0.35 + CHANCE + 0.6

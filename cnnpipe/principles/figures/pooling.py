@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,6 +11,7 @@ from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DARK_BLUE, INK, MUTED, ORANGE, Array, scale_of
 from cnnpipe.drawing.curves import Curve, draw_curves
 from cnnpipe.findings.wording import count, percent, short
+from cnnpipe.principles.figures import Details, Tables
 from cnnpipe.principles.networks import AVERAGE, MAX, STRIDE
 
 MAP, BAR = 1.68, 0.27
@@ -29,13 +27,8 @@ NAMES = {"before": "before", MAX: MAX, AVERAGE: AVERAGE, STRIDE: "stride 2"}
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """A map before and after each reduction; their measures over all images; accuracy by shift.
-
-    Args:
-        tables: `example`, `maps` and `accuracy` of `cnnpipe.principles.pooling`.
-        details: judged_shift.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """A map before and after each reduction; their measures over all images; accuracy by shift."""
     bars = layout.BODY + 0.3 + MAP + 0.4
     curves = bars + 0.75 + len(CURVES) * BAR + 0.5
     page = layout.Page(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DARK_BLUE, ERRORS, INK, LIGHT_BLUE, MUTED, ORANGE
 from cnnpipe.drawing.curves import Curve, draw_curves
 from cnnpipe.findings.wording import count, percent
+from cnnpipe.principles.figures import Details, Tables
 from cnnpipe.principles.networks import AVERAGE, LINEAR, MAX, MAX_ON_MOVED, MLP, NO_POOLING
 
 CELL = 0.3
@@ -33,13 +33,8 @@ CURVES = [
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Equivariance error by operation and shift; below, accuracy by network and shift.
-
-    Args:
-        tables: `equivariance` and `accuracy` of `cnnpipe.principles.translation`.
-        details: judged_shift.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """Equivariance error by operation and shift; below, accuracy by network and shift."""
     errors = tables["equivariance"]
     operations = list(errors["operation"].unique())
     rows = len(operations) * CELL
