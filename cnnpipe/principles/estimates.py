@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple, Self
 
@@ -44,6 +44,21 @@ class Estimate(NamedTuple):
     def range(self, form: str = ".1f") -> str:
         """The ends in words, each in Python's format `form`: "1.0 to 3.0"."""
         return f"{written(self.low, form)} to {written(self.high, form)}"
+
+
+def means(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """By name, as a finding's details hold them."""
+    return {name: estimate.mean for name, estimate in estimates.items()}
+
+
+def intervals(estimates: Mapping[str, Estimate]) -> dict[str, list[float]]:
+    """By name, as a finding's details hold them."""
+    return {name: list(estimate.interval) for name, estimate in estimates.items()}
+
+
+def least(estimates: Mapping[str, Estimate]) -> str:
+    """The name of the least one: where a claim is about every network, it decides."""
+    return min(estimates, key=lambda name: estimates[name].mean)
 
 
 def paired(

@@ -37,7 +37,7 @@ from cnnpipe.findings.finding import Finding, Verdict, decide
 from cnnpipe.findings.wording import count, title_of, written
 from cnnpipe.inspection.activations import convolution_filters
 from cnnpipe.principles.claim import Claim
-from cnnpipe.principles.estimates import Estimate
+from cnnpipe.principles.estimates import Estimate, intervals, least, means
 from cnnpipe.principles.figures.filters import draw
 from cnnpipe.principles.study import Study
 
@@ -96,17 +96,16 @@ def measure(study: Study) -> Finding:
     table = pd.DataFrame(rows)
     gains, beyond = (gain_over(table, kind, study.seed) for kind in ("random", "random as smooth"))
     verdict = judge(gains, beyond)
-    # The claim is about every network, so the one that gains least decides.
-    least = min(gains, key=lambda model: gains[model].mean)
+    decisive = least(gains)
     return CLAIM.finding(
         verdict,
         _statement(verdict, table, gains, beyond),
-        gains[least],
+        gains[decisive],
         unit=(
             "more cosine with the best hand-crafted template than random filters of the same size, "
-            f"in {title_of(least)}, which gains least"
+            f"in {title_of(decisive)}, which gains least"
         ),
-        uncertainty=f"bootstrap over {count(int((table['model'] == least).sum()), 'filter')}",
+        uncertainty=f"bootstrap over {count(int((table['model'] == decisive).sum()), 'filter')}",
         data=f"All {len(table)} first-layer filters; {draws:,} random filters of each size.",
         tables={
             "matches": table,
@@ -114,12 +113,10 @@ def measure(study: Study) -> Finding:
             "random": pd.concat(histograms, ignore_index=True),
         },
         details={
-            "gain": {model: gain.mean for model, gain in gains.items()},
-            "gain_interval": {model: list(gain.interval) for model, gain in gains.items()},
-            "beyond_smoothness": {model: gain.mean for model, gain in beyond.items()},
-            "beyond_smoothness_interval": {
-                model: list(gain.interval) for model, gain in beyond.items()
-            },
+            "gain": means(gains),
+            "gain_interval": intervals(gains),
+            "beyond_smoothness": means(beyond),
+            "beyond_smoothness_interval": intervals(beyond),
         },
     )
 
@@ -260,11 +257,11 @@ def _statement(
     gains: Mapping[str, Estimate],
     beyond: Mapping[str, Estimate],
 ) -> str:
-    means = table.groupby("model")[["match", "random", "random as smooth"]].mean()
+    cosines = table.groupby("model")[["match", "random", "random as smooth"]].mean()
     sentences = [
         f"In {title_of(model)} the mean cosine of a learned filter with its best template is "
-        f"{means['match'][model]:.2f}, of a random filter {means['random'][model]:.2f}, "
-        f"{_more(gain)}; of a random filter as smooth {means['random as smooth'][model]:.2f}, "
+        f"{cosines['match'][model]:.2f}, of a random filter {cosines['random'][model]:.2f}, "
+        f"{_more(gain)}; of a random filter as smooth {cosines['random as smooth'][model]:.2f}, "
         f"{_more(beyond[model])}"
         for model, gain in gains.items()
     ]

@@ -53,7 +53,7 @@ from cnnpipe.inspection.structure import Field, hidden_convolutions, hidden_laye
 from cnnpipe.inspection.untrained import untrained
 from cnnpipe.params.principles import Schedule
 from cnnpipe.principles.claim import Claim
-from cnnpipe.principles.estimates import Estimate
+from cnnpipe.principles.estimates import Estimate, intervals, least, means
 from cnnpipe.principles.figures.hierarchy import draw
 from cnnpipe.principles.study import Examples, Study, train
 
@@ -138,18 +138,16 @@ def measure(study: Study) -> Finding:
             [field.size for field in fields.values()],
         )
     verdict = judge(rises)
-    # The claim is about every network, so the one that gains least decides.
-    least = min(rises, key=lambda name: rises[name].trained.mean)
-    points = {name: rise.trained.times(100) for name, rise in rises.items()}
+    points, over_untrained, over_linear = (
+        {name: getattr(rise, gain).times(100) for name, rise in rises.items()}
+        for gain in ("trained", "over_untrained", "over_linear")
+    )
+    decisive = least(points)
     details = {
-        "rise": {name: rise.mean for name, rise in points.items()},
-        "rise_interval": {name: list(rise.interval) for name, rise in points.items()},
-        "over_untrained_interval": {
-            name: list(rise.over_untrained.times(100).interval) for name, rise in rises.items()
-        },
-        "over_linear_interval": {
-            name: list(rise.over_linear.times(100).interval) for name, rise in rises.items()
-        },
+        "rise": means(points),
+        "rise_interval": intervals(points),
+        "over_untrained_interval": intervals(over_untrained),
+        "over_linear_interval": intervals(over_linear),
         "linear_accuracy": float(linear_right.mean()),
         "receptive_fields": {name: list(rise.fields) for name, rise in rises.items()},
         "top": TOP,
@@ -162,10 +160,10 @@ def measure(study: Study) -> Finding:
     return CLAIM.finding(
         verdict,
         _statement(verdict, points, tables, details),
-        points[least],
+        points[decisive],
         unit=(
             "percentage points that a linear probe gains from the first layer to the last hidden "
-            f"one, in {title_of(least)}, which gains least"
+            f"one, in {title_of(decisive)}, which gains least"
         ),
         uncertainty=f"bootstrap over {len(linear):,} test images",
         data=(

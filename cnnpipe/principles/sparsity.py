@@ -34,7 +34,7 @@ from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.untrained import untrained
 from cnnpipe.layers import ReLU, Sigmoid, Tanh
 from cnnpipe.principles.claim import Claim
-from cnnpipe.principles.estimates import Estimate
+from cnnpipe.principles.estimates import Estimate, intervals, least, means
 from cnnpipe.principles.figures.sparsity import draw
 from cnnpipe.principles.study import Study
 
@@ -69,7 +69,7 @@ class Zeros:
 def measure(study: Study) -> Finding:
     inputs, _ = study.first_test_examples(study.params.sparsity.test_images)
     rows = []
-    means: dict[str, Estimate] = {}
+    sparsity: dict[str, Estimate] = {}
     majority: dict[str, float] = {}
     for name, model in study.models.items():
         fresh = untrained(model, inputs[:500], seed=study.seed)
@@ -92,19 +92,18 @@ def measure(study: Study) -> Finding:
                     }
                 )
         # The last of the rows is of all neurons of the trained network.
-        means[name], majority[name] = mean, float((zeros.share > MOST).mean())
+        sparsity[name], majority[name] = mean, float((zeros.share > MOST).mean())
     table = pd.DataFrame(rows)
-    # The claim is about every network, so the least sparse one decides.
-    least = min(means, key=lambda name: means[name].mean)
-    verdict = judge({name: mean.low for name, mean in means.items()}, majority)
+    decisive = least(sparsity)
+    verdict = judge({name: mean.low for name, mean in sparsity.items()}, majority)
     before = table[(table["state"] == "untrained") & (table["layer"] == ALL)]
     return CLAIM.finding(
         verdict,
         _statement(verdict, table, majority, len(inputs)),
-        means[least],
+        sparsity[decisive],
         unit=(
             "of the hidden neurons are exactly zero for an image, "
-            f"in {title_of(least)}, the least sparse"
+            f"in {title_of(decisive)}, the least sparse"
         ),
         uncertainty=f"bootstrap over {len(inputs):,} test images",
         data=(
@@ -113,8 +112,8 @@ def measure(study: Study) -> Finding:
         ),
         tables={"layers": table},
         details={
-            "means": {name: mean.mean for name, mean in means.items()},
-            "intervals": {name: list(mean.interval) for name, mean in means.items()},
+            "means": means(sparsity),
+            "intervals": intervals(sparsity),
             "images_with_most_inactive": majority,
             "untrained_means": dict(zip(before["model"], before["zero"], strict=True)),
             "images": len(inputs),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from cnnpipe.drawing import layout
-from cnnpipe.drawing.colours import BLUE, DARK_BLUE, INK, MUTED, ORANGE, Array, scale_of
-from cnnpipe.drawing.curves import Curve, draw_curves
+from cnnpipe.drawing.colours import BLUE, DARK_BLUE, INK, MUTED, ORANGE, scale_of
+from cnnpipe.drawing.curves import Curve
 from cnnpipe.findings.wording import count, percent, short
 from cnnpipe.principles.figures import Details, Tables
+from cnnpipe.principles.figures.parts import draw_accuracy_by_shift, pixels_of
 from cnnpipe.principles.networks import AVERAGE, MAX, STRIDE
 
 MAP, BAR = 1.68, 0.27
@@ -40,18 +40,11 @@ def draw(tables: Tables, details: Details) -> Figure:
     _measures(page, tables["maps"], bars)
 
     page.heading(layout.MARGIN, curves, "Accuracy of a small network with each, on moved images")
-    accuracy = tables["accuracy"]
     axes = page.axes(0.6, curves + 0.35, layout.WIDTH - 0.6 - 1.6, 2.2)
-    axes.grid(visible=True)
-    axes.set(xlim=(-0.1, accuracy["shift"].max()), ylim=(0, 1))
-    text = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
-    axes.set_xlabel(text, loc="left", fontsize=7.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    layout.in_percent(axes.yaxis)
     judged = details["judged_shift"]
-    axes.axvline(judged, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.text(judged, 0.03, f" judged at {count(judged, 'pixel')}", fontsize=7)
-    draw_curves(axes, CURVES, accuracy, x="shift")
+    label = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
+    draw_accuracy_by_shift(axes, CURVES, tables["accuracy"], judged, label)
     return page.figure
 
 
@@ -60,7 +53,7 @@ def _example(page: layout.Page, table: pd.DataFrame, top: float) -> None:
     scale = scale_of(table["activation"].to_numpy(), signed=False)
     gap = (layout.INNER_WIDTH - len(NAMES) * MAP) / (len(NAMES) - 1)
     for position, (name, title) in enumerate(NAMES.items()):
-        pixels = _grid(table[table["reduction"] == name])
+        pixels = pixels_of(table[table["reduction"] == name], "activation")
         left = layout.MARGIN + position * (MAP + gap)
         heading = f"{title}, {pixels.shape[0]}×{pixels.shape[1]}"
         page.heading(left, top, heading, fontsize=8)
@@ -68,10 +61,6 @@ def _example(page: layout.Page, table: pd.DataFrame, top: float) -> None:
         strongest = f"strongest {short(float(pixels.max()))}"
         page.note(left, top + 0.2 + MAP + 0.06, strongest, fontsize=7)
     page.colour_bar(layout.RIGHT - 1.3, 0.36, 1.2, scale)
-
-
-def _grid(table: pd.DataFrame) -> Array:
-    return table.pivot_table(index="row", columns="column", values="activation").to_numpy()
 
 
 def _measures(page: layout.Page, maps: pd.DataFrame, top: float) -> None:
