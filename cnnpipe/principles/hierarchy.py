@@ -35,7 +35,6 @@ Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 201
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -81,75 +80,61 @@ TOP = 10
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Rise:
-    """What the claim is judged by, of one network; accuracies are fractions."""
-
-    trained: Estimate
-    """Rise of the probes' accuracy from the first layer to the last hidden one."""
-    over_untrained: Estimate
-    """How much more that is than in the untrained network."""
-    over_linear: Estimate
-    """Accuracy of the last probe minus that of the linear classifier of the pixels."""
-    fields: Sequence[int]
-    """Receptive field of each convolution, pixels."""
-
-
 def measure(study: Study) -> Finding:
     params, seed = study.params.hierarchy, study.seed
     training = study.training_examples(params.images)
     test = test_inputs, test_labels = study.first_test_examples(params.test_images)
     images = study.dataset.test.images[: params.test_images]
-    linear = linear_classifier(study, params.steps)(test_inputs).argmax(dim=1) == test_labels
-    linear_right: Array = linear.double().numpy()
+    by_linear = _right(linear_classifier(study, params.steps)(test_inputs), test_labels)
     of_pixels = probe(training, test, study.classes)
 
-    rises: dict[str, Rise] = {}
+    fields: dict[str, list[int]] = {}
+    gains: dict[str, Estimate] = {}
+    over_untrained: dict[str, Estimate] = {}
+    over_linear: dict[str, Estimate] = {}
     probes, purities, patches = [], [], []
     for name, model in study.models.items():
-        fields = {name: layer.field for name, layer in hidden_convolutions(model).items()}
-        gains: dict[str, Array] = {}
+        field_of = {layer: hidden.field for layer, hidden in hidden_convolutions(model).items()}
+        fields[name] = [field.size for field in field_of.values()]
         fresh = untrained(model, training[0][:500], seed=seed)
+        rise: dict[str, Array] = {}
         for state, network in [("untrained", fresh), ("trained", model)]:
+            place = {"model": name, "state": state}
             seen, seen_in_test = outputs(network, training[0]), outputs(network, test_inputs)
-            correct = {PIXELS: of_pixels} | {
-                layer: probe(
-                    (seen[layer], training[1]), (seen_in_test[layer], test_labels), study.classes
-                )
+            correct = [
+                probe((seen[layer], training[1]), (seen_in_test[layer], test_labels), study.classes)
                 for layer in seen
-            }
-            for layer, right in correct.items():
+            ]
+            rise[state] = correct[-1] - correct[0]
+            for layer, right in zip([PIXELS, *seen], [of_pixels, *correct], strict=True):
                 accuracy, low, high = Estimate.over_examples(right, seed)
-                row = {"model": name, "state": state, "layer": layer, "accuracy": accuracy}
-                field = fields[layer].size if layer in fields else pd.NA
-                probes.append(row | {"low": low, "high": high, "receptive field": field})
-            _, first, *_, last = correct.values()
-            gains[state] = last - first
+                row = place | {"layer": layer, "accuracy": accuracy, "low": low, "high": high}
+                field = field_of[layer].size if layer in field_of else pd.NA
+                probes.append(row | {"receptive field": field})
             for layer, responses in strongest(network, test_inputs).items():
-                row = {"model": name, "state": state, "layer": layer}
-                purities.append(row | {"purity": purity(responses.values, test_labels)})
+                purities.append(
+                    place | {"layer": layer, "purity": purity(responses.values, test_labels)}
+                )
                 if state == "trained":
-                    cut = _patches(responses, fields[layer], images, params.filters, params.patches)
+                    cut = _patches(
+                        responses, field_of[layer], images, params.filters, params.patches
+                    )
                     patches += [{"model": name, "layer": layer, **patch} for patch in cut]
-        rises[name] = Rise(
-            Estimate.over_examples(gains["trained"], seed),
-            Estimate.over_examples(gains["trained"] - gains["untrained"], seed),
-            Estimate.over_examples(last - linear_right, seed),
-            [field.size for field in fields.values()],
-        )
-    verdict = judge(rises)
-    points, over_untrained, over_linear = (
-        {name: getattr(rise, gain).times(100) for name, rise in rises.items()}
-        for gain in ("trained", "over_untrained", "over_linear")
-    )
-    decisive = least(points)
+        for estimates, difference in [
+            (gains, rise["trained"]),
+            (over_untrained, rise["trained"] - rise["untrained"]),
+            (over_linear, correct[-1] - by_linear),
+        ]:
+            estimates[name] = Estimate.over_examples(difference, seed).times(100)
+    verdict = judge(fields, gains, over_untrained, over_linear)
+    decisive = least(gains)
     details = {
-        "rise": means(points),
-        "rise_interval": intervals(points),
+        "rise": means(gains),
+        "rise_interval": intervals(gains),
         "over_untrained_interval": intervals(over_untrained),
         "over_linear_interval": intervals(over_linear),
-        "linear_accuracy": float(linear_right.mean()),
-        "receptive_fields": {name: list(rise.fields) for name, rise in rises.items()},
+        "linear_accuracy": float(by_linear.mean()),
+        "receptive_fields": fields,
         "top": TOP,
         "chance": 1 / study.classes,
     }
@@ -159,28 +144,35 @@ def measure(study: Study) -> Finding:
     }
     return CLAIM.finding(
         verdict,
-        _statement(verdict, points, tables, details),
-        points[decisive],
+        _statement(verdict, gains, tables, details),
+        gains[decisive],
         unit=(
             "percentage points that a linear probe gains from the first layer to the last hidden "
             f"one, in {title_of(decisive)}, which gains least"
         ),
-        uncertainty=f"bootstrap over {len(linear):,} test images",
+        uncertainty=f"bootstrap over {len(by_linear):,} test images",
         data=(
             f"Probes learn from {len(training[1]):,} training images of {study.title} and are "
-            f"judged on {len(linear):,} test images, among which filters find what excites them; "
-            "the filters shown are spread evenly over a layer."
+            f"judged on {len(by_linear):,} test images, among which filters find what excites "
+            "them; the filters shown are spread evenly over a layer."
         ),
         tables=tables,
         details=details,
     )
 
 
-def judge(rises: Mapping[str, Rise]) -> Verdict:
+def judge(fields: Mapping[str, Sequence[int]], *gains: Mapping[str, Estimate]) -> Verdict:
+    """The verdict, by network.
+
+    Args:
+        fields: receptive field of each convolution, pixels.
+        gains: rise of the probes' accuracy from the first layer to the last hidden one; how much
+            more that is than in the untrained network; accuracy of the last probe minus that of the
+            linear classifier of the pixels.
+    """
     holds = [
-        min(rise.trained.low, rise.over_untrained.low, rise.over_linear.low) > 0
-        and list(rise.fields) == sorted(set(rise.fields))
-        for rise in rises.values()
+        all(gain[name].low > 0 for gain in gains) and list(sizes) == sorted(set(sizes))
+        for name, sizes in fields.items()
     ]
     return decide(all(holds), any(holds))
 
@@ -228,8 +220,15 @@ def probe(training: Examples, test: Examples, classes: int) -> Array:
         left_out = penalty * scale * A / (1 - 1 / len(X) - leverage)[:, None]
         fits.append((left_out.square().mean().item(), A))
     _, A = min(fits, key=lambda fit: fit[0])
-    predictions = ((T @ X.T).double() @ A + level).argmax(dim=1)
-    right: Array = (predictions == test_labels).double().numpy()
+    return _right((T @ X.T).double() @ A + level, test_labels)
+
+
+def _right(logits: Tensor, labels: Tensor) -> Array:
+    """Which examples are classified correctly, as 0 and 1.
+
+    Shape: (N, classes), (N,) → (N,).
+    """
+    right: Array = (logits.argmax(dim=1) == labels).double().numpy()
     return right
 
 
@@ -280,13 +279,13 @@ def _patches(
 
 def _statement(
     verdict: Verdict,
-    points: Mapping[str, Estimate],
+    gains: Mapping[str, Estimate],
     tables: Mapping[str, pd.DataFrame],
     details: Mapping[str, Any],
 ) -> str:
     probes, purities = (tables[name].set_index(["model", "state"]) for name in ("probes", "purity"))
     parts, pure, fields = [], [], []
-    for model, rise in points.items():
+    for model, rise in gains.items():
         name = title_of(model)
         trained, fresh = (probes["accuracy"][model, state] for state in ("trained", "untrained"))
         parts.append(

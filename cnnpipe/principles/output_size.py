@@ -215,11 +215,8 @@ def curves(params: OutputSizeParams) -> pd.DataFrame:
             for size in _values(params, "size"):
                 case = base._replace(size=size, **{argument: value})
                 measured, _ = _measured(operator, case, Case(1, 1, 1, 0, 1))
-                rows.append(
-                    {"argument": argument, "value": value, "size": size, "measured": measured}
-                    | {"formula": max(formula(case), 0)}
-                )
-    return pd.DataFrame(rows)
+                rows.append((argument, value, size, measured, max(formula(case), 0)))
+    return pd.DataFrame(rows, columns=["argument", "value", "size", "measured", "formula"])
 
 
 def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -> Finding:
