@@ -8,8 +8,8 @@ a neuron is active for ReLU:
 
 Whether the product shrinks is a matter of the weights as well. So each activation gets the initial
 weights made for it, which keep a signal's variance: normal with variance gain² / fan_in, gain √2
-for ReLU, 5/3 for tanh, 1 for sigmoid. The layers' own start, variance 1 / (3·fan_in) whatever the
-activation, stands beside it.
+for ReLU, 5/3 for tanh, 1 for sigmoid. They are compared with the layers' default weights, of
+variance 1 / (3·fan_in) for every activation.
 
 Experiment: plain stacks of 3×3 convolutions of equal width, without normalisation or shortcuts, of
 several depths and seeds. Measured are the root mean square gradient of each convolution's weights,
@@ -75,7 +75,7 @@ CLAIM = Claim(
 )
 
 Start = Literal["made for it", "default"]
-"""Whose initial weights: made for the activation, or the layers' own."""
+"""The initial weights: made for the activation, or the layers' default."""
 
 LAYERS: dict[Activation, type[nn.Module]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 GAINS: dict[Activation, float] = {"relu": math.sqrt(2), "tanh": 5 / 3, "sigmoid": 1.0}
@@ -173,7 +173,7 @@ def _gradients(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 @torch.inference_mode()
 def dead_units(model: nn.Module, inputs: Tensor) -> float:
-    """Share of the stack's maps whose activation passes on no gradient, whatever the image.
+    """Share of the stack's maps whose activation passes on no gradient for any image.
 
     The derivatives are read off the output y: 1 where y > 0 for ReLU, 1 − y² for tanh, at most 1;
     y·(1 − y) for sigmoid, at most ¼.
@@ -204,7 +204,7 @@ def vanished(rms: pd.DataFrame) -> pd.Series[float]:
     """v of each network: orders of magnitude from its last convolution's gradient to its first's.
 
     Args:
-        rms: columns layer and rms, and columns that tell networks apart.
+        rms: columns layer and rms, and columns that identify the network.
     """
     smallest = torch.finfo(torch.float64).tiny  # a gradient of exactly zero has no logarithm
     networks = [column for column in rms.columns if column not in ("layer", "rms")]

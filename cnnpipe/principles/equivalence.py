@@ -3,9 +3,9 @@
     cross-correlation  (x ⋆ w)[p] = Σ_q x[p + q] · w[q]
     convolution        (x ∗ w)[p] = Σ_q x[p − q] · w[q] = (x ⋆ w′)[p],   w′[q] = w[−q]
 
-So x ∗ w′ = x ⋆ w: with its kernel flipped, convolution gives the same output. A loss L of that
-output has ∂L/∂w′ = (∂L/∂w)′, and an optimiser that treats each weight by itself takes the same
-step, flipped. What starts as a mirror image must then stay one.
+So x ∗ w′ = x ⋆ w: with a flipped kernel, convolution gives the same output. A loss L of that output
+has ∂L/∂w′ = (∂L/∂w)′, and an optimiser that treats each weight by itself takes the same step,
+flipped. Kernels that start as mirror images must then stay mirror images.
 
 Experiment, in double precision:
 
@@ -13,15 +13,15 @@ Experiment, in double precision:
   arguments, and against SciPy's convolution, which shares no code with ours. Errors count in
   rounding bounds, 2·n·ε·Σ|x||w| for inner products of n terms.
 - Training: LeNet-5 with cross-correlations and LeNet-5 with convolutions from flipped initial
-  kernels see the same batches. After each step the kernels of one are held against the flipped
-  kernels of the other. The two use different algorithms, so that their sums round differently and
-  exact zeros cannot come from running the same instructions twice.
+  kernels see the same batches. After each step the kernels of the first are compared with the
+  flipped kernels of the second. The two use different algorithms, so that their sums round
+  differently and exact zeros cannot come from running the same instructions twice.
 - Control: convolutions from the *unflipped* initial kernels, which make another network. It shows
-  that the comparison can tell networks apart.
+  that the comparison detects a different network.
 
-Refuted if an output is off by more than one rounding bound, or if the kernels come apart by more
-than `TOLERANCE` of the way that training moves them. That is far above what rounding in double
-precision grows to (about 10⁻¹² here) and far below any difference in what was learned.
+Refuted if an output is off by more than one rounding bound, or if the kernels differ by more than
+`TOLERANCE` of the distance that training moves them. That is far above accumulated rounding in
+double precision (about 10⁻¹² here) and far below any difference in what was learned.
 """
 
 from __future__ import annotations

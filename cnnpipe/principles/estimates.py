@@ -68,7 +68,7 @@ def paired(
 
     Args:
         accuracies: columns accuracy, `column` and those of `by`.
-        column: tells apart what is compared.
+        column: names what is compared.
         first: a value of it.
         second: another one.
         by: columns that are equal in both rows of a difference.

@@ -1,21 +1,20 @@
 """Claim: the first layer learns, from data alone, filters like those once designed by hand.
 
-Hand-crafted templates of the filter's own size: Sobel edges at every angle, Gabor waves (Daugman
-1985), Laplacians of Gaussians (Marr, Hildreth 1980), and Gaussian blobs, round and elongated. A
-filter w is as good as its best match t among them:
+The hand-crafted templates, of the filter's size: Sobel edges at every angle, Gabor waves (Daugman
+1985), Laplacians of Gaussians (Marr, Hildreth 1980), and Gaussian blobs, round and elongated. The
+match of a filter w is that with the best template t:
 
     m(w) = max over t of |⟨w, t⟩| / (‖w‖·‖t‖)
 
-m² is the share of the filter's energy that the template holds; the sign is left free, as the next
-layer's weights are.
+m² is the share of the filter's energy that lies in the template. The sign does not count, because
+the next layer's weights can have either sign.
 
-Experiment: m of each first-layer filter of the trained networks, beside m of random filters of the
-same size, drawn as the layers draw their first weights. The number is the mean of m(w) minus that
-of random filters of w's size. A small filter matches something whatever it is: 3×3 weights are a
-point on a sphere of eight dimensions, on which the templates lie densely. So a match is worth only
-what it exceeds chance by. Second control: random filters as smooth as the learned ones, each a
-learned filter with its Fourier amplitudes kept and its phases drawn anew. What random filters of
-the same smoothness match as well is no edge or blob, only smoothness.
+Experiment: m of each first-layer filter of the trained networks, and m of random filters of the
+same size, distributed as the layers' initial weights. The number is the difference of the means.
+Chance must be subtracted because every small filter matches some template: 3×3 weights are a point
+on a sphere of eight dimensions, which the templates cover densely. Second control: random filters
+as smooth as the learned ones, with the Fourier amplitudes of a learned filter and random phases. A
+match that these reach as well shows smoothness, not edges or blobs.
 
 The claim is supported if in every network the learned filters match better than random ones of both
 kinds, with all of the 95 % interval (bootstrap over the learned filters) above 0; partly, if in

@@ -1,32 +1,31 @@
 """Claim: features form a hierarchy: each layer builds on the one before it, from edges to objects.
 
-If layers build on each other, what they hand on says more and more about what is in the image.
-Three measures at what each layer of weights hands on to the next (behind activation and pooling),
-the first two beside the same network with fresh random weights:
+If layers build on each other, the class of an image must be easier to read from later layers. Three
+measures of the output of each layer of weights (after activation and pooling), the first two also
+for the same network with random weights:
 
-- Linear probes (Alain, Bengio 2016): how well a linear classifier reads the class off a layer's
-  output x, ridge regression on one-hot labels, its penalty λ by leave-one-out error:
+- Linear probes (Alain, Bengio 2016): how well a linear classifier predicts the class from a layer's
+  output x, by ridge regression on one-hot labels with a penalty λ of least leave-one-out error:
 
       W = argmin ‖X·W − Y‖² + λ‖W‖²
 
-- What excites a filter most: the test images in which its largest response is highest, cut to the
-  pixels that this response can see, and how many of them are of one class.
+- What excites a filter most: the test images with its largest responses, cut to the pixels that
+  this response sees, and how many of them are of one class.
 - Receptive fields, by `cnnpipe.geometry`.
 
 The number is by how much the accuracy of probes rises from the first layer to the last hidden one
-in the trained network, in percentage points. It counts for what it is more than in the untrained
-one: architecture alone makes larger receptive fields, only training makes features.
+in the trained network, in percentage points. Only what exceeds the rise in the untrained network
+counts: architecture alone gives larger receptive fields, only training gives features.
 
-A network without activation functions is the case where the claim is false: it holds many layers
-and no hierarchy, for it is one linear map. As its last layer has learned from the whole training
-set and a probe from part of it, its probes may still rise; so the last probe also has to beat a
-linear classifier of the pixels that was trained on the whole training set, which a linear map can
-only by a better fit.
+The claim is false for a network without activation functions, which is one linear map. Its probes
+may still rise, because its last layer has learned from the whole training set and a probe from part
+of it. So the last probe must also beat a linear classifier of the pixels that was trained on the
+whole training set.
 
 The claim is supported if in every network probes rise, rise more than in the untrained network, end
 above that linear classifier, and receptive fields grow; partly, if some network does all that;
-otherwise not: random weights refute it. Intervals are 95 %, bootstrap over the test images; each
-comparison asks for the whole of it.
+otherwise not: random weights refute it. Intervals are 95 %, bootstrap over the test images; all of
+an interval must lie above zero.
 
 Sources: Alain, Bengio, "Understanding intermediate layers using linear classifier probes", 2016;
 Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
@@ -179,7 +178,7 @@ def judge(fields: Mapping[str, Sequence[int]], *gains: Mapping[str, Estimate]) -
 
 @torch.inference_mode()
 def outputs(model: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
-    """What each hidden stage hands on, in order, by the name of its layer of weights.
+    """The outputs of the hidden layers, in order, by the name of the layer of weights.
 
     Shape: inputs (N, 1, H, W) → (N, features) each.
     """

@@ -1,23 +1,23 @@
 """Claim 10: the inductive bias of convolution, local windows and shared weights, suits images.
 
-A bias is worth something where it stands in for data: a network that need not learn that nearby
-pixels belong together, and that a stroke is a stroke wherever it lies, needs fewer images. So the
-advantage is that of a convolutional network over an MLP with as many parameters,
+A bias replaces data: a network that need not learn that nearby pixels belong together, and that a
+stroke is the same wherever it lies, needs fewer images. So the advantage is that of a convolutional
+network over an MLP with as many parameters,
 
     a(n) = accuracy of the CNN − accuracy of the MLP, both trained on the same n images,
 
 with the same steps of the same optimiser, over n on a logarithmic axis.
 
-The control tells the bias from all else in which the two differ. The pixels of every image, in
-training and test alike, are put in one fixed random order. An MLP cannot tell: its first layer
-joins all pixels with all neurons, whatever their order. To the CNN neighbours are strangers now, so
-what it gained by its bias must be gone.
+The control separates the bias from all other differences between the two. The pixels of every
+image, in training and test, are put in one fixed random order. This changes nothing for an MLP,
+whose first layer joins all pixels with all neurons. For the CNN, neighbouring pixels have become
+unrelated, so the advantage of its bias must be gone.
 
 Every seed has its own training images, initial weights and order of the pixels; differences are
 taken seed by seed. The number is a(n) averaged over the sizes. The claim is supported if its whole
 95 % interval lies above zero on images as they are and not on scrambled ones; partly, if the
-advantage shrinks on scrambled ones but stays above zero; otherwise not. "Perfectly" no experiment
-can show; what the CNN still gets wrong is said instead.
+advantage shrinks on scrambled ones but stays above zero; otherwise not. No experiment can show
+"perfectly"; the statement gives the share of images that the CNN still gets wrong.
 """
 
 from __future__ import annotations

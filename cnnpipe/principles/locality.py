@@ -4,21 +4,19 @@ Through layers l of kernel size k, stride s and dilation d the field grows as
 
     size_l = size_{l−1} + d·(k − 1)·jump_{l−1},   jump_l = jump_{l−1}·s,   size_0 = jump_0 = 1.
 
-Experiment, on the trained networks and test images, layer by layer:
+Experiment, on the trained networks and test images, layer by layer, for the neuron in the middle:
 
-- Gradients: which pixels of the image have a gradient of the neuron in the middle of the map? All
-  channels are asked at once, in a random mixture. Outside of the theoretical field each gradient
-  must be exactly zero, not small.
-- Pixels replaced: everything outside of the field becomes another image. A gradient says what
-  happens near this image; this says that nothing happens however large the change. The neuron must
-  not change by a single bit.
+- Gradients: which pixels of the image have a gradient? All channels are measured at once, in a
+  random mixture. Outside of the theoretical field each gradient must be exactly zero, not small.
+- Pixels replaced: everything outside of the field becomes another image. A gradient describes small
+  changes of this image; this covers large ones. The neuron must not change by a single bit.
 - The effective field: the mean size of the gradients within. The side of a square with as many
   pixels as there are above 4.55 % of the peak (two standard deviations of a Gaussian), the standard
   deviation of the gradients' positions against that of evenly spread ones, and how well a Gaussian
   describes their profile.
 
-Refuted by one gradient outside of the field, or one bit that changes. A fully connected layer
-does that: the first one of each network is measured as the contrast.
+Refuted by one gradient outside of the field, or one bit that changes. The first fully connected
+layer of each network, which sees all pixels, is measured for contrast.
 
 Sources: Araujo, Norris, Sim, "Computing receptive fields of convolutional neural networks", Distill
 2019; Luo, Li, Urtasun, Zemel, "Understanding the effective receptive field in deep convolutional

@@ -69,7 +69,7 @@ def perceptron(hidden: int, classes: int) -> nn.Sequential:
 
 
 def perceptron_as_large_as(network: nn.Module, classes: int) -> nn.Sequential:
-    """An MLP whose one hidden layer has as many neurons as the parameters of `network` pay for."""
+    """An MLP whose one hidden layer has as many neurons as give it the parameters of `network`."""
     per_neuron = 28 * 28 + 1 + classes  # weights in, bias, weights out
     return perceptron(round((parameter_count(network) - classes) / per_neuron), classes)
 

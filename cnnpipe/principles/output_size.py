@@ -3,15 +3,15 @@
     H_out = ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋
 
 Experiment: the operators run on every combination of input size, kernel size, stride, padding and
-dilation of a grid, and the sides of what they return are held against the formula. Each case of the
-height's axis is paired with another one, drawn at random, of the width's, so that a confusion of
-the axes shows. Where the formula gives less than 1 no window fits, and the operator must refuse.
+dilation of a grid, and the sides of their outputs are compared with the formula. Each case for the
+height is paired with a random one for the width, so that exchanging the axes would show. Where the
+formula gives less than 1 no window fits, and the operator must refuse.
 
-The library allots its outputs by the same formula, so the windows are also counted by hand: slide
-one along the axis, stride by stride, as long as it fits.
+The library allocates its outputs by the same formula, so the windows are also counted by sliding
+one along the axis as long as it fits.
 
 Refuted by a single case in which formula, count and output do not all agree. (With `ceil_mode`,
-which rounds up, they do not: that option is outside of the claim.)
+which rounds up, they do not: the claim does not include that option.)
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def compare(cases: list[Case], seed: int, formula: Formula = formula) -> pd.Data
 
     Returns:
         columns operator, cases, sizes (how many of them have an output), refused (no window fits,
-        and the operator says so), disagree, and example: the first case that disagrees.
+        and the operator raises ValueError), disagree, and example: the first case that disagrees.
     """
     rows = []
     for name, (operator, takes) in operators().items():

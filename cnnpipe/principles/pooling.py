@@ -3,7 +3,7 @@ smaller, and the network tolerant of small shifts.
 
     max: y[i, j] = max of the window at (s·i, s·j),  average: y[i, j] = its mean.
 
-What pooling does has to be told from what a stride of 2 does by itself. A convolution with stride 2
+The effect of pooling must be separated from that of a stride of 2. A convolution with stride 2
 computes every second pixel of its maps and leaves out the rest: the same sizes, without pooling.
 
 Experiment on maps, those of LeNet-5's trained first convolution behind ReLU, for each image:
@@ -19,7 +19,7 @@ The claim has four parts: sizes are ⌊(H − k)/s⌋ + 1; max pooling keeps the
 every map exactly; average pooling leaves smoother maps than stride 2 does; moved images cost the
 network with max pooling less accuracy than the one with stride 2. The last two ask for the whole
 95 % interval, over images and over seeds. "Supported" takes all four. "Partly supported" takes the
-two parts that say what max and average are, or the last; smaller maps alone are stride's doing.
+two parts that define max and average, or the last; a stride alone makes smaller maps.
 """
 
 from __future__ import annotations

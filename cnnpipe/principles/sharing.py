@@ -3,7 +3,7 @@
 A layer from C channels of H×W pixels to O channels of the same size has
 
     shared           O·C·k²                3×3, 64 → 64 channels: 36,864, at any H and W
-    locally connected  H·W · O·C·k²        the same windows, with weights of their own
+    locally connected  H·W · O·C·k²        the same windows, with separate weights for each
     fully connected  (O·H·W) · (C·H·W)     every output joined to every input
 
 weights (biases apart: O, O·H·W and O·H·W). Experiment:
@@ -12,13 +12,13 @@ weights (biases apart: O, O·H·W and O·H·W). Experiment:
 - What sharing buys: a small network of two convolutions, and its twin with locally connected layers
   of the same dimensions. The twin begins as *the same function*, weight for weight, so that nothing
   but the freedom of its weights differs. Same images, same batches, same optimiser; each takes the
-  learning rate of a list that serves it best on images held out of training.
+  learning rate of a list with which it classifies most held-out images correctly.
 
 Supported if the shared form has the fewest weights on every feature map of at least 2×2 pixels, and
 classifies more test images correctly than the locally connected one at the smallest training set,
 where what is built in matters most: the 95 % interval of the difference, paired by seed, is above
 zero. Partly supported if the counts hold and the interval holds zero. Refuted where it lies below,
-as with the pixels in a random order: there a patch means nothing that could be shared.
+as with the pixels in a random order, where neighbouring pixels are unrelated.
 
 The lead is small beside the choices that it depends on; docs/principles.md lists those tried.
 """
@@ -78,7 +78,7 @@ def measure(study: Study) -> Finding:
 
 
 class LocallyConnected2d(nn.Module):
-    """A convolution without sharing: each position has kernels and biases of its own.
+    """A convolution without sharing: each position has separate kernels and biases.
 
     y[n, o, p] = bias[o, p] + Σ_{c,i,j} window[n, c, p, i, j] · weight[p, (c, i, j), o]
 

@@ -5,16 +5,15 @@ is one pixel of one feature map behind an activation function, or one unit of a 
 
     s(x) = (neurons that give exactly 0 for image x) / (neurons)
 
-Experiment: s for each of the first images of the test set, over every activation function of both
-networks together and layer by layer, as trained and with fresh random weights. The untrained
-network tells what training adds: a symmetric random weighted sum is negative half of the time,
-whatever it has learned. Neurons that are zero for every image are counted apart, as they code
-nothing.
+Experiment: s for each of the first images of the test set, over all activation functions of a
+network together and layer by layer, as trained and with random weights. The untrained network shows
+what training adds: a symmetric random weighted sum is negative half of the time. Neurons that are
+zero for every image are also counted separately, as they carry no information.
 
 "Most" is more than half. The claim is supported if in every network the mean of s lies above ½ with
 all of its interval, and s(x) > ½ for at least 99 of 100 images ("any given input"); partly, if only
-some network reaches both, or all of them reach the first; otherwise not. Half or more of the
-neurons at work refute it, as with sigmoid or tanh, which are never exactly zero.
+some network reaches both, or all of them reach the first; otherwise not. Networks in which half of
+the neurons or more are active refute it, as with sigmoid or tanh, which are never exactly zero.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ ALL = "all neurons"
 
 @dataclass(frozen=True)
 class Zeros:
-    """Where a layer is silent."""
+    """How many neurons of a layer are zero."""
 
     neurons: int
     share: np.ndarray

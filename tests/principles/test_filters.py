@@ -24,7 +24,7 @@ def test_templates_contain_what_the_books_give(size):
             assert template.sum() == pytest.approx(0, abs=1e-12), name
 
 
-def test_match_is_the_largest_cosine_whatever_sign_and_scale():
+def test_match_is_the_largest_cosine_for_any_sign_and_scale():
     bank = np.array([[[1.0, 0], [0, 0]], [[0, 1], [1, 0]]])
     filters = np.array([[[0.0, -3], [-3, 0]], [[3, 4], [0, 0]], [[0, 0], [0, 0]]])
     matches, best = best_match(filters, bank)

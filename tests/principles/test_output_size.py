@@ -34,18 +34,13 @@ def test_formula_and_count_give_known_sizes(case, size):
     assert counted(case) == size
 
 
-def test_the_grid_is_every_combination():
-    cases = grid(PARAMS)
-    assert len(cases) == len(set(cases)) == 6 * 3 * 2 * 2 * 2
-
-
 def test_the_claim_holds():
     finding = measured(output_size)
     assert finding.verdict == "supported"
     assert finding.number == 0
     assert finding.interval is None
     table = finding.tables["operators"].set_index("operator")
-    assert table.loc["conv2d, direct", "cases"] == len(grid(PARAMS))
+    assert table.loc["conv2d, direct", "cases"] == len(set(grid(PARAMS))) == 6 * 3 * 2 * 2 * 2
     assert table.loc["conv2d, toeplitz", "sizes"] == sum(
         min(case.stride, case.size + 2 * case.padding) == 1  # a longer step is never taken
         and (case.dilation == 1 or case.kernel_size == 1)

@@ -1,4 +1,4 @@
-"""Claims measured in processes of their own: one thread each, and one clear error."""
+"""Claims measured in several processes: one thread each, and one clear error."""
 
 import os
 import signal
@@ -87,7 +87,7 @@ list(measure_all(None, [Experiment("a"), Experiment("b")], processes=2))
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 def test_processes_end_with_the_one_that_started_them(tmp_path):
-    """It is killed, so it can tell them nothing, and they would measure on for minutes."""
+    """A killed process cannot stop its workers, which would go on for minutes."""
     files = [tmp_path / "a", tmp_path / "b"]
     with subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path)]) as stage:
         deadline = time.monotonic() + 60

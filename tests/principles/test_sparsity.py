@@ -38,7 +38,7 @@ def test_sigmoid_refutes_the_claim():
     assert finding.statement.startswith("Not supported: in LeNet-5 0.0")
 
 
-def test_mostly_silent_networks_support_the_claim():
+def test_networks_that_are_mostly_zero_support_the_claim():
     model = build_model("lenet5", classes=2).eval()
     with torch.no_grad():
         for layer in model:

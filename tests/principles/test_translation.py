@@ -20,9 +20,9 @@ def equivariance(stride):
     return translation.equivariance_errors(operations, IMAGES, TINY.normalization.background)
 
 
-def judged(stride, moved_by_two):
-    reached = {name: [0.9, 0.9, moved_by_two] for name in (LINEAR, MLP, MAX, MAX_ON_MOVED)}
-    return translation.judge(equivariance(stride), accuracies_on_moved(reached), TINY)
+def accuracies(moved_by_two):
+    networks = (LINEAR, MLP, MAX, MAX_ON_MOVED)
+    return accuracies_on_moved({name: [0.9, 0.9, moved_by_two] for name in networks})
 
 
 def test_a_convolution_moves_with_the_image_and_strides_only_at_their_multiples():
@@ -55,15 +55,14 @@ def test_the_error_worked_by_hand():
     ],
 )
 def test_each_word_is_refuted_by_its_own_case(stride, moved_by_two, verdict, words):
-    finding = judged(stride, moved_by_two)
+    finding = translation.judge(equivariance(stride), accuracies(moved_by_two), TINY)
     assert finding.verdict == verdict
     assert all(word in finding.statement for word in words)
     assert finding.number == pytest.approx(100 * (0.9 - moved_by_two))
 
 
 def test_seeds_that_disagree_widely_support_no_invariance():
-    reached = {name: [0.9, 0.9, 0.9] for name in (LINEAR, MLP, MAX, MAX_ON_MOVED)}
-    table = accuracies_on_moved(reached)
+    table = accuracies(0.9)
     # One seed gains: the mean loss is below zero.
     table.loc[(table["shift"] == 2) & (table["seed"] == 1), "accuracy"] += 0.05
     finding = translation.judge(equivariance(1), table, TINY)

@@ -22,19 +22,11 @@ def pixels_of(table: pd.DataFrame, values: str) -> Array:
 
 
 def draw_accuracy_by_shift(
-    axes: Axes,
-    curves: Sequence[Curve],
-    accuracy: pd.DataFrame,
-    judged: int,
-    label: str,
-    before: float = 0.1,
+    axes: Axes, curves: Sequence[Curve], accuracy: pd.DataFrame, judged: int, label: str
 ) -> None:
-    """Accuracy of each network on moved images, with a line at the shift that decides.
-
-    The axis begins a bit before a shift of 0, for the curves' markers.
-    """
+    """Accuracy of each network on moved images, with a line at the shift that decides."""
     axes.grid(visible=True)
-    axes.set(xlim=(-before, accuracy["shift"].max()), ylim=(0, 1))
+    axes.set_ylim(0, 1)
     axes.set_xlabel(label, loc="left", fontsize=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     layout.in_percent(axes.yaxis)

@@ -44,6 +44,7 @@ def draw(tables: Tables, details: Details) -> Figure:
     judged = details["judged_shift"]
     axes.text(judged, 0.03, f" judged at {count(judged, 'pixel')}", fontsize=7)
     label = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
+    axes.set_xlim(-0.1, tables["accuracy"]["shift"].max())
     draw_accuracy_by_shift(axes, CURVES, tables["accuracy"], judged, label)
     return page.figure
 

@@ -1,4 +1,4 @@
-"""How many neurons are silent, layer by layer."""
+"""How many neurons are zero, layer by layer."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ def draw(tables: Tables, details: Details) -> Figure:
     judged = details["judged_shift"]
     axes.text(judged, 1.02, f"judged at {count(judged, 'pixel')}", fontsize=7, ha="center")
     label = "pixels moved, right, left, down or up"
-    draw_accuracy_by_shift(axes, CURVES, tables["accuracy"], judged, label, before=0.15)
+    axes.set_xlim(-0.15, tables["accuracy"]["shift"].max())
+    draw_accuracy_by_shift(axes, CURVES, tables["accuracy"], judged, label)
     return page.figure
 
 
