@@ -24,7 +24,10 @@ def pixels_of(table: pd.DataFrame, values: str) -> Array:
 def draw_accuracy_by_shift(
     axes: Axes, curves: Sequence[Curve], accuracy: pd.DataFrame, judged: int, label: str
 ) -> None:
-    """Accuracy of each network on moved images, with a line at the shift that decides."""
+    """Accuracy of each network on moved images, with a line at the shift that decides.
+
+    The caller sets the limits of the shift.
+    """
     axes.grid(visible=True)
     axes.set_ylim(0, 1)
     axes.set_xlabel(label, loc="left", fontsize=7.5)
