@@ -9,8 +9,7 @@ from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.params.principles import PrinciplesParams
 from cnnpipe.params.section import Seed, Selection
-from cnnpipe.principles.claims import CLAIMS
-from cnnpipe.principles.figures import FIGURES
+from cnnpipe.principles.claims import EXPERIMENTS
 from cnnpipe.principles.parallel import measure_all
 from cnnpipe.principles.study import Study
 from cnnpipe.system.artifacts import save_csv, save_json
@@ -27,17 +26,19 @@ def main() -> None:
     params = load_params(Settings)
     networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in MODEL_NAMES]
     study = Study.of(load_dataset(RAW), networks, params.principles, params.seed)
-    summaries, metrics = {}, {}
+    claims = {experiment.CLAIM.name: experiment.CLAIM for experiment in EXPERIMENTS}
+    findings = {}
     for finding in measure_all(study):
         for table, frame in finding.tables.items():
             save_csv(REPORTS / finding.table_path(table), frame)
-        figure = FIGURES[finding.name](finding.tables, finding.details)
+        figure = claims[finding.name].draw(finding.tables, finding.details)
         save_png(REPORTS / finding.figure_path, figure)
-        summaries[finding.name], metrics[finding.name] = finding.summary(), finding.metrics()
+        findings[finding.name] = finding
         click.echo(f"{finding.name}: {finding.verdict}. {finding.statement}")
-    names = [claim.NAME for claim in CLAIMS]
-    save_json(REPORTS / "principles.json", {name: summaries[name] for name in names})
-    save_json(REPORTS / "principles" / "metrics.json", {name: metrics[name] for name in names})
+    summaries = {name: findings[name].summary() for name in claims}
+    metrics = {name: findings[name].metrics() for name in claims}
+    save_json(REPORTS / "principles.json", summaries)
+    save_json(REPORTS / "principles" / "metrics.json", metrics)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ a neuron is active for ReLU:
 
 Whether the product shrinks is a matter of the weights as well. So each activation gets the initial
 weights made for it, which keep a signal's variance: normal with variance gain² / fan_in, gain √2
-for ReLU, 5/3 for tanh, 1 for sigmoid. The layers' own start, variance 1 / (3·fan_in) whatever the
-activation, stands beside it.
+for ReLU, 5/3 for tanh, 1 for sigmoid. They are compared with the layers' default weights, of
+variance 1 / (3·fan_in) for every activation.
 
 Experiment: plain stacks of 3×3 convolutions of equal width, without normalisation or shortcuts, of
 several depths and seeds. Measured are the root mean square gradient of each convolution's weights,
@@ -41,28 +41,41 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from statistics import fmean
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from cnnpipe.findings.finding import Finding, Verdict, decide
 from cnnpipe.findings.intervals import mean_interval
-from cnnpipe.findings.wording import percent, short, title_of
+from cnnpipe.findings.wording import percent, short
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.layers import AvgPool2d, Conv2d, ReLU, Sigmoid, Tanh
 from cnnpipe.params.models import Activation
 from cnnpipe.params.principles import ActivationParams
-from cnnpipe.principles.study import Examples, Study, accuracy, fit
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.estimates import Estimate
+from cnnpipe.principles.figures.activation import draw
+from cnnpipe.principles.study import Examples, Study, accuracy, train
 
-NAME = "activation"
-CLAIM = "ReLU avoids the vanishing gradient that sigmoid and tanh suffer from."
+CLAIM = Claim(
+    name="activation",
+    sentence="ReLU avoids the vanishing gradient that sigmoid and tanh suffer from.",
+    question="How much of the gradient reaches the first layer, with which activation?",
+    limits=(
+        "Nothing here has batch normalisation or shortcuts, which change how gradients flow "
+        "with every activation. AdamW makes up for some of what vanishes."
+    ),
+    draw=draw,
+)
 
 Start = Literal["made for it", "default"]
-"""Whose initial weights: made for the activation, or the layers' own."""
+"""The initial weights: made for the activation, or the layers' default."""
 
 LAYERS: dict[Activation, type[nn.Module]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 GAINS: dict[Activation, float] = {"relu": math.sqrt(2), "tanh": 5 / 3, "sigmoid": 1.0}
@@ -91,10 +104,10 @@ def measure(study: Study) -> Finding:
             if step % max(1, params.steps // COURSE) == 0:
                 course.extend(run | {"step": step} | row for row in _gradients(model))
 
-        model = stack(activation, depth, params.channels, study.classes, seed=seed)
-        fit(model, examples, params, seed, watch=watch)
+        build = partial(stack, activation, depth, params.channels, study.classes)
+        model = train(build, examples, params, seed, watch=watch)
         runs.append(run | {"accuracy": accuracy(model, test), "dead": dead_units(model, test[0])})
-    return _conclude(study, start, pd.DataFrame(runs), pd.DataFrame(course), len(test[1]))
+    return conclude(start, pd.DataFrame(runs), pd.DataFrame(course), study)
 
 
 def stack(
@@ -102,8 +115,6 @@ def stack(
     depth: int,
     channels: int,
     classes: int,
-    *,
-    seed: int,
     start: Start = "made for it",
 ) -> nn.Sequential:
     """A plain stack: convolutions of 3×3 and activations on quarter-size maps, and logits.
@@ -113,7 +124,6 @@ def stack(
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
-    torch.manual_seed(seed)
     plan: OrderedDict[str, nn.Module] = OrderedDict(shrink=AvgPool2d(2))  # (N, 1, 14, 14)
     for layer in range(1, depth + 1):
         first = layer == 1
@@ -144,7 +154,8 @@ def gradients_at_the_start(
     for start, activation, depth, number in product(
         get_args(Start), LAYERS, params.depths, range(params.seeds)
     ):
-        model = stack(activation, depth, params.channels, classes, seed=seed + number, start=start)
+        torch.manual_seed(seed + number)
+        model = stack(activation, depth, params.channels, classes, start)
         nn.functional.cross_entropy(model(inputs), labels).backward()
         place = {"start": start, "activation": activation, "depth": depth, "seed": number}
         rows += [place | row for row in _gradients(model)]
@@ -162,7 +173,7 @@ def _gradients(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 @torch.inference_mode()
 def dead_units(model: nn.Module, inputs: Tensor) -> float:
-    """Share of the stack's maps whose activation passes on no gradient, whatever the image.
+    """Share of the stack's maps whose activation passes on no gradient for any image.
 
     The derivatives are read off the output y: 1 where y > 0 for ReLU, 1 − y² for tanh, at most 1;
     y·(1 − y) for sigmoid, at most ¼.
@@ -193,7 +204,7 @@ def vanished(rms: pd.DataFrame) -> pd.Series[float]:
     """v of each network: orders of magnitude from its last convolution's gradient to its first's.
 
     Args:
-        rms: columns layer and rms, and columns that tell networks apart.
+        rms: columns layer and rms, and columns that identify the network.
     """
     smallest = torch.finfo(torch.float64).tiny  # a gradient of exactly zero has no logarithm
     networks = [column for column in rms.columns if column not in ("layer", "rms")]
@@ -210,27 +221,21 @@ def judge(vanished: Mapping[Activation, Sequence[float]]) -> Verdict:
     return decide(keeps and all(losing), keeps and any(losing))
 
 
-def _conclude(
-    study: Study,
-    start: pd.DataFrame,
-    runs: pd.DataFrame,
-    course: pd.DataFrame,
-    test_images: int,
+def conclude(
+    start: pd.DataFrame, runs: pd.DataFrame, course: pd.DataFrame, study: Study
 ) -> Finding:
+    """The finding from the gradients at the start, the trained stacks, and what came between."""
     params = study.params.activation
-    deepest = max(params.depths)
+    deepest, trained = max(params.depths), max(params.trained_depths)
     lost = vanished(start).reset_index()
-
-    def of(start: Start, activation: Activation) -> list[float]:
-        chosen = (lost["start"] == start) & (lost["activation"] == activation)
-        return lost.loc[chosen & (lost["depth"] == deepest), "vanished"].tolist()
-
-    made = {activation: of("made for it", activation) for activation in LAYERS}
-    default = {activation: of("default", activation) for activation in LAYERS}
+    by_seed = lost[lost["depth"] == deepest].set_index(["start", "activation"])["vanished"]
+    made, default = (
+        {activation: by_seed[start, activation].tolist() for activation in LAYERS}
+        for start in get_args(Start)
+    )
     # Seeds are paired: the same numbers are drawn for every activation, scaled by its gain.
-    gaps = [s - r for s, r in zip(made["sigmoid"], made["relu"], strict=True)]
+    gaps = np.subtract(made["sigmoid"], made["relu"]).tolist()
     verdict = judge(made)
-    trained = max(params.trained_depths)
     after = runs[runs["depth"] == trained].groupby("activation")[["accuracy", "dead"]].mean()
     details: dict[str, Any] = {
         "deepest": deepest,
@@ -241,48 +246,32 @@ def _conclude(
         "accuracy": after["accuracy"].to_dict(),
         "dead": after["dead"].to_dict(),
     }
-    summary = (
-        runs.groupby(["depth", "activation"], sort=False)[["accuracy", "dead"]].mean().reset_index()
-    )
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=verdict,
-        statement=_statement(verdict, details),
-        number=fmean(gaps),
+    stacks = runs.groupby(["depth", "activation"], sort=False)[["accuracy", "dead"]]
+    places = lost.groupby(["start", "activation", "depth"], sort=False)["vanished"]
+    batch = min(BATCH_AT_THE_START, params.steps * params.batch_size)
+    return CLAIM.finding(
+        verdict,
+        _statement(verdict, details),
+        Estimate(fmean(gaps), *mean_interval(gaps)),
         unit=(
             f"orders of magnitude more of the gradient vanish with sigmoid than with ReLU, over "
             f"{deepest} convolutions at the start"
         ),
-        interval=mean_interval(gaps),
         uncertainty=f"{params.seeds} seeds",
+        data=(
+            f"Plain stacks of {params.channels} channels, {params.seeds} seeds each. Gradients at "
+            f"the start over {batch} images of {study.title}; training {params.steps} steps of "
+            f"{params.batch_size} images; accuracy on {study.tested(params)}."
+        ),
         tables={
-            "summary": summary,
-            "vanished": _spread(lost),
+            "summary": stacks.mean().reset_index(),
+            "vanished": places.agg(["mean", "min", "max"]).reset_index(),
             "start": _geometric_mean(start, ["start", "activation", "depth", "layer"]),
             "course": _geometric_mean(course, ["activation", "depth", "step", "layer"]),
             "runs": runs,
         },
         details=details,
-        question="How much of the gradient reaches the first layer, with which activation?",
-        data=(
-            f"Plain stacks of {params.channels} channels, {params.seeds} seeds each. Gradients at "
-            f"the start over {min(BATCH_AT_THE_START, params.steps * params.batch_size)} images of "
-            f"{title_of(study.dataset.name)}; training {params.steps} steps of "
-            f"{params.batch_size} images; "
-            f"accuracy on {test_images:,} test images."
-        ),
-        limits=(
-            "Nothing here has batch normalisation or shortcuts, which change how gradients flow "
-            "with every activation. AdamW makes up for some of what vanishes."
-        ),
     )
-
-
-def _spread(lost: pd.DataFrame) -> pd.DataFrame:
-    """Mean and extremes over seeds."""
-    places = lost.groupby(["start", "activation", "depth"], sort=False)["vanished"]
-    return places.agg(["mean", "min", "max"]).reset_index()
 
 
 def _geometric_mean(rms: pd.DataFrame, by: list[str]) -> pd.DataFrame:

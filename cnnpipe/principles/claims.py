@@ -1,15 +1,8 @@
-"""Every claim of the theory, measured: a module per claim, with claim, formula and experiment.
-
-A module holds `NAME`, `CLAIM` and `measure(study) -> Finding`; its figure is `draw` of the module
-of the same name in `cnnpipe.principles.figures`. A verdict follows from the number, and can be "not
-supported".
+"""The claims of the theory, in its order: the one list of them.
 
 The claim about hand-crafted features is measured by `cnnpipe.handcrafted`, in a stage of its own.
 """
 
-from typing import Protocol
-
-from cnnpipe.findings.finding import Finding
 from cnnpipe.principles import (
     activation,
     equivalence,
@@ -23,19 +16,9 @@ from cnnpipe.principles import (
     sparsity,
     translation,
 )
-from cnnpipe.principles.study import Study
+from cnnpipe.principles.claim import Experiment
 
-
-class Claim(Protocol):
-    """What a module offers."""
-
-    NAME: str
-    CLAIM: str
-
-    def measure(self, study: Study) -> Finding: ...
-
-
-CLAIMS: tuple[Claim, ...] = (
+EXPERIMENTS: tuple[Experiment, ...] = (
     equivalence,
     output_size,
     locality,
@@ -48,4 +31,3 @@ CLAIMS: tuple[Claim, ...] = (
     inductive_bias,
     filters,
 )
-"""In the order of the theory."""

@@ -3,9 +3,9 @@
     cross-correlation  (x ⋆ w)[p] = Σ_q x[p + q] · w[q]
     convolution        (x ∗ w)[p] = Σ_q x[p − q] · w[q] = (x ⋆ w′)[p],   w′[q] = w[−q]
 
-So x ∗ w′ = x ⋆ w: with its kernel flipped, convolution gives the same output. A loss L of that
-output has ∂L/∂w′ = (∂L/∂w)′, and an optimiser that treats each weight by itself takes the same
-step, flipped. What starts as a mirror image must then stay one.
+So x ∗ w′ = x ⋆ w: with a flipped kernel, convolution gives the same output. A loss L of that output
+has ∂L/∂w′ = (∂L/∂w)′, and an optimiser that treats each weight by itself takes the same step,
+flipped. Kernels that start as mirror images must then stay mirror images.
 
 Experiment, in double precision:
 
@@ -13,22 +13,20 @@ Experiment, in double precision:
   arguments, and against SciPy's convolution, which shares no code with ours. Errors count in
   rounding bounds, 2·n·ε·Σ|x||w| for inner products of n terms.
 - Training: LeNet-5 with cross-correlations and LeNet-5 with convolutions from flipped initial
-  kernels see the same batches. After each step the kernels of one are held against the flipped
-  kernels of the other. The two use different algorithms, so that their sums round differently and
-  exact zeros cannot come from running the same instructions twice.
+  kernels see the same batches. After each step the kernels of the first are compared with the
+  flipped kernels of the second. The two use different algorithms, so that their sums round
+  differently and exact zeros cannot come from running the same instructions twice.
 - Control: convolutions from the *unflipped* initial kernels, which make another network. It shows
-  that the comparison can tell networks apart.
+  that the comparison detects a different network.
 
-Refuted if an output is off by more than one rounding bound, or if the kernels come apart by more
-than `TOLERANCE` of the way that training moves them. That is far above what rounding in double
-precision grows to (about 10⁻¹² here) and far below any difference in what was learned.
+Refuted if an output is off by more than one rounding bound, or if the kernels differ by more than
+`TOLERANCE` of the distance that training moves them. That is far above accumulated rounding in
+double precision (about 10⁻¹² here) and far below any difference in what was learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -38,17 +36,27 @@ from scipy.signal import convolve2d as scipy_convolve2d
 from torch import Tensor, nn
 
 from cnnpipe.findings.finding import Finding, decide
-from cnnpipe.findings.wording import count, percent, short, title_of
+from cnnpipe.findings.wording import count, percent, short
 from cnnpipe.functional import conv2d, convolve2d
 from cnnpipe.layers import Conv2d
 from cnnpipe.models import build_model
-from cnnpipe.params.principles import EquivalenceParams, Schedule
-from cnnpipe.principles.study import Examples, Study, fit
+from cnnpipe.params.principles import Schedule
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.figures.equivalence import draw
+from cnnpipe.principles.study import Study, train
 
-NAME = "equivalence"
-CLAIM = (
-    "Cross-correlation learns equivalently to true convolution: the kernels come out flipped, and "
-    "nothing else changes."
+CLAIM = Claim(
+    name="equivalence",
+    sentence=(
+        "Cross-correlation learns equivalently to true convolution: the kernels come out flipped, "
+        "and nothing else changes."
+    ),
+    question="Does a network that convolves learn what one that cross-correlates learns?",
+    limits=(
+        "That rounding never matters: over many more steps, and in single precision, the "
+        "networks drift apart as any two runs with different rounding do."
+    ),
+    draw=draw,
 )
 TOLERANCE = 1e-6
 """Of the way that training moves the kernels."""
@@ -59,13 +67,11 @@ Operator = Callable[..., Tensor]
 Kernels = dict[str, Tensor]
 
 
-def measure(study: Study) -> Finding:
-    params = study.params.equivalence
-    training_set = study.training_examples(params.steps * params.batch_size)
-    test_set = study.test_examples(params.test_images)
-    outputs = compare_outputs(study.seed)
-    training = compare_training(training_set, test_set, params, study.seed)
-    return judge(outputs, training, study.dataset.name, params)
+def measure(study: Study, convolution: Operator = convolve2d) -> Finding:
+    """Outputs and training of cross-correlation and of `convolution` with flipped kernels."""
+    return judge(
+        compare_outputs(study.seed, convolution), compare_training(study, convolution), study
+    )
 
 
 def flip(kernels: Tensor) -> Tensor:
@@ -76,7 +82,7 @@ def flip(kernels: Tensor) -> Tensor:
     return kernels.flip(2, 3)
 
 
-def compare_outputs(seed: int, convolution: Operator = convolve2d) -> pd.DataFrame:
+def compare_outputs(seed: int, convolution: Operator) -> pd.DataFrame:
     """Cross-correlation against `convolution` with flipped kernels, one row per set of arguments.
 
     Returns:
@@ -101,8 +107,10 @@ def compare_outputs(seed: int, convolution: Operator = convolve2d) -> pd.DataFra
             "stride": stride,
             "padding": padding,
             "dilation": dilation,
+            "groups": groups,
+            "outputs": expected.numel(),
+            "error": errors.max().item(),
         }
-        row |= {"groups": groups, "outputs": expected.numel(), "error": errors.max().item()}
         if stride == dilation == groups == 1:
             scipy_errors = (_scipy_convolution(x, flip(w), padding) - expected).abs() / bound
             row["scipy_error"] = scipy_errors.max().item()
@@ -144,108 +152,75 @@ class TrueConv2d(nn.Module):
         return output
 
 
-@dataclass(frozen=True)
-class Training:
-    """What the networks' kernels did, step by step."""
-
-    steps: pd.DataFrame
-    """Columns step, moved, apart, control: the largest change of any kernel's weight since the
-    start, its largest distance between the two networks, and the same for the control."""
-    layers: pd.DataFrame
-    """The same by layer, after the last step: columns layer, weights, moved, apart, control."""
-    kernels: pd.DataFrame
-    """The first layer after training: columns network, kernel, row, column, weight."""
-    answers: pd.DataFrame
-    """Test images classified correctly, and as the cross-correlations classify them: columns
-    network, right, same, images."""
-
-
-def compare_training(
-    training_set: Examples,
-    test_set: Examples,
-    params: EquivalenceParams,
-    seed: int,
-    convolution: Operator = convolve2d,
-) -> Training:
+def compare_training(study: Study, convolution: Operator) -> dict[str, pd.DataFrame]:
     """Train LeNet-5 with cross-correlations, its mirror image with convolutions, and the control.
 
-    Shape: images (N, 1, 28, 28) and labels (N,) of each set.
+    Returns:
+        training: columns step, moved, apart, control: the largest change of any kernel's weight
+            since the start, its largest distance between the two networks, and the same for the
+            control.
+        layers: the same by layer, after the last step: layer, weights, moved, apart, control.
+        kernels: the first layer after training: network, kernel, row, column, weight.
+        answers: test images classified correctly, and as the cross-correlations classify them:
+            network, right, same, images.
     """
-    (inputs, labels), (test_inputs, test_labels) = training_set, test_set
-    torch.manual_seed(seed)
-    original = build_model("lenet5", classes=int(labels.max()) + 1, algorithm="im2col").double()
-    mirrored = _with_operator(original, convolution, flip)
-    control = _with_operator(original, convolution, lambda kernels: kernels)
-    networks = {"cross-correlation": original, "convolution": mirrored, "control": control}
+    params = study.params.equivalence
+    inputs, labels = study.training_examples(params.steps * params.batch_size)
+    test_inputs, test_labels = study.test_examples(params.test_images)
+
+    def original() -> nn.Sequential:
+        return build_model("lenet5", classes=int(labels.max()) + 1, algorithm="im2col").double()
+
+    def convolving(turn: Callable[[Tensor], Tensor]) -> nn.Sequential:
+        network = original()
+        for name, layer in network.named_children():
+            if isinstance(layer, Conv2d):
+                setattr(network, name, TrueConv2d(layer, convolution, turn))
+        return network
+
+    networks = {
+        "cross-correlation": original,
+        "convolution": lambda: convolving(flip),
+        "control": lambda: convolving(lambda kernels: kernels),
+    }
+    schedule = Schedule(steps=params.steps, batch_size=params.batch_size, lr=LR)
+    examples = inputs.double(), labels
     histories, answers = {}, {}
-    for name, network in networks.items():
-        histories[name] = _train(network, (inputs.double(), labels), params, seed)
+    for name, build in networks.items():
+        history: list[Kernels] = []  # before each step, and after the last
+
+        def remember(_step: int, model: nn.Module, history: list[Kernels] = history) -> None:
+            history.append(_kernels(model))
+
+        network = train(build, examples, schedule, study.seed, watch=remember)
+        histories[name] = [*history, _kernels(network)]
         with torch.inference_mode():
             answers[name] = network(test_inputs.double()).argmax(1)
     correlated = histories["cross-correlation"]
-    start = correlated[0]
-    apart = {
-        name: [
-            {k: (flip(w) - reference[k]).abs().max().item() for k, w in kernels.items()}
-            for kernels, reference in zip(histories[name], correlated, strict=True)
-        ]
-        for name in ("convolution", "control")
+    distances = {  # (steps, layers) each
+        "moved": _distances(correlated, [correlated[0]] * len(correlated)),
+        "apart": _distances(_flipped(histories["convolution"]), correlated),
+        "control": _distances(_flipped(histories["control"]), correlated),
     }
-    moved = [
-        {k: (w - start[k]).abs().max().item() for k, w in kernels.items()} for kernels in correlated
-    ]
-    series = {"moved": moved, "apart": apart["convolution"], "control": apart["control"]}
-    return Training(
-        steps=pd.DataFrame(
-            {"step": range(len(moved))}
-            | {name: [max(step.values()) for step in steps] for name, steps in series.items()}
+    weights = {layer: kernels.numel() for layer, kernels in correlated[0].items()}
+    largest = {name: table.max(axis=1, skipna=False) for name, table in distances.items()}
+    last = {name: table.iloc[-1] for name, table in distances.items()}
+    return {
+        "training": pd.DataFrame(largest).rename_axis("step").reset_index(),
+        "layers": pd.DataFrame({"weights": pd.Series(weights), **last})
+        .rename_axis("layer")
+        .reset_index(),
+        "kernels": _kernel_table({name: kernels[-1] for name, kernels in histories.items()}),
+        "answers": pd.DataFrame(
+            {
+                "network": name,
+                "right": int((answer == test_labels).sum()),
+                "same": int((answer == answers["cross-correlation"]).sum()),
+                "images": len(test_labels),
+            }
+            for name, answer in answers.items()
         ),
-        layers=pd.DataFrame(
-            [
-                {"layer": layer, "weights": weights.numel()}
-                | {name: steps[-1][layer] for name, steps in series.items()}
-                for layer, weights in start.items()
-            ]
-        ),
-        kernels=_kernel_table({name: kernels[-1] for name, kernels in histories.items()}),
-        answers=pd.DataFrame(
-            [
-                {
-                    "network": name,
-                    "right": int((answer == test_labels).sum()),
-                    "same": int((answer == answers["cross-correlation"]).sum()),
-                    "images": len(test_labels),
-                }
-                for name, answer in answers.items()
-            ]
-        ),
-    )
-
-
-def _with_operator(
-    network: nn.Sequential, operator: Operator, turn: Callable[[Tensor], Tensor]
-) -> nn.Sequential:
-    """A copy of a network whose convolutions use `operator` on kernels that are turned."""
-    copy = deepcopy(network)
-    for name, layer in copy.named_children():
-        if isinstance(layer, Conv2d):
-            setattr(copy, name, TrueConv2d(layer, operator, turn))
-    return copy
-
-
-def _train(
-    network: nn.Sequential, examples: Examples, params: EquivalenceParams, seed: int
-) -> list[Kernels]:
-    """The kernels before each step and after the last."""
-    history: list[Kernels] = []
-
-    def remember(_step: int, model: nn.Module) -> None:
-        history.append(_kernels(model))
-
-    schedule = Schedule(steps=params.steps, batch_size=params.batch_size, lr=LR)
-    fit(network, examples, schedule, seed, watch=remember)
-    remember(params.steps, network)
-    return history
+    }
 
 
 def _kernels(model: nn.Module) -> Kernels:
@@ -254,6 +229,18 @@ def _kernels(model: nn.Module) -> Kernels:
         for name, layer in model.named_modules()
         if isinstance(layer, Conv2d | TrueConv2d)
     }
+
+
+def _flipped(history: list[Kernels]) -> list[Kernels]:
+    return [{layer: flip(w) for layer, w in kernels.items()} for kernels in history]
+
+
+def _distances(history: list[Kernels], reference: list[Kernels]) -> pd.DataFrame:
+    """The largest distance of any weight, a row per step and a column per layer."""
+    return pd.DataFrame(
+        {layer: (w - expected[layer]).abs().max().item() for layer, w in kernels.items()}
+        for kernels, expected in zip(history, reference, strict=True)
+    )
 
 
 def _kernel_table(networks: Mapping[str, Kernels]) -> pd.DataFrame:
@@ -267,50 +254,56 @@ def _kernel_table(networks: Mapping[str, Kernels]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def judge(
-    outputs: pd.DataFrame, training: Training, dataset: str, params: EquivalenceParams
-) -> Finding:
-    """Hold both errors against their thresholds."""
+def judge(outputs: pd.DataFrame, training: Mapping[str, pd.DataFrame], study: Study) -> Finding:
+    """Hold both errors against their thresholds.
+
+    Args:
+        outputs: of `compare_outputs`.
+        training: of `compare_training`.
+        study: budget and data, for the words.
+    """
+    params = study.params.equivalence
     error = float(max(outputs["error"].max(skipna=False), outputs["scipy_error"].max()))
     moved, apart, control = (
-        float(training.steps[column].max()) for column in ("moved", "apart", "control")
+        float(training["training"][column].max(skipna=False))
+        for column in ("moved", "apart", "control")
     )
-    share, control_share = apart / moved, control / moved
+    share = apart / moved
     same_outputs, same_training = error <= 1, share <= TOLERANCE
-    answers = training.answers.set_index("network").to_dict("index")
-    same, right, images = (int(answers["convolution"][key]) for key in ("same", "right", "images"))
+    answers = training["answers"].set_index("network").to_dict("index")
+    right, same, images = (int(answers["convolution"][key]) for key in ("right", "same", "images"))
     compared = int(outputs["outputs"].sum())
+    steps = count(params.steps, "step")
     statement = (
         f"Over {count(len(outputs), 'set')} of arguments, {count(compared, 'output')} in all, "
         f"convolution with flipped kernels differs from cross-correlation by at most "
         f"{short(error)} rounding bounds"
         + (", so not at all. " if error == 0 else ". " if same_outputs else ": they differ. ")
-        + f"Trained side by side for {count(params.steps, 'step')}, the two networks’ kernels "
+        + f"Trained side by side for {steps}, the two networks’ kernels "
         + ("stay" if same_training else "do not stay")
         + f" mirror images: they come apart by at most {short(share)} of the way that training "
         f"moves them, and agree on {same:,} of {count(images, 'test image')}; convolution "
         f"classifies {percent(right / images)} of them correctly. Convolution that starts from "
-        "unflipped kernels, the control, ends "
-        f"{short(control_share)} times that way apart."
+        f"unflipped kernels, the control, ends {short(control / moved)} times that way apart."
     )
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=decide(same_outputs and same_training),
-        statement=statement,
-        number=share,
+    return CLAIM.finding(
+        decide(same_outputs and same_training),
+        statement,
+        share,
         unit="of the kernels’ way in training is the farthest that the two networks come apart",
-        interval=None,
         uncertainty=(
-            f"deterministic: the largest over {count(params.steps, 'step')} and all kernels; "
-            "what remains is rounding"
+            f"deterministic: the largest over {steps} and all kernels; what remains is rounding"
+        ),
+        data=(
+            f"LeNet-5 in double precision, {steps} of {count(params.batch_size, 'image')} of "
+            f"{study.title}, one seed; random images and kernels for the outputs."
         ),
         tables={
-            "layers": training.layers,
-            "answers": training.answers,
-            "training": training.steps,
+            "layers": training["layers"],
+            "answers": training["answers"],
+            "training": training["training"],
             "outputs": outputs,
-            "kernels": training.kernels,
+            "kernels": training["kernels"],
         },
         details={
             "output_error_in_rounding_bounds": error,
@@ -320,15 +313,4 @@ def judge(
             "control": control,
             "tolerance": TOLERANCE,
         },
-        question="Does a network that convolves learn what one that cross-correlates learns?",
-        data=(
-            f"LeNet-5 in double precision, {count(params.steps, 'step')} of "
-            f"{count(params.batch_size, 'image')} of {title_of(dataset)}, one seed; random images "
-            "and "
-            "kernels for the outputs."
-        ),
-        limits=(
-            "That rounding never matters: over many more steps, and in single precision, the "
-            "networks drift apart as any two runs with different rounding do."
-        ),
     )

@@ -1,21 +1,20 @@
 """Claim: the first layer learns, from data alone, filters like those once designed by hand.
 
-Hand-crafted templates of the filter's own size: Sobel edges at every angle, Gabor waves (Daugman
-1985), Laplacians of Gaussians (Marr, Hildreth 1980), and Gaussian blobs, round and elongated. A
-filter w is as good as its best match t among them:
+The hand-crafted templates, of the filter's size: Sobel edges at every angle, Gabor waves (Daugman
+1985), Laplacians of Gaussians (Marr, Hildreth 1980), and Gaussian blobs, round and elongated. The
+match of a filter w is that with the best template t:
 
     m(w) = max over t of |⟨w, t⟩| / (‖w‖·‖t‖)
 
-m² is the share of the filter's energy that the template holds; the sign is left free, as the next
-layer's weights are.
+m² is the share of the filter's energy that lies in the template. The sign does not count, because
+the next layer's weights can have either sign.
 
-Experiment: m of each first-layer filter of the trained networks, beside m of random filters of the
-same size, drawn as the layers draw their first weights. The number is the mean of m(w) minus that
-of random filters of w's size. A small filter matches something whatever it is: 3×3 weights are a
-point on a sphere of eight dimensions, on which the templates lie densely. So a match is worth only
-what it exceeds chance by. Second control: random filters as smooth as the learned ones, each a
-learned filter with its Fourier amplitudes kept and its phases drawn anew. What random filters of
-the same smoothness match as well is no edge or blob, only smoothness.
+Experiment: m of each first-layer filter of the trained networks, and m of random filters of the
+same size, distributed as the layers' initial weights. The number is the difference of the means.
+Chance must be subtracted because every small filter matches some template: 3×3 weights are a point
+on a sphere of eight dimensions, which the templates cover densely. Second control: random filters
+as smooth as the learned ones, with the Fourier amplitudes of a learned filter and random phases. A
+match that these reach as well shows smoothness, not edges or blobs.
 
 The claim is supported if in every network the learned filters match better than random ones of both
 kinds, with all of the 95 % interval (bootstrap over the learned filters) above 0; partly, if in
@@ -25,7 +24,6 @@ some network they match better than plain random ones; otherwise not: random fil
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -35,16 +33,25 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cnnpipe.findings.finding import Finding, Verdict, decide
-from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import count, title_of, written
 from cnnpipe.inspection.activations import convolution_filters
-from cnnpipe.params.models import ModelName
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.estimates import Estimate, intervals, least, means
+from cnnpipe.principles.figures.filters import draw
 from cnnpipe.principles.study import Study
 
-NAME = "filters"
-CLAIM = (
-    "The first layer learns, from data alone, filters like those once designed by hand: "
-    "edge and blob detectors."
+CLAIM = Claim(
+    name="filters",
+    sentence=(
+        "The first layer learns, from data alone, filters like those once designed by hand: "
+        "edge and blob detectors."
+    ),
+    question="How near does each learned filter come to a hand-crafted one, and would chance?",
+    limits=(
+        "A likeness of weights, not of use: it does not show that the network needs edges. "
+        "The bank is a choice; a larger one matches everything better, chance included."
+    ),
+    draw=draw,
 )
 
 Array = NDArray[np.float64]
@@ -56,12 +63,13 @@ SMOOTH_DRAWS = 200
 
 def measure(study: Study) -> Finding:
     rng = np.random.default_rng(study.seed)
+    draws = study.params.filters.draws
     rows, pixels, histograms = [], [], []
     for model, network in study.models.items():
         learned = first_layer(network)
         names, bank = templates(learned.shape[-1])
         matches, best = best_match(learned, bank)
-        chance, _ = best_match(random_filters(study.params.filters.draws, learned, rng), bank)
+        chance, _ = best_match(random_filters(draws, learned, rng), bank)
         smooth = np.stack(
             [best_match(same_smoothness(learned, rng), bank)[0] for _ in range(SMOOTH_DRAWS)]
         )  # (draws, filters)
@@ -81,76 +89,51 @@ def measure(study: Study) -> Finding:
             sign = np.sign((learned[i] * bank[template]).sum())
             shown = {"learned": learned[i], "template": sign * bank[template]}
             pixels += list(_pixels(model, i, shown))
-        histograms += _histogram(model, chance)
+        numbers, edges = np.histogram(chance, bins=50, range=(0, 1))
+        bins = {"model": model, "from": edges[:-1], "to": edges[1:], "filters": numbers}
+        histograms.append(pd.DataFrame(bins))
     table = pd.DataFrame(rows)
-    gains = {model: _gain(table, model, study.seed) for model in study.models}
-    verdict = judge(gains)
-    # The claim is about every network, so the one that gains least decides.
-    least = min(gains, key=lambda model: gains[model].number)
-    details = {
-        "gain": {model: gain.number for model, gain in gains.items()},
-        "gain_interval": {model: list(gain.interval) for model, gain in gains.items()},
-        "beyond_smoothness": {model: gain.beyond_smoothness for model, gain in gains.items()},
-        "beyond_smoothness_interval": {
-            model: list(gain.beyond_interval) for model, gain in gains.items()
-        },
-    }
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=verdict,
-        statement=_statement(verdict, table, gains),
-        number=gains[least].number,
+    gains, beyond = (gain_over(table, kind, study.seed) for kind in ("random", "random as smooth"))
+    verdict = judge(gains, beyond)
+    decisive = least(gains)
+    return CLAIM.finding(
+        verdict,
+        _statement(verdict, table, gains, beyond),
+        gains[decisive],
         unit=(
             "more cosine with the best hand-crafted template than random filters of the same size, "
-            f"in {title_of(least)}, which gains least"
+            f"in {title_of(decisive)}, which gains least"
         ),
-        interval=gains[least].interval,
-        uncertainty=f"bootstrap over {count(int((table['model'] == least).sum()), 'filter')}",
+        uncertainty=f"bootstrap over {count(int((table['model'] == decisive).sum()), 'filter')}",
+        data=f"All {len(table)} first-layer filters; {draws:,} random filters of each size.",
         tables={
             "matches": table,
             "weights": pd.DataFrame(pixels),
-            "random": pd.DataFrame(histograms),
+            "random": pd.concat(histograms, ignore_index=True),
         },
-        details=details,
-        question="How near does each learned filter come to a hand-crafted one, and would chance?",
-        data=(
-            f"All {len(table)} first-layer filters; {study.params.filters.draws:,} random filters "
-            "of each size."
-        ),
-        limits=(
-            "A likeness of weights, not of use: it does not show that the network needs edges. "
-            "The bank is a choice; a larger one matches everything better, chance included."
-        ),
+        details={
+            "gain": means(gains),
+            "gain_interval": intervals(gains),
+            "beyond_smoothness": means(beyond),
+            "beyond_smoothness_interval": intervals(beyond),
+        },
     )
 
 
-@dataclass(frozen=True)
-class Gain:
-    """By how much the filters of one network match better than random ones, in cosine."""
-
-    number: float
-    interval: Interval
-    beyond_smoothness: float
-    """Against random filters of the same smoothness."""
-    beyond_interval: Interval
+def gain_over(matches: pd.DataFrame, kind: str, seed: int) -> dict[str, Estimate]:
+    """By how much the filters of each network match better than one kind of random ones."""
+    gain = matches["match"] - matches[kind]
+    return {
+        str(model): Estimate.over_examples(values.to_list(), seed)
+        for model, values in gain.groupby(matches["model"], sort=False)
+    }
 
 
-def _gain(table: pd.DataFrame, model: str, seed: int) -> Gain:
-    rows = table[table["model"] == model]
-    gain, beyond = rows["match"] - rows["random"], rows["match"] - rows["random as smooth"]
-    return Gain(
-        float(gain.mean()),
-        bootstrap_interval(gain.to_list(), seed=seed),
-        float(beyond.mean()),
-        bootstrap_interval(beyond.to_list(), seed=seed),
-    )
-
-
-def judge(gains: Mapping[ModelName, Gain]) -> Verdict:
-    better = [gain.interval[0] > 0 for gain in gains.values()]
-    beyond = [gain.interval[0] > 0 and gain.beyond_interval[0] > 0 for gain in gains.values()]
-    return decide(all(beyond), any(better))
+def judge(gains: Mapping[str, Estimate], beyond: Mapping[str, Estimate]) -> Verdict:
+    """From the gain of each network over random filters, and over random ones as smooth."""
+    better = [gain.low > 0 for gain in gains.values()]
+    both = [holds and beyond[model].low > 0 for model, holds in zip(gains, better, strict=True)]
+    return decide(all(both), any(better))
 
 
 def first_layer(model: nn.Module) -> Array:
@@ -259,7 +242,7 @@ def _gabor(size: int) -> Iterator[tuple[str, Array]]:
         yield name, template - template.mean()
 
 
-def _pixels(model: str, number: int, shown: dict[str, Array]) -> Iterator[dict[str, Any]]:
+def _pixels(model: str, number: int, shown: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
     """A row per weight, each picture scaled to a largest magnitude of 1."""
     for kind, image in shown.items():
         for (row, column), value in np.ndenumerate(image / (np.abs(image).max() or 1.0)):
@@ -267,37 +250,27 @@ def _pixels(model: str, number: int, shown: dict[str, Array]) -> Iterator[dict[s
             yield place | {"value": float(value)}
 
 
-def _histogram(model: str, matches: Array) -> list[dict[str, Any]]:
-    numbers, edges = np.histogram(matches, bins=50, range=(0, 1))
-    return [
-        {"model": model, "from": float(low), "to": float(high), "filters": int(number)}
-        for low, high, number in zip(edges[:-1], edges[1:], numbers, strict=True)
+def _statement(
+    verdict: Verdict,
+    table: pd.DataFrame,
+    gains: Mapping[str, Estimate],
+    beyond: Mapping[str, Estimate],
+) -> str:
+    cosines = table.groupby("model")[["match", "random", "random as smooth"]].mean()
+    sentences = [
+        f"In {title_of(model)} the mean cosine of a learned filter with its best template is "
+        f"{cosines['match'][model]:.2f}, of a random filter {cosines['random'][model]:.2f}, "
+        f"{_more(gain)}; of a random filter as smooth {cosines['random as smooth'][model]:.2f}, "
+        f"{_more(beyond[model])}"
+        for model, gain in gains.items()
     ]
-
-
-def _statement(verdict: Verdict, table: pd.DataFrame, gains: Mapping[ModelName, Gain]) -> str:
-    parts = []
-    for model, gain in gains.items():
-        rows = table[table["model"] == model]
-        parts.append(
-            f"in {title_of(model)} the mean cosine of a learned filter with its best template is "
-            f"{rows['match'].mean():.2f}, of a random filter {rows['random'].mean():.2f}, "
-            f"{_more(gain.number, gain.interval)}; of a random filter as smooth "
-            f"{rows['random as smooth'].mean():.2f}, "
-            f"{_more(gain.beyond_smoothness, gain.beyond_interval)}"
-        )
     rare = int((table["better than random"] > 0.95).sum())
     return (
-        f"{verdict.capitalize()}: {'. '.join([parts[0], *map(_capital, parts[1:])])}. "
+        f"{verdict.capitalize()}: i{'. '.join(sentences)[1:]}. "
         f"{rare} of {count(len(table), 'learned filter')} match better than 95 % of random ones; "
         "chance alone would give one in twenty."
     )
 
 
-def _more(difference: float, interval: Interval) -> str:
-    number, low, high = (written(value, "+.2f") for value in (difference, *interval))
-    return f"a difference of {number} ({low} to {high})"
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+def _more(difference: Estimate) -> str:
+    return f"a difference of {written(difference.mean, '+.2f')} ({difference.range('+.2f')})"

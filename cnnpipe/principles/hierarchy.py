@@ -1,32 +1,31 @@
 """Claim: features form a hierarchy: each layer builds on the one before it, from edges to objects.
 
-If layers build on each other, what they hand on says more and more about what is in the image.
-Three measures at what each layer of weights hands on to the next (behind activation and pooling),
-the first two beside the same network with fresh random weights:
+If layers build on each other, the class of an image must be easier to read from later layers. Three
+measures of the output of each layer of weights (after activation and pooling), the first two also
+for the same network with random weights:
 
-- Linear probes (Alain, Bengio 2016): how well a linear classifier reads the class off a layer's
-  output x, ridge regression on one-hot labels, its penalty λ by leave-one-out error:
+- Linear probes (Alain, Bengio 2016): how well a linear classifier predicts the class from a layer's
+  output x, by ridge regression on one-hot labels with a penalty λ of least leave-one-out error:
 
       W = argmin ‖X·W − Y‖² + λ‖W‖²
 
-- What excites a filter most: the test images in which its largest response is highest, cut to the
-  pixels that this response can see, and how many of them are of one class.
+- What excites a filter most: the test images with its largest responses, cut to the pixels that
+  this response sees, and how many of them are of one class.
 - Receptive fields, by `cnnpipe.geometry`.
 
 The number is by how much the accuracy of probes rises from the first layer to the last hidden one
-in the trained network, in percentage points. It counts for what it is more than in the untrained
-one: architecture alone makes larger receptive fields, only training makes features.
+in the trained network, in percentage points. Only what exceeds the rise in the untrained network
+counts: architecture alone gives larger receptive fields, only training gives features.
 
-A network without activation functions is the case where the claim is false: it holds many layers
-and no hierarchy, for it is one linear map. As its last layer has learned from the whole training
-set and a probe from part of it, its probes may still rise; so the last probe also has to beat a
-linear classifier of the pixels that was trained on the whole training set, which a linear map can
-only by a better fit.
+The claim is false for a network without activation functions, which is one linear map. Its probes
+may still rise, because its last layer has learned from the whole training set and a probe from part
+of it. So the last probe must also beat a linear classifier of the pixels that was trained on the
+whole training set.
 
 The claim is supported if in every network probes rise, rise more than in the untrained network, end
 above that linear classifier, and receptive fields grow; partly, if some network does all that;
-otherwise not: random weights refute it. Intervals are 95 %, bootstrap over the test images; each
-comparison asks for the whole of it.
+otherwise not: random weights refute it. Intervals are 95 %, bootstrap over the test images; all of
+an interval must lie above zero.
 
 Sources: Alain, Bengio, "Understanding intermediate layers using linear classifier probes", 2016;
 Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
@@ -35,7 +34,7 @@ Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 201
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,19 +44,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cnnpipe.findings.finding import Finding, Verdict, decide
-from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.responses import Strongest, cut, strongest
 from cnnpipe.inspection.structure import Field, hidden_convolutions, hidden_layers
 from cnnpipe.inspection.untrained import untrained
 from cnnpipe.params.principles import Schedule
-from cnnpipe.principles.study import Study, fit
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.estimates import Estimate, intervals, least, means
+from cnnpipe.principles.figures.hierarchy import draw
+from cnnpipe.principles.study import Examples, Study, train
 
-NAME = "hierarchy"
-CLAIM = (
-    "Features form a hierarchy: early layers find simple ones such as edges, "
-    "deeper layers combine them into ever more complex ones."
+CLAIM = Claim(
+    name="hierarchy",
+    sentence=(
+        "Features form a hierarchy: early layers find simple ones such as edges, "
+        "deeper layers combine them into ever more complex ones."
+    ),
+    question="What does each layer know of the class, and what excites its filters?",
+    limits=(
+        "That the class is ever easier to read does not show that features are parts or "
+        "objects, nor that a person would name them. Patches show what excites a filter, not "
+        "what leaves it cold."
+    ),
+    draw=draw,
 )
 
 PIXELS = "pixels"
@@ -69,75 +79,106 @@ TOP = 10
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Rise:
-    """What the claim is judged by, of one network; accuracies are fractions."""
-
-    number: float
-    """Rise of the probes' accuracy from the first layer to the last hidden one."""
-    interval: Interval
-    over_untrained: Interval
-    """How much more that is than in the untrained network."""
-    over_linear: Interval
-    """Accuracy of the last probe minus that of the linear classifier of the pixels."""
-    fields: Sequence[int]
-    """Receptive field of each convolution, pixels."""
-
-
 def measure(study: Study) -> Finding:
-    params = study.params.hierarchy
-    inputs, labels = study.training_examples(params.images)
+    params, seed = study.params.hierarchy, study.seed
+    training = study.training_examples(params.images)
+    test = test_inputs, test_labels = study.first_test_examples(params.test_images)
     images = study.dataset.test.images[: params.test_images]
-    test_inputs, test_labels = study.first_test_examples(params.test_images)
-    classes = study.classes
-    linear = linear_classifier(study, params.steps)(test_inputs).argmax(dim=1) == test_labels
-    pixels = probe(inputs, labels, test_inputs, test_labels, classes)
+    by_linear = _right(linear_classifier(study, params.steps)(test_inputs), test_labels)
+    of_pixels = probe(training, test, study.classes)
 
-    rises: dict[str, Rise] = {}
+    fields: dict[str, list[int]] = {}
+    gains: dict[str, Estimate] = {}
+    over_untrained: dict[str, Estimate] = {}
+    over_linear: dict[str, Estimate] = {}
     probes, purities, patches = [], [], []
     for name, model in study.models.items():
-        fields = {name: layer.field for name, layer in hidden_convolutions(model).items()}
-        correct: dict[str, list[Array]] = {}
-        for state in ("untrained", "trained"):
-            network = model
-            if state == "untrained":
-                network = untrained(model, inputs[:500], seed=study.seed)
-            seen = outputs(network, inputs), outputs(network, test_inputs)
-            correct[state] = [
-                probe(seen[0][layer], labels, seen[1][layer], test_labels, classes)
-                for layer in seen[0]
+        field_of = {layer: hidden.field for layer, hidden in hidden_convolutions(model).items()}
+        fields[name] = [field.size for field in field_of.values()]
+        fresh = untrained(model, training[0][:500], seed=seed)
+        rise: dict[str, Array] = {}
+        for state, network in [("untrained", fresh), ("trained", model)]:
+            place = {"model": name, "state": state}
+            seen, seen_in_test = outputs(network, training[0]), outputs(network, test_inputs)
+            correct = [
+                probe((seen[layer], training[1]), (seen_in_test[layer], test_labels), study.classes)
+                for layer in seen
             ]
-            for layer, right in zip([PIXELS, *seen[0]], [pixels, *correct[state]], strict=True):
-                low, high = bootstrap_interval(right, seed=study.seed)
-                row = {"model": name, "state": state, "layer": layer, "accuracy": right.mean()}
-                field = fields[layer].size if layer in fields else pd.NA
-                probes.append(row | {"low": low, "high": high, "receptive field": field})
+            rise[state] = correct[-1] - correct[0]
+            for layer, right in zip([PIXELS, *seen], [of_pixels, *correct], strict=True):
+                accuracy, low, high = Estimate.over_examples(right, seed)
+                row = place | {"layer": layer, "accuracy": accuracy, "low": low, "high": high}
+                field = field_of[layer].size if layer in field_of else pd.NA
+                probes.append(row | {"receptive field": field})
             for layer, responses in strongest(network, test_inputs).items():
-                row = {"model": name, "state": state, "layer": layer}
-                purities.append(row | {"purity": purity(responses.values, test_labels)})
+                purities.append(
+                    place | {"layer": layer, "purity": purity(responses.values, test_labels)}
+                )
                 if state == "trained":
-                    cut = _patches(responses, fields[layer], images, params.filters, params.patches)
+                    cut = _patches(
+                        responses, field_of[layer], images, params.filters, params.patches
+                    )
                     patches += [{"model": name, "layer": layer, **patch} for patch in cut]
-        rises[name] = _rise(correct, linear.double().numpy(), fields, study.seed)
-    return _conclude(
-        study, rises, pd.DataFrame(probes), pd.DataFrame(purities), pd.DataFrame(patches), linear
+        for estimates, difference in [
+            (gains, rise["trained"]),
+            (over_untrained, rise["trained"] - rise["untrained"]),
+            (over_linear, correct[-1] - by_linear),
+        ]:
+            estimates[name] = Estimate.over_examples(difference, seed).times(100)
+    verdict = judge(fields, gains, over_untrained, over_linear)
+    decisive = least(gains)
+    details = {
+        "rise": means(gains),
+        "rise_interval": intervals(gains),
+        "over_untrained_interval": intervals(over_untrained),
+        "over_linear_interval": intervals(over_linear),
+        "linear_accuracy": float(by_linear.mean()),
+        "receptive_fields": fields,
+        "top": TOP,
+        "chance": 1 / study.classes,
+    }
+    tables = {
+        name: pd.DataFrame(rows)
+        for name, rows in [("probes", probes), ("purity", purities), ("patches", patches)]
+    }
+    return CLAIM.finding(
+        verdict,
+        _statement(verdict, gains, tables, details),
+        gains[decisive],
+        unit=(
+            "percentage points that a linear probe gains from the first layer to the last hidden "
+            f"one, in {title_of(decisive)}, which gains least"
+        ),
+        uncertainty=f"bootstrap over {len(by_linear):,} test images",
+        data=(
+            f"Probes learn from {len(training[1]):,} training images of {study.title} and are "
+            f"judged on {len(by_linear):,} test images, among which filters find what excites "
+            "them; the filters shown are spread evenly over a layer."
+        ),
+        tables=tables,
+        details=details,
     )
 
 
-def judge(rises: Mapping[str, Rise]) -> Verdict:
+def judge(fields: Mapping[str, Sequence[int]], *gains: Mapping[str, Estimate]) -> Verdict:
+    """The verdict, by network.
+
+    Args:
+        fields: receptive field of each convolution, pixels.
+        gains: rise of the probes' accuracy from the first layer to the last hidden one; how much
+            more that is than in the untrained network; accuracy of the last probe minus that of the
+            linear classifier of the pixels.
+    """
     holds = [
-        rise.interval[0] > 0
-        and rise.over_untrained[0] > 0
-        and rise.over_linear[0] > 0
-        and list(rise.fields) == sorted(set(rise.fields))
-        for rise in rises.values()
+        all(gain[name].low > 0 for gain in gains) and list(sizes) == sorted(set(sizes))
+        for name, sizes in fields.items()
     ]
     return decide(all(holds), any(holds))
 
 
 @torch.inference_mode()
 def outputs(model: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
-    """What each hidden stage hands on, in order, by the name of its layer of weights.
+    """The outputs of the hidden layers, in order, by the name of the layer of weights.
 
     Shape: inputs (N, 1, H, W) → (N, features) each.
     """
@@ -147,9 +188,7 @@ def outputs(model: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
     return {layer.name: activations[layer.output.name].flatten(1) for layer in layers}
 
 
-def probe(
-    inputs: Tensor, labels: Tensor, test_inputs: Tensor, test_labels: Tensor, classes: int
-) -> Array:
+def probe(training: Examples, test: Examples, classes: int) -> Array:
     """Which test examples a linear classifier of the given features gets right, as 0 and 1.
 
     Ridge regression of one-hot labels on centred features, in its dual form, W = Xᵀ·A with
@@ -158,10 +197,11 @@ def probe(
     no further fits; 1/n is the intercept's part, without which the smallest λ would always seem
     best.
 
-    Shape: inputs (n, …), test_inputs (m, …) → (m,).
+    Shape: inputs (n, …) to learn from, (m, …) to test → (m,).
 
     Source: Rifkin, Lippert, "Notes on regularized least squares", 2007, for the example left out.
     """
+    (inputs, labels), (test_inputs, test_labels) = training, test
     X, T = inputs.flatten(1), test_inputs.flatten(1)
     mean = X.mean(dim=0)
     X, T = X - mean, T - mean
@@ -179,8 +219,15 @@ def probe(
         left_out = penalty * scale * A / (1 - 1 / len(X) - leverage)[:, None]
         fits.append((left_out.square().mean().item(), A))
     _, A = min(fits, key=lambda fit: fit[0])
-    predictions = ((T @ X.T).double() @ A + level).argmax(dim=1)
-    right: Array = (predictions == test_labels).double().numpy()
+    return _right((T @ X.T).double() @ A + level, test_labels)
+
+
+def _right(logits: Tensor, labels: Tensor) -> Array:
+    """Which examples are classified correctly, as 0 and 1.
+
+    Shape: (N, classes), (N,) → (N,).
+    """
+    right: Array = (logits.argmax(dim=1) == labels).double().numpy()
     return right
 
 
@@ -188,10 +235,9 @@ def linear_classifier(study: Study, steps: int) -> nn.Module:
     """Logits as a linear map of the pixels, trained on the whole training set."""
     split = study.dataset.train
     inputs = study.normalization(split.images).flatten(1)
-    torch.manual_seed(study.seed)
-    linear = nn.Linear(inputs.shape[1], study.classes)
+    build = partial(nn.Linear, inputs.shape[1], study.classes)
     schedule = Schedule(steps=steps, batch_size=256, lr=0.004)
-    fit(linear, (inputs, split.labels), schedule, study.seed)
+    linear = train(build, (inputs, split.labels), schedule, study.seed)
     return nn.Sequential(nn.Flatten(), linear).requires_grad_(requires_grad=False)
 
 
@@ -230,112 +276,33 @@ def _patches(
             }
 
 
-def _rise(
-    correct: Mapping[str, Sequence[Array]],
-    linear: Array,
-    fields: Mapping[str, Field],
-    seed: int,
-) -> Rise:
-    gain = {state: right[-1] - right[0] for state, right in correct.items()}
-    return Rise(
-        float(gain["trained"].mean()),
-        bootstrap_interval(gain["trained"], seed=seed),
-        bootstrap_interval(gain["trained"] - gain["untrained"], seed=seed),
-        bootstrap_interval(correct["trained"][-1] - linear, seed=seed),
-        [field.size for field in fields.values()],
-    )
-
-
-def _conclude(
-    study: Study,
-    rises: Mapping[str, Rise],
-    probes: pd.DataFrame,
-    purities: pd.DataFrame,
-    patches: pd.DataFrame,
-    linear: Tensor,
-) -> Finding:
-    params = study.params.hierarchy
-    verdict = judge(rises)
-    # The claim is about every network, so the one that gains least decides.
-    least = min(rises, key=lambda name: rises[name].number)
-    low, high = rises[least].interval
-    details = {
-        "rise": {name: 100 * rise.number for name, rise in rises.items()},
-        "rise_interval": {name: [100 * end for end in r.interval] for name, r in rises.items()},
-        "over_untrained_interval": {
-            name: [100 * end for end in rise.over_untrained] for name, rise in rises.items()
-        },
-        "over_linear_interval": {
-            name: [100 * end for end in rise.over_linear] for name, rise in rises.items()
-        },
-        "linear_accuracy": linear.double().mean().item(),
-        "receptive_fields": {name: list(rise.fields) for name, rise in rises.items()},
-        "top": TOP,
-        "chance": 1 / study.classes,
-    }
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=verdict,
-        statement=_statement(verdict, probes, purities, details),
-        number=100 * rises[least].number,
-        unit=(
-            "percentage points that a linear probe gains from the first layer to the last hidden "
-            f"one, in {title_of(least)}, which gains least"
-        ),
-        interval=(100 * low, 100 * high),
-        uncertainty=f"bootstrap over {len(linear):,} test images",
-        tables={"probes": probes, "purity": purities, "patches": patches},
-        details=details,
-        question="What does each layer know of the class, and what excites its filters?",
-        data=(
-            f"Probes learn from {min(params.images, len(study.dataset.train)):,} training images "
-            f"of {title_of(study.dataset.name)} and are judged on {len(linear):,} test images, "
-            "among which "
-            "filters find what excites them; the filters shown are spread evenly over a layer."
-        ),
-        limits=(
-            "That the class is ever easier to read does not show that features are parts or "
-            "objects, nor that a person would name them. Patches show what excites a filter, not "
-            "what leaves it cold."
-        ),
-    )
-
-
 def _statement(
-    verdict: Verdict, probes: pd.DataFrame, purities: pd.DataFrame, details: Mapping[str, Any]
+    verdict: Verdict,
+    gains: Mapping[str, Estimate],
+    tables: Mapping[str, pd.DataFrame],
+    details: Mapping[str, Any],
 ) -> str:
-    parts = []
-    for name, rise in details["rise"].items():
-        ends = []
-        for state in ("trained", "untrained"):
-            rows = probes[(probes["model"] == name) & (probes["state"] == state)]["accuracy"]
-            ends.append(f"from {percent(rows.iloc[1])} to {percent(rows.iloc[-1])} {state}")
-        low, high = details["rise_interval"][name]
+    probes, purities = (tables[name].set_index(["model", "state"]) for name in ("probes", "purity"))
+    parts, pure, fields = [], [], []
+    for model, rise in gains.items():
+        name = title_of(model)
+        trained, fresh = (probes["accuracy"][model, state] for state in ("trained", "untrained"))
         parts.append(
-            f"in {title_of(name)} a linear probe's accuracy goes, from the first layer to the "
-            "last hidden "
-            f"one, {' and '.join(ends)}; trained it rises by {rise:.1f} points "
-            f"({low:.1f} to {high:.1f})"
+            f"in {name} a linear probe's accuracy goes, from the first layer to the last hidden "
+            f"one, from {percent(trained.iloc[1])} to {percent(trained.iloc[-1])} trained and from "
+            f"{percent(fresh.iloc[1])} to {percent(fresh.iloc[-1])} untrained; trained it rises by "
+            f"{rise.mean:.1f} points ({rise.low:.1f} to {rise.high:.1f})"
         )
-    pure = []
-    for name in details["rise"]:
-        of_model = purities[purities["model"] == name]
-        trained, fresh = (
-            of_model[of_model["state"] == state]["purity"] for state in ("trained", "untrained")
-        )
+        trained, fresh = (purities["purity"][model, state] for state in ("trained", "untrained"))
         pure.append(
-            f"from {percent(trained.iloc[0], 0)} to {percent(trained.iloc[-1], 0)} in "
-            f"{title_of(name)} "
+            f"from {percent(trained.iloc[0], 0)} to {percent(trained.iloc[-1], 0)} in {name} "
             f"(untrained from {percent(fresh.iloc[0], 0)} to {percent(fresh.iloc[-1], 0)})"
         )
-    fields = [
-        f"from {sizes[0]} to {sizes[-1]} pixels in {title_of(name)}"
-        for name, sizes in details["receptive_fields"].items()
-    ]
+        sizes = details["receptive_fields"][model]
+        fields.append(f"from {sizes[0]} to {sizes[-1]} pixels in {name}")
     return (
         f"{verdict.capitalize()}: {'; '.join(parts)}. A linear classifier of the pixels trained on "
         f"the whole training set reaches {percent(details['linear_accuracy'])}. Of the "
-        f"{details['top']} images that excite a trained filter most, those of one class go "
+        f"{TOP} images that excite a trained filter most, those of one class go "
         f"{' and '.join(pure)} with depth; receptive fields grow {' and '.join(fields)}."
     )

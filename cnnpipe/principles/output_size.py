@@ -3,15 +3,15 @@
     H_out = ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋
 
 Experiment: the operators run on every combination of input size, kernel size, stride, padding and
-dilation of a grid, and the sides of what they return are held against the formula. Each case of the
-height's axis is paired with another one, drawn at random, of the width's, so that a confusion of
-the axes shows. Where the formula gives less than 1 no window fits, and the operator must refuse.
+dilation of a grid, and the sides of their outputs are compared with the formula. Each case for the
+height is paired with a random one for the width, so that exchanging the axes would show. Where the
+formula gives less than 1 no window fits, and the operator must refuse.
 
-The library allots its outputs by the same formula, so the windows are also counted by hand: slide
-one along the axis, stride by stride, as long as it fits.
+The library allocates its outputs by the same formula, so the windows are also counted by sliding
+one along the axis as long as it fits.
 
 Refuted by a single case in which formula, count and output do not all agree. (With `ceil_mode`,
-which rounds up, they do not: that option is outside of the claim.)
+which rounds up, they do not: the claim does not include that option.)
 """
 
 from __future__ import annotations
@@ -37,10 +37,22 @@ from cnnpipe.functional import (
     max_pool2d,
 )
 from cnnpipe.params.principles import OutputSizeParams
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.figures.output_size import draw
 from cnnpipe.principles.study import Study
 
-NAME = "output_size"
-CLAIM = "The output has ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋ pixels on a side."
+CLAIM = Claim(
+    name="output_size",
+    sentence=(
+        "The output has ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋ pixels on a side."
+    ),
+    question="Does the formula give the size of every output?",
+    limits=(
+        "Sizes beyond the grid, though nothing in the formula changes there; and ceil_mode, "
+        "which rounds up instead of down."
+    ),
+    draw=draw,
+)
 
 
 class Case(NamedTuple):
@@ -79,16 +91,11 @@ def counted(case: Case) -> int:
 
 def grid(params: OutputSizeParams) -> list[Case]:
     """Every combination of arguments."""
-    return [
-        Case(*values)
-        for values in product(
-            range(1, params.size + 1),
-            range(1, params.kernel_size + 1),
-            range(1, params.stride + 1),
-            range(params.padding + 1),
-            range(1, params.dilation + 1),
-        )
-    ]
+    return [Case(*values) for values in product(*(_values(params, name) for name in Case._fields))]
+
+
+def _values(params: OutputSizeParams, argument: str) -> range:
+    return range(0 if argument == "padding" else 1, getattr(params, argument) + 1)
 
 
 def operators() -> dict[str, tuple[Operator, Callable[[Case], bool]]]:
@@ -143,7 +150,7 @@ def compare(cases: list[Case], seed: int, formula: Formula = formula) -> pd.Data
 
     Returns:
         columns operator, cases, sizes (how many of them have an output), refused (no window fits,
-        and the operator says so), disagree, and example: the first case that disagrees.
+        and the operator raises ValueError), disagree, and example: the first case that disagrees.
     """
     rows = []
     for name, (operator, takes) in operators().items():
@@ -204,15 +211,12 @@ def curves(params: OutputSizeParams) -> pd.DataFrame:
     base = Case(1, min(3, params.kernel_size), 1, 0, 1)
     rows = []
     for argument in ("kernel_size", "stride", "padding", "dilation"):
-        for value in range(argument != "padding", getattr(params, argument) + 1):
-            for size in range(1, params.size + 1):
+        for value in _values(params, argument):
+            for size in _values(params, "size"):
                 case = base._replace(size=size, **{argument: value})
                 measured, _ = _measured(operator, case, Case(1, 1, 1, 0, 1))
-                rows.append(
-                    {"argument": argument, "value": value, "size": size, "measured": measured}
-                    | {"formula": max(formula(case), 0)}
-                )
-    return pd.DataFrame(rows)
+                rows.append((argument, value, size, measured, max(formula(case), 0)))
+    return pd.DataFrame(rows, columns=["argument", "value", "size", "measured", "formula"])
 
 
 def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -> Finding:
@@ -235,21 +239,13 @@ def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -
             f"{refused:,} of these no window fits, the formula gives less than 1, and the operator "
             "refuses."
         )
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=decide(not wrong),
-        statement=f"Over all {spoken}, and {count(len(table), 'operator')}: {outcome}",
-        number=wrong,
+    return CLAIM.finding(
+        decide(not wrong),
+        f"Over all {spoken}, and {count(len(table), 'operator')}: {outcome}",
+        wrong,
         unit=f"of {total:,} cases disagree",
-        interval=None,
         uncertainty=f"exact: every combination of {spoken}",
+        data=f"Every combination of {spoken}; the values of the images play no part.",
         tables={"operators": table, "curves": curves},
         details={"cases": total, "refused": refused},
-        question="Does the formula give the size of every output?",
-        data=f"Every combination of {spoken}; the values of the images play no part.",
-        limits=(
-            "Sizes beyond the grid, though nothing in the formula changes there; and ceil_mode, "
-            "which rounds up instead of down."
-        ),
     )

@@ -17,7 +17,8 @@ from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_limits
 
 from cnnpipe.findings.finding import Finding
-from cnnpipe.principles.claims import CLAIMS, Claim
+from cnnpipe.principles.claim import Experiment
+from cnnpipe.principles.claims import EXPERIMENTS
 from cnnpipe.principles.study import Study
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.processes import end_with_parent
@@ -28,26 +29,25 @@ one that starts last would leave the other cores idle. Nothing but the time depe
 
 
 def measure_all(
-    study: Study, claims: Sequence[Claim] = CLAIMS, *, processes: int | None = None
+    study: Study, experiments: Sequence[Experiment] = EXPERIMENTS, *, processes: int | None = None
 ) -> Iterator[Finding]:
     """Measure every claim; a finding is given as soon as it is there, in no fixed order.
 
     Args:
         study: is copied to every process.
+        experiments: one for each claim.
         processes: as many as there are cores unless given, and never more than claims.
 
     Raises:
         InputError: a process was killed, as a machine does that runs out of memory.
     """
-    processes = min(processes or cpu_count(), len(claims))
-    long = {name: place for place, name in enumerate(LONGEST)}
-    in_turn = sorted(claims, key=lambda claim: long.get(claim.NAME, len(long)))
+    processes = min(processes or cpu_count(), len(experiments))
+    order = {name: place for place, name in enumerate(LONGEST)}
+    in_turn = sorted(experiments, key=lambda one: order.get(one.CLAIM.name, len(order)))
     warnings.filterwarnings("ignore", "A worker stopped")  # joblib renews those that grew
     workers = Parallel(n_jobs=processes, return_as="generator_unordered")
     try:
-        yield from workers(
-            delayed(_measure)(claim.measure, study, os.getpid()) for claim in in_turn
-        )
+        yield from workers(delayed(_measure)(one.measure, study, os.getpid()) for one in in_turn)
     except BrokenProcessPool:
         raise InputError(
             f"one of the {processes} processes that measure the claims was killed; if memory ran "

@@ -3,7 +3,7 @@ smaller, and the network tolerant of small shifts.
 
     max: y[i, j] = max of the window at (s·i, s·j),  average: y[i, j] = its mean.
 
-What pooling does has to be told from what a stride of 2 does by itself. A convolution with stride 2
+The effect of pooling must be separated from that of a stride of 2. A convolution with stride 2
 computes every second pixel of its maps and leaves out the rest: the same sizes, without pooling.
 
 Experiment on maps, those of LeNet-5's trained first convolution behind ReLU, for each image:
@@ -19,7 +19,7 @@ The claim has four parts: sizes are ⌊(H − k)/s⌋ + 1; max pooling keeps the
 every map exactly; average pooling leaves smoother maps than stride 2 does; moved images cost the
 network with max pooling less accuracy than the one with stride 2. The last two ask for the whole
 95 % interval, over images and over seeds. "Supported" takes all four. "Partly supported" takes the
-two parts that say what max and average are, or the last; smaller maps alone are stride's doing.
+two parts that define max and average, or the last; a stride alone makes smaller maps.
 """
 
 from __future__ import annotations
@@ -27,38 +27,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from statistics import mean
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cnnpipe.findings.finding import Finding, Verdict, decide
+from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.intervals import mean_interval
-from cnnpipe.findings.wording import NBSP, count, percent, short, tenths, title_of
+from cnnpipe.findings.wording import NBSP, count, percent, short, tenths
 from cnnpipe.functional import avg_pool2d, max_pool2d, relu
 from cnnpipe.geometry import output_size
 from cnnpipe.layers import Conv2d
-from cnnpipe.principles.moved_images import (
-    Reduction,
-    convolutional_network,
-    moved_in_turn,
-    points_lost,
-    summarize,
-    train_and_move,
-)
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.estimates import Estimate, summarize
+from cnnpipe.principles.figures.pooling import draw
+from cnnpipe.principles.moved_images import moved_in_turn, points_lost, train_and_move
+from cnnpipe.principles.networks import AVERAGE, MAX, STRIDE, Reduction, pooling_network
 from cnnpipe.principles.study import Study
 
-NAME = "pooling"
-CLAIM = (
-    "Max pooling keeps the strongest activation and average pooling smooths; pooling reduces "
-    "dimensions and buys tolerance of small shifts."
+CLAIM = Claim(
+    name="pooling",
+    sentence=(
+        "Max pooling keeps the strongest activation and average pooling smooths; pooling reduces "
+        "dimensions and buys tolerance of small shifts."
+    ),
+    question="What does pooling do to maps and to shifts that stride alone does not?",
+    limits=(
+        "Windows of 2×2 that do not overlap, in one small network. Pooling also costs more: a "
+        "convolution before it computes four outputs for each that a stride of 2 computes."
+    ),
+    draw=draw,
 )
 
-MAX: Reduction = "max pooling"
-AVERAGE: Reduction = "average pooling"
-STRIDE: Reduction = "strided convolution"
 WINDOWS: Mapping[Reduction, int] = {MAX: 2, AVERAGE: 2, STRIDE: 1}
 """Pixels along the side of the window that each output is made of; all step by 2."""
 
@@ -70,36 +71,22 @@ REDUCTIONS: Mapping[Reduction, Reduce] = {
 }
 
 
-def measure(study: Study, reductions: Mapping[Reduction, Reduce] = REDUCTIONS) -> Finding:
-    """Both experiments, and the verdict on the four parts.
-
-    Args:
-        study: data, the trained LeNet-5, budgets.
-        reductions: what is done to the maps under each name.
-    """
-    images, _ = study.test_examples(study.params.pooling.map_images)
-    maps = feature_maps(study, images)
-    moved_maps = feature_maps(study, moved_in_turn(images, 1, study.normalization.background))
-    return conclude(
-        measure_maps(maps, moved_maps, reductions),
-        example_of(maps, reductions),
-        train_and_move(study, study.params.pooling, networks(study.classes)),
-        study,
-    )
-
-
-@torch.inference_mode()
-def feature_maps(study: Study, images: Tensor) -> Tensor:
-    """
-    Shape: (N, 1, H, W) → (N, C, H_out, W_out).
-    """
+def measure(study: Study) -> Finding:
+    """Both experiments, and the verdict on the four parts."""
+    params = study.params.pooling
+    images, _ = study.test_examples(params.map_images)
+    moved_images = moved_in_turn(images, 1, study.normalization.background)
     convolution = next(x for x in study.models["lenet5"] if isinstance(x, Conv2d))
-    maps: Tensor = relu(convolution(images))
-    return maps
+    with torch.inference_mode():
+        maps, moved_maps = (relu(convolution(x)) for x in (images, moved_images))  # (N, C, H, W)
+    accuracies = train_and_move(
+        study, params, {name: partial(pooling_network, name, study.classes) for name in WINDOWS}
+    )
+    return judge(measure_maps(maps, moved_maps), example_of(maps), accuracies, study)
 
 
 def measure_maps(
-    maps: Tensor, moved_maps: Tensor, reductions: Mapping[Reduction, Reduce]
+    maps: Tensor, moved_maps: Tensor, reductions: Mapping[Reduction, Reduce] = REDUCTIONS
 ) -> pd.DataFrame:
     """What each reduction makes of feature maps, image by image.
 
@@ -127,7 +114,7 @@ def measure_maps(
     return pd.concat(tables, ignore_index=True)
 
 
-def example_of(maps: Tensor, reductions: Mapping[Reduction, Reduce]) -> pd.DataFrame:
+def example_of(maps: Tensor) -> pd.DataFrame:
     """The strongest map of the first image, before and after each reduction, pixel by pixel.
 
     Shape: maps (N, C, H, W).
@@ -137,7 +124,7 @@ def example_of(maps: Tensor, reductions: Mapping[Reduction, Reduce]) -> pd.DataF
     """
     strongest = int(maps[0].mean(dim=(1, 2)).argmax())
     chosen = maps[:1, strongest : strongest + 1]  # (1, 1, H, W)
-    versions = {"before": chosen} | {name: reduce(chosen) for name, reduce in reductions.items()}
+    versions = {"before": chosen} | {name: reduce(chosen) for name, reduce in REDUCTIONS.items()}
     rows = [
         (name, row, column, round(float(activation), 6))
         for name, version in versions.items()
@@ -175,42 +162,61 @@ def change(before: Tensor, after: Tensor) -> Tensor:
     return distance / size
 
 
-def networks(classes: int) -> dict[str, Callable[[], nn.Module]]:
-    """A small network with each reduction, by its name."""
-    return {name: partial(convolutional_network, name, classes) for name in WINDOWS}
-
-
-def conclude(
+def judge(
     maps: pd.DataFrame, example: pd.DataFrame, accuracies: pd.DataFrame, study: Study
 ) -> Finding:
-    """The verdict on the four parts, from the tables of `measure_maps` and `train_and_move`."""
+    """The verdict on the four parts.
+
+    Args:
+        maps: of `measure_maps`.
+        example: of `example_of`.
+        accuracies: of `train_and_move`.
+        study: budget and data, for the words.
+    """
     params = study.params.pooling
+    shift = params.judged_shift
     of = {name: group.reset_index() for name, group in maps.groupby("reduction", sort=False)}
-    lost = {name: points_lost(accuracies, name, params.judged_shift) for name in WINDOWS}
-    saved = [stride - pooled for stride, pooled in zip(lost[STRIDE], lost[MAX], strict=True)]
-    low, high = mean_interval(saved)
+    lost = points_lost(accuracies, shift)
+    saved = Estimate.over_seeds(np.subtract(lost[STRIDE], lost[MAX]).tolist())
     smoother = of[AVERAGE]["roughness"] / of[STRIDE]["roughness"]
     parts = {
         "reduces dimensions": bool((maps["after"] == maps["expected"]).all()),
         "max keeps the strongest": bool((of[MAX]["kept"] == 1).all()),
         "average smooths": mean_interval(smoother.to_list())[1] < 1,
-        "buys shift tolerance": low > 0,
+        "buys shift tolerance": saved.low > 0,
     }
-    table = compare(maps, accuracies, params.judged_shift)
-    images = count(of[MAX].shape[0], "test image")
-    test_images = count(min(params.test_images, len(study.dataset.test)), "test image")
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=judge(parts),
-        statement=say(parts, table, lost, saved, params.judged_shift),
-        number=mean(saved),
+    sizes, keeps, smooths, buys = parts.values()
+    table = compare(maps, accuracies, shift)
+    rows = table.set_index("reduction")
+    kept = rows["strongest activation kept"].map(percent)
+    costs = {name: tenths(mean(values)) for name, values in lost.items()}
+    statement = (
+        f"Maps go from {rows['sizes'][MAX]}. Max pooling {'keeps' if keeps else 'does not keep'} "
+        f"the strongest activation of every map ({kept[MAX]} of it; average pooling "
+        f"{kept[AVERAGE]}, stride alone {kept[STRIDE]}). Average pooling "
+        f"{'smooths' if smooths else 'does not smooth'}: neighbouring pixels differ "
+        f"{short(rows['roughness'][AVERAGE] / rows['roughness'][STRIDE])} times as much as with "
+        f"stride alone. Pooling {'buys' if buys else 'is not shown to buy'} shift tolerance: "
+        f"images moved by {count(shift, 'pixel')} cost {costs[MAX]} points of accuracy with max "
+        f"pooling, {costs[AVERAGE]} with average pooling and {costs[STRIDE]} with strided "
+        f"convolution; max pooling saves {tenths(saved.mean)} (95{NBSP}% interval "
+        f"{saved.range()})."
+    )
+    return CLAIM.finding(
+        decide(sizes and keeps and smooths and buys, (keeps and smooths) or buys),
+        statement,
+        saved,
         unit=(
             "percentage points of accuracy that max pooling saves over strided convolution on "
-            f"images moved by {count(params.judged_shift, 'pixel')}"
+            f"images moved by {count(shift, 'pixel')}"
         ),
-        interval=(low, high),
-        uncertainty=f"{count(params.seeds, 'seed')}, paired, on the same {test_images}",
+        uncertainty=f"{count(params.seeds, 'seed')}, paired, on the same {study.tested(params)}",
+        data=(
+            f"{study.title}: maps of LeNet-5's first convolution on "
+            f"{count(len(of[MAX]), 'test image')}; networks trained for {params.steps} steps of "
+            f"{params.batch_size} images from {params.seeds} seeds, judged on "
+            f"{study.tested(params)}, a quarter moved each way"
+        ),
         tables={
             "reductions": table,
             "maps": maps.drop(columns=["before", "after", "expected"]),
@@ -219,27 +225,11 @@ def conclude(
         },
         details={
             "parts": parts,
-            "judged_shift": params.judged_shift,
+            "judged_shift": shift,
             "points_lost": {name: mean(values) for name, values in lost.items()},
             "roughness_of_average_over_stride": float(smoother.mean()),
         },
-        question="What does pooling do to maps and to shifts that stride alone does not?",
-        data=(
-            f"{title_of(study.dataset.name)}: maps of LeNet-5's first convolution on {images}; "
-            "networks "
-            f"trained for {params.steps} steps of {params.batch_size} images from {params.seeds} "
-            f"seeds, judged on {test_images}, a quarter moved each way"
-        ),
-        limits=(
-            "Windows of 2×2 that do not overlap, in one small network. Pooling also costs more: a "
-            "convolution before it computes four outputs for each that a stride of 2 computes."
-        ),
     )
-
-
-def judge(parts: Mapping[str, bool]) -> Verdict:
-    definitions = parts["max keeps the strongest"] and parts["average smooths"]
-    return decide(all(parts.values()), definitions or parts["buys shift tolerance"])
 
 
 def compare(maps: pd.DataFrame, accuracies: pd.DataFrame, shift: int) -> pd.DataFrame:
@@ -262,30 +252,3 @@ def compare(maps: pd.DataFrame, accuracies: pd.DataFrame, shift: int) -> pd.Data
             }
         )
     return pd.DataFrame(rows)
-
-
-def say(
-    parts: Mapping[str, bool],
-    table: pd.DataFrame,
-    lost: Mapping[Reduction, list[float]],
-    saved: list[float],
-    shift: int,
-) -> str:
-    """The four parts with their numbers; `table` is that of `compare`."""
-    rows: dict[Any, Any] = table.set_index("reduction").to_dict("index")
-    kept = {name: percent(row["strongest activation kept"]) for name, row in rows.items()}
-    ratio = rows[AVERAGE]["roughness"] / rows[STRIDE]["roughness"]
-    low, high = mean_interval(saved)
-    keeps = "keeps" if parts["max keeps the strongest"] else "does not keep"
-    smooths = "smooths" if parts["average smooths"] else "does not smooth"
-    buys = "buys" if parts["buys shift tolerance"] else "is not shown to buy"
-    return (
-        f"Maps go from {rows[MAX]['sizes']}. Max pooling {keeps} the strongest activation of "
-        f"every map ({kept[MAX]} of it; average pooling {kept[AVERAGE]}, stride alone "
-        f"{kept[STRIDE]}). Average pooling {smooths}: neighbouring pixels differ "
-        f"{short(ratio)} times as much as with stride alone. Pooling {buys} shift tolerance: "
-        f"images moved by {count(shift, 'pixel')} cost {tenths(mean(lost[MAX]))} points of "
-        f"accuracy with max pooling, {tenths(mean(lost[AVERAGE]))} with average pooling and "
-        f"{tenths(mean(lost[STRIDE]))} with strided convolution; max pooling saves "
-        f"{tenths(mean(saved))} (95{NBSP}% interval {tenths(low)} to {tenths(high)})."
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.findings.wording import count, title_of
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.models import ModelName
-from cnnpipe.params.principles import PrinciplesParams, Schedule
+from cnnpipe.params.principles import Budget, PrinciplesParams, Schedule
 from cnnpipe.system.errors import InputError
 
 Examples = tuple[Tensor, Tensor]
@@ -81,14 +82,27 @@ class Study:
     def classes(self) -> int:
         return len(self.dataset.classes)
 
+    def seeds(self, budget: Budget) -> range:
+        """The seeds of the trials that a budget allows."""
+        return range(self.seed, self.seed + budget.seeds)
+
+    def tested(self, budget: Budget) -> str:
+        """In words, the test images that a budget allows."""
+        return count(min(budget.test_images, len(self.dataset.test)), "test image")
+
+    @property
+    def title(self) -> str:
+        """What people call the data set."""
+        return title_of(self.dataset.name)
+
     def _examples(self, split: Split, count: int) -> Examples:
         generator = torch.Generator().manual_seed(self.seed)
         chosen = torch.randperm(len(split), generator=generator)[:count]
         return self.normalization(split.images[chosen]), split.labels[chosen]
 
 
-def fit(
-    network: nn.Module,
+def train(
+    build: Callable[[], nn.Module],
     examples: Examples,
     schedule: Schedule,
     seed: int,
@@ -101,16 +115,18 @@ def fit(
     one batch.
 
     Args:
-        network: takes the images of `examples`.
+        build: makes the network, which takes the images of `examples`.
         examples: normalised images, any shape (N, …), and labels (N,).
         schedule: the number of steps does not depend on that of examples, so that budgets are
             comparable.
-        seed: decides the order of the examples.
+        seed: decides the initial weights and the order of the examples.
         watch: called after each backward pass, before the step, with the step's number from 0.
 
     Returns:
         the network, in evaluation mode.
     """
+    torch.manual_seed(seed)
+    network = build().train()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     images, labels = examples
@@ -118,7 +134,6 @@ def fit(
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.lr, fused=True)
     one_cycle = OneCycleLR(optimizer, schedule.lr, total_steps=schedule.steps + 1)
     loss_function = nn.CrossEntropyLoss()
-    network.train()
     batches: list[Tensor] = []
     for step in range(schedule.steps):
         if not batches:
@@ -133,29 +148,6 @@ def fit(
         optimizer.step()
         one_cycle.step()
     return network.eval()
-
-
-def trials(
-    networks: Mapping[str, Callable[[], nn.Module]],
-    examples: Examples | Mapping[str, Examples],
-    schedule: Schedule,
-    seed: int,
-) -> Iterator[tuple[str, nn.Module]]:
-    """Train each of several networks from the same seed.
-
-    Args:
-        networks: what builds them, by name.
-        examples: the same for all of them, or by the network's name.
-        schedule: of each.
-        seed: decides the initial weights and the order of the examples.
-
-    Yields:
-        the network's name, and the network in evaluation mode.
-    """
-    for name, build in networks.items():
-        torch.manual_seed(seed)
-        own = examples[name] if isinstance(examples, Mapping) else examples
-        yield name, fit(build(), own, schedule, seed)
 
 
 @torch.inference_mode()

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import ceil
 from statistics import mean
 
@@ -35,26 +36,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cnnpipe.data.preprocessing import moved
 from cnnpipe.findings.finding import Finding, decide
-from cnnpipe.findings.intervals import mean_interval
-from cnnpipe.findings.wording import NBSP, count, percent, short, tenths, title_of
-from cnnpipe.functional.arguments import as_pair
-from cnnpipe.geometry import receptive_field
+from cnnpipe.findings.wording import NBSP, count, percent, short, tenths
+from cnnpipe.inspection.structure import layers_of
 from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
-from cnnpipe.principles.moved_images import (
-    convolutional_network,
-    moved,
-    multilayer_perceptron,
-    points_lost,
-    summarize,
-    train_and_move,
+from cnnpipe.principles.claim import Claim
+from cnnpipe.principles.estimates import Estimate, summarize
+from cnnpipe.principles.figures.translation import draw
+from cnnpipe.principles.moved_images import points_lost, train_and_move
+from cnnpipe.principles.networks import (
+    AVERAGE,
+    LINEAR,
+    MAX,
+    MAX_ON_MOVED,
+    MLP,
+    NO_POOLING,
+    perceptron,
+    pooling_network,
 )
 from cnnpipe.principles.study import Study
 
-NAME = "translation"
-CLAIM = (
-    "Convolution is equivariant to translation, and a convolutional network is invariant to it: "
-    "it recognises a pattern wherever it appears."
+CLAIM = Claim(
+    name="translation",
+    sentence=(
+        "Convolution is equivariant to translation, and a convolutional network is invariant to "
+        "it: it recognises a pattern wherever it appears."
+    ),
+    question="Does the output move with the image? Does the answer stay when the image moves?",
+    limits=(
+        "Whole pixels on an empty background, in networks that are small and trained briefly: "
+        "what longer training would change is not measured."
+    ),
+    draw=draw,
 )
 
 ROUNDING = 1e-12
@@ -67,24 +81,16 @@ TOLERABLE_LOSS = 1.0
 EQUIVARIANCE_IMAGES, EQUIVARIANCE_SHIFTS = 32, 8
 """Test images; pixels, twice the 4 that lie between the outputs of LeNet-5's last pooling."""
 
-JUDGED = "max pooling"
-TRAINED_ON_MOVED = "max pooling, trained on moved images"
 
-
-def measure(study: Study, *, stride: int = 1) -> Finding:
-    """Both experiments, and the verdict on the two words together.
-
-    Args:
-        study: data, the trained LeNet-5, budgets.
-        stride: of the convolution that must follow its input at every pixel.
-    """
+def measure(study: Study) -> Finding:
+    """Both experiments, and the verdict on the two words together."""
     images, _ = study.test_examples(EQUIVARIANCE_IMAGES)
-    operations = operations_of(study.models["lenet5"], stride)
+    operations = operations_of(study.models["lenet5"])
     errors = equivariance_errors(operations, images, study.normalization.background)
-    accuracies = train_and_move(
-        study, study.params.translation, networks(study.classes), [TRAINED_ON_MOVED]
+    networks = networks_of(study.classes)
+    return judge(
+        errors, train_and_move(study, study.params.translation, networks, [MAX_ON_MOVED]), study
     )
-    return conclude(errors, accuracies, study)
 
 
 def operations_of(lenet5: nn.Sequential, stride: int = 1) -> dict[str, nn.Sequential]:
@@ -120,7 +126,7 @@ def equivariance_errors(
     """
     rows = []
     for name, operation in operations.items():
-        field = receptive_field(_windows(operation))[-1]
+        field = layers_of(operation)[-1].field
         # So far from the edge of a canvas this wide no output sees padding, or what came in.
         border = field.size + EQUIVARIANCE_SHIFTS
         canvas = pad(images.double(), (border,) * 4, value=fill)
@@ -136,19 +142,6 @@ def equivariance_errors(
     return pd.DataFrame(rows, columns=["operation", "jump", "shift", "error"])
 
 
-def _windows(operation: nn.Sequential) -> list[tuple[int, int, int]]:
-    """(kernel_size, stride, dilation) along one axis, of the layers that have a window."""
-    return [
-        (
-            as_pair(layer.kernel_size, "kernel_size", least=1)[0],
-            as_pair(layer.stride, "stride", least=1)[0],
-            1,
-        )
-        for layer in operation
-        if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d)
-    ]
-
-
 def _difference(moved_outputs: Tensor, outputs: Tensor, margin: int, offset: int) -> float:
     """‖f(T_d x) − T_e f(x)‖ / ‖f(x)‖ over the outputs at least `margin` from each edge.
 
@@ -161,43 +154,47 @@ def _difference(moved_outputs: Tensor, outputs: Tensor, margin: int, offset: int
     return float((moved_output - output_moved).norm() / output_moved.norm())
 
 
-def networks(classes: int) -> dict[str, Callable[[], nn.Sequential]]:
+def networks_of(classes: int) -> dict[str, Callable[[], nn.Module]]:
     """What is compared, by name. All that have no shifts in training see the same images.
 
     The MLP and the network without pooling have more parameters than the others: what they lose
     they do not lose for lack of size.
     """
     return {
-        "linear model": lambda: nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, classes)),
-        "MLP": lambda: multilayer_perceptron(32, classes),
-        "no pooling": lambda: convolutional_network("no pooling", classes),
-        "average pooling": lambda: convolutional_network("average pooling", classes),
-        JUDGED: lambda: convolutional_network("max pooling", classes),
-        TRAINED_ON_MOVED: lambda: convolutional_network("max pooling", classes),
+        LINEAR: lambda: nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, classes)),
+        MLP: partial(perceptron, 32, classes),
+        NO_POOLING: partial(pooling_network, NO_POOLING, classes),
+        AVERAGE: partial(pooling_network, AVERAGE, classes),
+        MAX: partial(pooling_network, MAX, classes),
+        MAX_ON_MOVED: partial(pooling_network, MAX, classes),
     }
 
 
-def conclude(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Finding:
+def judge(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Finding:
     """The verdict on both words, from the tables of `equivariance_errors` and `train_and_move`."""
     params = study.params.translation
     shift = params.judged_shift
-    lost = {name: points_lost(accuracies, name, shift) for name in accuracies["network"].unique()}
-    low, high = mean_interval(lost[JUDGED])
+    lost = points_lost(accuracies, shift)
+    loss = Estimate.over_seeds(lost[MAX])
     largest = float(judged_operation(errors)["error"].max())
-    equivariant, invariant = largest <= ROUNDING, high <= TOLERABLE_LOSS
-    test_images = count(min(params.test_images, len(study.dataset.test)), "test image")
-    return Finding(
-        name=NAME,
-        claim=CLAIM,
-        verdict=decide(equivariant and invariant, equivariant or invariant),
-        statement=f"{say_equivariance(errors)} {say_invariance(lost, shift)}",
-        number=mean(lost[JUDGED]),
+    equivariant, invariant = largest <= ROUNDING, loss.high <= TOLERABLE_LOSS
+    points = {name: mean(values) for name, values in lost.items()}
+    return CLAIM.finding(
+        decide(equivariant and invariant, equivariant or invariant),
+        f"{_equivariance(errors)} {_invariance(loss, points, shift)}",
+        loss,
         unit=(
             "percentage points of accuracy that the network with max pooling loses on images "
             f"moved by {count(shift, 'pixel')}"
         ),
-        interval=(low, high),
-        uncertainty=f"{count(params.seeds, 'seed')}, each judged on the same {test_images}",
+        uncertainty=f"{count(params.seeds, 'seed')}, each judged on the same "
+        f"{study.tested(params)}",
+        data=(
+            f"{study.title}: equivariance on {EQUIVARIANCE_IMAGES} test images in double "
+            f"precision; accuracy on {study.tested(params)}, a quarter moved each way, of "
+            f"networks trained for {params.steps} steps of {params.batch_size} images, from "
+            f"{params.seeds} seeds"
+        ),
         tables={
             "networks": compare(accuracies, shift),
             "equivariance": errors,
@@ -208,19 +205,8 @@ def conclude(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Fi
             "largest_interior_error": largest,
             "invariant": invariant,
             "judged_shift": shift,
-            "points_lost": {name: mean(values) for name, values in lost.items()},
+            "points_lost": points,
         },
-        question="Does the output move with the image? Does the answer stay when the image moves?",
-        data=(
-            f"{title_of(study.dataset.name)}: equivariance on {EQUIVARIANCE_IMAGES} test images "
-            "in double "
-            f"precision; accuracy on {test_images}, a quarter moved each way, of networks trained "
-            f"for {params.steps} steps of {params.batch_size} images, from {params.seeds} seeds"
-        ),
-        limits=(
-            "Whole pixels on an empty background, in networks that are small and trained briefly: "
-            "what longer training would change is not measured."
-        ),
     )
 
 
@@ -250,18 +236,17 @@ def compare(accuracies: pd.DataFrame, shift: int) -> pd.DataFrame:
     )
 
 
-def say_equivariance(errors: pd.DataFrame) -> str:
+def _equivariance(errors: pd.DataFrame) -> str:
     judged = judged_operation(errors)
     name, largest = judged["operation"].iloc[0], float(judged["error"].max())
-    farthest = count(int(errors["shift"].max()), "pixel")
+    moves = f"images moved by up to {count(int(errors['shift'].max()), 'pixel')}"
     if largest <= ROUNDING:
         size = "to the last bit" if largest == 0 else f"up to rounding ({short(largest)})"
-        sentence = f"Equivariance holds: images moved by up to {farthest} move the output ({name})"
-        sentence = f"{sentence} with them, {size}."
+        sentence = f"Equivariance holds: {moves} move the output ({name}) with them, {size}."
     else:
         sentence = (
-            f"Equivariance fails: images moved by up to {farthest} give an output ({name}) up to "
-            f"{percent(largest, 0)} of its norm away from the moved one."
+            f"Equivariance fails: {moves} give an output ({name}) up to {percent(largest, 0)} of "
+            "its norm away from the moved one."
         )
     others = errors[(errors["operation"] != name) & (errors["jump"] > 1)]
     multiple = others["shift"] % others["jump"] == 0
@@ -273,14 +258,16 @@ def say_equivariance(errors: pd.DataFrame) -> str:
     )
 
 
-def say_invariance(lost: Mapping[str, list[float]], shift: int) -> str:
-    low, high = mean_interval(lost[JUDGED])
-    word = "holds" if high <= TOLERABLE_LOSS else "does not follow"
-    apart = (JUDGED, TRAINED_ON_MOVED)
-    others = [f"{tenths(mean(lost[name]))} ({name})" for name in lost if name not in apart]
+def _invariance(loss: Estimate, points: Mapping[str, float], shift: int) -> str:
+    word = "holds" if loss.high <= TOLERABLE_LOSS else "does not follow"
+    others = [
+        f"{tenths(lost)} ({name})"
+        for name, lost in points.items()
+        if name not in (MAX, MAX_ON_MOVED)
+    ]
     return (
         f"Invariance {word}: on images moved by {count(shift, 'pixel')} the network with max "
-        f"pooling loses {tenths(mean(lost[JUDGED]))} points of accuracy (95{NBSP}% interval "
-        f"{tenths(low)} to {tenths(high)}), where the others lose {', '.join(others)}; trained on "
-        f"moved images it loses {tenths(mean(lost[TRAINED_ON_MOVED]))}."
+        f"pooling loses {tenths(loss.mean)} points of accuracy (95{NBSP}% interval "
+        f"{loss.range()}), where the others lose {', '.join(others)}; trained on moved images it "
+        f"loses {tenths(points[MAX_ON_MOVED])}."
     )

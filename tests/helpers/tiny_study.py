@@ -1,7 +1,10 @@
 """The study that the tests of the principles share: small strokes, networks of random weights."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
+import pandas as pd
 import torch
 
 from cnnpipe.data.dataset import Dataset, Split
@@ -10,7 +13,8 @@ from cnnpipe.findings.finding import Finding
 from cnnpipe.models import build_model
 from cnnpipe.params.principles import PrinciplesParams
 from cnnpipe.params.section import Section
-from cnnpipe.principles.claims import Claim
+from cnnpipe.principles.claim import Experiment
+from cnnpipe.principles.parallel import measure_all
 from cnnpipe.principles.study import Study
 
 
@@ -69,7 +73,31 @@ BUDGETS = PrinciplesParams.model_validate(
 TINY = tiny_study(train=100, test=100, **dict(BUDGETS))
 
 
+def with_scrambled_pixels(study: Study) -> Study:
+    """The study with the pixels of every image in the same random order."""
+    order = torch.randperm(28 * 28, generator=torch.Generator().manual_seed(5))
+
+    def scramble(split: Split) -> Split:
+        return Split(split.images.flatten(1)[:, order].view_as(split.images), split.labels)
+
+    dataset = study.dataset
+    scrambled = replace(dataset, train=scramble(dataset.train), test=scramble(dataset.test))
+    return replace(study, dataset=scrambled)
+
+
+def accuracies_on_moved(reached: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """What `train_and_move` gives if each network reaches so much by shift, from either seed."""
+    rows = [
+        (name, 100, seed, shift, fraction + seed / 1000)
+        for name, fractions in reached.items()
+        for seed in (0, 1)
+        for shift, fraction in enumerate(fractions)
+    ]
+    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
+
+
 @cache
-def measured(claim: Claim) -> Finding:
+def measured(experiment: Experiment) -> Finding:
     """What a claim's experiment finds in `TINY`; measured once, so leave it as it is."""
-    return claim.measure(TINY)
+    (finding,) = measure_all(TINY, [experiment], processes=1)
+    return finding

@@ -4,54 +4,33 @@ import pytest
 import torch
 
 from cnnpipe.functional import convolve2d
-from cnnpipe.params.principles import EquivalenceParams
 from cnnpipe.principles import equivalence
-from cnnpipe.principles.equivalence import compare_outputs, compare_training, flip, judge
-from cnnpipe.principles.figures.equivalence import draw
-from tests.helpers.tiny_study import tiny_study
-
-PARAMS = EquivalenceParams(steps=6, batch_size=8, test_images=16)
+from tests.helpers.tiny_study import TINY, measured
 
 
-def one_axis(input, weight, *arguments, **options):
-    """No convolution: it flips the kernel along one axis only."""
-    return convolve2d(input, weight.flip(2), *arguments, **options)
-
-
-def verdict_of(convolution):
-    study = tiny_study(equivalence=PARAMS)
-    training = compare_training(
-        study.training_examples(48), study.test_examples(16), PARAMS, 0, convolution
-    )
-    return judge(compare_outputs(0, convolution), training, "strokes", PARAMS)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def finding():
-    return equivalence.measure(tiny_study(equivalence=PARAMS))
+    return measured(equivalence)
 
 
 def test_flip_turns_each_kernel_by_half_a_turn():
     kernel = torch.tensor([[[[1, 2], [3, 4]]]])
-    assert flip(kernel).tolist() == [[[[4, 3], [2, 1]]]]
+    assert equivalence.flip(kernel).tolist() == [[[[4, 3], [2, 1]]]]
 
 
 def test_convolution_of_an_impulse_is_the_kernel_itself():
-    """Cross-correlation gives it flipped: the two are told apart where it matters."""
+    """Cross-correlation gives the flipped kernel, so this distinguishes the two."""
     impulse = torch.zeros(1, 1, 5, 5)
     impulse[0, 0, 2, 2] = 1
     kernel = torch.arange(9.0).reshape(1, 1, 3, 3)
     assert torch.equal(convolve2d(impulse, kernel), kernel)
 
 
-def test_the_claim_holds(finding):
+def test_the_claim_holds_and_the_control_is_another_network(finding):
     assert finding.verdict == "supported"
     assert finding.number < 1e-9
     assert finding.details["output_error_in_rounding_bounds"] <= 1
     assert (finding.tables["training"]["moved"].iloc[1:] > 0).all()
-
-
-def test_the_control_is_another_network(finding):
     assert finding.details["control"] > 0.1 * finding.details["moved"]
 
 
@@ -63,7 +42,10 @@ def test_all_outputs_are_compared(finding):
 
 
 def test_an_operator_that_flips_one_axis_refutes_it():
-    finding = verdict_of(one_axis)
+    def one_axis(input, weight, *arguments, **options):
+        return convolve2d(input, weight.flip(2), *arguments, **options)
+
+    finding = equivalence.measure(TINY, one_axis)
     assert finding.verdict == "not supported"
     assert finding.details["output_error_in_rounding_bounds"] > 1
     assert finding.number > 0.01
@@ -71,7 +53,7 @@ def test_an_operator_that_flips_one_axis_refutes_it():
 
 
 def test_figure_shows_the_kernels(finding):
-    figure = draw(finding.tables, finding.details)
+    figure = equivalence.CLAIM.draw(finding.tables, finding.details)
     assert len(figure.axes) == 3 * 6 + 2  # kernels, colour bar, curves
     first, turned = figure.axes[0].images[0], figure.axes[12].images[0]
     assert (abs(first.get_array() - turned.get_array()) < 1e-5).all()

@@ -4,18 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cnnpipe.params.principles import FiltersParams
-from cnnpipe.principles.filters import (
-    Gain,
-    best_match,
-    judge,
-    measure,
-    same_smoothness,
-    templates,
-)
-from tests.helpers.tiny_study import tiny_study
-
-PARAMS = FiltersParams(draws=400)
+from cnnpipe.principles.estimates import Estimate
+from cnnpipe.principles.filters import best_match, judge, measure, same_smoothness, templates
+from tests.helpers.tiny_study import BUDGETS, tiny_study
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -33,7 +24,7 @@ def test_templates_contain_what_the_books_give(size):
             assert template.sum() == pytest.approx(0, abs=1e-12), name
 
 
-def test_match_is_the_largest_cosine_whatever_sign_and_scale():
+def test_match_is_the_largest_cosine_for_any_sign_and_scale():
     bank = np.array([[[1.0, 0], [0, 0]], [[0, 1], [1, 0]]])
     filters = np.array([[[0.0, -3], [-3, 0]], [[3, 4], [0, 0]], [[0, 0], [0, 0]]])
     matches, best = best_match(filters, bank)
@@ -50,14 +41,14 @@ def test_same_smoothness_keeps_the_amplitudes_of_the_spectrum():
 
 
 def test_random_filters_refute_the_claim():
-    finding = measure(tiny_study(filters=PARAMS, seed=3))
+    finding = measure(tiny_study(filters=BUDGETS.filters, seed=3))
     assert finding.verdict == "not supported"
     assert abs(finding.number) < 0.15
     assert finding.statement.startswith("Not supported: ")
 
 
 def test_hand_crafted_filters_support_the_claim():
-    study = tiny_study(filters=PARAMS)
+    study = tiny_study(filters=BUDGETS.filters)
     for model in study.models.values():
         first = next(layer for layer in model if hasattr(layer, "kernel_size"))
         _, bank = templates(first.weight.shape[-1])
@@ -70,17 +61,17 @@ def test_hand_crafted_filters_support_the_claim():
 
 
 @pytest.mark.parametrize(
-    ("gains", "verdict"),
+    ("gains", "beyond", "verdict"),
     [
-        ([(0.1, 0.1), (0.2, 0.1)], "supported"),
-        ([(0.1, 0.1), (0.2, -0.1)], "partly supported"),
-        ([(0.1, -0.1), (-0.2, -0.1)], "partly supported"),
-        ([(-0.1, 0.1), (-0.1, 0.1)], "not supported"),
+        ([0.1, 0.2], [0.1, 0.1], "supported"),
+        ([0.1, 0.2], [0.1, -0.1], "partly supported"),
+        ([0.1, -0.2], [-0.1, -0.1], "partly supported"),
+        ([-0.1, -0.1], [0.1, 0.1], "not supported"),
     ],
 )
-def test_verdict(gains, verdict):
-    found = {
-        str(i): Gain(low + 0.1, (low, low + 0.2), beyond + 0.1, (beyond, beyond + 0.2))
-        for i, (low, beyond) in enumerate(gains)
-    }
-    assert judge(found) == verdict
+def test_verdict_follows_the_lower_ends(gains, beyond, verdict):
+    over_random, over_smooth = (
+        {name: Estimate(low + 0.3, low, low + 0.6) for name, low in zip("ab", lows, strict=True)}
+        for lows in (gains, beyond)
+    )
+    assert judge(over_random, over_smooth) == verdict

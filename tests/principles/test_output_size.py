@@ -5,13 +5,11 @@ from fractions import Fraction
 
 import pytest
 
-from cnnpipe.params.principles import OutputSizeParams
 from cnnpipe.principles import output_size
-from cnnpipe.principles.figures.output_size import draw
 from cnnpipe.principles.output_size import Case, compare, counted, curves, formula, grid, judge
-from tests.helpers.tiny_study import tiny_study
+from tests.helpers.tiny_study import BUDGETS, measured
 
-PARAMS = OutputSizeParams(size=6, kernel_size=3, stride=2, padding=1, dilation=2)
+PARAMS = BUDGETS.output_size
 
 
 def rounded_up(case: Case) -> int:
@@ -36,18 +34,13 @@ def test_formula_and_count_give_known_sizes(case, size):
     assert counted(case) == size
 
 
-def test_the_grid_is_every_combination():
-    cases = grid(PARAMS)
-    assert len(cases) == len(set(cases)) == 6 * 3 * 2 * 2 * 2
-
-
 def test_the_claim_holds():
-    finding = output_size.measure(tiny_study(output_size=PARAMS))
+    finding = measured(output_size)
     assert finding.verdict == "supported"
     assert finding.number == 0
     assert finding.interval is None
     table = finding.tables["operators"].set_index("operator")
-    assert table.loc["conv2d, direct", "cases"] == len(grid(PARAMS))
+    assert table.loc["conv2d, direct", "cases"] == len(set(grid(PARAMS))) == 6 * 3 * 2 * 2 * 2
     assert table.loc["conv2d, toeplitz", "sizes"] == sum(
         min(case.stride, case.size + 2 * case.padding) == 1  # a longer step is never taken
         and (case.dilation == 1 or case.kernel_size == 1)
@@ -75,8 +68,8 @@ def test_operators_that_confuse_height_and_width_are_refuted(monkeypatch):
 
 
 def test_figure_has_a_panel_per_argument():
-    finding = output_size.measure(tiny_study(output_size=PARAMS))
-    figure = draw(finding.tables, finding.details)
+    finding = measured(output_size)
+    figure = output_size.CLAIM.draw(finding.tables, finding.details)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         *("kernel size k", "stride", "padding", "dilation")
     ]

@@ -1,50 +1,23 @@
 """Claim 6: what each reduction does to small maps by hand, and that each part can be refuted."""
 
-import pandas as pd
 import pytest
 import torch
 
 from cnnpipe.functional import max_pool2d
-from cnnpipe.params.principles import PoolingParams
 from cnnpipe.principles import pooling
-from tests.helpers.tiny_study import tiny_study
+from cnnpipe.principles.networks import AVERAGE, MAX, STRIDE
+from tests.helpers.tiny_study import TINY, accuracies_on_moved
 
-PARAMS = PoolingParams(
-    map_images=16,
-    train_images=64,
-    test_images=32,
-    seeds=2,
-    steps=2,
-    batch_size=16,
-    lr=0.01,
-    judged_shift=1,
-    largest_shift=2,
-)
-STUDY = tiny_study(pooling=PARAMS)
 MAPS = torch.rand(6, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-MOVED = MAPS.roll(1, dims=-1)
+AVERAGED, STRIDED = pooling.REDUCTIONS[AVERAGE], pooling.REDUCTIONS[STRIDE]
 
 
-def accuracies(stride_moved):
-    rows = [
-        (name, 100, seed, shift, fraction + seed / 1000)
-        for name in pooling.WINDOWS
-        for seed in (0, 1)
-        for shift, fraction in enumerate(
-            [0.9, stride_moved if name == pooling.STRIDE else 0.8, 0.5]
-        )
-    ]
-    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
-
-
-def conclude(stride_moved=0.7, **changed):
-    reductions = {
-        **pooling.REDUCTIONS,
-        **{name.replace("_", " "): f for name, f in changed.items()},
-    }
-    maps = pooling.measure_maps(MAPS, MOVED, reductions)
-    example = pooling.example_of(MAPS, reductions)
-    return pooling.conclude(maps, example, accuracies(stride_moved), STUDY)
+def judged(stride_moved=0.7, changed=None):
+    """The finding when a strided network reaches so much on moved images, and the others 0.8."""
+    reductions = {**pooling.REDUCTIONS, **(changed or {})}
+    maps = pooling.measure_maps(MAPS, MAPS.roll(1, dims=-1), reductions)
+    reached = {MAX: [0.9, 0.8], AVERAGE: [0.9, 0.8], STRIDE: [0.9, stride_moved]}
+    return pooling.judge(maps, pooling.example_of(MAPS), accuracies_on_moved(reached), TINY)
 
 
 def test_strongest_kept_worked_by_hand():
@@ -63,56 +36,44 @@ def test_roughness_and_change_worked_by_hand():
 
 
 def test_the_example_is_the_most_active_map_and_all_its_pixels():
-    table = pooling.example_of(MAPS, pooling.REDUCTIONS)
-    assert table.groupby("reduction").size().to_dict() == {
-        "before": 64,
-        "max pooling": 16,
-        "average pooling": 16,
-        "strided convolution": 16,
-    }
+    table = pooling.example_of(MAPS)
+    sizes = table.groupby("reduction").size().to_dict()
+    assert sizes == {"before": 64, MAX: 16, AVERAGE: 16, STRIDE: 16}
     most = MAPS[0, MAPS[0].mean(dim=(1, 2)).argmax()]
     before = table.loc[table["reduction"] == "before", "activation"]
     assert before.tolist() == pytest.approx(most.flatten().tolist(), abs=1e-6)
 
 
 def test_all_four_parts_hold():
-    finding = conclude()
+    finding = judged()
     assert finding.verdict == "supported"
     assert finding.number == pytest.approx(10)
     assert "Pooling buys shift tolerance" in finding.statement
 
 
 @pytest.mark.parametrize(
-    ("changed", "part", "words"),
+    ("stride_moved", "changed", "part", "words"),
     [
+        (0.7, {MAX: AVERAGED}, "max keeps the strongest", "Max pooling does not keep"),
+        (0.7, {AVERAGE: STRIDED}, "average smooths", "Average pooling does not smooth"),
         (
-            {"max_pooling": pooling.REDUCTIONS["average pooling"]},
-            "max keeps the strongest",
-            "Max pooling does not keep",
-        ),
-        (
-            {"average_pooling": pooling.REDUCTIONS["strided convolution"]},
-            "average smooths",
-            "Average pooling does not smooth",
-        ),
-        (
-            {"max_pooling": lambda maps: max_pool2d(maps, 2, stride=1)},
+            0.7,
+            {MAX: lambda maps: max_pool2d(maps, 2, stride=1)},
             "reduces dimensions",
             "Maps go from 8×8 to 7×7",
         ),
-        ({"stride_moved": 0.8}, "buys shift tolerance", "is not shown to buy"),
-        ({"stride_moved": 0.9}, "buys shift tolerance", "is not shown to buy"),
+        (0.8, {}, "buys shift tolerance", "is not shown to buy"),
+        (0.9, {}, "buys shift tolerance", "is not shown to buy"),
     ],
 )
-def test_each_part_is_refuted_by_its_own_case(changed, part, words):
-    finding = conclude(**changed)
+def test_each_part_is_refuted_by_its_own_case(stride_moved, changed, part, words):
+    finding = judged(stride_moved, changed)
     assert [name for name, holds in finding.details["parts"].items() if not holds] == [part]
     assert finding.verdict == "partly supported"
     assert words in finding.statement
 
 
 def test_smaller_maps_alone_are_not_pooling():
-    stride = pooling.REDUCTIONS["strided convolution"]
-    finding = conclude(stride_moved=0.9, max_pooling=stride, average_pooling=stride)
+    finding = judged(0.9, {MAX: STRIDED, AVERAGE: STRIDED})
     assert finding.details["parts"]["reduces dimensions"]
     assert finding.verdict == "not supported"

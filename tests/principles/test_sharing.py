@@ -8,36 +8,27 @@ from cnnpipe.functional import conv2d
 from cnnpipe.layers import Conv2d
 from cnnpipe.params.principles import SharingParams
 from cnnpipe.principles import sharing
-from cnnpipe.principles.figures.sharing import draw
 from cnnpipe.principles.sharing import (
     FEATURE_MAPS,
     LocallyConnected2d,
-    build,
     count_weights,
     judge,
+    network,
 )
-from tests.helpers.tiny_study import tiny_study
-
-PARAMS = SharingParams(
-    train_sizes=[16, 32], test_images=32, seeds=2, steps=3, batch_size=8, lr=[0.01]
-)
+from tests.helpers.tiny_study import TINY, measured, tiny_study, with_scrambled_pixels
 
 
-def runs(shared, local):
-    """One training-set size; an accuracy per seed."""
-    return pd.DataFrame(
+def judged(shared, local, weights=None):
+    """The finding when the two forms reach such accuracies, one for each seed."""
+    runs = pd.DataFrame(
         [
-            {"train_size": 100, "form": form, "seed": seed, "parameters": n, "lr": 0.01}
-            | {"accuracy": accuracy}
-            for form, n, accuracies in [("shared", 10, shared), ("local", 90, local)]
-            for seed, accuracy in enumerate(accuracies)
-        ]
+            (100, form, seed, parameters, 0.01, accuracy)
+            for form, parameters, reached in [("shared", 10, shared), ("local", 90, local)]
+            for seed, accuracy in enumerate(reached)
+        ],
+        columns=["train_size", "form", "seed", "parameters", "lr", "accuracy"],
     )
-
-
-def verdict_of(shared, local, weights=None):
-    weights = count_weights(FEATURE_MAPS) if weights is None else weights
-    return judge(runs(shared, local), weights, "strokes", PARAMS)
+    return judge(runs, count_weights(FEATURE_MAPS) if weights is None else weights, TINY)
 
 
 def test_weights_are_counted_exactly():
@@ -89,58 +80,45 @@ def test_padding_by_name_is_refused():
 
 
 def test_both_forms_begin_as_the_same_function():
-    images = torch.randn(3, 1, 28, 28)
-    shared, local = (build(form, 10, seed=3)(images) for form in ("shared", "local"))
-    torch.testing.assert_close(shared, local)
+    images, outputs = torch.randn(3, 1, 28, 28), []
+    for form in ("shared", "local"):
+        torch.manual_seed(3)
+        outputs.append(network(form, 10)(images))
+    torch.testing.assert_close(*outputs)
 
 
-def test_measure_gives_what_the_figure_needs():
-    finding = sharing.measure(tiny_study(train=80, sharing=PARAMS))
-    table = finding.tables["runs"]
-    assert len(table) == 2 * 2 * 2  # sizes, forms, seeds
+def test_all_runs_are_there():
+    finding = measured(sharing)
+    assert len(finding.tables["runs"]) == 2 * 2 * 2  # sizes, forms, seeds
     assert finding.details["networks"]["shared"] < finding.details["networks"]["local"]
-    figure = draw(finding.tables, finding.details)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        *("weights", "test accuracy, 95 % intervals")
-    ]
 
 
-def test_fewer_weights_and_a_clear_lead_support_it():
-    finding = verdict_of([0.90, 0.91, 0.92], [0.85, 0.86, 0.88])
-    assert finding.verdict == "supported"
-    # leads 5, 5 and 4 points: mean 4.667, t(0.975, 2) · 0.577/√3 = 1.434
-    assert finding.number == pytest.approx(4.667, abs=1e-3)
-    assert finding.interval == pytest.approx((4.667 - 1.434, 4.667 + 1.434), abs=1e-3)
-
-
-def test_a_lead_that_chance_explains_supports_it_partly():
-    assert verdict_of([0.90, 0.86, 0.92], [0.85, 0.90, 0.88]).verdict == "partly supported"
-
-
-def test_weights_that_learn_better_apart_refute_it():
-    finding = verdict_of([0.85, 0.86, 0.88], [0.90, 0.91, 0.92])
-    assert finding.verdict == "not supported"
-    assert "−4.7 percentage points" in finding.statement
+@pytest.mark.parametrize(
+    ("shared", "local", "verdict"),
+    [
+        ([0.90, 0.91, 0.92], [0.85, 0.86, 0.88], "supported"),
+        ([0.90, 0.86, 0.92], [0.85, 0.90, 0.88], "partly supported"),  # chance explains the lead
+        ([0.85, 0.86, 0.88], [0.90, 0.91, 0.92], "not supported"),
+    ],
+)
+def test_the_verdict_follows_the_lead(shared, local, verdict):
+    finding = judged(shared, local)
+    assert finding.verdict == verdict
+    lead = 100 * (sum(shared) - sum(local)) / 3
+    assert finding.number == pytest.approx(lead)
+    assert f"{lead:+.1f} percentage points".replace("-", "−") in finding.statement
 
 
 def test_a_layer_that_shares_and_has_more_weights_refutes_it():
     weights = count_weights([2, 28]).assign(full=[1, 2])
-    assert verdict_of([0.90, 0.91, 0.92], [0.85, 0.86, 0.88], weights).verdict == "not supported"
+    assert judged([0.90, 0.91, 0.92], [0.85, 0.86, 0.88], weights).verdict == "not supported"
 
 
 def test_pixels_in_a_random_order_refute_it():
-    """There a patch means nothing that could be shared. Trained for real."""
-    study = tiny_study(train=400, test=300)
-    order = torch.randperm(28 * 28, generator=torch.Generator().manual_seed(5))
+    """Neighbouring pixels are unrelated there. The networks are really trained."""
     params = SharingParams(
         train_sizes=[400], test_images=300, seeds=3, steps=80, batch_size=32, lr=[0.01]
     )
-
-    def scrambled(split):
-        inputs = study.normalization(split.images)
-        return inputs.flatten(1)[:, order].reshape_as(inputs), split.labels
-
-    training, test = scrambled(study.dataset.train), scrambled(study.dataset.test)
-    runs = sharing.compare(training, test, test, 2, params, 0)
-    finding = judge(runs, count_weights(FEATURE_MAPS), "strokes", params)
+    study = with_scrambled_pixels(tiny_study(train=500, test=300, sharing=params))
+    finding = sharing.measure(study)
     assert finding.verdict == "not supported", finding.statement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, MUTED, ORANGE
+from cnnpipe.principles.figures import Details, Tables
 
 STYLES: dict[str, dict[str, Any]] = {
     "relu": {"label": "ReLU", "color": BLUE, "marker": "o"},
@@ -26,14 +26,8 @@ HEIGHT = 1.9
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Gradients at the start by layer and by depth, in training, and what training reaches.
-
-    Args:
-        tables: `start`, `vanished`, `course` and `summary`, as `cnnpipe.principles.activation`
-            gives them.
-        details: `deepest` and `trained_depth`, in convolutions.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """Gradients at the start by layer and by depth, in training, and what training reaches."""
     deepest, trained = details["deepest"], details["trained_depth"]
     page = layout.Page(
         layout.BODY + 2 * (HEIGHT + 1.0),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
-from cnnpipe.drawing.colours import BLUE, INK, MUTED, ORANGE, Array, scale_of
+from cnnpipe.drawing.colours import BLUE, INK, MUTED, ORANGE, scale_of
+from cnnpipe.principles.figures import Details, Tables
+from cnnpipe.principles.figures.parts import pixels_of
 
 TILE, GAP = 0.46, 0.1
 FLOOR = 1e-18
@@ -17,13 +16,8 @@ FLOOR = 1e-18
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """The first layer of both networks after training, and the distance between all kernels.
-
-    Args:
-        tables: `training` and `kernels` of `cnnpipe.principles.equivalence`.
-        details: tolerance.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """The first layer of both networks after training, and the distance between all kernels."""
     steps = tables["training"]
     page = layout.Page(
         layout.BODY + 3.25,
@@ -63,21 +57,13 @@ def _kernels(page: layout.Page, table: pd.DataFrame) -> None:
     scale = scale_of(table["weight"].to_numpy(), signed=True)
     page.note(layout.MARGIN, layout.BODY, "first layer after training")
     for row, (network, name, turned) in enumerate(rows):
-        kernels = _stack(table[table["network"] == network])
+        kernels = table[table["network"] == network].groupby("kernel")
         top = layout.BODY + 0.3 + row * (TILE + 0.42)
         page.heading(layout.MARGIN, top, name, fontsize=7.5)
-        for position, kernel in enumerate(kernels[:6]):
+        for position in range(6):
             left = layout.MARGIN + position * (TILE + GAP)
+            kernel = pixels_of(kernels.get_group(position), "weight")
             page.tile(left, top + 0.2, TILE, kernel[::-1, ::-1] if turned else kernel, scale)
     page.colour_bar(
         layout.MARGIN + 0.2, layout.BODY + 0.36 + 3 * (TILE + 0.42), 6 * (TILE + GAP) - 0.5, scale
     )
-
-
-def _stack(table: pd.DataFrame) -> Array:
-    """
-    Shape: one row per weight → (kernels, rows, columns).
-    """
-    shape = tuple(int(table[axis].max()) + 1 for axis in ("kernel", "row", "column"))
-    ordered = table.sort_values(["kernel", "row", "column"])
-    return ordered["weight"].to_numpy().reshape(shape)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
-from cnnpipe.drawing.colours import BLUE, INK, ORANGE, RULE, Array, scale_of
+from cnnpipe.drawing.colours import BLUE, INK, ORANGE, RULE, scale_of
 from cnnpipe.findings.wording import title_of
+from cnnpipe.principles.figures import Details, Tables
+from cnnpipe.principles.figures.parts import pixels_of
 
 NAMES = 0.85
 """Inches left of the filters for what a row is."""
@@ -24,15 +22,10 @@ MOST = 16
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Each learned filter with its best template, and their likeness against that of chance.
-
-    Args:
-        tables: `matches`, `weights` and `random`, as `cnnpipe.principles.filters` gives them.
-        details: not used.
-    """
-    del details
+def draw(tables: Tables, _details: Details) -> Figure:
+    """Each learned filter with its best template, and their likeness against that of chance."""
     matches, weights, random = (tables[name] for name in ("matches", "weights", "random"))
+    pictures = weights.groupby(["model", "filter", "kind"])
     models = list(matches["model"].unique())
     block = 0.3 + 2 * PITCH + 0.35 + CHANCE + 0.6
     page = layout.Page(
@@ -56,7 +49,7 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         for place, row in enumerate(rows.head(MOST).to_dict("records")):
             left = layout.MARGIN + NAMES + place * PITCH
             for line, kind in enumerate(("learned", "template")):
-                picture = _picture(weights, model, row["filter"], kind)
+                picture = pixels_of(pictures.get_group((model, row["filter"], kind)), "value")
                 canvas = page.canvas(left, top + 0.3 + line * PITCH, TILE, TILE)
                 scale_of(picture, signed=True).show(canvas, picture)
                 page.frame(left, top + 0.3 + line * PITCH, TILE, TILE, linewidth=0.7)
@@ -66,19 +59,6 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
         _chance(page, top + 0.3 + 2 * PITCH + 0.35, rows, random[random["model"] == model])
         top += block
     return page.figure
-
-
-def _picture(weights: pd.DataFrame, model: str, number: int, kind: str) -> Array:
-    """
-    Shape: (k, k).
-    """
-    chosen = weights[
-        (weights["model"] == model) & (weights["filter"] == number) & (weights["kind"] == kind)
-    ]
-    side = int(chosen["row"].max()) + 1
-    picture = np.zeros((side, side))
-    picture[chosen["row"], chosen["column"]] = chosen["value"]
-    return picture
 
 
 def _chance(page: layout.Page, top: float, rows: pd.DataFrame, random: pd.DataFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, INTENSITY, ORANGE, Array
 from cnnpipe.findings.wording import title_of
+from cnnpipe.principles.figures import Details, Tables
 
 LEFT, PANEL_WIDTH, PANEL = layout.MARGIN + 0.5, (layout.INNER_WIDTH - 1.2) / 2, 1.75
 """Inches from the left edge to the first panel, of a panel's width and of its height."""
@@ -25,13 +25,8 @@ BETWEEN = 0.14
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Probes and class purity by depth, trained and untrained; then the most exciting patches.
-
-    Args:
-        tables: `probes`, `purity` and `patches`, as `cnnpipe.principles.hierarchy` gives them.
-        details: `linear_accuracy`, `chance` and `top`.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """Probes and class purity by depth, trained and untrained; then the most exciting patches."""
     probes, purity, patches = (tables[name] for name in ("probes", "purity", "patches"))
     models = list(probes["model"].unique())
     layers = patches.groupby(["model", "layer"], sort=False).ngroups

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -13,20 +11,17 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, ORANGE
 from cnnpipe.drawing.curves import Curve, draw_curves
+from cnnpipe.principles.figures import Details, Tables
+from cnnpipe.principles.networks import CNN, MLP
 
-CURVES = [Curve("CNN", BLUE, "o"), Curve("MLP", ORANGE, "s", dashed=True)]
+CURVES = [Curve(CNN, BLUE, "o"), Curve(MLP, ORANGE, "s", dashed=True)]
 ACCURACY, ADVANTAGE = 2.2, 1.15
 """Inches: heights of the panels."""
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Two columns, images as they are and the control; accuracy above, the difference below.
-
-    Args:
-        tables: `accuracy` and `advantage` of `cnnpipe.principles.inductive_bias`.
-        details: parameters, of each network.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """Two columns, images as they are and the control; accuracy above, the difference below."""
     accuracy, advantage = tables["accuracy"], tables["advantage"]
     second = layout.BODY + 0.35 + ACCURACY + 0.5
     sizes = " and ".join(

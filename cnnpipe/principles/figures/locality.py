@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib.patches import Rectangle
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, MUTED, ORANGE, SEQUENTIAL, Scale
 from cnnpipe.findings.wording import title_of
+from cnnpipe.principles.figures import Details, Tables
 
 PER_ROW = 10
 TILE, GAP = 0.7, 0.1
@@ -22,13 +22,8 @@ ROW = TILE + 0.62
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """A map of gradients per layer, the theoretical field outlined; below, the sizes by layer.
-
-    Args:
-        tables: `layers` and `maps` of `cnnpipe.principles.locality`.
-        details: outside, asked.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """A map of gradients per layer, the theoretical field outlined; below, the sizes by layer."""
     layers, maps = tables["layers"], tables["maps"]
     models = list(dict.fromkeys(layers["model"]))
     rows = sum(ceil((layers["model"] == model).sum() / PER_ROW) for model in models)

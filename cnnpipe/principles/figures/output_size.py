@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, ORANGE, SEQUENTIAL
+from cnnpipe.principles.figures import Details, Tables
 
 TITLES = {
     "kernel_size": "kernel size k",
@@ -22,13 +21,8 @@ TITLES = {
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """One panel per argument: the output's side against the input's.
-
-    Args:
-        tables: `curves` and `operators` of `cnnpipe.principles.output_size`.
-        details: cases.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """One panel per argument: the output's side against the input's."""
     curves = tables["curves"]
     wrong = int(tables["operators"]["disagree"].sum())
     page = layout.Page(

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from cnnpipe.drawing import layout
-from cnnpipe.drawing.colours import BLUE, DARK_BLUE, INK, MUTED, ORANGE, Array, scale_of
-from cnnpipe.drawing.curves import Curve, draw_curves
+from cnnpipe.drawing.colours import BLUE, DARK_BLUE, INK, MUTED, ORANGE, scale_of
+from cnnpipe.drawing.curves import Curve
 from cnnpipe.findings.wording import count, percent, short
+from cnnpipe.principles.figures import Details, Tables
+from cnnpipe.principles.figures.parts import draw_accuracy_by_shift, pixels_of
+from cnnpipe.principles.networks import AVERAGE, MAX, STRIDE
 
 MAP, BAR = 1.68, 0.27
 """Inches: side of a map, height of a bar with the room around it."""
 
 CURVES = [
-    Curve("strided convolution", ORANGE, "s"),
-    Curve("average pooling", DARK_BLUE, "^"),
-    Curve("max pooling", BLUE, "o"),
+    Curve(STRIDE, ORANGE, "s"),
+    Curve(AVERAGE, DARK_BLUE, "^"),
+    Curve(MAX, BLUE, "o"),
 ]
-NAMES = {"before": "before", **{curve.name: curve.name for curve in CURVES}}
-NAMES["strided convolution"] = "stride 2"
+NAMES = {"before": "before", MAX: MAX, AVERAGE: AVERAGE, STRIDE: "stride 2"}
+"""Of the maps, in the order in which they are drawn."""
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """A map before and after each reduction; their measures over all images; accuracy by shift.
-
-    Args:
-        tables: `example`, `maps` and `accuracy` of `cnnpipe.principles.pooling`.
-        details: judged_shift.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """A map before and after each reduction; their measures over all images; accuracy by shift."""
     bars = layout.BODY + 0.3 + MAP + 0.4
     curves = bars + 0.75 + len(CURVES) * BAR + 0.5
     page = layout.Page(
@@ -46,18 +40,12 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     _measures(page, tables["maps"], bars)
 
     page.heading(layout.MARGIN, curves, "Accuracy of a small network with each, on moved images")
-    accuracy = tables["accuracy"]
     axes = page.axes(0.6, curves + 0.35, layout.WIDTH - 0.6 - 1.6, 2.2)
-    axes.grid(visible=True)
-    axes.set(xlim=(-0.1, accuracy["shift"].max()), ylim=(0, 1))
-    text = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
-    axes.set_xlabel(text, loc="left", fontsize=7.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    layout.in_percent(axes.yaxis)
     judged = details["judged_shift"]
-    axes.axvline(judged, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.text(judged, 0.03, f" judged at {count(judged, 'pixel')}", fontsize=7)
-    draw_curves(axes, CURVES, accuracy, x="shift")
+    label = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
+    axes.set_xlim(-0.1, tables["accuracy"]["shift"].max())
+    draw_accuracy_by_shift(axes, CURVES, tables["accuracy"], judged, label)
     return page.figure
 
 
@@ -65,20 +53,15 @@ def _example(page: layout.Page, table: pd.DataFrame, top: float) -> None:
     """The same map four times, on one scale, all at the size of the input."""
     scale = scale_of(table["activation"].to_numpy(), signed=False)
     gap = (layout.INNER_WIDTH - len(NAMES) * MAP) / (len(NAMES) - 1)
-    order = ["before", "max pooling", "average pooling", "strided convolution"]
-    for position, name in enumerate(order):
-        pixels = _grid(table[table["reduction"] == name])
+    for position, (name, title) in enumerate(NAMES.items()):
+        pixels = pixels_of(table[table["reduction"] == name], "activation")
         left = layout.MARGIN + position * (MAP + gap)
-        heading = f"{NAMES[name]}, {pixels.shape[0]}×{pixels.shape[1]}"
+        heading = f"{title}, {pixels.shape[0]}×{pixels.shape[1]}"
         page.heading(left, top, heading, fontsize=8)
         page.tile(left, top + 0.2, MAP, pixels, scale)
         strongest = f"strongest {short(float(pixels.max()))}"
         page.note(left, top + 0.2 + MAP + 0.06, strongest, fontsize=7)
     page.colour_bar(layout.RIGHT - 1.3, 0.36, 1.2, scale)
-
-
-def _grid(table: pd.DataFrame) -> Array:
-    return table.pivot_table(index="row", columns="column", values="activation").to_numpy()
 
 
 def _measures(page: layout.Page, maps: pd.DataFrame, top: float) -> None:

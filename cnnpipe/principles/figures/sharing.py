@@ -11,16 +11,12 @@ from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, MUTED, ORANGE
+from cnnpipe.principles.figures import Details, Tables
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Left: weights of three kinds of layer. Right: accuracy by training-set size, runs as dots.
-
-    Args:
-        tables: `weights`, `accuracy` and `runs` of `cnnpipe.principles.sharing`.
-        details: networks, the parameters of both.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """Left: weights of three kinds of layer. Right: accuracy by training-set size, runs as dots."""
     page = layout.Page(
         layout.BODY + 3.0,
         "What do shared weights save, and what do they buy?",

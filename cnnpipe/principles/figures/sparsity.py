@@ -1,16 +1,15 @@
-"""How many neurons are silent, layer by layer."""
+"""How many neurons are zero, layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, MUTED, ORANGE
 from cnnpipe.findings.wording import title_of
+from cnnpipe.principles.figures import Details, Tables
 
 ROW = 0.27
 """Inches between two layers."""
@@ -19,13 +18,8 @@ LABELS = 1.15
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """The share of zeros behind each activation, trained and untrained, a panel for each network.
-
-    Args:
-        tables: `layers`, as `cnnpipe.principles.sparsity` gives it.
-        details: `images`, how many the shares are over.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """Zeros behind each activation, trained and untrained, a panel for each network."""
     layers = tables["layers"]
     models = list(layers["model"].unique())
     rows = max(layers[layers["model"] == model]["layer"].nunique() for model in models)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DARK_BLUE, ERRORS, INK, LIGHT_BLUE, MUTED, ORANGE
-from cnnpipe.drawing.curves import Curve, draw_curves
+from cnnpipe.drawing.curves import Curve
 from cnnpipe.findings.wording import count, percent
+from cnnpipe.principles.figures import Details, Tables
+from cnnpipe.principles.figures.parts import draw_accuracy_by_shift
+from cnnpipe.principles.networks import AVERAGE, LINEAR, MAX, MAX_ON_MOVED, MLP, NO_POOLING
 
 CELL = 0.3
 LEFT = 2.1
@@ -22,23 +23,18 @@ ACCURACY = 2.5
 """Inches: height of a cell, room for the operations' names, height of the lower panel."""
 
 CURVES = [
-    Curve("linear model", MUTED, "s", dashed=True),
-    Curve("MLP", INK, "D", dashed=True),
-    Curve("no pooling", LIGHT_BLUE, "v"),
-    Curve("average pooling", DARK_BLUE, "^"),
-    Curve("max pooling", BLUE, "o"),
-    Curve("max pooling, trained on moved images", ORANGE, "o"),
+    Curve(LINEAR, MUTED, "s", dashed=True),
+    Curve(MLP, INK, "D", dashed=True),
+    Curve(NO_POOLING, LIGHT_BLUE, "v"),
+    Curve(AVERAGE, DARK_BLUE, "^"),
+    Curve(MAX, BLUE, "o"),
+    Curve(MAX_ON_MOVED, ORANGE, "o"),
 ]
 
 
 @layout.styled
-def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figure:
-    """Equivariance error by operation and shift; below, accuracy by network and shift.
-
-    Args:
-        tables: `equivariance` and `accuracy` of `cnnpipe.principles.translation`.
-        details: judged_shift.
-    """
+def draw(tables: Tables, details: Details) -> Figure:
+    """Equivariance error by operation and shift; below, accuracy by network and shift."""
     errors = tables["equivariance"]
     operations = list(errors["operation"].unique())
     rows = len(operations) * CELL
@@ -54,17 +50,12 @@ def draw(tables: Mapping[str, pd.DataFrame], details: Mapping[str, Any]) -> Figu
     top = layout.BODY + 0.55 + rows + 0.4
     page.heading(layout.MARGIN, top, "Accuracy on moved images")
     page.note(layout.MARGIN, top + 0.18, "mean over the seeds, 95 % interval", fontsize=7.5)
-    accuracy = tables["accuracy"]
     axes = page.axes(0.6, top + 0.5, layout.WIDTH - 0.6 - 2.5, ACCURACY)
-    axes.grid(visible=True)
-    axes.set(xlim=(-0.15, accuracy["shift"].max()), ylim=(0, 1))
-    axes.set_xlabel("pixels moved, right, left, down or up", loc="left", fontsize=7.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    layout.in_percent(axes.yaxis)
     judged = details["judged_shift"]
-    axes.axvline(judged, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.text(judged, 1.02, f"judged at {count(judged, 'pixel')}", fontsize=7, ha="center")
-    draw_curves(axes, CURVES, accuracy, x="shift")
+    label = "pixels moved, right, left, down or up"
+    axes.set_xlim(-0.15, tables["accuracy"]["shift"].max())
+    draw_accuracy_by_shift(axes, CURVES, tables["accuracy"], judged, label)
     return page.figure
 
 
