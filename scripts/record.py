@@ -32,7 +32,7 @@ from dvc.repo.experiments.queue.exceptions import CannotKillTasksError
 from dvc_data.index import DataIndexDirError
 from repro import PATIENCE, clone_problem, handle, stop
 
-from cnnpipe.findings.wording import count, duration, percent
+from cnnpipe.findings.wording import count, duration, percent, plus_minus
 from cnnpipe.params.loading import load_params, read_yaml
 from cnnpipe.params.models import MODEL_NAMES, ModelName
 from cnnpipe.record.seeds import Run, summarize_runs
@@ -255,8 +255,8 @@ def report(name: ModelName, seeds: Sequence[Seed]) -> None:
             f"errors, trained in {duration(run['train_seconds'])}"
         )
     mean, sd, vote = (summary[key] for key in ("mean_test_accuracy", "sd_test_accuracy", "vote"))
-    spread = f" ± {percent(sd, 3)} (sd)" if sd is not None else ""
-    click.echo(f"  mean of {count(len(done), 'seed')}: {percent(mean, 3)}{spread}")
+    accuracy = plus_minus(mean, sd, lambda value: percent(value, 3))
+    click.echo(f"  mean of {count(len(done), 'seed')} ± sd: {accuracy}")
     click.echo(f"  vote: {percent(vote['test_accuracy'], 2)}, {vote['test_errors']} errors")
     if len(done) == len(seeds):
         records = load_json(RECORDS) if RECORDS.exists() else {}

@@ -168,7 +168,7 @@ def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Path) -> Non
     status, output, errors = record(project, "lenet5", "--seeds", "1,2,3")
     assert status == 0, errors
     assert ran(project) == ["1 6 1", "2 6 1", "3 6 1", "3 6 1"], "only the third ran again"
-    assert "mean of 3 seeds: 75.000\N{NO-BREAK SPACE}% ± 25.000\N{NO-BREAK SPACE}%" in output
+    assert "mean of 3 seeds ± sd: 75.000\N{NO-BREAK SPACE}% ± 25.000\N{NO-BREAK SPACE}%" in output
 
     # errors 0, 1, 2 of 4: accuracies 1, 3/4, 1/2; the vote gets image 0 wrong by two of three
     found = json.loads(records.read_text(encoding="utf-8"))["lenet5"]
