@@ -166,21 +166,16 @@ def run_all(repo: Repo, seeds: Sequence[Seed], jobs: int) -> None:
     queue.remove(names & finished)  # `dvc queue logs NAME` is to show the new task
     stopped: list[int] = []
     handle(lambda number, _: stopped.append(number))  # DVC's files would not survive a signal
-    for seed in seeds:
-        if seed.name not in kept and not stopped:
-            seed.enqueue(repo)
-    handle(stop)
     try:
+        for seed in seeds:
+            if seed.name not in kept and not stopped:
+                seed.enqueue(repo)
+        handle(stop)
         if stopped:
             stop(stopped[0])
         start_workers(min(jobs, len(seeds)))
-        left = names
-        while left:
+        while unfinished(queue, names):
             time.sleep(1)
-            before, left = left, unfinished(queue, names)
-            for seed in seeds:
-                if seed.name in before - left:
-                    click.echo(f"{seed.name}: {'done' if seed.commit() else 'failed'}")
     except BaseException:  # `stage` turns a signal into a SystemExit
         handle(signal.SIG_IGN)
         end_all(queue, names)
@@ -218,7 +213,10 @@ def unfinished(queue: LocalCeleryQueue, names: set[str]) -> set[str]:
 def start_workers(jobs: int) -> None:
     """Start DVC's workers in this interpreter's environment; they share the cores."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    click.echo(f"{count(jobs, 'seed')} at a time, each on {count(threads, 'thread')}")
+    click.echo(
+        f"{count(jobs, 'seed')} at a time, each on {count(threads, 'thread')}; "
+        "`dvc queue status` lists them"
+    )
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(
         [sys.executable, "-m", "dvc", "queue", "start", f"--jobs={jobs}"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +21,9 @@ from cnnpipe.params.loading import load_params
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
+from tests.helpers.small_project import DVC, attempt, commit, create, run, start
 
-DVC = [sys.executable, "-m", "dvc"]
+RECORD = (sys.executable, ROOT / "scripts" / "record.py")
 PIPELINE = """\
 stages:
   evaluate:
@@ -70,54 +70,20 @@ IGNORED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@localhost")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "pro ject"
-    (folder / "experiments").mkdir(parents=True)
-    (folder / "experiments" / "record.yaml").write_text(SETTINGS, encoding="utf-8")
-    (folder / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
-    (folder / "evaluate.py").write_text(STAGE, encoding="utf-8")
-    (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
-    shutil.copy(ROOT / "params.yaml", folder)
-    run(folder, "git", "init", "--quiet")
-    run(folder, *DVC, "init", "--quiet")
-    run(folder, "git", "add", "--all")
-    run(folder, "git", "commit", "--quiet", "--message", "start")
-    return folder
-
-
-def run(folder: Path, *command: str) -> str:
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, ROOT / "scripts" / "record.py", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
+    folder = create(
+        tmp_path / "pro ject",
+        {
+            "experiments/record.yaml": SETTINGS,
+            "dvc.yaml": PIPELINE,
+            "evaluate.py": STAGE,
+            ".gitignore": IGNORED,
+            "params.yaml": (ROOT / "params.yaml").read_text(encoding="utf-8"),
+        },
     )
-
-
-def record(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, output and error output."""
-    with start(folder, *arguments) as process:
-        output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
+    commit(folder)
+    return folder
 
 
 def ran(folder: Path) -> list[str]:
@@ -128,10 +94,10 @@ def ran(folder: Path) -> list[str]:
         return []
 
 
-def start_slow(folder: Path, command: list[str]) -> subprocess.Popen[str]:
+def start_slow(folder: Path, *command: str) -> subprocess.Popen[str]:
     """Start the command, and wait until its first stage runs."""
     (folder / "ran.txt").unlink(missing_ok=True)
-    process = start(folder, *command)
+    process = start(folder, *RECORD, *command)
     while not ran(folder):
         assert process.poll() is None
         time.sleep(0.1)
@@ -151,11 +117,10 @@ def processes(folder: Path) -> list[psutil.Process]:
 def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Path) -> None:
     params = (project / "params.yaml").read_bytes()
     (project / "fail").touch()
-    status, output, errors = record(project, "lenet5", "--seeds", "1,2,3", "--jobs", "2")
-    assert status == 1, errors
-    assert {"record-lenet5-1: done", "record-lenet5-3: failed"} < set(output.splitlines())
-    assert "mean of 2 seeds" in output
-    assert errors.splitlines()[-1].startswith(
+    first = attempt(project, *RECORD, "lenet5", "--seeds", "1,2,3", "--jobs", "2")
+    assert first.returncode == 1
+    assert "mean of 2 seeds" in first.stdout
+    assert first.stderr.splitlines()[-1].startswith(
         "Error: record-lenet5-3: failed; `dvc queue logs record-lenet5-3` shows why"
     )
     logs = run(project, *DVC, "queue", "logs", "record-lenet5-3")
@@ -165,8 +130,7 @@ def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Path) -> Non
     assert ran(project) == ["1 6 1", "2 6 1", "3 6 1"]
 
     (project / "fail").unlink()
-    status, output, errors = record(project, "lenet5", "--seeds", "1,2,3")
-    assert status == 0, errors
+    output = run(project, *RECORD, "lenet5", "--seeds", "1,2,3")
     assert ran(project) == ["1 6 1", "2 6 1", "3 6 1", "3 6 1"], "only the third ran again"
     assert "mean of 3 seeds ± sd: 75.000\N{NO-BREAK SPACE}% ± 25.000\N{NO-BREAK SPACE}%" in output
 
@@ -191,7 +155,7 @@ def test_the_same_command_continues_after_a_crash_and_an_interruption(project: P
     (project / "slow").touch()
     command = ["lenet5", "--seeds", "1,2", "--jobs", "1"]
 
-    with start_slow(project, command) as process:
+    with start_slow(project, *command) as process:
         process.kill()
         for one in processes(project):
             one.kill()
@@ -199,7 +163,7 @@ def test_the_same_command_continues_after_a_crash_and_an_interruption(project: P
     assert "Running" in tasks
     assert "Queued" in tasks
 
-    with start_slow(project, command) as process:
+    with start_slow(project, *command) as process:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 143
@@ -211,8 +175,7 @@ def test_the_same_command_continues_after_a_crash_and_an_interruption(project: P
     assert run(project, "git", "status", "--porcelain") == ""
 
     (project / "slow").unlink()
-    status, _, errors = record(project, *command)
-    assert status == 0, errors
+    run(project, *RECORD, *command)
     found = json.loads((project / "reports" / "records.json").read_text(encoding="utf-8"))
     assert found["lenet5"]["mean_test_accuracy"] == 0.875
 
