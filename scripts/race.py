@@ -35,11 +35,16 @@ HELD_OUT = 1 / 6
 
 
 @stage
-@click.option("--only", multiple=True, type=click.Choice(CONTESTANTS), help="These contestants.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(CONTESTANTS),
+    help="Only this contestant; may be given more than once.",
+)
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Start over, with --only these contestants; else finished runs stay.",
+    help="Repeat finished runs; with --only, those of these contestants.",
 )
 @click.option(
     "--held-out",
