@@ -1,4 +1,4 @@
-"""The race to an accuracy: the clock, the runs, the statistics, and the command."""
+"""The race to an accuracy: the clock, the looks, the rule that stops, and the statistics."""
 
 import itertools
 import json
@@ -230,9 +230,9 @@ def command(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_keeps_finished_runs(folder):
     results = folder / "reports" / "race.json"
-    held_out = command(folder, "--held-out", "--only", "torch")
-    assert "torch for 99.0%, seed 2: " in held_out.stdout, held_out.stderr
-    assert not results.exists()
+    looked = command(folder, "--held-out", "--only", "torch")
+    assert "torch for 99.0%, seed 2: " in looked.stdout, looked.stderr
+    assert not results.exists(), "validation is no result"
 
     assert command(folder, "--only", "own").returncode == 0
     content = json.loads(results.read_text(encoding="utf-8"))
@@ -244,9 +244,9 @@ def test_the_command_keeps_finished_runs(folder):
     own["runs"][0]["looks"][0]["seconds"] = 1234.5
     del own["runs"][1]  # as if it had been interrupted
     save_json(results, content)
-    output = command(folder, "--only", "own").stdout
-    assert "seed 2: " in output
-    assert "seed 1: " not in output
+    told = command(folder, "--only", "own").stdout
+    assert "seed 2: " in told
+    assert "seed 1: " not in told
     [again] = load_json(results)["entries"]
     assert again["runs"][0] == own["runs"][0]
     assert [run["seed"] for run in again["runs"]] == [1, 2]
