@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,21 +51,14 @@ class Copy(NamedTuple):
     """The file or folder of the results that has the content."""
 
 
-class Object(NamedTuple):
-    """A file of the cache, named after its hash."""
-
-    database: HashFileDB
-    oid: str
-
-
 @dataclass(frozen=True)
 class Damage:
     path: Path
     what: str
     cure: str
     """What a person should do; --repair deletes the path if this begins with `DELETE`."""
-    object: Object | None = None
-    copy: Copy | None = None
+    restore: Callable[[], object] | None = None
+    """Puts an intact copy in the place of the deleted path."""
 
     def __str__(self) -> str:
         return f"{_shown(self.path)}: {self.what}; {self.cure}"
@@ -92,14 +87,14 @@ class Checkup:
     def found(self, path: Path, what: str, cure: str = CURE) -> None:
         self.damages.append(Damage(path, what, cure))
 
-    def found_object(self, object: Object, what: str, cure: str) -> None:
-        path = Path(object.database.oid_to_path(object.oid))
-        if result := self.needed.get(object.oid):
+    def found_object(self, database: HashFileDB, oid: str, what: str, cure: str) -> None:
+        restore = None
+        if result := self.needed.get(oid):
             what += f", which is that of {_shown(result)}"
-        copy = self.copies.get(object.oid)
-        if copy:
+        if copy := self.copies.get(oid):
             cure = f"`python scripts/doctor.py --repair` restores it from {_shown(copy.result)}"
-        self.damages.append(Damage(path, what, cure, object, copy))
+            restore = partial(database.add, copy.path, copy.fs, oid)
+        self.damages.append(Damage(Path(database.oid_to_path(oid)), what, cure, restore))
 
 
 @click.command()
@@ -145,7 +140,7 @@ def check(repo: Repo) -> Checkup:
         _check_objects(database, checkup)
     for oid in checkup.needed:
         if not repo.cache.local.exists(oid):
-            checkup.found_object(Object(repo.cache.local, oid), "missing", RERUN)
+            checkup.found_object(repo.cache.local, oid, "missing", RERUN)
     for record in sorted(Path(repo.stage_cache.cache_dir).glob("*/*/*")):
         _check_run(record, checkup)
     return checkup
@@ -225,7 +220,7 @@ def _check_objects(database: HashFileDB, checkup: Checkup) -> None:
         if path.is_dir():
             checkup.found(path, "a folder instead of an object")
         elif checkup.hash_of(path, database.hash_name) != oid.partition(".")[0]:  # HASH.dir: a list
-            checkup.found_object(Object(database, oid), MISNAMED, CURE)
+            checkup.found_object(database, oid, MISNAMED, CURE)
 
 
 def _check_run(path: Path, checkup: Checkup) -> None:
@@ -243,15 +238,14 @@ def _check_run(path: Path, checkup: Checkup) -> None:
 
 def mend(damage: Damage) -> None:
     """Apply the cure: delete the file, or replace it by an intact copy."""
-    if damage.copy is None and not damage.cure.startswith(DELETE):
+    if damage.restore is None and not damage.cure.startswith(DELETE):
         return
     if damage.path.is_dir() and not damage.path.is_symlink():
         shutil.rmtree(damage.path)
     else:
         damage.path.unlink(missing_ok=True)
-    if damage.object and damage.copy:
-        database, oid = damage.object
-        database.add(damage.copy.path, damage.copy.fs, oid)
+    if damage.restore:
+        damage.restore()
 
 
 def _shown(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Race to an accuracy: reports/race.json, and its table in race.md. docs/race.md has the rules.
 
-Each finished run is written at once: after an interruption the same command goes on where it was.
+Each finished run is written at once: after an interruption the same command continues.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 import click
 import torchvision
 
-from cnnpipe.data.dataset import Dataset, Split, load_dataset, split_validation
+from cnnpipe.data.dataset import Split, load_dataset, split_validation
 from cnnpipe.params.loading import load_params
 from cnnpipe.race.contestants import (
     BACKENDS,
@@ -35,11 +35,16 @@ HELD_OUT = 1 / 6
 
 
 @stage
-@click.option("--only", multiple=True, type=click.Choice(CONTESTANTS), help="These contestants.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(CONTESTANTS),
+    help="Only this contestant; may be given more than once.",
+)
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Start over, with --only these contestants; else finished runs stay.",
+    help="Repeat finished runs; with --only, those of these contestants.",
 )
 @click.option(
     "--held-out",
@@ -50,17 +55,19 @@ HELD_OUT = 1 / 6
 def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
     params = load_params(Params)
     dataset = load_dataset(RAW)
-    machine = _machine(params)
+    device = choose_device(params.runtime.device)
+    waiting = {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    machine = describe(device) | {"torchvision": torchvision.__version__} | waiting
     planned = entries(params.race)
     seeds = range(1, params.race.seeds + 1)
-    starts_over = fresh and not only
-    if not (starts_over or held_out) and RESULTS.exists():
+    start_over = fresh and not only
+    if RESULTS.exists() and not start_over and not held_out:
         earlier = load_json(RESULTS)
         before = {key: earlier[key] for key in ("data", "machine")}
         if before != {"data": dataset.name, "machine": machine}:
             raise InputError(
-                f"{RESULTS}: other data, another machine or other versions; times of both do not "
-                "belong into one table; --fresh starts over"
+                f"{RESULTS}: other data, another machine or other versions, whose times do not "
+                "belong in the same table; --fresh starts over"
             )
         planned = with_runs(planned, earlier["entries"], seeds)
         for entry in planned:
@@ -72,8 +79,10 @@ def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
             done = seed in [run["seed"] for run in entry["runs"]]
             if done or (only and entry["contestant"] not in only):
                 continue
-            training, test = _splits(dataset, held_out, seed)
-            run = _race(params, entry, training, test, seed)
+            training, test = dataset.train, dataset.test
+            if held_out:
+                training, test = split_validation(dataset.train, HELD_OUT, seed)
+            run = _race(params, entry, training, test.to(device), seed)
             entry["runs"].append(run)
             last = run["looks"][-1]
             click.echo(
@@ -85,31 +94,19 @@ def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
     click.echo(table(planned))
 
 
-def _machine(params: Params) -> dict[str, Any]:
-    device = choose_device(params.runtime.device)
-    waiting = {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    return describe(device) | {"torchvision": torchvision.__version__} | waiting
-
-
-def _splits(dataset: Dataset, held_out: bool, seed: int) -> tuple[Split, Split]:
-    if held_out:
-        return split_validation(dataset.train, HELD_OUT, seed)
-    return dataset.train, dataset.test
-
-
 def _race(
     params: Params, entry: dict[str, Any], training: Split, test: Split, seed: int
 ) -> dict[str, Any]:
-    device = choose_device(params.runtime.device)
     contestant, target = entry["contestant"], entry["target"]
     if contestant == "tutorial":
-        return run_tutorial(target, training, test.to(device), seed=seed)
+        return run_tutorial(target, training, test, seed=seed)
     recipe = next(
         recipe
         for recipe in params.race.recipes
         if (recipe.target, recipe_settings(recipe, contestant)) == (target, entry["settings"])
     )
-    return run_recipe(recipe, BACKENDS[contestant], training.to(device), test.to(device), seed=seed)
+    training = training.to(test.images.device)
+    return run_recipe(recipe, BACKENDS[contestant], training, test, seed=seed)
 
 
 def _save(data: str, machine: dict[str, Any], raced: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Run the record settings over several seeds as DVC experiments; reports/records.json.
+"""Run the record settings over several seeds on DVC's queue; reports/records.json.
 
 experiments/record.yaml has the settings that differ from params.yaml. Each seed is one experiment
 of DVC, record-MODEL-SEED, in a copy of the project under .dvc/tmp/exps: the workspace and
@@ -9,6 +9,7 @@ the trained weights of every seed whose code, data and parameters are the same.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,107 +17,76 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-from dvc.api import DVCFileSystem
+import dvc.api
+import pandas as pd
 from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.repo.experiments.queue.celery import LocalCeleryQueue
+from dvc.repo.experiments.queue.exceptions import CannotKillTasksError
 from dvc_data.index import DataIndexDirError
-from repro import clone_problem, end, handle, send
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from repro import PATIENCE, clone_problem, handle, stop
 
-from cnnpipe.findings.wording import count, duration, percent
-from cnnpipe.params.loading import load_params
+from cnnpipe.findings.wording import count, duration, percent, plus_minus
+from cnnpipe.params.loading import load_params, read_yaml
 from cnnpipe.params.models import MODEL_NAMES, ModelName
 from cnnpipe.record.seeds import Run, summarize_runs
-from cnnpipe.system.artifacts import load_csv, load_json, save_json
+from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.command import REPORTS, stage
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
 
 SETTINGS = Path("experiments/record.yaml")
 RECORDS = REPORTS / "records.json"
-LOGS = Path(".cnnpipe/record")
 RESULTS = ("reports/evaluation/{}.json", "reports/predictions/{}.csv", "reports/timings/{}.json")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Seed:
     """One seed of one model, as an experiment of DVC."""
 
     model: ModelName
-    seed: int
+    number: int
     overrides: Mapping[str, Any]
     head: str
     """The commit on which the experiment is based."""
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
-        return f"record-{self.model}-{self.seed}"
-
-    @property
-    def log(self) -> Path:
-        return LOGS / f"{self.name}.log"
+        return f"record-{self.model}-{self.number}"
 
     def commit(self) -> str | None:
         """The experiment's own commit, if it is done."""
         ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{self.name}"
         return git("for-each-ref", "--format=%(objectname)", ref) or None
 
-    def start(self, threads: int) -> None:
-        """Start the experiment; return when DVC has created its folder.
-
-        Raises:
-            InputError: the project is no longer at the commit that the record names.
-        """
-        if problem := changed_files() or moved_on(self.head):
-            raise InputError(problem)
+    def enqueue(self, repo: Repo) -> None:
+        """Do what `dvc exp run --queue` does."""
         # ++ sets a key whether or not it is there; a key that no schema knows ends `validate`.
-        settings = {"seed": self.seed, **self.overrides}
-        command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", f"--name={self.name}"]
-        command += [f"--set-param=++{key}={json.dumps(value)}" for key, value in settings.items()]
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, f"evaluate@{self.model}"],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-                process_group=0 if os.name == "posix" else None,
-            )
-        # DVC takes the first experiment that waits, so two must never wait at the same time.
-        while self.running() and b"Reproducing experiment" not in self.log.read_bytes():
-            time.sleep(0.2)
-
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def problem(self) -> str:
-        """The first error message of DVC or a stage."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        said = [line for line in lines if line.casefold().startswith("error: ")]
-        return " ".join(["failed:", *(said[:1] or lines[-1:]), f"(full log: {self.log})"])
+        settings = {"seed": self.number, **self.overrides}
+        params = [f"++{key}={json.dumps(value)}" for key, value in settings.items()]
+        repo.experiments.run(
+            targets=[f"evaluate@{self.model}"], params=params, queue=True, name=self.name
+        )
 
     def read(self, commit: str) -> Run:
         """What the experiment left in git and in DVC's cache."""
-        files = DVCFileSystem(".", rev=commit)
-        with TemporaryDirectory() as folder:
-            for number, path in enumerate(RESULTS):
-                try:
-                    content = files.read_bytes(path.format(self.model))
-                except (FileNotFoundError, DvcException, DataIndexDirError):
-                    raise InputError(
-                        f"{self.name}: {path.format(self.model)} is not in DVC's cache; "
-                        f"run `dvc exp remove {self.name}` and this command again"
-                    ) from None
-                Path(folder, str(number)).write_bytes(content)
-            evaluation, predictions, timing = (Path(folder, str(n)) for n in range(len(RESULTS)))
-            return Run(self.seed, load_json(evaluation), load_csv(predictions), load_json(timing))
+        try:
+            evaluation, predictions, timing = (
+                dvc.api.read(path.format(self.model), rev=commit) for path in RESULTS
+            )
+        except (DvcException, DataIndexDirError) as error:
+            raise InputError(
+                f"{self.name}: not in DVC's cache ({' '.join(str(error).split())}); "
+                f"run `dvc exp remove {self.name}` and this command again"
+            ) from None
+        table = pd.read_csv(io.StringIO(predictions))
+        return Run(self.number, json.loads(evaluation), table, json.loads(timing))
 
 
 @stage
@@ -130,19 +100,24 @@ def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
         raise InputError(problem)
     settings = read_settings()
     head = git("rev-parse", "HEAD")
-    waiting = [
+    planned = [
         Seed(name, number, settings[name], head)
         for name in models or MODEL_NAMES
         for number in numbers
     ]
-    failed = run_all([seed for seed in waiting if not seed.commit()], jobs or default_jobs())
+    if missing := [seed for seed in planned if not seed.commit()]:
+        try:
+            with Repo() as repo:
+                run_all(repo, missing, jobs or default_jobs())
+        except DvcException as error:
+            raise InputError(" ".join(str(error).split())) from error
     for name in models or MODEL_NAMES:
-        report(name, [seed for seed in waiting if seed.model == name])
-    if failed:
-        names = ", ".join(seed.name for seed in failed)
+        report(name, [seed for seed in planned if seed.model == name])
+    if failed := [seed.name for seed in missing if not seed.commit()]:
         raise InputError(
-            f"{names}: failed, see {failed[0].log}; the other seeds are kept, and the same command "
-            f"continues; {RECORDS} was not changed for models that lack a seed"
+            f"{', '.join(failed)}: failed; `dvc queue logs {failed[0]}` shows why; the other seeds "
+            f"are kept, and the same command continues; {RECORDS} was not changed for models that "
+            "lack a seed"
         )
 
 
@@ -157,35 +132,18 @@ def read_seeds(text: str) -> list[int]:
 
 def changed_files() -> str | None:
     """Why a record could not be traced to a commit, or nothing. Results may differ from it."""
-    lines = git("status", "--porcelain", "--untracked-files=no").splitlines()
-    names = [line.split(maxsplit=1)[1] for line in lines]
-    changed = [name for name in names if not name.startswith(("reports/", "dvc.lock"))]
-    if not changed:
+    changed = git("diff", "--name-only", "HEAD", "--", ".", ":!reports", ":!dvc.lock").split("\n")
+    if changed == [""]:
         return None
     return f"{', '.join(changed)}: changed since the last commit; commit first: a record names one"
 
 
-def moved_on(head: str) -> str | None:
-    """Why later runs would not be of the commit that the first ones are of, or nothing."""
-    if git("rev-parse", "HEAD") == head:
-        return None
-    return f"the project was at {head[:7]} when this began and is at another commit now; run again"
-
-
 def read_settings() -> dict[str, dict[str, Any]]:
     """By model, the dotted keys of params.yaml that the record runs set."""
-    try:
-        tree = YAML(typ="safe").load(SETTINGS.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{SETTINGS}: no such file; run from the project's root") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{SETTINGS}: not YAML: {' '.join(str(error).split())}") from None
-    if (
-        not isinstance(tree, dict)
-        or set(tree) != set(MODEL_NAMES)
-        or not all(isinstance(section, dict) for section in tree.values())
-    ):
-        raise InputError(f"{SETTINGS}: expected a mapping of {' and '.join(MODEL_NAMES)}")
+    allowed = f"a mapping of {' and '.join(MODEL_NAMES)}"
+    tree = read_yaml(SETTINGS, allowed)
+    if set(tree) != set(MODEL_NAMES) or not all(isinstance(part, dict) for part in tree.values()):
+        raise InputError(f"{SETTINGS}: expected {allowed}")
     return tree
 
 
@@ -198,68 +156,110 @@ def default_jobs() -> int:
     return os.cpu_count() or 1 if device.type == "cpu" else 1
 
 
-def run_all(seeds: Sequence[Seed], jobs: int) -> list[Seed]:
-    """Run several experiments at a time; return those that failed."""
-    jobs = max(1, min(jobs, len(seeds)))
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    waiting, active = list(seeds), list[Seed]()
+def run_all(repo: Repo, seeds: Sequence[Seed], jobs: int) -> None:
+    """Run experiments on DVC's queue and wait for them; what ends the wait ends them, too."""
+    queue = repo.experiments.celery_queue
+    clean_up(queue, seeds)
+    names = {seed.name for seed in seeds}
+    kept = unfinished(queue, names)
+    finished = {task["name"] for task in queue.status()} - kept
+    queue.remove(names & finished)  # `dvc queue logs NAME` is to show the new task
+    stopped: list[int] = []
+    handle(lambda number, _: stopped.append(number))  # DVC's files would not survive a signal
     try:
-        while waiting or active:
-            for seed in [seed for seed in active if not seed.running()]:
-                active.remove(seed)
-                click.echo(f"{seed.name}: {'done' if seed.commit() else seed.problem()}")
-            if waiting and len(active) < jobs:
-                active.append(waiting.pop(0))
-                click.echo(f"{active[-1].name}: runs on {count(threads, 'thread')}")
-                active[-1].start(threads)
-            else:
-                time.sleep(0.5)
-    except BaseException as stop:
-        # `stage` turns a signal into a SystemExit. No experiment may keep running after any exit.
-        number = int(stop.code or 0) - 128 if isinstance(stop, SystemExit) else signal.SIGTERM
+        for seed in seeds:
+            if seed.name not in kept and not stopped:
+                seed.enqueue(repo)
+        handle(stop)
+        if stopped:
+            stop(stopped[0])
+        start_workers(min(jobs, len(seeds)))
+        while unfinished(queue, names):
+            time.sleep(1)
+    except BaseException:  # `stage` turns a signal into a SystemExit
         handle(signal.SIG_IGN)
-        processes = [seed.process for seed in active if seed.process]
-        for process in processes:
-            send(process, number)
-        for process in processes:
-            end(process, number)
+        end_all(queue, names)
         click.echo("Interrupted; finished seeds are kept, and the same command continues.")
         raise
-    return [seed for seed in seeds if not seed.commit()]
+
+
+def clean_up(queue: LocalCeleryQueue, seeds: Sequence[Seed]) -> None:
+    """Keep of an interrupted record only the tasks that wait or that a worker runs.
+
+    Raises:
+        InputError: the queue has tasks that are not of this record.
+    """
+    mine = {(seed.name, seed.head) for seed in seeds}
+    entries = [*queue.iter_queued(), *queue.iter_active()]
+    if others := [f"{e.name}" for e in entries if (e.name, e.baseline_rev) not in mine]:
+        raise InputError(
+            f"{', '.join(others)}: on DVC's queue, which the record needs for itself; run them "
+            "with `dvc queue start`, or remove them with `dvc queue remove`"
+        )
+    # A crash of the machine leaves tasks that count as running. `dvc queue kill` would send a
+    # signal to their process ids, which other processes may have by now.
+    with suppress(CannotKillTasksError):
+        queue._mark_inactive_tasks_failure({entry: f"{entry.name}" for entry in entries})
+    while (workers := queue.worker_status()) and not any(workers.values()):
+        queue.shutdown()  # an idle worker would keep the number of threads it was started with
+
+
+def unfinished(queue: LocalCeleryQueue, names: set[str]) -> set[str]:
+    """Which of these tasks wait or run."""
+    entries = [*queue.iter_queued(), *queue.iter_active()]
+    return names.intersection(entry.name for entry in entries)
+
+
+def start_workers(jobs: int) -> None:
+    """Start DVC's workers in this interpreter's environment; they share the cores."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    click.echo(
+        f"{count(jobs, 'seed')} at a time, each on {count(threads, 'thread')}; "
+        "`dvc queue status` lists them"
+    )
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "queue", "start", f"--jobs={jobs}"],
+        check=True,
+        stdout=subprocess.DEVNULL,  # a worker would hold a pipe open for as long as it lives
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": str(threads)},
+    )
+
+
+def end_all(queue: LocalCeleryQueue, names: set[str]) -> None:
+    """Remove tasks that wait, interrupt those that run, and wait until these have ended."""
+    killed: set[str] = set()
+    deadline = time.monotonic() + PATIENCE
+    while unfinished(queue, names) and time.monotonic() < deadline:
+        with suppress(DvcException):  # a task has just begun or ended: look again
+            queue.remove(names.intersection(entry.name for entry in queue.iter_queued()))
+            for name in names.intersection(entry.name for entry in queue.iter_active()) - killed:
+                queue.kill([name])
+                killed.add(name)
+        time.sleep(0.5)
 
 
 def report(name: ModelName, seeds: Sequence[Seed]) -> None:
-    """Print a model's table; write it to reports/records.json if no seed is missing."""
+    """Print a model's results; write them to reports/records.json if no seed is missing."""
     done = [(seed, commit) for seed in seeds if (commit := seed.commit())]
     if not done:
         return
     summary = summarize_runs([seed.read(commit) for seed, commit in done])
-    click.echo(table(name, summary))
+    click.echo(f"{name} on {summary['images']} test images of {summary['dataset']}:")
+    for run in summary["runs"]:
+        click.echo(
+            f"  seed {run['seed']}: {percent(run['test_accuracy'], 2)}, {run['test_errors']} "
+            f"errors, trained in {duration(run['train_seconds'])}"
+        )
+    mean, sd, vote = (summary[key] for key in ("mean_test_accuracy", "sd_test_accuracy", "vote"))
+    accuracy = plus_minus(mean, sd, lambda value: percent(value, 3))
+    click.echo(f"  mean of {count(len(done), 'seed')} ± sd: {accuracy}")
+    click.echo(f"  vote: {percent(vote['test_accuracy'], 2)}, {vote['test_errors']} errors")
     if len(done) == len(seeds):
         records = load_json(RECORDS) if RECORDS.exists() else {}
         facts = {"commit": seeds[0].head, "overrides": dict(seeds[0].overrides)}
         save_json(RECORDS, {**records, name: facts | summary})
-
-
-def table(name: str, summary: Mapping[str, Any]) -> str:
-    """A model's runs, their mean and their vote, as text."""
-    rows = [
-        f"  seed {run['seed']}: {percent(run['test_accuracy'], 2)}, {run['test_errors']} errors, "
-        f"trained in {duration(run['train_seconds'])}"
-        for run in summary["runs"]
-    ]
-    spread = summary["sd_test_accuracy"]
-    mean = percent(summary["mean_test_accuracy"], 3)
-    return "\n".join(
-        [
-            f"{name} on {summary['images']} test images of {summary['dataset']}:",
-            *rows,
-            f"  mean of {summary['seeds']} seeds: {mean}"
-            + (f" ± {percent(spread, 3)} (sd)" if spread is not None else ""),
-            f"  vote of all seeds: {percent(summary['vote']['test_accuracy'], 2)}, "
-            f"{summary['vote']['test_errors']} errors",
-        ]
-    )
 
 
 def git(*arguments: str) -> str:

@@ -49,14 +49,14 @@ def main() -> int:
     UNREACHABLE.unlink(missing_ok=True)
     targets = sys.argv[1:]
     status = dvc("repro", *targets)
-    if status != 0 and (mended := mend_dvc()):
-        say(*mended)
+    if status != 0 and (repaired := repair_dvc()):
+        print_framed(*repaired)
         status = dvc("repro", *targets)
     if status == 0:
         return finish(whole=not targets)
     if not UNREACHABLE.exists():
         return status
-    say(
+    print_framed(
         "No mirror gave the data set; the answer of each is printed above.",
         "The same pipeline now runs as an experiment on another data set:",
         NOT_MNIST + ".",
@@ -90,16 +90,16 @@ def dvc(*arguments: str) -> int:
     every signal that should end this script, and has ended when this script ends.
 
     Raises:
-        SystemExit: a signal came; 128 plus its number.
+        SystemExit: on a signal, with 128 plus its number.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
-    come: list[int] = []  # while DVC is being started, and cannot yet be stopped
-    handle(lambda number, _: come.append(number))
+    early: list[int] = []  # signals that come before DVC can be stopped
+    handle(lambda number, _: early.append(number))
     with subprocess.Popen(command, process_group=0 if os.name == "posix" else None) as process:
         try:
             handle(stop)
-            if come:
-                stop(come[0])
+            if early:
+                stop(early[0])
             status = process.wait()
             return 128 - status if status < 0 else status
         except SystemExit as stopped:
@@ -146,7 +146,7 @@ def send(process: subprocess.Popen[bytes], number: int) -> bool:
     return True
 
 
-def mend_dvc() -> list[str]:
+def repair_dvc() -> list[str]:
     """Repair files that DVC was writing when it was killed; return what was done.
 
     DVC writes dvc.lock and its list of locked files in place. If incomplete, they stop every run.
@@ -156,12 +156,12 @@ def mend_dvc() -> list[str]:
 
     try:
         with Repo().lock:  # every process that writes these files holds it
-            return [*mend_busy(Path(".dvc/tmp/rwlock")), *mend_lock(Path("dvc.lock"))]
+            return [*repair_rwlock(Path(".dvc/tmp/rwlock")), *repair_dvc_lock(Path("dvc.lock"))]
     except DvcException:  # another DVC is running
         return []
 
 
-def mend_busy(path: Path) -> Iterator[str]:
+def repair_rwlock(path: Path) -> Iterator[str]:
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def mend_busy(path: Path) -> Iterator[str]:
         yield f"{path} was incomplete because DVC was killed, and was deleted."
 
 
-def mend_lock(path: Path) -> Iterator[str]:
+def repair_dvc_lock(path: Path) -> Iterator[str]:
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.strictyaml import load
@@ -209,13 +209,13 @@ def finish(*, whole: bool) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     if name == "digits":
-        say(f"These results are of {NOT_MNIST}.", *BACK.splitlines())
+        print_framed(f"These results are of {NOT_MNIST}.", *BACK.splitlines())
     print(f"Results on {name}: open {report}")
     return 0
 
 
-def say(*lines: str) -> None:
-    """Print lines that must not be overlooked."""
+def print_framed(*lines: str) -> None:
+    """Print lines between two rules, so that nobody overlooks them."""
     rule = "=" * 98
     print(rule, *lines, rule, sep="\n", flush=True)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cnnpipe.findings.wording import count, duration, short, title_of
+from cnnpipe.findings.wording import count, duration, plus_minus, short, title_of
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.race.contestants import table as race_table
 from cnnpipe.system.artifacts import atomic_write, load_json
@@ -83,7 +83,7 @@ def scores(model: str) -> dict[str, object]:
 def record(model: str) -> str:
     """Mean and standard deviation of a model's accuracy over seeds."""
     result = load("records.json")[model]
-    return f"{result['mean_test_accuracy']:.3%} ± {result['sd_test_accuracy']:.3%}"
+    return plus_minus(result["mean_test_accuracy"], result["sd_test_accuracy"], "{:.3%}".format)
 
 
 def records(model: str) -> dict[str, object]:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from cnnpipe.compare.figures import Pair, draw_pairs
 from cnnpipe.compare.revisions import ModelResults, Revision
+from cnnpipe.findings.intervals import Interval
 from cnnpipe.findings.mcnemar import paired_difference
 from cnnpipe.findings.wording import NBSP, percent, points, short, written
 from cnnpipe.report.sentences import Verdict, paired_verdict
@@ -52,98 +51,74 @@ class Comparison:
 
 def compare(one: Revision, other: Revision) -> Comparison:
     """What differs from the first revision to the second."""
-    keys = list(dict.fromkeys([*one.params, *other.params]))
+    names = (one.name, other.name)
     params = [
-        (key, _shown(one.params, key), _shown(other.params, key))
-        for key in keys
-        if one.params.get(key) != other.params.get(key)
-        or (key in one.params) != (key in other.params)
+        (key, str(one.params.get(key, "–")), str(other.params.get(key, "–")))
+        for key in dict.fromkeys([*one.params, *other.params])
+        if key not in one.params or key not in other.params or one.params[key] != other.params[key]
     ]
-    both = [
-        name for name in one.models if one.models[name].evaluation and other.models[name].evaluation
-    ]
-    missing = [
-        one.models[name].title
-        for name in one.models
-        if bool(one.models[name].evaluation) != bool(other.models[name].evaluation)
-    ]
-    models = [
-        _compare_model(name, one.models[name], other.models[name], (one.name, other.name))
-        for name in both
-    ]
+    models, missing = [], []
+    for name, before in one.models.items():
+        after = other.models[name]
+        if before.evaluation and after.evaluation:
+            models.append(_compare_model(name, before, after, names))
+        elif before.evaluation or after.evaluation:
+            missing.append(before.title)
     return Comparison(one, other, params, models, missing)
-
-
-def _shown(params: Mapping[str, Any], key: str) -> str:
-    return str(params[key]) if key in params else "–"
 
 
 def _compare_model(
     name: str, one: ModelResults, other: ModelResults, names: tuple[str, str]
 ) -> ModelComparison:
-    paired = _paired(one, other, names)
+    verdict, interval, changed = _paired(one, other, names)
     return ModelComparison(
         name=name,
         title=other.title,
-        rows=list(_rows(one.evaluation, other.evaluation, paired.interval)),
-        verdict=paired.verdict,
-        changed=paired.changed[:CHANGED],
-        changes=len(paired.changed),
+        rows=list(_rows(one.evaluation, other.evaluation, interval)),
+        verdict=verdict,
+        changed=changed[:CHANGED],
+        changes=len(changed),
         pairs=draw_pairs(one, other, names),
     )
 
 
-@dataclass(frozen=True)
-class _Paired:
-    """What follows from the answers to the same test images, or why nothing does."""
+def _paired(
+    one: ModelResults, other: ModelResults, names: tuple[str, str]
+) -> tuple[Verdict, Interval | None, list[Changed]]:
+    """What follows from the answers to the same test images, or why nothing does.
 
-    verdict: Verdict
-    interval: tuple[float, float] | None = None
-    """95 %, of the difference in accuracy."""
-    changed: Sequence[Changed] = ()
-
-
-def _paired(one: ModelResults, other: ModelResults, names: tuple[str, str]) -> _Paired:
-    if one.predictions is None or other.predictions is None:
-        absent = [n for n, m in zip(names, (one, other), strict=True) if m.predictions is None]
+    Returns:
+        the verdict, the 95 % interval of the difference in accuracy, and the images that only one
+        run classifies correctly.
+    """
+    before, after = one.predictions, other.predictions
+    if before is None or after is None:
+        absent = [n for n, table in zip(names, (before, after), strict=True) if table is None]
         text = (
             f"No test of the difference: the predictions of {' and '.join(absent)} are not in "
             "DVC’s cache; `dvc pull` or `dvc repro` brings them."
         )
-        return _Paired(Verdict("measured", text))
-    if one.predictions["label"].tolist() != other.predictions["label"].tolist():
+        return Verdict("measured", text), None, []
+    if before["label"].tolist() != after["label"].tolist():
         text = "The two were judged on different test images: their accuracies are not comparable."
-        return _Paired(Verdict("measured", text))
-    first_right, second_right = (
-        (table["prediction"] == table["label"]).to_numpy()
-        for table in (one.predictions, other.predictions)
+        return Verdict("measured", text), None, []
+    first, second = ((t["prediction"] == t["label"]).to_numpy() for t in (before, after))
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    classes = [str(row["class"]) for row in one.evaluation["per_class"]]
+    changed = before.assign(after=after["prediction"])[first != second]
+    columns = (changed[column] for column in ("index", "label", "prediction", "after"))
+    return (
+        paired_verdict(only_first, only_second, len(first), names),
+        paired_difference(only_second, only_first, len(first)),
+        [
+            (int(index), classes[label], classes[answer], classes[other_answer])
+            for index, label, answer, other_answer in zip(*columns, strict=True)
+        ],
     )
-    only_first = int((first_right & ~second_right).sum())
-    only_second = int((second_right & ~first_right).sum())
-    images = len(first_right)
-    return _Paired(
-        paired_verdict(only_first, only_second, images, names),
-        paired_difference(only_second, only_first, images),
-        _changed(
-            [str(row["class"]) for row in one.evaluation["per_class"]],
-            one.predictions[first_right != second_right],
-            other.predictions[first_right != second_right],
-        ),
-    )
-
-
-def _changed(classes: Sequence[str], before: pd.DataFrame, after: pd.DataFrame) -> list[Changed]:
-    """Rows of the images whose answer turned, classes by name."""
-    return [
-        (int(index), classes[label], classes[first], classes[second])
-        for index, label, first, second in zip(
-            before["index"], before["label"], before["prediction"], after["prediction"], strict=True
-        )
-    ]
 
 
 def _rows(
-    one: Mapping[str, Any], other: Mapping[str, Any], interval: tuple[float, float] | None
+    one: Mapping[str, Any], other: Mapping[str, Any], interval: Interval | None
 ) -> Iterator[Row]:
     difference = other["test_accuracy"] - one["test_accuracy"]
     spread = (
@@ -159,29 +134,23 @@ def _rows(
     if max(copies) > 1:
         before, after = ("the image alone" if n == 1 else f"{n} shifted copies" for n in copies)
         yield "Answers averaged over", before, after, "–"
-    for label, key in [
-        ("Errors", "test_errors"),
-        ("Parameters", "parameters"),
-        (f"Multiply-adds per {'copy' if max(copies) > 1 else 'image'}", "macs"),
+    for label, key, write, unit in [
+        ("Errors", "test_errors", _integer, ""),
+        ("Parameters", "parameters", _integer, ""),
+        (f"Multiply-adds per {'copy' if max(copies) > 1 else 'image'}", "macs", _integer, ""),
+        ("Test loss", "test_loss", short, ""),
+        ("Calibration error (ECE)", "ece", points, " points"),
     ]:
         yield (
             label,
-            f"{one[key]:,}",
-            f"{other[key]:,}",
-            _signed(written(other[key] - one[key], ",")),
+            write(one[key]) + unit,
+            write(other[key]) + unit,
+            _signed(write(other[key] - one[key])) + unit,
         )
-    yield (
-        "Test loss",
-        short(one["test_loss"]),
-        short(other["test_loss"]),
-        _signed(short(other["test_loss"] - one["test_loss"])),
-    )
-    yield (
-        "Calibration error (ECE)",
-        f"{points(one['ece'])} points",
-        f"{points(other['ece'])} points",
-        f"{_signed(points(other['ece'] - one['ece']))} points",
-    )
+
+
+def _integer(value: float) -> str:
+    return written(value, ",")
 
 
 def _signed(text: str) -> str:

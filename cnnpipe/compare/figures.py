@@ -45,11 +45,10 @@ def draw_pairs(one: ModelResults, other: ModelResults, names: tuple[str, str]) -
         other: results of the second run.
         names: what the runs are called.
     """
-    runs = [one, other]
     drawings = [
         drawing
         for draw in (_curves, _confusion, _reliability, _kernels)
-        for drawing in draw(runs, names)
+        for drawing in draw([one, other], names)
     ]
     with TemporaryDirectory() as folder:
         described = []

@@ -1,6 +1,6 @@
 """From measurements to statements.
 
-intervals.py   confidence intervals: Wilson, Student's t, bootstrap
+intervals.py   mean ± sd; confidence intervals: Wilson, Student's t, bootstrap
 mcnemar.py     two classifiers on the same images: McNemar's test, interval of the difference
 finding.py     the outcome of an experiment: number, uncertainty, verdict, statement
 wording.py     how names and numbers are written

@@ -1,7 +1,8 @@
-"""95 % confidence intervals: of a mean of runs, of a proportion, of a mean of examples."""
+"""Mean and spread of runs; 95 % intervals of their mean, of a proportion, of a mean of examples."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,17 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest, t
 
 Interval = tuple[float, float]
+
+
+def mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean Σ x / n and standard deviation √(Σ (x − mean)² / (n − 1)) of independent runs.
+
+    No run has no mean; one run has no deviation.
+    """
+    return (
+        statistics.fmean(values) if values else None,
+        statistics.stdev(values) if len(values) > 1 else None,
+    )
 
 
 def mean_interval(values: Sequence[float]) -> Interval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 NBSP = "\N{NO-BREAK SPACE}"
 TITLES = {
@@ -49,6 +49,11 @@ def percent(fraction: float, digits: int = 1) -> str:
 def points(fraction: float) -> str:
     """A difference of fractions in percentage points, without their name: 0.0125 is 1.25."""
     return written(round(100 * fraction, 2) + 0.0, ".2f")
+
+
+def plus_minus(mean: float, sd: float | None, write: Callable[[float], str]) -> str:
+    """A mean and, if there is one, a standard deviation: 1.5 ± 0.2."""
+    return write(mean) if sd is None else f"{write(mean)} ± {write(sd)}"
 
 
 def duration(seconds: float) -> str:

@@ -40,7 +40,7 @@ def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Setti
     """
     path = Path(path)
     schema = kind.model_json_schema()
-    tree = _read_yaml(path, expected(schema))
+    tree = read_yaml(path, expected(schema))
     try:
         settings = kind.model_validate(with_train_defaults(tree))
     except ValidationError as error:
@@ -61,7 +61,12 @@ def _left_to_default(section: Section) -> list[str]:
     return []
 
 
-def _read_yaml(path: Path, allowed: str) -> dict[Any, Any]:
+def read_yaml(path: Path, allowed: str) -> dict[Any, Any]:
+    """The mapping in a file of plain YAML.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or holds something else than `allowed`.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:

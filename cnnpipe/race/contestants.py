@@ -2,8 +2,8 @@
 
 The clock runs while batches are made, augmented, passed forward and backward, while the optimiser
 steps and weights are averaged. It stands still while data are read, the network is built, the first
-calls warm up, and the test set is classified. Test accuracy is looked at after each epoch and
-chooses nothing, but that the tutorial stops once it has reached its target, as its reader would.
+calls warm up, and the test set is classified. Test accuracy is measured after each epoch and
+chooses nothing, except that the tutorial stops when it has reached its target, as a reader would.
 
 A run is a dictionary as reports/race.json holds it:
 
@@ -16,7 +16,6 @@ and an entry is a contestant's runs towards one target, with all the settings th
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -26,6 +25,8 @@ from torch import nn
 
 from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.findings.intervals import mean_and_sd
+from cnnpipe.findings.wording import plus_minus, points, tenths
 from cnnpipe.models import build_model, predict
 from cnnpipe.params.race import RaceParams, RecipeParams
 from cnnpipe.params.train import Backend
@@ -64,7 +65,7 @@ class Clock:
 
 
 class Watch:
-    """Stops the clock for a look at test accuracy, and writes down what it saw."""
+    """Measures test accuracy after an epoch, while its clock is stopped."""
 
     def __init__(self, test: Split, normalization: Normalization) -> None:
         self.test = test
@@ -84,7 +85,7 @@ class Watch:
 def run_recipe(
     recipe: RecipeParams, backend: Backend, training: Split, test: Split, *, seed: int
 ) -> dict[str, Any]:
-    """Train by a recipe to its end, with a look after each epoch.
+    """Train by a recipe to its end, and measure test accuracy after each epoch.
 
     `train` is given one image to validate on: its few milliseconds count.
 
@@ -106,7 +107,7 @@ def run_recipe(
     warmup = Clock(device)
     warmup.start()
     train(copy.deepcopy(network), few, one, short, normalization, seed=seed, progress=False)
-    warmup_seconds = warmup.stop()
+    warmup.stop()
 
     watch = Watch(test, normalization)
     watch.clock.start()
@@ -120,16 +121,16 @@ def run_recipe(
         progress=False,
         observe=watch.look,
     )
-    return _run(seed, warmup_seconds, watch)
+    return {"seed": seed, "warmup_seconds": round(warmup.seconds, 3), "looks": watch.looks}
 
 
 def run_tutorial(
     target: float, training: Split, test: Split, *, seed: int, epochs: int = tutorial.EPOCHS
 ) -> dict[str, Any]:
-    """Train as the tutorial does until a look sees `target`, for `epochs` at most.
+    """Train as the tutorial does until test accuracy reaches `target`, for `epochs` at most.
 
     Args:
-        training: on the CPU, whence the DataLoader copies each batch.
+        training: on the CPU, from where the DataLoader copies each batch.
         test: on the device to train on.
     """
     device = test.images.device
@@ -140,7 +141,7 @@ def run_tutorial(
     warmup = Clock(device)
     warmup.start()
     list(train_tutorial(copy.deepcopy(network), few, seed=seed, epochs=1))
-    warmup_seconds = warmup.stop()
+    warmup.stop()
 
     watch = Watch(test, tutorial.NORMALIZATION)
     watch.clock.start()
@@ -148,45 +149,34 @@ def run_tutorial(
         watch.look(network, epoch)
         if watch.looks[-1]["accuracy"] >= target:
             break
-    return _run(seed, warmup_seconds, watch)
-
-
-def _run(seed: int, warmup_seconds: float, watch: Watch) -> dict[str, Any]:
-    return {"seed": seed, "warmup_seconds": round(warmup_seconds, 3), "looks": watch.looks}
+    return {"seed": seed, "warmup_seconds": round(warmup.seconds, 3), "looks": watch.looks}
 
 
 def seconds_to(target: float, run: Mapping[str, Any]) -> float | None:
-    """Seconds until the first look that saw `target`, or None if none did."""
+    """Seconds until the first measurement of at least `target`, or None."""
     return next((look["seconds"] for look in run["looks"] if look["accuracy"] >= target), None)
 
 
 def summarize(target: float, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation (of a sample, n − 1) over runs.
-
-    The seconds are those of the runs that reached the target: a mean over fewer runs than there are
-    is told with the number of them, and is None where none did. With a single value the deviation
-    is None.
-    """
+    """Mean and standard deviation over runs; of the seconds, over runs that reached `target`."""
     times = [seconds for run in runs if (seconds := seconds_to(target, run)) is not None]
     accuracies = [run["looks"][-1]["accuracy"] for run in runs]
     return {
         "runs": len(runs),
         "reached": len(times),
-        "seconds": _mean_and_deviation(times),
-        "final_accuracy": _mean_and_deviation(accuracies),
-        "warmup_seconds": _mean_and_deviation([run["warmup_seconds"] for run in runs]),
+        "seconds": _rounded(times),
+        "final_accuracy": _rounded(accuracies),
+        "warmup_seconds": _rounded([run["warmup_seconds"] for run in runs]),
     }
 
 
-def _mean_and_deviation(values: Sequence[float]) -> dict[str, float | None]:
-    return {
-        "mean": round(statistics.mean(values), 6) if values else None,
-        "sd": round(statistics.stdev(values), 6) if len(values) > 1 else None,
-    }
+def _rounded(values: Sequence[float]) -> dict[str, float | None]:
+    mean, sd = (value if value is None else round(value, 6) for value in mean_and_sd(values))
+    return {"mean": mean, "sd": sd}
 
 
 def entries(params: RaceParams) -> list[dict[str, Any]]:
-    """Who races for what, without runs as yet; the tutorial goes for the first recipe's target."""
+    """Each contestant with its target, without runs; the tutorial has the first recipe's target."""
     planned: list[dict[str, Any]] = [
         {
             "contestant": contestant,
@@ -224,38 +214,33 @@ def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def table(raced: Sequence[Mapping[str, Any]]) -> str:
     """The results in Markdown, one row for each entry that has runs."""
+    summaries = [(entry, summarize(entry["target"], entry["runs"])) for entry in raced]
+    tutorial_seconds = {
+        entry["target"]: summary["seconds"]["mean"]
+        for entry, summary in summaries
+        if entry["contestant"] == "tutorial"
+    }
     rows = [
         "| target | contestant | seconds, mean ± sd | reached | accuracy at the end, % | times "
         "sooner than the tutorial | warm-up, s |",
         "|---|---|---|---|---|---|---|",
     ]
-    summaries = [(entry, summarize(entry["target"], entry["runs"])) for entry in raced]
-    reference = {
-        entry["target"]: summary["seconds"]["mean"]
-        for entry, summary in summaries
-        if entry["contestant"] == "tutorial"
-    }
     for entry, summary in summaries:
         if not summary["runs"]:
             continue
-        mean = summary["seconds"]["mean"]
-        slow = reference.get(entry["target"])
+        seconds, accuracy, warmup = (
+            summary[key] for key in ("seconds", "final_accuracy", "warmup_seconds")
+        )
+        mean = seconds["mean"]
+        slow = tutorial_seconds.get(entry["target"])
         cells = [
             f"{100 * entry['target']:.4g} %",
             entry["contestant"],
-            "not reached" if mean is None else _pm(summary["seconds"], 1, ".1f"),
+            plus_minus(mean, seconds["sd"], tenths) if mean else "not reached",
             f"{summary['reached']} of {summary['runs']}",
-            _pm(summary["final_accuracy"], 100, ".2f"),
+            plus_minus(accuracy["mean"], accuracy["sd"], points),
             f"{slow / mean:.1f}" if slow and mean else "–",
-            _pm(summary["warmup_seconds"], 1, ".1f"),
+            plus_minus(warmup["mean"], warmup["sd"], tenths),
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
-
-
-def _pm(values: Mapping[str, float | None], factor: float, digits: str) -> str:
-    mean, sd = values["mean"], values["sd"]
-    if mean is None:
-        return "–"
-    text = f"{factor * mean:{digits}}"
-    return text if sd is None else f"{text} ± {factor * sd:{digits}}"

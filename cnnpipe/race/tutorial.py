@@ -1,14 +1,13 @@
 """The common practice that the race is run against: a plain loop as most tutorials write it.
 
-A DataLoader makes each image a tensor by itself, through torchvision's transforms; the network, its
+A DataLoader turns each image into a tensor, through torchvision's transforms; the network, its
 optimiser and its schedule are those of PyTorch's own MNIST example (two 3×3 convolutions, one max
 pooling, dropout, 128 hidden neurons; Adadelta). Torch's layers on purpose: besides
-`cnnpipe.verify.reference` this is the only module that may use them. Nothing of the pipeline rests
-on it.
+`cnnpipe.verify.reference` this is the only module that may use them. No stage uses it.
 
 Axes: N batch, C channels, H height, W width.
 
-Source: https://github.com/pytorch/examples/tree/main/mnist, whose settings these are, written anew.
+Source: https://github.com/pytorch/examples/tree/main/mnist, whose settings these are.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LR = 1.0
 GAMMA = 0.7
 """By which the learning rate is multiplied after each epoch."""
 NORMALIZATION = Normalization(mean=0.1307, std=0.3081)
-"""The two numbers that tutorials give for MNIST, whatever data set is raced on."""
+"""The two numbers that tutorials give for MNIST, used for every data set."""
 
 SETTINGS = {
     "epochs": EPOCHS,
@@ -44,7 +43,7 @@ SETTINGS = {
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
-    """Stored images, each made a picture and transformed when it is asked for."""
+    """Stored images, each transformed when it is read."""
 
     def __init__(self, split: Split) -> None:
         self.images = split.images.numpy()
@@ -86,7 +85,7 @@ def build_network() -> nn.Sequential:
 def train_tutorial(
     network: nn.Module, training: Split, *, seed: int, epochs: int = EPOCHS
 ) -> Iterator[int]:
-    """Train `network` on the device that holds it; stop for a look after each epoch.
+    """Train `network` on the device that holds it, and pause after each epoch.
 
     Args:
         network: freshly initialised. It is changed.

@@ -5,7 +5,6 @@ Axes: S seeds, N images.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from cnnpipe.findings.intervals import mean_and_sd
 from cnnpipe.system.errors import InputError
 
 
@@ -33,8 +33,8 @@ def summarize_runs(runs: Sequence[Run]) -> dict[str, Any]:
     """The entry of one model in reports/records.json.
 
     Returns:
-        of the test accuracies a_s: mean = Σ a_s / S and sd = √(Σ (a_s − mean)² / (S − 1)), which
-        one run does not have; the vote of all; and each run with its seconds, hardware, versions.
+        mean and standard deviation of the test accuracies; the vote of all runs; and each run with
+        its seconds, hardware and versions.
 
     Raises:
         InputError: no run, or runs that were judged on different images.
@@ -48,15 +48,15 @@ def summarize_runs(runs: Sequence[Run]) -> dict[str, Any]:
                 f"seeds {runs[0].seed} and {run.seed} were judged on different test images; "
                 "expected one data set"
             )
-    accuracies = [float(run.evaluation["test_accuracy"]) for run in runs]
+    mean, sd = mean_and_sd([float(run.evaluation["test_accuracy"]) for run in runs])
     errors = vote_errors([run.predictions for run in runs])
     return {
         "dataset": runs[0].evaluation["dataset"],
         "images": len(labels),
         "seeds": len(runs),
-        "mean_test_accuracy": statistics.fmean(accuracies),
-        "sd_test_accuracy": statistics.stdev(accuracies) if len(runs) > 1 else None,
-        "mean_test_errors": statistics.fmean(run.evaluation["test_errors"] for run in runs),
+        "mean_test_accuracy": mean,
+        "sd_test_accuracy": sd,
+        "mean_test_errors": mean_and_sd([run.evaluation["test_errors"] for run in runs])[0],
         "vote": {"test_errors": errors, "test_accuracy": (len(labels) - errors) / len(labels)},
         "runs": [
             {
@@ -73,8 +73,8 @@ def summarize_runs(runs: Sequence[Run]) -> dict[str, Any]:
 def vote_errors(tables: Sequence[pd.DataFrame]) -> int:
     """Images that the majority of several networks gets wrong.
 
-    Of classes with equally many votes the one whose voters are surer wins, by the sum of their
-    confidence; of equally sure ones the first class.
+    Of classes with equally many votes the one with the larger sum of confidence wins; of equal
+    sums the first class.
 
     Args:
         tables: of each network, columns label, prediction, confidence; the same N images.
@@ -88,8 +88,6 @@ def vote_errors(tables: Sequence[pd.DataFrame]) -> int:
 
 
 def _winner(answers: Sequence[tuple[int, float]]) -> int:
-    votes = Counter(prediction for prediction, _ in answers)
-    return max(
-        sorted(votes),
-        key=lambda k: (votes[k], sum(sure for prediction, sure in answers if prediction == k)),
-    )
+    votes = Counter(label for label, _ in answers)
+    confidence = {k: sum(value for label, value in answers if label == k) for k in votes}
+    return max(sorted(votes), key=lambda k: (votes[k], confidence[k]))

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from cnnpipe.findings.intervals import bootstrap_interval, mean_interval, proportion_interval
+from cnnpipe.findings.intervals import (
+    bootstrap_interval,
+    mean_and_sd,
+    mean_interval,
+    proportion_interval,
+)
+
+
+def test_mean_and_standard_deviation():
+    assert mean_and_sd([8, 10, 12]) == (10, 2)  # √((4 + 0 + 4) / 2) = 2
+    assert mean_and_sd([5.0]) == (5, None)
+    assert mean_and_sd([]) == (None, None)
 
 
 def test_interval_of_a_mean_is_students():

@@ -1,11 +1,10 @@
-"""scripts/doctor.py on a pipeline of quick stages: what it names, and that its cures cure."""
+"""scripts/doctor.py on a pipeline of quick stages: what it names, and what --repair restores."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.helpers.project import ROOT
+from tests.helpers.small_project import DVC, create, environment, run
 
 sys.path.insert(0, str(ROOT / "scripts"))
 doctor_of_scripts = importlib.import_module("doctor")
@@ -43,23 +43,12 @@ for name in sys.argv[1:]:
 """
 
 
-def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    """A command that keeps DVC's notes on hashes in the folder, apart from those of others."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(folder / ".dvc" / "site"),
-    }
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
-    )
-
-
 def doctor(folder: Path, *options: str) -> tuple[int, list[str], str]:
     """Its exit status, the lines that name something, and the last line of all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("DVC_SITE_CACHE_DIR", str(folder / ".dvc" / "site"))
+        for name, value in environment(folder).items():
+            patch.setenv(name, value)
         result = CliRunner().invoke(doctor_of_scripts.main, options)
     assert isinstance(result.exception, SystemExit | None)
     *named, last = result.output.splitlines()
@@ -67,19 +56,13 @@ def doctor(folder: Path, *options: str) -> tuple[int, list[str], str]:
 
 
 def repro(folder: Path) -> str:
-    result = run(folder, sys.executable, "-m", "dvc", "repro")
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return run(folder, *DVC, "repro")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "dvc.yaml").write_text(PIPELINE)
-    (folder / "make.py").write_text(MAKE)
-    (folder / ".gitignore").write_text("/raw\n/model\n")
-    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
-        assert run(folder, *command).returncode == 0
+    files = {"dvc.yaml": PIPELINE, "make.py": MAKE, ".gitignore": "/raw\n/model\n"}
+    folder = create(tmp_path_factory.mktemp("made"), files)
     repro(folder)
     return folder
 

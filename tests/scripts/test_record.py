@@ -1,4 +1,4 @@
-"""scripts/record.py on a pipeline of one quick stage: seeds run, are kept, go on, are gathered."""
+"""scripts/record.py on a pipeline of one quick stage, with DVC's own queue."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
+from click.testing import CliRunner
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
+from tests.helpers.small_project import DVC, attempt, commit, create, run, start
 
-SEEDS = "1,2,3"
+RECORD = (sys.executable, ROOT / "scripts" / "record.py")
 PIPELINE = """\
 stages:
   evaluate:
@@ -66,72 +70,69 @@ IGNORED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@localhost")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "pro ject"
-    (folder / "experiments").mkdir(parents=True)
-    (folder / "experiments" / "record.yaml").write_text(SETTINGS, encoding="utf-8")
-    (folder / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
-    (folder / "evaluate.py").write_text(STAGE, encoding="utf-8")
-    (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (folder / "params.yaml").write_text(params, encoding="utf-8")
-    run(folder, "git", "init", "--quiet")
-    run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
-    run(folder, "git", "add", "--all")
-    run(folder, "git", "commit", "--quiet", "--message", "start")
-    return folder
-
-
-def run(folder: Path, *command: str) -> str:
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def record(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "record.py", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=600,
+    folder = create(
+        tmp_path / "pro ject",
+        {
+            "experiments/record.yaml": SETTINGS,
+            "dvc.yaml": PIPELINE,
+            "evaluate.py": STAGE,
+            ".gitignore": IGNORED,
+            "params.yaml": (ROOT / "params.yaml").read_text(encoding="utf-8"),
+        },
     )
+    commit(folder)
+    return folder
 
 
 def ran(folder: Path) -> list[str]:
     """Seed, epochs and shift of each run of the stage."""
-    return sorted((folder / "ran.txt").read_text(encoding="utf-8").splitlines())
+    try:
+        return sorted((folder / "ran.txt").read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        return []
 
 
-def test_seeds_run_in_parallel_and_finished_ones_are_kept(project: Path) -> None:
+def start_slow(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """Start the command, and wait until its first stage runs."""
+    (folder / "ran.txt").unlink(missing_ok=True)
+    process = start(folder, *RECORD, *command)
+    while not ran(folder):
+        assert process.poll() is None
+        time.sleep(0.1)
+    return process
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """What runs in the project or in DVC's copies of it."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+    return found
+
+
+def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Path) -> None:
     params = (project / "params.yaml").read_bytes()
     (project / "fail").touch()
-    first = record(project, "lenet5", "--seeds", SEEDS, "--jobs", "2")
+    first = attempt(project, *RECORD, "lenet5", "--seeds", "1,2,3", "--jobs", "2")
     assert first.returncode == 1
-    assert "record-lenet5-3: failed: Error: the loss is nan at step 7" in first.stdout
-    assert first.stderr.splitlines()[-1].startswith("Error: record-lenet5-3: failed, see ")
     assert "mean of 2 seeds" in first.stdout
+    assert first.stderr.splitlines()[-1].startswith(
+        "Error: record-lenet5-3: failed; `dvc queue logs record-lenet5-3` shows why"
+    )
+    logs = run(project, *DVC, "queue", "logs", "record-lenet5-3")
+    assert "Error: the loss is nan at step 7" in logs
     records = project / "reports" / "records.json"
     assert not records.exists(), "a mean that lacks a seed is no record"
     assert ran(project) == ["1 6 1", "2 6 1", "3 6 1"]
 
     (project / "fail").unlink()
-    second = record(project, "lenet5", "--seeds", SEEDS)
-    assert second.returncode == 0, second.stderr
+    output = run(project, *RECORD, "lenet5", "--seeds", "1,2,3")
     assert ran(project) == ["1 6 1", "2 6 1", "3 6 1", "3 6 1"], "only the third ran again"
+    assert "mean of 3 seeds ± sd: 75.000\N{NO-BREAK SPACE}% ± 25.000\N{NO-BREAK SPACE}%" in output
 
     # errors 0, 1, 2 of 4: accuracies 1, 3/4, 1/2; the vote gets image 0 wrong by two of three
     found = json.loads(records.read_text(encoding="utf-8"))["lenet5"]
@@ -139,41 +140,44 @@ def test_seeds_run_in_parallel_and_finished_ones_are_kept(project: Path) -> None
     assert found["vote"]["test_errors"] == 1
     assert [row["seed"] for row in found["runs"]] == [1, 2, 3]
     assert [row["train_seconds"] for row in found["runs"]] == [60, 120, 180]
+    cores = os.cpu_count() or 1
+    assert [row["threads"] for row in found["runs"]] == [max(1, cores // 2)] * 2 + [cores]
     assert found["overrides"] == {"models.lenet5.epochs": 6, "evaluate.shift": 1}
     assert found["commit"] == run(project, "git", "rev-parse", "HEAD").strip()
-    assert "mean of 3 seeds: 75.000\N{NO-BREAK SPACE}% ± 25.000\N{NO-BREAK SPACE}%" in second.stdout
 
     assert (project / "params.yaml").read_bytes() == params
     changes = run(project, "git", "status", "--porcelain").split()
     assert changes == ["??", "reports/"], "nothing but the records appeared"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="ends a group of processes")
-def test_an_interrupted_run_changes_nothing_and_continues(project: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_the_same_command_continues_after_a_crash_and_an_interruption(project: Path) -> None:
     (project / "slow").touch()
-    with subprocess.Popen(
-        [sys.executable, ROOT / "scripts" / "record.py", "lenet5", "--seeds", "2"],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        deadline = time.monotonic() + 300
-        while not (project / "ran.txt").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+    command = ["lenet5", "--seeds", "1,2", "--jobs", "1"]
+
+    with start_slow(project, *command) as process:
+        process.kill()
+        for one in processes(project):
+            one.kill()
+    tasks = run(project, *DVC, "queue", "status")
+    assert "Running" in tasks
+    assert "Queued" in tasks
+
+    with start_slow(project, *command) as process:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 143
-    assert said.splitlines()[-1].startswith("Interrupted; finished seeds are kept")
+    assert output.splitlines()[-1].startswith("Interrupted; finished seeds are kept")
+    tasks = run(project, *DVC, "queue", "status")
+    assert "Running" not in tasks
+    assert "Queued" not in tasks
+    assert not [one for one in processes(project) if "evaluate.py" in one.cmdline()]
     assert run(project, "git", "status", "--porcelain") == ""
 
     (project / "slow").unlink()
-    again = record(project, "lenet5", "--seeds", "2")
-    assert again.returncode == 0, again.stderr
+    run(project, *RECORD, *command)
     found = json.loads((project / "reports" / "records.json").read_text(encoding="utf-8"))
-    assert (found["lenet5"]["mean_test_accuracy"], found["lenet5"]["sd_test_accuracy"]) == (
-        0.75,
-        None,
-    )
+    assert found["lenet5"]["mean_test_accuracy"] == 0.875
 
 
 @pytest.fixture
@@ -183,41 +187,39 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("record")
 
 
-def test_uncommitted_changes_are_refused(project: Path) -> None:
+def test_uncommitted_changes_and_other_tasks_on_the_queue_are_refused(
+    script: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    run(project, *DVC, "exp", "run", "--queue", "--name", "mine", "evaluate@vgg")
+    result = CliRunner().invoke(script.main, ["lenet5"])
+    assert result.output.startswith("Error: mine: on DVC's queue, which the record needs")
     with (project / "params.yaml").open("a", encoding="utf-8") as file:
         file.write("# a change\n")
-    result = record(project)
-    assert result.returncode == 1
-    assert result.stderr == (
+    result = CliRunner().invoke(script.main, ["lenet5"])
+    assert result.output == (
         "Error: params.yaml: changed since the last commit; commit first: a record names one\n"
     )
-    assert not (project / "ran.txt").exists()
+    assert not ran(project)
+    assert "Queued" in run(project, *DVC, "queue", "status")
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "no such file; run from the project's root"),
-        ("lenet5: {}\n", "expected a mapping of lenet5 and vgg"),
-        ("lenet5: 1\nvgg: {}\n", "expected a mapping of lenet5 and vgg"),
-        ("lenet5: {\n", "not YAML: "),
-    ],
-)
-def test_bad_settings_are_refused(
-    script: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    content: str | None,
-    said: str,
+def test_a_folder_outside_a_clone_is_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if content is not None:
-        script.SETTINGS.parent.mkdir()
-        script.SETTINGS.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError) as problem:
+    result = CliRunner().invoke(script.main)
+    assert result.output == "Error: no dvc.yaml here; run from the project's root\n"
+
+
+@pytest.mark.parametrize("content", ["lenet5: {}\n", "lenet5: 1\nvgg: {}\n"])
+def test_bad_settings_are_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr(script, "SETTINGS", tmp_path / "record.yaml")
+    script.SETTINGS.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"record\.yaml: expected a mapping of lenet5 and vgg$"):
         script.read_settings()
-    assert str(problem.value).startswith(f"{script.SETTINGS}: {said}")
-    assert "\n" not in str(problem.value)
 
 
 def test_the_settings_name_parameters_that_exist(
@@ -234,19 +236,8 @@ def test_the_settings_name_parameters_that_exist(
             assert isinstance(value, (int, float) if isinstance(place, float) else type(place)), key
 
 
-@pytest.mark.parametrize("seeds", ["", "1,1", "1,x", "-1", "1,01"])
-def test_bad_seeds_are_refused(script: ModuleType, seeds: str) -> None:
-    with pytest.raises(InputError, match=f"^--seeds: got {seeds!r}; expected different integers"):
-        script.read_seeds(seeds)
-
-
 def test_seeds(script: ModuleType) -> None:
     assert script.read_seeds("1,2, 30") == [1, 2, 30]
-
-
-def test_a_folder_outside_a_clone_is_refused(tmp_path: Path) -> None:
-    result = record(tmp_path)
-    assert (result.returncode, result.stderr) == (
-        1,
-        "Error: no dvc.yaml here; run from the project's root\n",
-    )
+    for seeds in ("", "1,1", "1,x", "-1", "1,01"):
+        with pytest.raises(InputError, match=f"^--seeds: got {seeds!r}; expected different"):
+            script.read_seeds(seeds)

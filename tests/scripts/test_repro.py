@@ -1,4 +1,4 @@
-"""`make repro` without a data set: digits instead, tracked by DVC and never silent."""
+"""`make repro` without a data set, with damaged files, and when it is stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from cnnpipe.data.dataset import load_dataset
 from cnnpipe.params.loading import load_params
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
+from tests.helpers.small_project import attempt, commit, create, run, start
 
+REPRO = (sys.executable, ROOT / "scripts" / "repro.py")
 PIPELINE = """\
 stages:
   download:
@@ -27,33 +29,17 @@ stages:
 """
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    for name in ("CNNPIPE_MIRROR", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DVC project without a stage, whose only mirror refuses connections."""
-    folder = tmp_path_factory.mktemp("pristine")
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     mirrors = "\n".join(
         f"    - {mirror}" for mirror in load_params(Params, ROOT / "params.yaml").data.mirrors
     )
     assert mirrors in text
     text = text.replace(mirrors, "    - http://127.0.0.1:9/mnist/")
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
-    (folder / ".gitignore").write_text("/data/raw\n/.cnnpipe/\n")
-    run(folder, "git", "init", "--quiet")
-    run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
-    return folder
+    files = {"params.yaml": text, ".gitignore": "/data/raw\n/.cnnpipe/\n"}
+    return create(tmp_path_factory.mktemp("pristine"), files)
 
 
 @pytest.fixture
@@ -68,28 +54,11 @@ def project(pristine: Path, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def run(folder: Path, *command: str) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
-def commit(folder: Path) -> None:
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    run(folder, "git", "add", "--all")
-    run(folder, "git", *author, "commit", "--quiet", "--message", "done")
-
-
 def repro(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "repro.py", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-    )
+    return attempt(folder, *REPRO, *arguments)
 
 
-def test_unreachable_mirrors_mean_digits_and_it_says_so(project: Callable[..., Path]) -> None:
+def test_without_mirrors_it_runs_on_digits_and_prints_so(project: Callable[..., Path]) -> None:
     folder = project()
     result = repro(folder)
     assert result.returncode == 0, result.stderr
@@ -118,7 +87,7 @@ def test_digits_take_the_same_targets(project: Callable[..., Path]) -> None:
     assert not (folder / "other").exists()
 
 
-def test_a_result_that_was_damaged_behind_dvcs_back_is_named_at_the_end(
+def test_a_damaged_result_that_dvc_overlooks_is_named_at_the_end(
     project: Callable[..., Path],
 ) -> None:
     folder = project()
@@ -152,19 +121,13 @@ def test_another_failure_is_passed_on(project: Callable[..., Path]) -> None:
 def test_a_signal_ends_dvc_and_its_stage(
     project: Callable[..., Path], number: int, whole_group: bool
 ) -> None:
-    """Whether it comes from a terminal, to all, or from a supervisor, to the script alone."""
+    """A terminal sends it to all processes, a supervisor to the script alone."""
     program = (
         "import os, pathlib, time; "
         "pathlib.Path('started').write_text(str(os.getpid())); time.sleep(60)"
     )
     folder = project(f'python -c "{program}"')
-    with subprocess.Popen(
-        [sys.executable, ROOT / "scripts" / "repro.py"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with start(folder, *REPRO, group=True) as process:
         started = folder / "started"
         while not (started.exists() and started.read_text()):
             assert process.poll() is None
@@ -177,7 +140,7 @@ def test_a_signal_ends_dvc_and_its_stage(
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
+def test_files_that_dvc_left_incomplete_are_repaired(
     project: Callable[..., Path], committed: bool
 ) -> None:
     folder = project("mkdir -p data/raw && touch data/raw/x")
@@ -197,7 +160,7 @@ def test_what_dvc_was_killed_in_the_midst_of_writing_is_mended(
     assert "Running stage" not in repro(folder).stdout
 
 
-def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(project: Callable[..., Path]) -> None:
+def test_a_dvc_lock_with_a_merge_conflict_is_not_touched(project: Callable[..., Path]) -> None:
     folder = project("mkdir -p data/raw && touch data/raw/x")
     assert repro(folder).returncode == 0
     lock = folder / "dvc.lock"
@@ -206,8 +169,7 @@ def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(project: Callable[
     run(folder, "git", "checkout", "--quiet", "-b", "theirs", "HEAD~")
     lock.write_text(whole.replace("schema", "# theirs\nschema"))
     commit(folder)
-    merge = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "merge", "-"]
-    assert subprocess.run(merge, cwd=folder, capture_output=True).returncode == 1
+    assert attempt(folder, "git", "merge", "-").returncode == 1
     conflict = lock.read_text()
     assert "<<<<<<<" in conflict
     result = repro(folder)
@@ -220,10 +182,7 @@ def test_a_dvc_lock_in_the_midst_of_a_merge_is_left_to_people(project: Callable[
 @pytest.mark.skipif(os.name != "posix", reason="nohup is POSIX's")
 def test_under_nohup_a_hangup_changes_nothing(project: Callable[..., Path]) -> None:
     folder = project("touch started && sleep 2 && mkdir -p data/raw")
-    command = ["nohup", sys.executable, ROOT / "scripts" / "repro.py"]
-    with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with start(folder, "nohup", *REPRO) as process:
         while not (folder / "started").exists():
             assert process.poll() is None
             time.sleep(0.05)
@@ -231,15 +190,12 @@ def test_under_nohup_a_hangup_changes_nothing(project: Callable[..., Path]) -> N
         assert process.wait(timeout=60) == 0
 
 
-class TestFolder:
-    def test_a_zip_download_is_no_clone(self, tmp_path: Path) -> None:
-        (tmp_path / "dvc.yaml").write_text("stages: {}")
-        result = repro(tmp_path)
-        assert result.returncode == 1
-        assert result.stderr.startswith("Error: this folder is not a git clone with a commit")
-        assert result.stderr.count("\n") == 1
-
-    def test_not_the_project(self, tmp_path: Path) -> None:
-        result = repro(tmp_path)
-        assert result.returncode == 1
-        assert result.stderr == "Error: no dvc.yaml here; run from the project's root\n"
+def test_a_folder_that_is_no_clone_of_the_project_is_refused(tmp_path: Path) -> None:
+    result = repro(tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == "Error: no dvc.yaml here; run from the project's root\n"
+    (tmp_path / "dvc.yaml").write_text("stages: {}")  # as in a download without .git
+    result = repro(tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: this folder is not a git clone with a commit")
+    assert result.stderr.count("\n") == 1
