@@ -11,12 +11,13 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported, after 
 
 LONGEST = (
     "stages/test_stages.py",
-    "report/test_interaction.py",
-    "scripts/test_repro.py",
-    "torture/test_torture.py",
     "train/test_distributed.py",
+    "report/test_interaction.py",
+    "torture/test_torture.py",
+    "functional/test_implicit_gemm.py",
+    "compare/test_compare.py",
+    "scripts/test_repro.py",
     "scripts/test_record.py",
-    "race/test_contestants.py",
 )
 """Files that begin first, so that no worker is left alone with one of them at the end."""
 

@@ -1,19 +1,18 @@
 """The race to an accuracy: the clock, the looks, the rule that stops, and the statistics."""
 
 import itertools
-import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
-from ruamel.yaml import YAML
+from click.testing import CliRunner, Result
 from torch import nn
 
 from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.download.files import download
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.race import RaceParams
 from cnnpipe.race import contestants as race
@@ -33,6 +32,7 @@ from cnnpipe.race.tutorial import Digits, build_network, train_tutorial
 from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
+from tests.helpers.stages import digits_project
 
 CPU = torch.device("cpu")
 
@@ -201,41 +201,28 @@ class TestEarlierRuns:
         assert [[run["seed"] for run in entry["runs"]] for entry in again] == [[], [1], [1]]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
     """A project with the digits that need no network, and a race of one epoch and two seeds."""
-    folder = tmp_path_factory.mktemp("race")
-    yaml = YAML()
-    content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    content["data"]["name"] = "digits"
-    content["runtime"]["device"] = "cpu"
-    recipe = content["race"]["recipes"][0]
+    recipe = load_params(Params, ROOT / "params.yaml").race.recipes[0].model_dump()
     recipe["vgg"] |= {"blocks": [[2]], "hidden": 4, "epochs": 1}
-    content["race"] = {"seeds": 2, "recipes": [recipe]}
-    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
-    download(load_params(Params, folder / "params.yaml").data, folder / "data" / "raw")
-    return folder
+    digits_project(tmp_path, {"race": {"seeds": 2, "recipes": [recipe]}})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def command(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "race.py"), *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def command(*options: str) -> Result:
+    return CliRunner().invoke(import_module("scripts.race").main, options)
 
 
 def test_the_command_keeps_finished_runs(folder):
     results = folder / "reports" / "race.json"
-    looked = command(folder, "--held-out", "--only", "torch")
-    assert "torch for 99.0%, seed 2: " in looked.stdout, looked.stderr
+    looked = command("--held-out", "--only", "torch")
+    assert "torch for 99.0%, seed 2: " in looked.output
     assert not results.exists(), "validation is no result"
 
-    assert command(folder, "--only", "own").returncode == 0
-    content = json.loads(results.read_text(encoding="utf-8"))
+    assert command("--only", "own").exit_code == 0
+    content = load_json(results)
     [own] = content["entries"]
     assert [run["seed"] for run in own["runs"]] == [1, 2]
     assert content["machine"]["threads"] == 1
@@ -244,19 +231,20 @@ def test_the_command_keeps_finished_runs(folder):
     own["runs"][0]["looks"][0]["seconds"] = 1234.5
     del own["runs"][1]  # as if it had been interrupted
     save_json(results, content)
-    told = command(folder, "--only", "own").stdout
+    told = command("--only", "own").stdout
     assert "seed 2: " in told
     assert "seed 1: " not in told
     [again] = load_json(results)["entries"]
     assert again["runs"][0] == own["runs"][0]
     assert [run["seed"] for run in again["runs"]] == [1, 2]
 
-    assert command(folder, "--fresh", "--only", "own").returncode == 0
+    assert command("--fresh", "--only", "own").exit_code == 0
     [fresh] = load_json(results)["entries"]
     assert fresh["runs"][0]["looks"][0]["seconds"] < 1234.5
 
     save_json(results, content | {"machine": content["machine"] | {"threads": 99}})
-    refused = command(folder, "--only", "own")
+    program = [sys.executable, ROOT / "scripts" / "race.py", "--only", "own"]
+    refused = subprocess.run(program, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "another machine" in refused.stderr
     assert "Traceback" not in refused.stderr

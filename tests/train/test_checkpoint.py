@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -56,6 +57,12 @@ def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, **chan
     return train(*arguments, seed=3, progress=False, checkpoints=checkpoints)
 
 
+@cache
+def undisturbed(name="lenet5"):
+    """What a run without interruption gives; the same for all tests."""
+    return run(name)
+
+
 def opened(interval=0.0, key="0123456789abcdef"):
     return Checkpoints("lenet5", key, interval=interval)
 
@@ -75,7 +82,7 @@ def assert_same(result, expected):
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])
 def test_taking_checkpoints_changes_nothing(name, folder):
-    assert_same(sitting(name), run(name))
+    assert_same(sitting(name), undisturbed(name))
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])
@@ -94,7 +101,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(name, kill_at, goes_on_after, 
     else:
         epoch = 1 + goes_on_after // 12
         assert output == f"lenet5: goes on after step {goes_on_after} of 36 (epoch {epoch})\n"
-    assert_same(resumed, run(name))
+    assert_same(resumed, undisturbed(name))
 
 
 def test_an_interruption_between_the_last_step_of_an_epoch_and_its_end(folder, monkeypatch):
@@ -116,7 +123,7 @@ def test_a_run_interrupted_again_and_again(folder):
     for kill_at in (7, 4, 9, 8, 2, 6):
         with pytest.raises(Killed):
             sitting("vgg", kill_at)
-    assert_same(sitting("vgg"), run("vgg"))
+    assert_same(sitting("vgg"), undisturbed("vgg"))
 
 
 def test_a_finished_run_is_not_trained_again(folder):
@@ -154,7 +161,7 @@ class TestDamage:
         for file in self.interrupted():
             tensors, metadata = load_weights(file)
             save_weights(file, tensors, metadata | {"key": "another"})
-        assert_same(sitting(), run())
+        assert_same(sitting(), undisturbed())
         assert "damaged: of another run" in capsys.readouterr().err
 
     @pytest.mark.parametrize("change", [{"state": '{"tensor": "no"}'}, {"seconds": "soon"}])

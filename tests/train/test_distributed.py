@@ -7,25 +7,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from ruamel.yaml import YAML
 from torch import nn
 
 from cnnpipe.system.artifacts import load_json, load_weights, save_json
 from cnnpipe.system.errors import InputError
 from cnnpipe.train import distributed
 from tests.helpers.project import ROOT
+from tests.helpers.stages import digits_project, run_here
 
 
 def in_two_processes(work, *arguments):
-    torch.multiprocessing.spawn(_join, (str(free_port()), work, arguments), nprocs=2)
+    arguments = (str(free_port()), work, arguments)
+    torch.multiprocessing.start_processes(_join, arguments, nprocs=2, start_method="forkserver")
 
 
 def free_port():
@@ -122,80 +125,80 @@ def test_devices_that_do_not_serve(device, processes, message):
 class Project:
     """The training stage on digits."""
 
-    def __init__(
-        self, folder: Path, *, processes: int = 1, checkpoint: float = 30, **settings: object
-    ) -> None:
+    def __init__(self, folder: Path, changes: Mapping[str, Any]) -> None:
         self.folder = folder
+        small = {"train.epochs": 1, "models.vgg.epochs": 1}
+        small |= {"models.vgg.blocks": [[4], [8]], "models.vgg.dropout": 0.0}
+        digits_project(folder, {**small, **changes})
         save_json(folder / "reports" / "verify.json", {"verdict": "pass"})
-        yaml = YAML()
-        params = yaml.load(ROOT / "params.yaml")
-        params["data"]["name"] = "digits"
-        params["train"] |= {"epochs": 1, **settings}
-        params["runtime"] |= {"device": "cpu", "processes": processes, "checkpoint": checkpoint}
-        params["models"]["vgg"] |= {"epochs": 1, "blocks": [[4], [8]], "dropout": 0.0}
-        with (folder / "params.yaml").open("w", encoding="utf-8") as file:
-            yaml.dump(params, file)
-        self.environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "OMP"))
-        } | {"PYTHONPATH": str(ROOT)}
-        self.run("download")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {key: value for key, value in os.environ.items() if key[:4] != "DVC_"}
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
-            env=self.environment,
+            env=environment | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
 
-    def run(self, stage: str, *arguments: str, check: bool = True) -> tuple[int, str]:
-        with self.start(f"stages.{stage}", *arguments) as process:
+    def run(self, *arguments: str) -> str:
+        with self.start(*arguments) as process:
             out, err = process.communicate(timeout=180)
-        assert not check or process.returncode == 0, out + err
-        return process.returncode, out + err
+        assert process.returncode == 0, out + err
+        return out
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob(".cnnpipe/checkpoints/*/step-*"))
 
+    def results(self, model: str):
+        weights, _ = load_weights(self.folder / f"data/models/{model}.safetensors")
+        timing = load_json(self.folder / f"reports/timings/{model}.json")
+        return weights, pd.read_csv(self.folder / f"reports/curves/{model}.csv"), timing
+
 
 @pytest.mark.parametrize("model", ["lenet5", "vgg"])
-def test_the_whole_stage_in_two_processes(model, tmp_path):
-    results = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        # AdamW's first steps are as long for a rounding error as for a gradient, so a low rate.
-        project = Project(folder, processes=processes, lr=0.001)
-        project.run("train", model)
-        weights, _ = load_weights(folder / f"data/models/{model}.safetensors")
-        results.append((weights, pd.read_csv(folder / f"reports/curves/{model}.csv")))
-        timing = load_json(folder / f"reports/timings/{model}.json")
-        assert timing["processes"] == processes
-        assert project.checkpoints() == []
-    (one, one_curve), (two, two_curve) = results
-    assert one.keys() == two.keys()
+def test_the_whole_stage_in_two_processes(model, tmp_path, monkeypatch):
+    # AdamW's first steps are as long for a rounding error as for a gradient, so a low rate.
+    one, two = (
+        Project(tmp_path / str(number), {"runtime.processes": number, "train.lr": 0.001})
+        for number in (1, 2)
+    )
+    monkeypatch.chdir(one.folder)
+    assert run_here(f"train@{model}").exit_code == 0
+    two.run("stages.train", model)
+    assert one.checkpoints() == two.checkpoints() == []
+    one_weights, one_curve, one_timing = one.results(model)
+    two_weights, two_curve, two_timing = two.results(model)
+    assert (one_timing["processes"], two_timing["processes"]) == (1, 2)
+    assert one_weights.keys() == two_weights.keys()
     assert two_curve.train_loss[0] == pytest.approx(one_curve.train_loss[0], abs=2e-4)
     assert two_curve.validation_loss[0] == pytest.approx(one_curve.validation_loss[0], abs=2e-3)
-    for key, value in one.items():  # ten steps of at most lr = 0.001 each
-        difference = (two[key].float() - value.float()).abs().mean()
+    for key, value in one_weights.items():  # ten steps of at most lr = 0.001 each
+        difference = (two_weights[key].float() - value.float()).abs().mean()
         assert difference < 2e-4 * max(1.0, float(value.float().abs().mean())), key
 
 
-def test_under_torchrun(tmp_path):
-    """As on the command line, without `runtime.processes`."""
-    project = Project(tmp_path / "p")
+@pytest.fixture(scope="module")
+def by_torchrun(tmp_path_factory):
+    """LeNet-5 trained as on the command line, without `runtime.processes`; what it printed."""
+    project = Project(tmp_path_factory.mktemp("torchrun"), {"train.epochs": 8})
     torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    with project.start(*torchrun, "--nproc-per-node=2", "-m", "stages.train", "lenet5") as process:
-        out, err = process.communicate(timeout=180)
-    assert process.returncode == 0, out + err
-    assert out.count("validation images") == 1  # one of them prints
-    assert load_json(project.folder / "reports/timings/lenet5.json")["processes"] == 2
+    return project, project.run(*torchrun, "--nproc-per-node=2", "-m", "stages.train", "lenet5")
+
+
+def test_under_torchrun(by_torchrun):
+    project, output = by_torchrun
+    assert output.count("validation images") == 1  # one of them prints
+    assert project.results("lenet5")[2]["processes"] == 2
 
 
 def wait_for_checkpoint(project, process):
-    while not project.checkpoints():
+    """Wait until there is another checkpoint than now."""
+    before = project.checkpoints()
+    while project.checkpoints() in ([], before):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
@@ -223,60 +226,62 @@ def listening(pids):
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux for the sockets")
-def test_nobody_outside_this_machine_can_connect(tmp_path):
-    project = Project(tmp_path / "p", processes=2, epochs=50, checkpoint=0)
-    with project.start("stages.train", "lenet5") as process:
-        wait_for_checkpoint(project, process)
-        found = listening([process.pid, *workers_of(process)])
-        process.terminate()
-        process.communicate(timeout=40)
-    assert found  # Gloo's own, between the two
-    assert all(local.startswith("0100007F:") for local in found), found  # 127.0.0.1
-
-
 @pytest.mark.skipif(shutil.which("pgrep") is None, reason="asks pgrep for the processes")
-@pytest.mark.parametrize("stop", ["kill a worker", "terminate the stage"])
-def test_all_end_and_the_run_goes_on_to_the_same_bits(stop, tmp_path):
-    project = Project(tmp_path / "p", processes=2, epochs=8, checkpoint=0)
-    with project.start("stages.train", "lenet5") as process:
-        wait_for_checkpoint(project, process)
-        workers = workers_of(process)
-        assert len(workers) == 2
-        if stop == "kill a worker":
-            os.kill(workers[1], signal.SIGKILL)
-        else:
-            process.terminate()
-        _, err = process.communicate(timeout=40)
-    lines = [line for line in re.split("[\r\n]", err) if line and "step/s" not in line]
-    lines = [line for line in lines if "?step" not in line and not line.startswith("epoch")]
-    if stop == "kill a worker":
-        assert process.returncode == 1
-        assert lines == ["Error: process 1 of 2 was ended by SIGKILL"]
-    else:
-        assert process.returncode == 143
-        assert lines == []
-    for pid in workers:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-    assert "goes on after step" in project.run("train", "lenet5")[1]
-    undisturbed = Project(tmp_path / "q", processes=2, epochs=8)
-    undisturbed.run("train", "lenet5")
+def test_all_end_and_the_run_goes_on_to_the_same_bits(by_torchrun, tmp_path):
+    """Killed in the midst of one process, then terminated, then left alone."""
+    often = {"runtime.processes": 2, "runtime.checkpoint": 0}
+    project = Project(tmp_path / "p", {"train.epochs": 8, **often})
+
+    def kill_a_worker(stage, workers):
+        os.kill(workers[1], signal.SIGKILL)
+
+    def terminate_the_stage(stage, workers):
+        stage.terminate()
+
+    for stop, status, message in (
+        (kill_a_worker, 1, ["Error: process 1 of 2 was ended by SIGKILL"]),
+        (terminate_the_stage, 143, []),
+    ):
+        with project.start("stages.train", "lenet5") as process:
+            wait_for_checkpoint(project, process)
+            workers = workers_of(process)
+            assert len(workers) == 2
+            assert_nobody_outside_this_machine_can_connect([process.pid, *workers])
+            stop(process, workers)
+            _, err = process.communicate(timeout=40)
+        lines = [line for line in re.split("[\r\n]", err) if line and "step/s" not in line]
+        lines = [line for line in lines if "?step" not in line and not line.startswith("epoch")]
+        assert process.returncode == status
+        assert lines == message
+        for pid in workers:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+    assert "goes on after step" in project.run("stages.train", "lenet5")
+    undisturbed, _ = by_torchrun
     name = "data/models/lenet5.safetensors"
     assert (project.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()
 
 
-def test_a_batch_that_does_not_divide_is_one_line(tmp_path):
-    project = Project(tmp_path / "p", processes=3)
-    status, output = project.run("train", "lenet5", check=False)
-    assert status == 1
-    assert output.startswith("Error: batch_size: got 128; expected a multiple of 3")
-    assert output.count("\n") == 1
+def assert_nobody_outside_this_machine_can_connect(pids):
+    if not Path("/proc/net/tcp").exists():
+        return  # Linux alone has these tables of sockets
+    found = listening(pids)
+    assert found  # Gloo's own, between the two
+    assert all(local.startswith("0100007F:") for local in found), found  # 127.0.0.1
+
+
+def test_a_batch_that_does_not_divide_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Project(tmp_path, {"runtime.processes": 3})
+    result = run_here("train@lenet5")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: batch_size: got 128; expected a multiple of 3")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_stage_exits_at_once_and_leaves_no_temporary_files(number, tmp_path):
-    project = Project(tmp_path / "p", epochs=50, checkpoint=0)
+    project = Project(tmp_path / "p", {"train.epochs": 50, "runtime.checkpoint": 0})
     with project.start("stages.train", "lenet5") as process:
         wait_for_checkpoint(project, process)
         process.send_signal(number)
