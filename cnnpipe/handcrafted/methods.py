@@ -44,6 +44,8 @@ from cnnpipe.train.loop import train
 
 Kind = Literal["floor", "hand-crafted", "network"]
 Training = Literal["plain", "augmented", "pipeline"]
+Key = tuple[str, Training]
+"""A method's name and training."""
 Labels = NDArray[np.int64]
 Classifier = Callable[[Features], Labels]
 
@@ -74,6 +76,10 @@ class Method:
     """Wall-clock time of fitting, without extracting features; 0 for the pipeline's models."""
     extracted: int = 0
     """Training images whose features were extracted once; none for networks."""
+
+    @property
+    def key(self) -> Key:
+        return self.name, self.training
 
 
 @dataclass(frozen=True)

@@ -29,19 +29,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnnpipe.findings.finding import Finding, Verdict
+from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import NBSP, count, listed, percent, title_of, written
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
-from cnnpipe.handcrafted.methods import Method, Training
-from cnnpipe.handcrafted.robustness import (
-    Hits,
-    Key,
-    Robustness,
-    Transfer,
-    methods_table,
-    transfer_table,
-)
+from cnnpipe.handcrafted.methods import Key, Method, Training
+from cnnpipe.handcrafted.robustness import Hits, Robustness, Transfer, methods_table, transfer_table
 
 NAME = "handcrafted"
 CLAIM = "Hand-crafted features are brittle, domain-specific, and failed to generalize."
@@ -114,14 +107,9 @@ def compare(
     seed: int,
     dataset: str | None = None,
 ) -> Comparison:
-    """LeNet-5 against the best of `rivals`, all trained on the same images.
+    """LeNet-5 against the best of `rivals`, which are hand-crafted methods, by the same training.
 
-    Args:
-        word: what is asked.
-        hits: of every method, (versions, N) or (N,).
-        rivals: names of hand-crafted methods.
-        seed: of the bootstrap over images.
-        dataset: where it is not the one trained on.
+    Shape: hits of each method (versions, N) or (N,).
     """
 
     def scores(method: str) -> Scores:
@@ -143,13 +131,6 @@ def compare(
     )
 
 
-def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
-    answers = {comparison.answer for comparison in comparisons}
-    if answers == {"holds"}:
-        return "supported"
-    return "not supported" if answers == {"does not hold"} else "partly supported"
-
-
 def judge(
     methods: Sequence[Method],
     robustness: Robustness,
@@ -159,18 +140,14 @@ def judge(
 ) -> Finding:
     """The claim's verdict, from which images each method classified correctly.
 
-    Args:
-        methods: all that raced.
-        robustness: on the same corrupted images.
-        transfers: on other data sets; none means that brittleness alone decides.
-        seed: of the bootstrap.
-        details: further facts for the report: sizes, what was not there.
+    Without another data set, brittleness alone decides. `details` are further facts for the report:
+    the experiment's sizes, and the data sets that were not there.
     """
     candidates = [m.name for m in methods if m.kind == "hand-crafted" and m.training == SAME]
-    brittle = compare("brittle", robustness.corrupted, candidates, seed)
+    brittle = compare("brittle", robustness.versions, candidates, seed)
     by_corruption = [
-        compare(c.name, robustness.of_corruption(c.name), [brittle.handcrafted], seed)
-        for c in CORRUPTIONS
+        compare(name, hits, [brittle.handcrafted], seed)
+        for name, hits in robustness.corrupted.items()
     ]
     clear = sum(comparison.ahead for comparison in by_corruption)
     brittle = replace(brittle, in_part=2 * clear >= len(by_corruption))
@@ -182,18 +159,19 @@ def judge(
             for word, hits in of_word.items()
             if hits
         ]
+    answers = {comparison.answer for comparison in comparisons}
     table = methods_table(methods, robustness, seed)
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=verdict_of(comparisons),
+        verdict=decide(answers == {"holds"}, partly=answers != {"does not hold"}),
         statement=_statement(comparisons, by_corruption, table),
         number=100 * brittle.gap,
         unit="percentage points that the mean accuracy under corruption of "
         f"{TITLES[NETWORK]} lies above that of {TITLES[brittle.handcrafted]}",
         interval=(100 * brittle.interval[0], 100 * brittle.interval[1]),
         uncertainty=f"bootstrap over {brittle.images:,} test images, each in "
-        f"{len(robustness.conditions)} corrupted versions",
+        f"{sum(len(c.severities) for c in CORRUPTIONS)} corrupted versions",
         tables={
             "methods": table,
             "robustness": robustness.table(),

@@ -16,10 +16,8 @@ from cnnpipe.models import TrainedNetwork
 
 Array = NDArray[Any]
 Digit = NDArray[np.uint8]
-
-
-SHOWN = (("inversion", 1.0), ("noise", 0.2), ("blur", 1.5), ("shift", 4.0))
-"""Corruptions of which it is drawn what each feature sees."""
+SHOWN = {"shift": 4, "noise": 0.2, "blur": 1.5, "inversion": 1}
+"""Corruptions of which it is drawn what each feature sees, and the severity."""
 
 
 def strips(digit: Digit, seed: int) -> dict[str, tuple[Array, tuple[float, ...], str]]:
@@ -44,10 +42,9 @@ def views(digit: Digit, network: TrainedNetwork, seed: int) -> dict[str, dict[st
     """
     images = {"clean": digit}
     for corruption in CORRUPTIONS:
-        for name, severity in SHOWN:
-            if name == corruption.name:
-                place = corruption.severities.index(severity)
-                images[name] = corrupted(digit[np.newaxis], corruption, seed)[place, 0]
+        if corruption.name in SHOWN:
+            place = corruption.severities.index(SHOWN[corruption.name])
+            images[corruption.name] = corrupted(digit[np.newaxis], corruption, seed)[place, 0]
     return {name: see(image, network) for name, image in images.items()}
 
 

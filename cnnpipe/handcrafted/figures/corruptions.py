@@ -21,9 +21,7 @@ def draw(
     Shape: clean (H, W); images of each corruption (severities, H, W), all 0 to 255.
 
     Args:
-        clean: the digit as it is stored.
         levels: corruption → images, severities, what a severity counts.
-        subtitle: of the figure.
     """
     rows = -(-len(levels) // 2)
     tile, pitch = 0.6, 1.05
