@@ -36,9 +36,7 @@ def explain(
 
     Args:
         network: of this project's layers.
-        dataset: whose test split is explained.
         drawn: indices of the test images whose maps are wanted.
-        params: sizes.
         seed: of the random networks that the maps are compared with.
     """
     test = dataset.test

@@ -48,12 +48,8 @@ def draw(
     Shape: images (n, H, W), 0 to 255; activations (n, C, H, W) or (n, C), the last one (n, K).
 
     Args:
-        images: as the data set holds them.
         activations: layer name → output, in the order in which the layers run.
         sample: which of the n images is drawn.
-        classes: names of the K classes.
-        title: of the figure.
-        subtitle: of the figure.
     """
     *hidden, output = activations
     scales = {name: scale_of(values) for name, values in activations.items()}

@@ -40,13 +40,7 @@ def result_figures(
 ) -> Iterator[Illustration]:
     """How training went, and what the network gets wrong.
 
-    Args:
-        title: the network's name for people.
-        curves: as reports/curves has them.
-        evaluation: as reports/evaluation has it.
-        predictions: as reports/predictions has them.
-        dataset: whose test split was predicted.
-        most_mistakes: the greatest number of the worst mistakes that are drawn.
+    Curves, evaluation and predictions are those of reports/.
     """
     figure = learning_curves.draw(curves, f"{title}: learning curves")
     yield Illustration("curves", "curves", figure, {})
@@ -71,13 +65,7 @@ def result_figures(
 def sample_figures(
     network: TrainedNetwork, dataset: Dataset, drawn: Sequence[int]
 ) -> Iterator[Illustration]:
-    """Test images on their way through every layer, and the first one's journey.
-
-    Args:
-        network: shows what its layers give out.
-        dataset: whose test split the images are of.
-        drawn: their indices, as `cnnpipe.findings.mistakes.images_to_draw` gives them.
-    """
+    """Test images, by their indices, on their way through every layer; the first one's journey."""
     title, model = title_of(network.name), network.model
     split, classes = dataset.test, dataset.classes
     images = split.images[list(drawn)]

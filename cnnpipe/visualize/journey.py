@@ -43,12 +43,9 @@ def draw(
         (maps of this layer, maps of the layer before it), the image before the first.
 
     Args:
-        image: as the data set holds it.
         activations: name → output of the layers to show, in the order in which they run; the last
             one gives the logits.
         contributions: one for each layer, of `cnnpipe.inspection.activations.contributions`.
-        classes: names of the K classes.
-        title: of the figure.
     """
     page = layout.Page(
         layout.BODY + STAGE + 0.72,

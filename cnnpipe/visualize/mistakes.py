@@ -20,13 +20,10 @@ TILE = 1.15
 def draw(images: Array, mistakes: pd.DataFrame, classes: Sequence[str], title: str) -> Figure:
     """Wrongly classified images in the order of the table, with both probabilities.
 
-    Shape: images (n, H, W), 0 to 255.
+    Shape: images (n, H, W), 0 to 255, one for each row.
 
     Args:
-        images: the image of each row.
         mistakes: columns index, label, prediction, confidence, probability_of_label.
-        classes: their names.
-        title: of the figure.
     """
     columns, longest = TILES_PER_ROW, max(map(len, classes))
     rows = ceil(len(mistakes) / columns)

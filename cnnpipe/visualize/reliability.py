@@ -23,8 +23,6 @@ def draw(
 
     Args:
         bins: as `cnnpipe.evaluate.evaluation.reliability` gives them.
-        title: of the figure.
-        subtitle: of the figure.
         beside: bins of another network, which are not drawn but fit on the same axes.
     """
     page = layout.Page(5.0, title, subtitle)
