@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from cnnpipe.benchmark.turns import CHANNELS_LAST, SCRATCH, TORCH
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, MUTED, ORANGE
+from cnnpipe.drawing.curves import apart
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -42,7 +43,6 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
     Args:
         layers: `layers` of the benchmark's results.
         phase: forward or training.
-        title: of the figure.
     """
     rows = [layer for layer in layers if layer["phase"] == phase]
     algorithms = list(
@@ -111,13 +111,10 @@ def _layer_row(axes: Axes, row: int, layer: Mapping[str, Any], algorithms: Seque
             continue
         is_auto = name == layer["auto"]
         ratio, y = _ratio(layer, name), row + lanes[place]
-        style = _mark(place, filled=is_auto)
-        colour, width = style["color"], 1.8 if is_auto else 0.8
-        zorder = 4 if is_auto else 3
-        axes.plot(
-            [ratio["low"], ratio["high"]], [y, y], color=colour, linewidth=width, zorder=zorder
-        )
-        axes.plot(ratio["median"], y, zorder=zorder, **style)
+        style = _mark(place, filled=is_auto) | {"zorder": 4 if is_auto else 3}
+        whisker = {key: style[key] for key in ("color", "zorder")}
+        axes.plot([ratio["low"], ratio["high"]], [y, y], lw=1.8 if is_auto else 0.8, **whisker)
+        axes.plot(ratio["median"], y, **style)
 
 
 def _ratio(layer: Mapping[str, Any], name: str) -> Mapping[str, float]:
@@ -156,7 +153,6 @@ def time_against_batch_size(models: Results, title: str) -> Figure:
 
     Args:
         models: `models` of the benchmark's results.
-        title: of the figure.
     """
     steps = [result for result in models if result["phase"] == "training"]
     names = list(dict.fromkeys(result["model"] for result in steps))
@@ -234,15 +230,11 @@ def _line(axes: Axes, x: Any, low: Any, median: Any, high: Any, colour: str) -> 
 
 def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]]) -> None:
     """Name lines at their right ends, moved apart where they would touch."""
-    by_height = sorted(ends.items(), key=lambda item: item[1][0])
-    points = [(x, end) for _, (end, _) in by_height]
-    places = (axes.transData.transform(points)[:, 1] / layout.DPI).tolist()  # inches
-    wanted = list(places)
-    for place in range(1, len(places)):
-        places[place] = max(places[place], places[place - 1] + LABEL)
-    shift = sum(a - b for a, b in zip(places, wanted, strict=True)) / len(places)
-    for (name, (end, value)), place, own in zip(by_height, places, wanted, strict=True):
-        text, offset = f"{name.removeprefix('torch, ')}  {value}", (7, (place - shift - own) * 72)
+    inches = axes.transData.transform([(x, end) for end, _ in ends.values()])[:, 1] / layout.DPI
+    own = dict(zip(ends, inches.tolist(), strict=True))
+    for name, place in apart(own, LABEL).items():
+        end, value = ends[name]
+        text, offset = f"{name.removeprefix('torch, ')}  {value}", (7, 72 * (place - own[name]))
         layout.label(axes, text, (x, end), offset, color=COLOURS[name])
 
 

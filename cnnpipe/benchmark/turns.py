@@ -87,7 +87,6 @@ def in_turns(
     """Run contestants in turns: milliseconds of each, and ratios of this project's to torch's.
 
     Args:
-        contestants: what to run, by name.
         seconds: time to spend after one round of warm-up; at least `LEAST_ROUNDS` rounds.
         device: its queue has to be empty before a clock is read.
     """
@@ -208,11 +207,11 @@ def model_shapes() -> Iterator[Shape]:
 def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:
     arguments = (shape.channels, shape.out_channels, shape.kernel_size)
     channels_last = x.contiguous(memory_format=torch.channels_last)
-    torchs = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
-    yield TORCH, _layer_run(torchs, x, phase, shape.is_first)
-    last = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
-    last.to(memory_format=torch.channels_last)
-    yield CHANNELS_LAST, _layer_run(last, channels_last, phase, shape.is_first)
+    for name, images in {TORCH: x, CHANNELS_LAST: channels_last}.items():
+        layer = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
+        if name == CHANNELS_LAST:
+            layer.to(memory_format=torch.channels_last)
+        yield name, _layer_run(layer, images, phase, shape.is_first)
     for algorithm in CONV2D_ALGORITHMS:
         if algorithm == "direct" and shape in WIDE:  # it would take longer than all else together
             continue

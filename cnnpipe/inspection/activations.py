@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from os.path import commonprefix
 
@@ -143,13 +144,12 @@ def _recorded(
     modules = _modules(model, layers)
     outputs: dict[str, Tensor] = {}
 
-    def record(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            outputs[name] = keep(output)
+    def record(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        outputs[name] = keep(output)
 
-        return hook
-
-    handles = [layer.register_forward_hook(record(name)) for name, layer in modules.items()]
+    handles = [
+        layer.register_forward_hook(partial(record, name)) for name, layer in modules.items()
+    ]
     try:
         yield outputs
     finally:

@@ -122,11 +122,7 @@ class Layer:
 
 @torch.no_grad()
 def layers_of(model: nn.Sequential, input_shape: Shape = IMAGE) -> list[Layer]:
-    """Follow one image through the network, layer by layer.
-
-    Args:
-        model: is left as it is.
-        input_shape: of the image, without the batch.
+    """Follow one image through the network, layer by layer; the network is left as it is.
 
     Raises:
         ValueError: the two axes of a window differ.
