@@ -6,7 +6,7 @@ import click
 import torch
 
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import AlgorithmsParams
+from cnnpipe.params.models import MODEL_NAMES, AlgorithmParams, PerModel
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
@@ -18,7 +18,7 @@ from cnnpipe.verify.verification import require_pass, summarize, summary_table, 
 class Settings(Selection):
     seed: Seed
     verify: VerifyParams
-    models: AlgorithmsParams
+    models: PerModel[AlgorithmParams, AlgorithmParams]
 
 
 @stage
@@ -41,7 +41,7 @@ def main() -> None:
 
 def _algorithms(params: Settings) -> list[Algorithm]:
     """All; but `implicit_gemm`, which has to be compiled for each shape, only where it is used."""
-    used = params.models.used()
+    used = {params.models.of(name).algorithm for name in MODEL_NAMES}
     return [name for name in get_args(Algorithm) if name != "implicit_gemm" or name in used]
 
 
