@@ -3,8 +3,6 @@
 In both figures blue is this project's, dark is torch's, and orange is torch's with channels last.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -9,8 +9,6 @@ for a whole model, updates the weights). torch's layers run twice, with images i
 memory order (channels first) and with channels last, in which its convolutions are faster.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import statistics
@@ -18,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +74,7 @@ class Spread:
     high: float
 
     @classmethod
-    def of(cls, values: list[float]) -> Spread:
+    def of(cls, values: list[float]) -> Self:
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(*(float(f"{value:.4g}") for value in (median, low, high)))
 

@@ -4,8 +4,6 @@ dataset.json says which data set lies there and its files' SHA-256. It holds not
 the bytes came from, so that every mirror leaves the same folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ A mirror is an http(s) URL or a folder. Whatever it answers is held in memory, b
 time, and counts only if it decompresses to the pinned content; otherwise the next mirror is asked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import zlib

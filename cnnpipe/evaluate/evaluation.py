@@ -3,8 +3,6 @@
 Axes: N images, H height, W width, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -21,8 +21,6 @@ convolutional networks", ECCV 2014 (occlusion); Adebayo et al., "Sanity checks f
 NeurIPS 2018 (the control). The maps are computed by captum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """All that is measured to explain one network: its filters, and what its answers rest on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

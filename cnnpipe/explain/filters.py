@@ -4,8 +4,6 @@ A filter's response is its map behind normalisation and activation, before pooli
 C filters, H height, W width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """95 % confidence intervals: of a mean of runs, of a proportion, of a mean of examples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Only images that exactly one of them classifies correctly tell them apart. Of n 
 those that only the first gets right, and c those that only the second does.
 """
 
-from __future__ import annotations
-
 import math
 
 from scipy.stats import binomtest, norm

@@ -1,7 +1,5 @@
 """Which test images stand for what a network gets right and wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ images, so that every method is given the same bytes. Its random choices are one
 generator it is given: the same seed makes the same images.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -8,11 +8,10 @@ Their parameters suit digits of 28×28 with strokes three pixels wide. They were
 2,000 of MNIST's training images (50,000 to 51,999), never on test images.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +182,7 @@ class VisualWords:
     """Rows, and columns, that the image is divided into."""
 
     @classmethod
-    def learn(cls, images: Images, words: int, seed: int) -> VisualWords:
+    def learn(cls, images: Images, words: int, seed: int) -> Self:
         """K-means over patches of the images, drawn at random."""
         generator = np.random.default_rng(seed)
         patches = dense_sift(images).reshape(-1, PATCH_CELLS**2 * PATCH_BINS)

@@ -1,7 +1,5 @@
 """The whole experiment: from a data set and the pipeline's models to a finding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

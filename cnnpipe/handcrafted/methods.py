@@ -6,14 +6,12 @@ A network fits the same shape: all its layers but the last are the feature, whic
 the last is the linear classifier.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import numpy as np
 import torch
@@ -96,7 +94,7 @@ class LinearClassifier:
     regression: LogisticRegression
 
     @classmethod
-    def fit(cls, features: Features, labels: Labels) -> LinearClassifier:
+    def fit(cls, features: Features, labels: Labels) -> Self:
         """Fit the scaling and the regression.
 
         Shape: features (N, D), labels (N,).

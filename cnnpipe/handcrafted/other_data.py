@@ -1,7 +1,5 @@
 """Data sets other than the one trained on, where they can be had without a network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Axes: N test images, S corrupted versions of each (corruptions × severities).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -19,8 +19,6 @@ choice. Raw pixels are no feature and stand beside.
 Refuted by: a hand-crafted feature that is as robust as the network, and travels as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What each feature makes of one image, as arrays to be drawn."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

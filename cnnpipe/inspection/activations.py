@@ -4,8 +4,6 @@ Axes: N batch, C channels, H height, W width, O output channels, kH kW kernel. F
 are made from what these functions return, so that the code that draws knows no network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial

@@ -3,8 +3,6 @@
 Axes: N images, C channels, H height, W width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

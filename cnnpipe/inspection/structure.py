@@ -4,10 +4,8 @@ Axes: C channels, H height, W width. A network is a chain of layers; layers are 
 they hold (a kernel, weights), so the same functions serve every network that params.yaml allows.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +29,7 @@ class Window:
     dilation: int = 1
 
     @classmethod
-    def of(cls, layer: nn.Module) -> Window | None:
+    def of(cls, layer: nn.Module) -> Self | None:
         """The window of a layer; None if it has none.
 
         Raises:

@@ -1,7 +1,5 @@
 """A model's section overrides the shared `train` section key by key; so does a race's recipe."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from cnnpipe.params.models import MODEL_NAMES

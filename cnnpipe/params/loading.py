@@ -4,8 +4,6 @@ It refuses unknown keys, wrong types, values out of range, NaN and duplicate key
 names the key, the value and what is allowed. Of YAML it accepts plain values only.
 """
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """A value that the schema refuses, as one line: the key, the value and what is allowed."""
 
-from __future__ import annotations
-
 import difflib
 import reprlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Where the arithmetic runs: the device, its number format, and its description beside results."""
 
-from __future__ import annotations
-
 import platform
 from pathlib import Path
 

@@ -10,8 +10,6 @@ everything that the weights depend on (`run_key`): a run with another parameter,
 changed code never uses them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

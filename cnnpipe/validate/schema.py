@@ -1,7 +1,5 @@
 """The schema of the whole of params.yaml: every section, and what an editor is told about it."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

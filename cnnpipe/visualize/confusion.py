@@ -1,7 +1,5 @@
 """Which class is taken for which."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Learning curves: loss and accuracy by epoch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """An image in every layer: all feature maps, and the logits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

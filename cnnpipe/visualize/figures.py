@@ -3,8 +3,6 @@
 Here networks meet pictures: `inspection` turns the network into arrays, `drawing` draws them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """One digit on its way through a network, from pixels to an answer, in one picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil

@@ -1,7 +1,5 @@
 """The figure of the worst mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import ceil
 

@@ -1,7 +1,5 @@
 """Reliability: whether a model is right as often as its confidence promises."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fair turns, correct statistics, and contestants that compute the same."""
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 from typing import Any

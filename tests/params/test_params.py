@@ -1,7 +1,5 @@
 """params.yaml: what is right loads, what is wrong ends in one line that says what is allowed."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """How a stage ends that is told to stop, or left alone, or interrupted before it has begun."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

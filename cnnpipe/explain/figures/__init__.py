@@ -1,7 +1,5 @@
 """Figures of what a model's filters do and what its answers rest on, with the facts about them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which pixels an answer rests on, by several methods."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

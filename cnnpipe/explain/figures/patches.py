@@ -1,7 +1,5 @@
 """The patches that excite the filters of a layer, and what each filter is worth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import ceil
 

@@ -1,7 +1,5 @@
 """One digit under every corruption."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """How accurate each feature stays as each corruption grows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

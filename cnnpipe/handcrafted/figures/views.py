@@ -1,7 +1,5 @@
 """What each feature sees of one digit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
