@@ -14,9 +14,9 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,18 +65,11 @@ WIDE = (
 """Beyond the models' own layers: what the rule for "auto" distinguishes."""
 
 
-@dataclass(frozen=True)
-class Spread:
+def spread(values: list[float]) -> dict[str, float]:
     """Median and quartiles."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Self:
-        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-        return cls(*(float(f"{value:.4g}") for value in (median, low, high)))
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    named = {"median": median, "low": low, "high": high}
+    return {name: float(f"{value:.4g}") for name, value in named.items()}
 
 
 def in_turns(
@@ -102,8 +95,8 @@ def in_turns(
             times[name].append((time.perf_counter() - begin) * 1e3)
         rounds += 1
     ratios = {
-        f"{name} / {reference}": asdict(
-            Spread.of([a / b for a, b in zip(times[name], times[reference], strict=True)])
+        f"{name} / {reference}": spread(
+            [a / b for a, b in zip(times[name], times[reference], strict=True)]
         )
         for reference in (TORCH, CHANNELS_LAST)
         for name in contestants
@@ -111,7 +104,7 @@ def in_turns(
     }
     return {
         "rounds": rounds,
-        "milliseconds": {name: asdict(Spread.of(values)) for name, values in times.items()},
+        "milliseconds": {name: spread(values) for name, values in times.items()},
         "ratios": ratios,
     }
 

@@ -36,8 +36,7 @@ class Evaluation:
     @property
     def predictions(self) -> NDArray[np.int64]:
         """(N,); of equal probabilities the first class wins."""
-        predictions: NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return predictions
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     def metrics(self) -> dict[str, Any]:
         """The figures of reports/evaluation/<model>.json that predictions determine."""
@@ -61,10 +60,7 @@ class Evaluation:
     def confusion(self) -> NDArray[np.int64]:
         """Counts (K, K): the row is the true class, the column the predicted one."""
         every_class = np.arange(len(self.classes))
-        counts: NDArray[np.int64] = confusion_matrix(
-            self.labels, self.predictions, labels=every_class
-        )
-        return counts
+        return np.asarray(confusion_matrix(self.labels, self.predictions, labels=every_class))
 
     def _per_class(self) -> list[dict[str, Any]]:
         scores = precision_recall_fscore_support(

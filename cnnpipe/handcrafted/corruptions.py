@@ -119,8 +119,6 @@ CORRUPTIONS = (
     Corruption("inversion", inversion, (0.25, 0.4, 0.7, 1), "share of the negative"),
     Corruption("occlusion", occlusion, (4, 6, 8, 10), "side, pixels"),
 )
-UNITS = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
-"""What each corruption's severity counts."""
 
 
 def corrupted(images: Images, corruption: Corruption, seed: int) -> Images:

@@ -224,14 +224,12 @@ def _softened(maps: Features) -> Features:
     """
     H, W = (size // 2 * 2 for size in maps.shape[2:])
     soft = gaussian_filter(maps, (0, 0, 1, 1))[:, :, :H, :W]
-    averages: Features = soft.reshape(*maps.shape[:2], H // 2, 2, W // 2, 2).mean(axis=(3, 5))
-    return averages
+    return np.asarray(soft.reshape(*maps.shape[:2], H // 2, 2, W // 2, 2).mean(axis=(3, 5)))
 
 
 def _unit_length(vectors: Features) -> Features:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Features = vectors / np.maximum(length, np.float32(1e-6))
-    return unit
+    return np.asarray(vectors / np.maximum(length, np.float32(1e-6)))
 
 
 def _rows(values: NDArray[np.floating]) -> Features:

@@ -108,8 +108,8 @@ class LinearClassifier:
         return cls(mean, factor, regression)
 
     def __call__(self, features: Features) -> Labels:
-        labels: Labels = self.regression.predict((features - self.mean) * np.float32(self.factor))
-        return labels
+        scaled = (features - self.mean) * np.float32(self.factor)
+        return np.asarray(self.regression.predict(scaled))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +127,7 @@ class NetworkFeatures:
         hidden = nn.Sequential(*list(self.network.model)[:-1])
         normalized = self.network.normalization
         batches = torch.from_numpy(images).split(PREDICTION_BATCH)
-        features: Features = torch.cat([hidden(normalized(batch)) for batch in batches]).numpy()
-        return features
+        return np.asarray(torch.cat([hidden(normalized(batch)) for batch in batches]))
 
     @torch.inference_mode()
     def classify(self, features: Features) -> Labels:
@@ -136,8 +135,7 @@ class NetworkFeatures:
 
         Shape: (N, D) → (N,).
         """
-        labels: Labels = self.network.model[-1](torch.from_numpy(features)).argmax(dim=1).numpy()
-        return labels
+        return np.asarray(self.network.model[-1](torch.from_numpy(features)).argmax(dim=1))
 
 
 def handcrafted_methods(
@@ -196,8 +194,7 @@ def affine_copy(images: Images, maps: AugmentParams, seed: int) -> Images:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.from_numpy(images).unsqueeze(1).float()  # (N, 1, H, W)
     mapped = augment(pixels, maps, background=0.0, generator=generator)
-    copies: Images = mapped.squeeze(1).round().clamp(0, 255).byte().numpy()
-    return copies
+    return np.asarray(mapped.squeeze(1).round().clamp(0, 255).byte())
 
 
 def matched_lenet(

@@ -111,8 +111,7 @@ def compare(
     """
 
     def scores(method: str) -> Scores:
-        of_images: Scores = np.atleast_2d(hits[method, SAME]).mean(axis=0)
-        return of_images
+        return np.asarray(np.atleast_2d(hits[method, SAME]).mean(axis=0))
 
     network, handcrafted = scores(NETWORK), {name: scores(name) for name in rivals}
     best = max(handcrafted, key=lambda name: float(handcrafted[name].mean()))

@@ -10,7 +10,6 @@ from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, INTENSITY, ORANGE, Array
 from cnnpipe.findings.wording import percent
 
-TILES_PER_ROW = 6
 TILE = 1.15
 
 
@@ -23,7 +22,7 @@ def draw(images: Array, mistakes: pd.DataFrame, classes: Sequence[str], title: s
     Args:
         mistakes: columns index, label, prediction, confidence, probability_of_label.
     """
-    columns, longest = TILES_PER_ROW, max(map(len, classes))
+    columns, longest = 6, max(map(len, classes))
     rows = ceil(len(mistakes) / columns)
     pitch = (layout.INNER_WIDTH - TILE) / (columns - 1), TILE + 0.85
     subtitle = "most confident first; orange: what it said, blue: what it is"

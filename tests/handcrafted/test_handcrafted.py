@@ -15,7 +15,6 @@ from cnnpipe.handcrafted import descriptors as features
 from cnnpipe.handcrafted import figures
 from cnnpipe.handcrafted.corruptions import (
     CORRUPTIONS,
-    UNITS,
     blur,
     corrupted,
     inversion,
@@ -30,7 +29,7 @@ from cnnpipe.handcrafted.methods import LinearClassifier, Method, NetworkFeature
 from cnnpipe.handcrafted.other_data import digits, other_datasets, subset
 from cnnpipe.handcrafted.results import captions, methods_metrics
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
-from cnnpipe.handcrafted.verdict import TITLES, judge
+from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.handcrafted.views import strips, views
 from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.loading import load_params
@@ -393,7 +392,7 @@ class TestFigures:
         torch.manual_seed(0)
         seen = views(images[0], random_lenet(), 0)
         for figure in (
-            figures.robustness.draw(outcome.finding.tables["robustness"], TITLES, UNITS),
+            figures.robustness.draw(outcome.finding.tables["robustness"]),
             figures.corruptions.draw(images[0], strips(images[0], 0), "a digit"),
             figures.views.draw(seen, "LeNet-5", "a digit"),
         ):
@@ -404,17 +403,9 @@ class TestFigures:
             assert ink.y1 <= height
 
     def test_curves_are_the_tables_on_one_honest_scale(self):
-        table = pd.DataFrame(
-            {
-                "method": ["hog"] * 3,
-                "training": ["augmented"] * 3,
-                "corruption": ["shift"] * 3,
-                "severity": [0.0, 1.0, 4.0],
-                "accuracy": [1.0, 0.9, 0.2],
-                "images": [400] * 3,
-            }
-        )
-        panel, legend = figures.robustness.draw(table, {"hog": "HOG"}, {"shift": "pixels"}).axes
+        table = pd.DataFrame({"severity": [0.0, 1.0, 4.0], "accuracy": [1.0, 0.9, 0.2]})
+        table = table.assign(method="hog", training="augmented", corruption="shift", images=400)
+        panel, *_, legend = figures.robustness.draw(table).axes
         (line,) = panel.lines
         assert line.get_xdata().tolist() == [0, 1, 4]
         assert line.get_ydata().tolist() == [1.0, 0.9, 0.2]
