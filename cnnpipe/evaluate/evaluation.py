@@ -114,9 +114,6 @@ def evaluate(
     Shape: images (N, H, W) → probabilities (N, K).
 
     Args:
-        network: gives the logits.
-        split: labelled images to judge it on.
-        classes: names of the K classes.
         shift: pixels by which copies are moved at most, along each axis.
 
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
@@ -157,7 +154,6 @@ def summary(network: TrainedNetwork, dataset: str, evaluation: Evaluation) -> di
 
 
 BINS = 15
-"""Equal intervals (lo, hi] of confidence."""
 
 
 def expected_calibration_error(
@@ -165,10 +161,9 @@ def expected_calibration_error(
 ) -> float:
     """How far confidence is from accuracy: ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|.
 
-    Args:
-        probabilities: (N, K), rows sum to 1.
-        labels: (N,).
-        bins: number of equal intervals (lo, hi] that [0, 1] is divided into.
+    The sum is over `bins` equal intervals (lo, hi] of confidence.
+
+    Shape: probabilities (N, K), labels (N,).
 
     Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
     """

@@ -28,8 +28,9 @@ def capture_activations(
     A second run inside the same `with` replaces the first one's values. The hooks are gone
     afterwards, also when the run fails.
 
+    The network runs as it is, so call `eval()` first where that matters.
+
     Args:
-        model: any network; it runs as it is, so call `eval()` first where that matters.
         layers: names as in `model.named_modules()`; None means all that contain no others.
 
     Yields:

@@ -86,15 +86,14 @@ class Checkpoints:
     def files(self) -> list[Path]:
         """The checkpoints that exist, oldest first."""
 
-        def step(file: Path) -> str:
-            return file.stem.removeprefix("step-")
-
+        steps = {
+            file: file.stem.removeprefix("step-")
+            for file in self.folder.glob("step-*.safetensors")
+            if file.is_file()
+        }
         # A person's copy, "step-0000034 (copy)", is not one of them.
-        found = self.folder.glob("step-*.safetensors")
-        return sorted(
-            (file for file in found if file.is_file() and step(file).isdecimal()),
-            key=lambda file: int(step(file)),
-        )
+        found = [file for file, step in steps.items() if step.isdecimal()]
+        return sorted(found, key=lambda file: int(steps[file]))
 
     def due(self) -> bool:
         """Whether `interval` has passed since the last checkpoint."""
@@ -159,11 +158,6 @@ def resumable(
 ) -> Iterator[tuple[torch.device, Checkpoints]]:
     """Join this run's other processes, if it has several, and keep out runs with the same key.
 
-    Args:
-        name, run, seed, script: see `Checkpoints` and `run_key`.
-        runtime: the device, and the seconds between two checkpoints.
-        splits: the images and labels, training and validation.
-
     Yields:
         the device of this process, and the checkpoints.
     """
@@ -193,12 +187,9 @@ def run_key(
     number of threads, which decides how sums are split.
 
     Args:
-        run: settings of the run.
-        seed: of the run.
         tensors: the images and labels, training and validation.
         script: the stage's file.
-        device: kind of the device.
-        processes: number of processes that share the work.
+        device: its kind.
     """
     data = hashlib.sha256()
     for tensor in tensors:
