@@ -5,6 +5,7 @@ Axes: N images, H height, W width, K classes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -135,9 +136,8 @@ def moved_copies(images: Tensor, shift: int) -> Iterator[Tensor]:
 
     Shape: uint8 (N, H, W) → (2·shift + 1)² times (N, H, W).
     """
-    for rows in range(-shift, shift + 1):
-        for columns in range(-shift, shift + 1):
-            yield moved(images, rows, columns)
+    for rows, columns in product(range(-shift, shift + 1), repeat=2):
+        yield moved(images, rows, columns)
 
 
 def summary(network: TrainedNetwork, dataset: str, evaluation: Evaluation) -> dict[str, Any]:

@@ -85,7 +85,16 @@ def sample_figures(
         for index, row in zip(drawn, probabilities, strict=True)
     ]
 
-    yield _journey(title, model, inputs[:1], images[0], activations, answers[0], classes)
+    stops = milestones(activations)
+    shares = contributions(model, inputs[:1], list(stops.values()))
+    figure = journey.draw(
+        images[0].numpy(),
+        {stop: arrays[layer][0] for stop, layer in stops.items()},
+        [share.numpy() for share in shares],
+        classes,
+        f"From pixels to “{answers[0]['prediction']}”: a test image on its way through {title}",
+    )
+    yield Illustration("journey", "journey", figure, answers[0] | {"stops": list(stops)})
     for position, answer in enumerate(answers):
         figure = feature_maps.draw(
             images.numpy(),
@@ -110,27 +119,6 @@ def _behind_normalisation(model: nn.Module, activations: Mapping[str, Tensor]) -
         if isinstance(model.get_submodule(name), nn.BatchNorm2d)
     }
     return {name: activations[name] for name in names if name not in normalised}
-
-
-def _journey(
-    title: str,
-    model: nn.Module,
-    input: Tensor,
-    image: Tensor,
-    activations: dict[str, Tensor],
-    answer: dict[str, Any],
-    classes: Sequence[str],
-) -> Illustration:
-    stops = milestones(activations)
-    shares = contributions(model, input, list(stops.values()))
-    figure = journey.draw(
-        image.numpy(),
-        {stop: activations[layer][0].numpy() for stop, layer in stops.items()},
-        [share.numpy() for share in shares],
-        classes,
-        f"From pixels to “{answer['prediction']}”: a test image on its way through {title}",
-    )
-    return Illustration("journey", "journey", figure, answer | {"stops": list(stops)})
 
 
 def _layer_facts(name: str, values: Array) -> dict[str, Any]:
