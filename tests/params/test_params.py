@@ -100,15 +100,12 @@ class TestGood:
         ("a\nb\x1b[31m", 1, r"'a\nb\x1b[31m': unknown key; allowed here: seed,"),
         ("k" * 10_000, 1, "'kkkk"),
         ("train.epochs", "10", "train.epochs: got '10'; expected an integer ≥ 1 and ≤ 65536"),
-        ("train.epochs", 10.0, "train.epochs: got 10.0; expected an integer ≥ 1"),
-        ("train.epochs", True, "train.epochs: got True; expected an integer ≥ 1"),
         ("train.epochs", 10**30, "train.epochs: got 1000000000000000000000000000000; expected"),
         ("seed", 2**63, "seed: got 9223372036854775808; expected an integer ≥ 0 and <"),
         ("seed", "s" * 10_000, "seed: got 'sss"),
         ("train.lr", float("nan"), "train.lr: got nan; expected a number > 0 and ≤ 1"),
         ("benchmark.seconds", float("inf"), "benchmark.seconds: got inf; expected a number > 0"),
         ("train.warmup", 1, "train.warmup: got 1; expected a number > 0 and < 1"),
-        ("train.ema_decay", 1.0, "train.ema_decay: got 1.0; expected a number ≥ 0 and < 1"),
         ("train.backend", "jax", "train.backend: got 'jax'; expected one of scratch, torch"),
         ("runtime.device", "gpu", r"runtime.device: got 'gpu'; expected text matching ^(auto|cpu|"),
         ("runtime.device", "cpu\n", r"runtime.device: got 'cpu\n'; expected text matching"),
@@ -123,16 +120,6 @@ class TestGood:
         ("verify.normwise", 5, "verify.normwise: got 5; expected a mapping of auto, direct, im2"),
         ("verify.normwise", {"tap": 2}, "verify.normwise.tap: unknown key; did you mean taps? all"),
         ("verify.normwise", {1: 2}, "verify.normwise.1: unknown key; allowed here: auto, direct"),
-        ("train.batch_size", 1, "train.batch_size: got 1; expected an integer ≥ 2"),
-        ("data.validation", 1, "data.validation: got 1; expected a number > 0 and < 1"),
-        ("data.timeout", 0, "data.timeout: got 0; expected a number > 0 and ≤ 600"),
-        ("benchmark.batch_size", 0, "benchmark.batch_size: got 0; expected an integer ≥ 1"),
-        ("race.seeds", 1, "race.seeds: got 1; expected an integer ≥ 2"),
-        (
-            "race.recipes",
-            [{"target": 1.0, "vgg": {"blocks": [[4]], "hidden": 4, "dropout": 0.0}}],
-            "race.recipes.0.target: got 1.0; expected a number > 0 and < 1",
-        ),
         (
             "race.recipes",
             [{"target": 0.9, "vgg": {"blocks": [[4]], "dropout": 0.0}}],
@@ -141,6 +128,7 @@ class TestGood:
     ],
 )
 def test_bad_values(tmp_path: Path, key: str, value: Any, said: str) -> None:
+    """Each form that a line can have; test_properties.py tries every key and limit."""
     assert problem(write(tmp_path / "p.yaml", changed(key, value))).startswith(said)
 
 
