@@ -100,10 +100,21 @@ class Checkpoints:
         return time.monotonic() - self._saved >= self.interval
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint after `step` steps, then delete all but the newest two."""
+        """Write a checkpoint after `step` steps, then delete all but the newest two.
+
+        The state comes back as JSON gives it back: tuples as lists, all keys as texts.
+        """
         tensors: dict[str, Tensor] = {}
-        tree = _pack(state, tensors)
-        metadata = {"key": self.key, "seconds": repr(self.seconds), "state": json.dumps(tree)}
+
+        def named(value: object) -> dict[str, str]:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
+            name = str(len(tensors))
+            tensors[name] = value
+            return {"tensor": name}
+
+        text = json.dumps(state, default=named)
+        metadata = {"key": self.key, "seconds": repr(self.seconds), "state": text}
         save_weights(self.folder / f"step-{step:07d}.safetensors", tensors, metadata)
         for old in self.files()[:-KEPT]:
             old.unlink()
@@ -131,8 +142,13 @@ class Checkpoints:
         tensors, metadata = load_weights(file)
         if metadata.get("key") != self.key:
             raise InputError(f"{file}: damaged: of another run")
+
+        def tensor_or_mapping(value: dict[str, Any]) -> Any:
+            return tensors[value["tensor"]] if value.keys() == {"tensor"} else value
+
         try:
-            return _unpack(json.loads(metadata["state"]), tensors), float(metadata["seconds"])
+            state = json.loads(metadata["state"], object_hook=tensor_or_mapping)
+            return state, float(metadata["seconds"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}: damaged: not the state of a run ({error!r})") from None
 
@@ -215,34 +231,3 @@ def run_key(
         "processes": processes,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON, with its tensors moved to `tensors` and named there.
-
-    JSON's keys are texts and an optimiser's are numbers, so a mapping becomes a list of pairs.
-    """
-    if isinstance(value, Tensor):
-        name = str(len(tensors))
-        tensors[name] = value
-        return {"tensor": name}
-    if isinstance(value, Mapping):
-        return {"pairs": [[key, _pack(item, tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        return {type(value).__name__: [_pack(item, tensors) for item in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
-
-
-def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The inverse of `_pack`."""
-    if not isinstance(value, dict):
-        return value
-    [(kind, content)] = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "pairs":
-        return {key: _unpack(item, tensors) for key, item in content}
-    items = [_unpack(item, tensors) for item in content]
-    return tuple(items) if kind == "tuple" else items

@@ -137,9 +137,11 @@ class TrainingState:
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load `state`, with the memory layout of each parameter for its moments.
 
-    A file has no memory layout, and CUDA's fused kernels need the same for both.
+    A file has no memory layout, and CUDA's fused kernels need the same for both. JSON has no
+    numbers as keys.
     """
-    optimizer.load_state_dict(state)
+    moments_of = {int(number): moments for number, moments in state["state"].items()}
+    optimizer.load_state_dict(state | {"state": moments_of})
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
             if isinstance(moment, Tensor) and moment.shape == parameter.shape:
