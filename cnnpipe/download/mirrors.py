@@ -28,9 +28,9 @@ from cnnpipe.system.errors import InputError
 Mirror = str | Path
 
 REDIRECTS = 5
-"""Most that are followed for one file."""
+"""At most this many are followed for one file."""
 PATIENCE = 15
-"""A mirror may take this many time-outs for one file in all, however steadily it drips."""
+"""A mirror may take this many time-outs for one file in all, even if it keeps sending."""
 GZIP_OVERHEAD = 2**16
 """Bytes by which a gzip file of incompressible content may exceed it."""
 

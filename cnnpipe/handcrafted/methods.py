@@ -55,7 +55,7 @@ VOCABULARY_IMAGES = 1_000
 PORTION = 500
 """Images that one process is given at a time; fewer are not worth a process."""
 MOST_PROCESSES = 8
-"""Each takes seconds to start, and there are only so many portions."""
+"""Each takes seconds to start, and there are few portions."""
 
 
 @dataclass(frozen=True)

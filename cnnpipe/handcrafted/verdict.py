@@ -7,16 +7,16 @@ Each word is a question that the numbers answer, of the best hand-crafted method
     domain-specific       features frozen, a new classifier on another data set: is c above h?
     failed to generalize  classifier frozen, too, on another set of the same classes: likewise?
 
-A question is answered yes where the 95 % interval of the gap c − h, a bootstrap over test images,
-is above zero: less than that is chance. Which corruptions a mean is over is a choice, and one of
-them can decide it, so brittleness has a third answer: in part, where the mean does not say yes, but
-c is clearly ahead under at least half of the corruptions.
+The answer is yes if the 95 % interval of the gap c − h, a bootstrap over test images, is above
+zero. Which corruptions the mean is over is a choice, and a single one can decide it. So brittleness
+has a third answer: in part, if the answer by the mean is no, but c is clearly ahead under at least
+half of the corruptions.
 
-All yes: supported; all no: not supported; anything else: partly supported. The best hand-crafted
-method is chosen by the very numbers it is judged by, which favours it: a yes is not owed to the
-choice. Raw pixels are no feature and stand beside.
+Supported if all answers are yes, not supported if all are no, otherwise partly supported. The best
+hand-crafted method is chosen by the same numbers by which it is judged. This favours it, so it
+cannot be the reason for a yes. Raw pixels are not a feature; they are measured for comparison.
 
-Refuted by: a hand-crafted feature that is as robust as the network, and travels as well.
+Refuted by: a hand-crafted feature that is as robust as the network, and transfers as well.
 """
 
 from collections.abc import Mapping, Sequence

@@ -46,7 +46,7 @@ def capture_activations(
 def convolution_filters(model: nn.Module) -> dict[str, Tensor]:
     """The kernels of every convolution, layer by layer.
 
-    A convolution is what holds a weight with four axes, whoever wrote the layer.
+    A convolution is a layer whose weight has four axes, this project's or torch's.
 
     Returns:
         Layer name → detached weight (O, C / groups, kH, kW), in the network's order.

@@ -1,7 +1,7 @@
 """The layers of a network in order: their shapes, their windows, and which pixels they see.
 
-Axes: C channels, H height, W width. A network is a chain of layers; layers are told apart by what
-they hold (a kernel, weights), so the same functions serve every network that params.yaml allows.
+Axes: C channels, H height, W width. A network is a chain of layers. Layers are distinguished by
+what they hold (a kernel, weights), so the same functions serve every network of params.yaml.
 """
 
 from dataclasses import asdict, dataclass, replace

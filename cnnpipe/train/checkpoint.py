@@ -134,7 +134,7 @@ class Checkpoints:
                 _warn(f"{str(error).partition('; delete it')[0]}; it is not used")
                 file.unlink()
         if files:
-            _warn(f"{self.name}: no checkpoint is intact; training starts anew")
+            _warn(f"{self.name}: no checkpoint is intact; training starts from the beginning")
         return None
 
     def _read(self, file: Path) -> tuple[dict[str, Any], float]:

@@ -161,7 +161,7 @@ class TestFeatures:
         np.testing.assert_allclose(counts[:, 5:].sum(axis=1), seen, rtol=1e-5)
 
     @pytest.mark.parametrize("extract", [features.sobel_edges, features.hog_descriptor])
-    def test_light_on_dark_is_dark_on_light(self, extract, images):
+    def test_a_negative_has_the_same_features(self, extract, images):
         np.testing.assert_allclose(extract(255 - images), extract(images), atol=1e-5)
 
     @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ class TestFeatures:
             (features.hog_descriptor, 36 * 6 * 6),
         ],
     )
-    def test_an_image_gives_the_same_vector_in_any_company(self, extract, length, images):
+    def test_the_vector_of_an_image_does_not_depend_on_the_others(self, extract, length, images):
         together = extract(images)
         assert together.shape == (8, length)
         assert together.dtype == np.float32
@@ -308,7 +308,7 @@ class TestVerdict:
         assert finding.interval[0] > 0
         assert "“brittle” holds." in finding.statement
 
-    def test_not_supported_by_a_feature_that_is_as_robust_and_travels_as_well(self):
+    def test_not_supported_by_a_feature_that_is_as_robust_and_transfers_as_well(self):
         finding = decide(0.8, 0.8)
         assert finding.verdict == "not supported"
         assert finding.number == 0
@@ -317,7 +317,7 @@ class TestVerdict:
     def test_not_supported_where_the_network_is_worse(self):
         assert decide(0.8, 0.4).verdict == "not supported"
 
-    def test_one_word_of_three_is_a_part(self):
+    def test_one_word_of_three_makes_it_partly_supported(self):
         finding = decide(0.8, 0.8, refitted=(0.5, 0.9))
         assert finding.verdict == "partly supported"
         assert "“domain-specific” holds." in finding.statement
