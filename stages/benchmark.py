@@ -10,7 +10,7 @@ from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import count
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, ArchitecturesParams
+from cnnpipe.params.models import MODEL_NAMES, LeNet5Architecture, PerModel, VGGArchitecture
 from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Selection
 from cnnpipe.system.artifacts import save_json
@@ -20,7 +20,7 @@ from cnnpipe.system.hardware import choose_device
 
 class Settings(Selection):
     benchmark: BenchmarkParams
-    models: ArchitecturesParams
+    models: PerModel[LeNet5Architecture, VGGArchitecture]
     runtime: RuntimeParams
 
 

@@ -7,7 +7,6 @@ from cnnpipe.data.dataset import load_dataset
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import title_of
 from cnnpipe.handcrafted import figures
-from cnnpipe.handcrafted.corruptions import UNITS
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.results import figure_file, summary
 from cnnpipe.handcrafted.robustness import time_methods
@@ -45,7 +44,7 @@ def main() -> None:
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
     lenet, shown = networks[0], f"a test image of {title_of(dataset.name)}"
     drawn = {
-        "robustness": figures.robustness.draw(finding.tables["robustness"], TITLES, UNITS),
+        "robustness": figures.robustness.draw(finding.tables["robustness"]),
         "corruptions": figures.corruptions.draw(digit, strips(digit, params.seed), shown),
         "views": figures.views.draw(views(digit, lenet, params.seed), TITLES[lenet.name], shown),
     }

@@ -6,7 +6,7 @@ import click
 import torch
 
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import AlgorithmsParams
+from cnnpipe.params.models import MODEL_NAMES, AlgorithmParams, PerModel
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
@@ -19,7 +19,7 @@ from cnnpipe.verify.verification import require_pass, summarize, summary_table, 
 class Settings(Selection):
     seed: Seed
     verify: VerifyParams
-    models: AlgorithmsParams
+    models: PerModel[AlgorithmParams, AlgorithmParams]
 
 
 @stage
@@ -27,9 +27,10 @@ def main() -> None:
     params = load_params(Settings)
     # The tensors are small: several threads would wait for each other longer than they work.
     torch.set_num_threads(1)
-    comparisons = verify(
-        params.verify, params.seed, algorithms=_algorithms(params), transforms=TRANSFORMS
-    )
+    # `implicit_gemm` has to be compiled for each shape, so it is verified only where it is used.
+    unused = {"implicit_gemm"} - {params.models.of(name).algorithm for name in MODEL_NAMES}
+    algorithms = [name for name in get_args(Algorithm) if name not in unused]
+    comparisons = verify(params.verify, params.seed, algorithms=algorithms, transforms=TRANSFORMS)
     report = summarize(list(comparisons), params.seed)
 
     # The evidence is written before a failure stops the pipeline.
@@ -39,12 +40,6 @@ def main() -> None:
     click.echo(summary_table(report))
     require_pass(report)
     click.echo(f"verify: {report['cases']} cases, {report['comparisons']} comparisons, all pass")
-
-
-def _algorithms(params: Settings) -> list[Algorithm]:
-    """All; but `implicit_gemm`, which has to be compiled for each shape, only where it is used."""
-    used = params.models.used()
-    return [name for name in get_args(Algorithm) if name != "implicit_gemm" or name in used]
 
 
 if __name__ == "__main__":

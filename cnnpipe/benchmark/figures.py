@@ -3,8 +3,6 @@
 In both figures blue is this project's, dark is torch's, and orange is torch's with channels last.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,12 +16,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from cnnpipe.benchmark.turns import CHANNELS_LAST, SCRATCH, TORCH
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, MUTED, ORANGE
+from cnnpipe.drawing.curves import apart
 
 Results = Sequence[Mapping[str, Any]]
 
 COLOURS = {SCRATCH: BLUE, TORCH: INK, CHANNELS_LAST: ORANGE}
 MARKERS = ("X", "s", "^", "o", "D", "p", "v", "P")
 """Of the algorithms, in their order: outlines differ, so that none needs a colour of its own."""
+REFERENCE: dict[str, Any] = {"color": ORANGE, "ls": "", "marker": "|", "markeredgewidth": 1.6}
+"""Mark of torch's layers with channels last."""
 TIMED = {"forward": "forward pass", "training": "forward and backward pass"}
 AUTO = 6.9
 """Inches from the left to the column that names what "auto" takes."""
@@ -42,7 +43,6 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
     Args:
         layers: `layers` of the benchmark's results.
         phase: forward or training.
-        title: of the figure.
     """
     rows = [layer for layer in layers if layer["phase"] == phase]
     algorithms = list(
@@ -66,7 +66,7 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
         middle = top + PITCH * (row + 0.5)
         page.heading(layout.MARGIN, middle - 0.01, layer["layer"], fontsize=8, va="bottom")
         page.note(layout.MARGIN, middle + 0.02, layer["shape"], fontsize=6.5)
-        ratio = _ratio(layer, layer["auto"])["median"]
+        ratio = layer["ratios"][f"{layer['auto']} / {TORCH}"]["median"]
         style: dict[str, Any] = {"color": BLUE, "fontsize": 8, "va": "center"}
         page.text(AUTO, middle, layer["auto"], **style)
         page.heading(layout.RIGHT, middle, f"{ratio:.2f}", ha="right", **style)
@@ -85,7 +85,7 @@ def layer_ratios(layers: Results, phase: str, title: str) -> Figure:
         Line2D([], [], label=name, **_mark(place, filled=False))
         for place, name in enumerate(algorithms)
     ]
-    handles.append(Line2D([], [], label=CHANNELS_LAST, **_reference_mark(8)))
+    handles.append(Line2D([], [], label=CHANNELS_LAST, markersize=8, **REFERENCE))
     page.figure.legend(
         handles=handles,
         loc="upper left",
@@ -104,47 +104,24 @@ def _layer_row(axes: Axes, row: int, layer: Mapping[str, Any], algorithms: Seque
     """One layer: each algorithm on a lane of its own, so that near ones do not hide each other."""
     medians = {name: spread["median"] for name, spread in layer["milliseconds"].items()}
     lanes = np.linspace(-0.28, 0.28, max(2, len(algorithms)))
-    reference = _reference_mark(0.72 * PITCH * 72)
-    axes.plot(medians[CHANNELS_LAST] / medians[TORCH], row, zorder=2, **reference)
+    relative, points = medians[CHANNELS_LAST] / medians[TORCH], 0.72 * PITCH * 72
+    axes.plot(relative, row, zorder=2, markersize=points, **REFERENCE)
     for place, name in enumerate(algorithms):
         if name not in medians:
             continue
         is_auto = name == layer["auto"]
-        ratio, y = _ratio(layer, name), row + lanes[place]
-        style = _mark(place, filled=is_auto)
-        colour, width = style["color"], 1.8 if is_auto else 0.8
-        zorder = 4 if is_auto else 3
-        axes.plot(
-            [ratio["low"], ratio["high"]], [y, y], color=colour, linewidth=width, zorder=zorder
-        )
-        axes.plot(ratio["median"], y, zorder=zorder, **style)
-
-
-def _ratio(layer: Mapping[str, Any], name: str) -> Mapping[str, float]:
-    ratio: Mapping[str, float] = layer["ratios"][f"{name} / {TORCH}"]
-    return ratio
+        ratio, y = layer["ratios"][f"{name} / {TORCH}"], row + lanes[place]
+        style = _mark(place, filled=is_auto) | {"zorder": 4 if is_auto else 3}
+        whisker = {key: style[key] for key in ("color", "zorder")}
+        axes.plot([ratio["low"], ratio["high"]], [y, y], lw=1.8 if is_auto else 0.8, **whisker)
+        axes.plot(ratio["median"], y, **style)
 
 
 def _mark(place: int, *, filled: bool) -> dict[str, Any]:
-    colour = BLUE if filled else MUTED
-    return {
-        "color": colour,
-        "linestyle": "",
-        "marker": MARKERS[place % len(MARKERS)],
-        "markersize": 6.5 if filled else 5,
-        "markerfacecolor": BLUE if filled else "white",
-        "markeredgewidth": 0.9,
-    }
-
-
-def _reference_mark(points: float) -> dict[str, Any]:
-    return {
-        "color": ORANGE,
-        "linestyle": "",
-        "marker": "|",
-        "markersize": points,
-        "markeredgewidth": 1.6,
-    }
+    style = {"linestyle": "", "marker": MARKERS[place % len(MARKERS)], "markeredgewidth": 0.9}
+    if filled:
+        return style | {"color": BLUE, "markersize": 6.5}
+    return style | {"color": MUTED, "markersize": 5, "markerfacecolor": "white"}
 
 
 @layout.styled
@@ -156,7 +133,6 @@ def time_against_batch_size(models: Results, title: str) -> Figure:
 
     Args:
         models: `models` of the benchmark's results.
-        title: of the figure.
     """
     steps = [result for result in models if result["phase"] == "training"]
     names = list(dict.fromkeys(result["model"] for result in steps))
@@ -234,15 +210,11 @@ def _line(axes: Axes, x: Any, low: Any, median: Any, high: Any, colour: str) -> 
 
 def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]]) -> None:
     """Name lines at their right ends, moved apart where they would touch."""
-    by_height = sorted(ends.items(), key=lambda item: item[1][0])
-    points = [(x, end) for _, (end, _) in by_height]
-    places = (axes.transData.transform(points)[:, 1] / layout.DPI).tolist()  # inches
-    wanted = list(places)
-    for place in range(1, len(places)):
-        places[place] = max(places[place], places[place - 1] + LABEL)
-    shift = sum(a - b for a, b in zip(places, wanted, strict=True)) / len(places)
-    for (name, (end, value)), place, own in zip(by_height, places, wanted, strict=True):
-        text, offset = f"{name.removeprefix('torch, ')}  {value}", (7, (place - shift - own) * 72)
+    inches = axes.transData.transform([(x, end) for end, _ in ends.values()])[:, 1] / layout.DPI
+    own = dict(zip(ends, inches.tolist(), strict=True))
+    for name, place in apart(own, LABEL).items():
+        end, value = ends[name]
+        text, offset = f"{name.removeprefix('torch, ')}  {value}", (7, 72 * (place - own[name]))
         layout.label(axes, text, (x, end), offset, color=COLOURS[name])
 
 

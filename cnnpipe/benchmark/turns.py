@@ -9,14 +9,12 @@ for a whole model, updates the weights). torch's layers run twice, with images i
 memory order (channels first) and with channels last, in which its convolutions are faster.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
@@ -67,18 +65,11 @@ WIDE = (
 """Beyond the models' own layers: what the rule for "auto" distinguishes."""
 
 
-@dataclass(frozen=True)
-class Spread:
+def spread(values: list[float]) -> dict[str, float]:
     """Median and quartiles."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-        return cls(*(float(f"{value:.4g}") for value in (median, low, high)))
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    named = {"median": median, "low": low, "high": high}
+    return {name: float(f"{value:.4g}") for name, value in named.items()}
 
 
 def in_turns(
@@ -87,7 +78,6 @@ def in_turns(
     """Run contestants in turns: milliseconds of each, and ratios of this project's to torch's.
 
     Args:
-        contestants: what to run, by name.
         seconds: time to spend after one round of warm-up; at least `LEAST_ROUNDS` rounds.
         device: its queue has to be empty before a clock is read.
     """
@@ -105,8 +95,8 @@ def in_turns(
             times[name].append((time.perf_counter() - begin) * 1e3)
         rounds += 1
     ratios = {
-        f"{name} / {reference}": asdict(
-            Spread.of([a / b for a, b in zip(times[name], times[reference], strict=True)])
+        f"{name} / {reference}": spread(
+            [a / b for a, b in zip(times[name], times[reference], strict=True)]
         )
         for reference in (TORCH, CHANNELS_LAST)
         for name in contestants
@@ -114,7 +104,7 @@ def in_turns(
     }
     return {
         "rounds": rounds,
-        "milliseconds": {name: asdict(Spread.of(values)) for name, values in times.items()},
+        "milliseconds": {name: spread(values) for name, values in times.items()},
         "ratios": ratios,
     }
 
@@ -208,11 +198,11 @@ def model_shapes() -> Iterator[Shape]:
 def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:
     arguments = (shape.channels, shape.out_channels, shape.kernel_size)
     channels_last = x.contiguous(memory_format=torch.channels_last)
-    torchs = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
-    yield TORCH, _layer_run(torchs, x, phase, shape.is_first)
-    last = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
-    last.to(memory_format=torch.channels_last)
-    yield CHANNELS_LAST, _layer_run(last, channels_last, phase, shape.is_first)
+    for name, images in {TORCH: x, CHANNELS_LAST: channels_last}.items():
+        layer = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
+        if name == CHANNELS_LAST:
+            layer.to(memory_format=torch.channels_last)
+        yield name, _layer_run(layer, images, phase, shape.is_first)
     for algorithm in CONV2D_ALGORITHMS:
         if algorithm == "direct" and shape in WIDE:  # it would take longer than all else together
             continue

@@ -28,6 +28,14 @@ class Split:
     labels: Tensor
     """(N,), int64."""
 
+    @classmethod
+    def of(cls, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
+        """A copy of images and labels as they are stored."""
+        # Here, so that downloading, which needs no tensors, does not wait for torch.
+        import torch
+
+        return cls(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -56,16 +64,9 @@ def load_dataset(folder: Path) -> Dataset:
     return Dataset(
         name=raw.name,
         classes=raw.classes,
-        train=_split(raw.train_images, raw.train_labels),
-        test=_split(raw.test_images, raw.test_labels),
+        train=Split.of(raw.train_images, raw.train_labels),
+        test=Split.of(raw.test_images, raw.test_labels),
     )
-
-
-def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
-    # Here, so that downloading, which needs no tensors, does not wait for torch.
-    import torch
-
-    return Split(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
 
 
 def split_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:

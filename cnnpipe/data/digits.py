@@ -8,8 +8,6 @@ Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI
     Repository; scikit-learn's `load_digits` holds its test part.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

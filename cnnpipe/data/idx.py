@@ -8,8 +8,6 @@ Axes: N images, H height, W width.
 Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits".
 """
 
-from __future__ import annotations
-
 import math
 import struct
 

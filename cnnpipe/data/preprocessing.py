@@ -4,10 +4,9 @@ Axes: N batch, C = 1 channel, H height, W width. All work on whole batches on th
 the data set, so that no image is handled one at a time.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ class Normalization:
     std: float
 
     @classmethod
-    def of(cls, images: Tensor) -> Normalization:
+    def of(cls, images: Tensor) -> Self:
         """Measure the mean and standard deviation of uint8 images, in units of 255.
 
         The sums are over integers, so the result does not depend on their order.

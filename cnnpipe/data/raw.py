@@ -4,8 +4,6 @@ dataset.json says which data set lies there and its files' SHA-256. It holds not
 the bytes came from, so that every mirror leaves the same folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -100,7 +98,7 @@ def read_raw(folder: Path) -> RawDataset:
 
 
 def _read_description(path: Path) -> tuple[Any, DatasetName, dict[str, str]]:
-    """All that stands there, the data set's name, and the digest that each file must have."""
+    """The whole description, the data set's name, and the digest that each file must have."""
     described = load_json(path)
     try:
         name: DatasetName = described["name"]
@@ -111,7 +109,7 @@ def _read_description(path: Path) -> tuple[Any, DatasetName, dict[str, str]]:
         recorded = {file: str(described["files"][file]["sha256"]) for file in FILE_NAMES}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged: {error!r}; {CURE}") from None
-    # What the project pins counts, whatever stands in the folder.
+    # Digests that the project pins replace those in the folder.
     return described, name, sources.PINS.get(name, recorded)
 
 

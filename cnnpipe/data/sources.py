@@ -6,8 +6,6 @@ of one content differ in their time stamps). Fashion-MNIST and KMNIST are pinned
 gzip files that torchvision publishes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cnnpipe.params.data import DatasetName

@@ -3,8 +3,6 @@
 Apart from the modules that read a data set, so that a change here re-runs no training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -4,13 +4,12 @@ A mirror is an http(s) URL or a folder. Whatever it answers is held in memory, b
 time, and counts only if it decompresses to the pinned content; otherwise the next mirror is asked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
@@ -29,15 +28,11 @@ from cnnpipe.system.errors import InputError
 Mirror = str | Path
 
 REDIRECTS = 5
-"""Most that are followed for one file."""
+"""At most this many are followed for one file."""
 PATIENCE = 15
-"""A mirror may take this many time-outs for one file in all, however steadily it drips."""
-CHUNK = 2**14
-"""Bytes."""
+"""A mirror may take this many time-outs for one file in all, even if it keeps sending."""
 GZIP_OVERHEAD = 2**16
 """Bytes by which a gzip file of incompressible content may exceed it."""
-GZIP_MAGIC = b"\x1f\x8b"
-GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
 class SourcesUnreachable(InputError):  # noqa: N818 - a state, said to a person
@@ -151,7 +146,7 @@ def _fetch_file(place: Mirror, file: SourceFile, timeout: float) -> bytes:
         compressed = _read_file(place, limit)
     else:
         compressed = _read_url(place, file.name, limit, timeout)
-    if compressed[:2] != GZIP_MAGIC:
+    if compressed[:2] != b"\x1f\x8b":
         raise MirrorError(f"wrong content: {_kind(compressed)} instead of a gzip file")
     if file.gzip_md5 is not None:
         found = hashlib.md5(compressed, usedforsecurity=False).hexdigest()
@@ -170,7 +165,7 @@ def decompress(compressed: bytes, size: int) -> bytes:
         MirrorError: the file is damaged or truncated, has something appended, or holds more or
             less than `size` bytes.
     """
-    gzip = zlib.decompressobj(GZIP_FORMAT)
+    gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)  # a header and checksum of gzip, not of zlib
     try:
         content = gzip.decompress(compressed, size + 1)
     except zlib.error as error:
@@ -237,40 +232,33 @@ class _Session(requests.Session):
         return None
 
 
+@dataclass
 class _Reception:
     """One HTTP answer while it comes in."""
 
-    def __init__(self, url: str, limit: int, timeout: float) -> None:
-        self.url = url
-        self.limit = limit
-        self.timeout = timeout
-        self.length: int | None = None
-        self.body = bytearray()
-        self.failure: Exception | None = None
+    url: str
+    limit: int
+    timeout: float
+    length: int | None = None
+    body: bytearray = field(default_factory=bytearray)
+    failure: Exception | None = None
 
     def run(self) -> None:
         try:
             self._receive()
         except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL):
             self.failure = MirrorError(f"refused address: {_line(_shown(self.url))}")
-        except (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-            OSError,
-            ValueError,
-        ) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.failure = DeadMirrorError(_reason(error, self.timeout))
         except Exception as error:
             self.failure = error
 
     def _receive(self) -> None:
-        headers = {"Accept-Encoding": "identity"}
         with _Session() as session:
+            session.headers["Accept-Encoding"] = "identity"
             for _ in range(1 + REDIRECTS):
                 # The session knows http and https only.
-                with session.get(
-                    self.url, headers=headers, timeout=self.timeout, stream=True
-                ) as answer:
+                with session.get(self.url, timeout=self.timeout, stream=True) as answer:
                     target = requests.Session.get_redirect_target(session, answer)
                     if target is None:
                         self._keep(answer)
@@ -285,7 +273,7 @@ class _Reception:
         if answer.status_code != HTTPStatus.OK:
             raise MirrorError(_line(f"{answer.status_code} {answer.reason}"))
         self.length = answer.raw.length_remaining
-        for chunk in answer.raw.stream(CHUNK, decode_content=False):  # as sent
+        for chunk in answer.raw.stream(2**14, decode_content=False):  # as sent
             self.body += chunk
             if len(self.body) > self.limit:
                 raise MirrorError(f"too large: more than {self.limit:,} bytes")

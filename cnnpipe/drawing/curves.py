@@ -58,14 +58,14 @@ def draw_curves(
     low, high = axes.get_ylim()
     inch = (high - low) / height
     ends = {curve.name: float(rows[y].iloc[-1]) for curve, rows in named}
-    places = _apart(ends, LINE * inch)
+    places = apart(ends, LINE * inch)
     for curve, rows in named:
         point = rows[x].iloc[-1], ends[curve.name]
         offset = 7, 72 * (places[curve.name] - ends[curve.name]) / inch
         layout.label(axes, curve.name, point, offset, color=curve.colour, annotation_clip=False)
 
 
-def _apart(ends: dict[str, float], distance: float) -> dict[str, float]:
+def apart(ends: dict[str, float], distance: float) -> dict[str, float]:
     """Places at least `distance` apart, in the order of the ends and close to them.
 
     Names that meet form a group that is centred on its members' ends.

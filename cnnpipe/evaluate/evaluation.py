@@ -3,10 +3,9 @@
 Axes: N images, H height, W width, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -38,8 +37,7 @@ class Evaluation:
     @property
     def predictions(self) -> NDArray[np.int64]:
         """(N,); of equal probabilities the first class wins."""
-        predictions: NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return predictions
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     def metrics(self) -> dict[str, Any]:
         """The figures of reports/evaluation/<model>.json that predictions determine."""
@@ -63,10 +61,7 @@ class Evaluation:
     def confusion(self) -> NDArray[np.int64]:
         """Counts (K, K): the row is the true class, the column the predicted one."""
         every_class = np.arange(len(self.classes))
-        counts: NDArray[np.int64] = confusion_matrix(
-            self.labels, self.predictions, labels=every_class
-        )
-        return counts
+        return np.asarray(confusion_matrix(self.labels, self.predictions, labels=every_class))
 
     def _per_class(self) -> list[dict[str, Any]]:
         scores = precision_recall_fscore_support(
@@ -120,9 +115,6 @@ def evaluate(
     Shape: images (N, H, W) → probabilities (N, K).
 
     Args:
-        network: gives the logits.
-        split: labelled images to judge it on.
-        classes: names of the K classes.
         shift: pixels by which copies are moved at most, along each axis.
 
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
@@ -144,9 +136,8 @@ def moved_copies(images: Tensor, shift: int) -> Iterator[Tensor]:
 
     Shape: uint8 (N, H, W) → (2·shift + 1)² times (N, H, W).
     """
-    for rows in range(-shift, shift + 1):
-        for columns in range(-shift, shift + 1):
-            yield moved(images, rows, columns)
+    for rows, columns in product(range(-shift, shift + 1), repeat=2):
+        yield moved(images, rows, columns)
 
 
 def summary(network: TrainedNetwork, dataset: str, evaluation: Evaluation) -> dict[str, Any]:
@@ -163,7 +154,6 @@ def summary(network: TrainedNetwork, dataset: str, evaluation: Evaluation) -> di
 
 
 BINS = 15
-"""Equal intervals (lo, hi] of confidence."""
 
 
 def expected_calibration_error(
@@ -171,10 +161,9 @@ def expected_calibration_error(
 ) -> float:
     """How far confidence is from accuracy: ECE = Σ_b n_b/N · |accuracy(b) − confidence(b)|.
 
-    Args:
-        probabilities: (N, K), rows sum to 1.
-        labels: (N,).
-        bins: number of equal intervals (lo, hi] that [0, 1] is divided into.
+    The sum is over `bins` equal intervals (lo, hi] of confidence.
+
+    Shape: probabilities (N, K), labels (N,).
 
     Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
     """

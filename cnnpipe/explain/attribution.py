@@ -21,8 +21,6 @@ convolutional networks", ECCV 2014 (occlusion); Adebayo et al., "Sanity checks f
 NeurIPS 2018 (the control). The maps are computed by captum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,9 +35,9 @@ from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Dataset
 from cnnpipe.explain.filters import evenly_spread
-from cnnpipe.findings.finding import Verdict
+from cnnpipe.findings.finding import decide
 from cnnpipe.findings.intervals import bootstrap_interval
-from cnnpipe.findings.wording import title_of, written
+from cnnpipe.findings.wording import listed, title_of, written
 from cnnpipe.inspection.structure import Field, hidden_convolutions
 from cnnpipe.inspection.untrained import untrained
 from cnnpipe.models import TrainedNetwork
@@ -81,7 +79,7 @@ class Attributions:
                     "high": high,
                     "lowest network": float(by_network.min()),
                     "highest network": float(by_network.max()),
-                    "verdict": _verdict_of(low, high),
+                    "verdict": decide(high < LIMIT, partly=low < LIMIT),
                 }
             )
         return pd.DataFrame(rows)
@@ -98,9 +96,7 @@ def attribute(
 
     Args:
         network: of this project's layers.
-        dataset: whose test split is explained.
-        drawn: indices of the images whose maps are wanted.
-        params: sizes.
+        drawn: indices of the test images whose maps are wanted.
         seed: of the random weights; each further network takes the next one.
     """
     split, model, normalization = dataset.test, network.model, network.normalization
@@ -109,26 +105,25 @@ def attribute(
     with torch.no_grad():
         classes = model(inputs).argmax(dim=1)
     statistics = normalization(dataset.train.images[evenly_spread(len(dataset.train), 500)])
-    black = normalization.background
-    trained = maps(model, inputs, classes, params.window, black)
-    random = [
-        maps(
-            untrained(model, statistics, seed=seed + number), inputs, classes, params.window, black
-        )
-        for number in range(params.networks)
-    ]
+    random = [untrained(model, statistics, seed=seed + k) for k in range(params.networks)]
+    trained, *others = (
+        maps(network, inputs, classes, params.window, normalization.background)
+        for network in (model, *random)
+    )
     rows = [
         {"method": method, "network": number, "image": int(image), "correlation": value}
         for method in METHODS
-        for number, others in enumerate(random)
+        for number, other in enumerate(others)
         for image, value in zip(
             compared,
-            rank_correlations(trained[method][len(drawn) :], others[method][len(drawn) :]),
+            rank_correlations(trained[method][len(drawn) :], other[method][len(drawn) :]),
             strict=True,
         )
     ]
-    first = {method: values[: len(drawn)] for method, values in random[0].items()}
-    ours = {method: values[: len(drawn)] for method, values in trained.items()}
+    ours, first = (
+        {method: values[: len(drawn)] for method, values in of_network.items()}
+        for of_network in (trained, others[0])
+    )
     return Attributions(ours, first, pd.DataFrame(rows))
 
 
@@ -206,11 +201,13 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
     """
     table = attributions.table(seed)
     worst = table.iloc[int(table["correlation"].argmax())]
-    verdict = judge(table)
+    passed = table["verdict"] == "supported"
+    verdict = decide(bool(passed.all()), partly=bool(passed.any()))
     images = attributions.correlations["image"].nunique()
     networks = attributions.correlations["network"].nunique()
     parts = [
-        f"{_two_digits(row['correlation'])} for {row['method']} ({row['verdict']})"
+        f"{written(round(row['correlation'], 2) + 0.0, '.2f')} for {row['method']} "
+        f"({row['verdict']})"
         for row in table.to_dict("records")
     ]
     return {
@@ -218,7 +215,7 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
         "verdict": verdict,
         "statement": (
             f"{verdict.capitalize()}: the maps of {title} correlate with those of the same network "
-            f"with random weights by {parts[0]}, {parts[1]} and {parts[2]}, on a scale from 0, "
+            f"with random weights by {listed(parts)}, on a scale from 0, "
             "no relation, to 1, the same order of pixels."
         ),
         "number": float(worst["correlation"]),
@@ -228,8 +225,8 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
         "question": "Which pixels does the answer rest on, and would random weights say the same?",
         "data": (
             f"Test images of {title_of(dataset.name)}; explained is the logit of the class that "
-            f"{title} "
-            f"answered, right or wrong. The number is of {images} further images, spread evenly."
+            f"{title} answered, right or wrong. The number is of {images} further images, spread "
+            "evenly."
         ),
         "scale": (
             "White is zero, blue above, orange below. Each map has a scale of its own, whose end "
@@ -241,21 +238,3 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
             "refute. Occluded images are unlike those that the network was trained on."
         ),
     }
-
-
-def _two_digits(value: float) -> str:
-    return written(round(value, 2) + 0.0, ".2f")
-
-
-def judge(table: pd.DataFrame) -> Verdict:
-    """Supported if every method passes, not supported if none does."""
-    passed = (table["verdict"] == "supported").tolist()
-    if all(passed):
-        return "supported"
-    return "partly supported" if any(passed) else "not supported"
-
-
-def _verdict_of(low: float, high: float) -> Verdict:
-    if high < LIMIT:
-        return "supported"
-    return "partly supported" if low < LIMIT else "not supported"

@@ -1,7 +1,5 @@
 """All that is measured to explain one network: its filters, and what its answers rest on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,9 +34,7 @@ def explain(
 
     Args:
         network: of this project's layers.
-        dataset: whose test split is explained.
         drawn: indices of the test images whose maps are wanted.
-        params: sizes.
         seed: of the random networks that the maps are compared with.
     """
     test = dataset.test

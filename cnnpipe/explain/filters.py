@@ -4,10 +4,7 @@ A filter's response is its map behind normalisation and activation, before pooli
 C filters, H height, W width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -44,8 +41,7 @@ def describe_filters(
         network: of this project's layers.
         responses: of `cnnpipe.inspection.responses.strongest` to the images on which silence is
             counted.
-        split: images; filters are removed on some of them.
-        removal_images: how many, spread evenly.
+        removal_images: how many of the split, spread evenly, filters are removed on.
 
     Returns:
         columns layer, filter, norm, silent (fraction), newly_wrong, newly_right (images), images,
@@ -60,8 +56,7 @@ def describe_filters(
         silent = (responses[name].values == 0).double().mean(dim=0)  # (C,)
         has_zeros = isinstance(layer.response.module, ReLU)
         for channel, kernel in enumerate(weights[name]):
-            wrong = int(removed[name].newly_wrong[channel])
-            right = int(removed[name].newly_right[channel])
+            wrong, right = (int(images[channel]) for images in removed[name])
             low, high = paired_difference(wrong, right, len(chosen))
             rows.append(
                 {
@@ -120,18 +115,10 @@ def exciting_patches(
     return pd.DataFrame(rows)
 
 
-@dataclass
-class Removals:
-    """Of each filter of a layer, the images whose answer changes when it is removed."""
-
-    newly_wrong: Tensor
-    """(C,)."""
-    newly_right: Tensor
-    """(C,)."""
-
-
 @torch.inference_mode()
-def removals(model: nn.Sequential, inputs: Tensor, labels: Tensor) -> dict[str, Removals]:
+def removals(
+    model: nn.Sequential, inputs: Tensor, labels: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Set each filter's response to zero, one at a time, and count the answers that it changes.
 
     Pooling keeps a map of zeros, so that the next layer of weights is given zeros for this channel.
@@ -141,25 +128,19 @@ def removals(model: nn.Sequential, inputs: Tensor, labels: Tensor) -> dict[str, 
     Shape: inputs (N, 1, H, W), labels (N,).
 
     Returns:
-        Name of the convolution → counts.
+        Name of the convolution → images that become wrong, images that become right: (C,) each.
     """
     batches = list(zip(inputs.split(PREDICTION_BATCH), labels.split(PREDICTION_BATCH), strict=True))
     counted = {}
     for name, layer in hidden_convolutions(model).items():
-        changes = [_changes(model, layer, *batch) for batch in batches]
-        wrong, right = (torch.stack(part).sum(dim=0) for part in zip(*changes, strict=True))
-        counted[name] = Removals(wrong, right)
+        changes = [_changes(model, layer, *batch) for batch in batches]  # (batches, 2, C)
+        wrong, right = torch.stack(changes).sum(dim=0)
+        counted[name] = wrong, right
     return counted
 
 
-def _changes(
-    model: nn.Sequential, removed: HiddenLayer, inputs: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Whether removing each filter of a layer makes each image's answer wrong, and right.
-
-    Returns:
-        images that become wrong, and images that become right: (C,) each.
-    """
+def _changes(model: nn.Sequential, removed: HiddenLayer, inputs: Tensor, labels: Tensor) -> Tensor:
+    """How many images become wrong, and how many right, without each filter of a layer: (2, C)."""
     layers = list(model)
     layer, *after_it = layers[layers.index(removed.output.module) + 1 :]
     rest = nn.Sequential(*after_it)
@@ -168,12 +149,11 @@ def _changes(
     channels = removed.response.output_shape[0]
     handed_on = activations[removed.output.name]
     whole = layer(handed_on)
-    wrong, right = [], []
+    counts = []
     for share in _shares(layer, handed_on, channels):
         after = rest(whole - share).argmax(dim=1) == labels
-        wrong.append((before & ~after).sum())
-        right.append((after & ~before).sum())
-    return torch.stack(wrong), torch.stack(right)
+        counts.append(torch.stack([(before & ~after).sum(), (after & ~before).sum()]))
+    return torch.stack(counts, dim=1)
 
 
 def _shares(layer: nn.Module, inputs: Tensor, channels: int) -> Iterator[Tensor]:

@@ -1,7 +1,5 @@
 """What an experiment on a claim of the theory gives: a number, its uncertainty, a verdict."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Mean and spread of runs; 95 % intervals of their mean, of a proportion, of a mean of examples."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 

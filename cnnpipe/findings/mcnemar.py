@@ -1,10 +1,8 @@
 """Two classifiers judged on the same images: how far apart they are, and if chance explains it.
 
-Only images that exactly one of them classifies correctly tell them apart. Of n images let b be
+Only images that exactly one of them classifies correctly distinguish them. Of n images let b be
 those that only the first gets right, and c those that only the second does.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -29,7 +27,7 @@ def paired_difference(b: int, c: int, n: int) -> tuple[float, float]:
 
         (b* − c*)/n* ± z·√(b* + c* − (b* − c*)²/n*)/n*,  z = 1.96
 
-    The halves keep the interval from vanishing where no image tells the two apart.
+    The halves keep the interval from vanishing where no image distinguishes the two.
 
     Raises:
         ValueError: a count is negative, or b + c exceeds n.

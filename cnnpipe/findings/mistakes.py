@@ -1,7 +1,5 @@
 """Which test images stand for what a network gets right and wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +10,9 @@ from cnnpipe.system.errors import InputError
 
 
 def worst_mistakes(predictions: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The wrong predictions, most confident first; equally confident ones in the set's order.
+    """The wrong ones of reports/predictions, most confident first; equal ones in the set's order.
 
     Args:
-        predictions: columns prediction, label and confidence, as reports/predictions has them.
         most: rows to return at most.
     """
     wrong = predictions[predictions["prediction"] != predictions["label"]]
@@ -28,10 +25,8 @@ def images_to_draw(
     """Indices of the chosen test images, and of the worst mistakes after them; none twice.
 
     Args:
-        params: which images are chosen, and how many mistakes are added.
         predictions: as reports/predictions has them.
-        images: size of the test set.
-        dataset: its name.
+        images, dataset: size of the test set, and its name.
 
     Raises:
         InputError: a chosen index is beyond the test set.

@@ -1,7 +1,5 @@
 """Names and numbers as people read them, the same in figures and in the report."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 NBSP = "\N{NO-BREAK SPACE}"

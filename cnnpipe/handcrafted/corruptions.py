@@ -5,8 +5,6 @@ images, so that every method is given the same bytes. Its random choices are one
 generator it is given: the same seed makes the same images.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ BOX = 20
 
 
 def shift(images: Images, pixels: float, generator: Generator) -> Images:
-    """Move each image by `pixels` up, down, left or right; what leaves is lost, paper (0) moves in.
+    """Move each image by `pixels` up, down, left or right; what leaves is lost, 0 comes in.
 
     Severity: the distance in whole pixels. A digit has 4 pixels of margin or more.
     """
@@ -62,7 +60,7 @@ def scale(images: Images, change: float, generator: Generator) -> Images:
 def noise(images: Images, sigma: float, generator: Generator) -> Images:
     """Add Gaussian noise to each pixel, independently, and clip to what can be stored.
 
-    Severity: the noise's standard deviation, as a fraction of the range from paper to ink.
+    Severity: the noise's standard deviation, as a fraction of the range from background to ink.
     """
     return _stored(images + generator.normal(0, 255 * sigma, images.shape))
 
@@ -79,14 +77,14 @@ def inversion(images: Images, share: float, generator: Generator) -> Images:  # 
     """Mix each image with its negative: x ↦ (1 − share)·x + share·(255 − x).
 
     Severity: the negative's share. The contrast is multiplied by 1 − 2·share: 0.25 halves it, at
-    0.5 nothing is left, from there on ink is darker than paper, and 1 is the negative.
+    0.5 nothing is left, beyond that ink is darker than the background, and 1 is the negative.
     """
     x = images.astype(np.float64)
     return _stored((1 - share) * x + share * (255 - x))
 
 
 def occlusion(images: Images, side: float, generator: Generator) -> Images:
-    """Set a square at a random place to 0, the value of the paper.
+    """Set a square at a random place to 0, the value of the background.
 
     Severity: the square's side in pixels. It lies within the middle 20×20 pixels, where the digit
     is, so a side of 10 hides a quarter of that.
@@ -109,7 +107,7 @@ class Corruption:
     severities: tuple[float, ...]
     """Rising; severity 0 is the clean image."""
     unit: str
-    """What a severity counts, as it stands under an axis."""
+    """What a severity counts, as the label of an axis."""
 
 
 CORRUPTIONS = (
@@ -121,8 +119,6 @@ CORRUPTIONS = (
     Corruption("inversion", inversion, (0.25, 0.4, 0.7, 1), "share of the negative"),
     Corruption("occlusion", occlusion, (4, 6, 8, 10), "side, pixels"),
 )
-UNITS = {corruption.name: corruption.unit for corruption in CORRUPTIONS}
-"""What each corruption's severity counts."""
 
 
 def corrupted(images: Images, corruption: Corruption, seed: int) -> Images:

@@ -8,11 +8,10 @@ Their parameters suit digits of 28×28 with strokes three pixels wide. They were
 2,000 of MNIST's training images (50,000 to 51,999), never on test images.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +38,7 @@ GROUP = 50
 
 
 def raw_pixels(images: Images) -> Features:
-    """No feature at all: the floor that every feature must rise above.
+    """The pixels themselves: the baseline that every feature should exceed.
 
     Shape: (N, H, W) → (N, H·W), in [0, 1].
     """
@@ -49,10 +48,10 @@ def raw_pixels(images: Images) -> Features:
 def sobel_edges(images: Images) -> Features:
     """Strength of horizontal and of vertical edges: |Gy| and |Gx|, the Sobel derivatives.
 
-    The two are kept apart, since √(Gx² + Gy²) alone forgets which way a stroke runs. Both maps are
-    softened by a Gaussian of one pixel and averaged over 2×2 pixels, for without it an edge that
-    moves by a pixel has nothing in common with itself. Signs are dropped, so light on dark is dark
-    on light.
+    The two stay separate, since √(Gx² + Gy²) alone does not contain the direction of a stroke. Both
+    maps are smoothed by a Gaussian of one pixel and averaged over 2×2 pixels. Otherwise the
+    features of an edge would change completely when it moves by a pixel. Signs are dropped, so an
+    image and its negative have the same features.
 
     Shape: (N, H, W) → (N, 2·⌊H/2⌋·⌊W/2⌋).
 
@@ -78,7 +77,7 @@ def sobel_maps(images: Images) -> Features:
 def canny_edges(images: Images) -> Features:
     """Thin edges: maxima of the smoothed gradient, kept where they connect to strong ones.
 
-    The binary edges, kept apart by whether they run rather across or rather down, are softened and
+    The binary edges, mostly horizontal and mostly vertical ones separately, are smoothed and
     averaged as Sobel's are. Both thresholds are quantiles of the image's own gradient, so that a
     fainter image keeps its edges.
 
@@ -109,8 +108,8 @@ def canny_maps(images: Images) -> Features:
 def hog_descriptor(images: Images) -> Features:
     """Histograms of oriented gradients: 9 orientations in cells of 4×4 pixels, blocks of 2×2 cells.
 
-    Gradients vote for their orientation modulo 180°, so light on dark is dark on light. Each block
-    is normalised on its own (L2-Hys), so contrast does not count.
+    Gradients vote for their orientation modulo 180°, so an image and its negative have the same
+    features. Each block is normalised on its own (L2-Hys), so contrast does not matter.
 
     Shape: (N, H, W) → (N, 36·(⌊H/4⌋ − 1)·(⌊W/4⌋ − 1)).
 
@@ -133,8 +132,8 @@ def dense_sift(images: Images) -> Features:
     orientations and, by distance, for the cells around it. The vector is brought to length 1,
     clipped at 0.2 and brought to length 1 again. A patch without any gradient stays zero.
 
-    A grid in place of SIFT's keypoints, for a digit of 28×28 has about ten of those, and some have
-    none; and a fixed orientation, since turning 6 makes 9.
+    A grid replaces SIFT's keypoints, because a digit of 28×28 has only about ten of them, and some
+    have none. The orientation is fixed, since a 6 that is turned is a 9.
 
     Shape: (N, H, W) → (N, P, 128), P = ⌊(H − 12)/2 + 1⌋·⌊(W − 12)/2 + 1⌋.
 
@@ -167,11 +166,10 @@ def dense_sift(images: Images) -> Features:
 
 @dataclass(frozen=True, eq=False)
 class VisualWords:
-    """A bag of visual words with a spatial pyramid: how often each word stands in each part.
+    """A bag of visual words with a spatial pyramid: how often each word occurs in each part.
 
     Every patch takes the nearest word of the vocabulary. Words are counted over the whole image and
-    over its parts; square roots of the counts are compared, so that many are not more than few by
-    as much as they are more.
+    over its parts. The features are square roots of the counts, so that frequent words weigh less.
 
     Source: Csurka, Dance, Fan, Willamowski, Bray, "Visual categorization with bags of keypoints",
     2004; Lazebnik, Schmid, Ponce, "Beyond bags of features: spatial pyramid matching", CVPR 2006.
@@ -183,7 +181,7 @@ class VisualWords:
     """Rows, and columns, that the image is divided into."""
 
     @classmethod
-    def learn(cls, images: Images, words: int, seed: int) -> VisualWords:
+    def learn(cls, images: Images, words: int, seed: int) -> Self:
         """K-means over patches of the images, drawn at random."""
         generator = np.random.default_rng(seed)
         patches = dense_sift(images).reshape(-1, PATCH_CELLS**2 * PATCH_BINS)
@@ -225,14 +223,12 @@ def _softened(maps: Features) -> Features:
     """
     H, W = (size // 2 * 2 for size in maps.shape[2:])
     soft = gaussian_filter(maps, (0, 0, 1, 1))[:, :, :H, :W]
-    averages: Features = soft.reshape(*maps.shape[:2], H // 2, 2, W // 2, 2).mean(axis=(3, 5))
-    return averages
+    return np.asarray(soft.reshape(*maps.shape[:2], H // 2, 2, W // 2, 2).mean(axis=(3, 5)))
 
 
 def _unit_length(vectors: Features) -> Features:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Features = vectors / np.maximum(length, np.float32(1e-6))
-    return unit
+    return np.asarray(vectors / np.maximum(length, np.float32(1e-6)))
 
 
 def _rows(values: NDArray[np.floating]) -> Features:

@@ -1,19 +1,12 @@
 """The whole experiment: from a data set and the pipeline's models to a finding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnpipe.data.dataset import Dataset, Split, split_validation
 from cnnpipe.findings.finding import Finding
-from cnnpipe.handcrafted.methods import (
-    Method,
-    handcrafted_methods,
-    matched_lenet,
-    network_method,
-)
+from cnnpipe.handcrafted.methods import Method, handcrafted_methods, matched_lenet, network_method
 from cnnpipe.handcrafted.other_data import other_datasets, subset
 from cnnpipe.handcrafted.robustness import judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
@@ -43,12 +36,11 @@ def experiment(
     """Train every method on the same images, judge all on the same images.
 
     Args:
-        dataset: that the pipeline's models were trained on.
-        networks: those models.
+        dataset, networks: the pipeline's models, and the data set that they were trained on.
         sizes: of the experiment.
-        lenet: settings of the LeNet-5 that is trained on the same images.
+        lenet, validation: settings of the LeNet-5 that is trained on the same images, and the
+            fraction of the training images that its training is watched with.
         folder: where other data sets lie, each in a folder of its name.
-        validation: fraction of the training images that LeNet-5's training is watched with.
         seed: of everything random.
     """
     training, held_out = split_validation(dataset.train, validation, seed)

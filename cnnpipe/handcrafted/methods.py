@@ -6,14 +6,12 @@ A network fits the same shape: all its layers but the last are the feature, whic
 the last is the linear classifier.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import numpy as np
 import torch
@@ -44,6 +42,8 @@ from cnnpipe.train.loop import train
 
 Kind = Literal["floor", "hand-crafted", "network"]
 Training = Literal["plain", "augmented", "pipeline"]
+Key = tuple[str, Training]
+"""A method's name and training."""
 Labels = NDArray[np.int64]
 Classifier = Callable[[Features], Labels]
 
@@ -55,7 +55,7 @@ VOCABULARY_IMAGES = 1_000
 PORTION = 500
 """Images that one process is given at a time; fewer are not worth a process."""
 MOST_PROCESSES = 8
-"""Each takes seconds to start, and there are only so many portions."""
+"""Each takes seconds to start, and there are few portions."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class Method:
     extracted: int = 0
     """Training images whose features were extracted once; none for networks."""
 
+    @property
+    def key(self) -> Key:
+        return self.name, self.training
+
 
 @dataclass(frozen=True)
 class LinearClassifier:
@@ -90,7 +94,7 @@ class LinearClassifier:
     regression: LogisticRegression
 
     @classmethod
-    def fit(cls, features: Features, labels: Labels) -> LinearClassifier:
+    def fit(cls, features: Features, labels: Labels) -> Self:
         """Fit the scaling and the regression.
 
         Shape: features (N, D), labels (N,).
@@ -104,8 +108,8 @@ class LinearClassifier:
         return cls(mean, factor, regression)
 
     def __call__(self, features: Features) -> Labels:
-        labels: Labels = self.regression.predict((features - self.mean) * np.float32(self.factor))
-        return labels
+        scaled = (features - self.mean) * np.float32(self.factor)
+        return np.asarray(self.regression.predict(scaled))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +127,7 @@ class NetworkFeatures:
         hidden = nn.Sequential(*list(self.network.model)[:-1])
         normalized = self.network.normalization
         batches = torch.from_numpy(images).split(PREDICTION_BATCH)
-        features: Features = torch.cat([hidden(normalized(batch)) for batch in batches]).numpy()
-        return features
+        return np.asarray(torch.cat([hidden(normalized(batch)) for batch in batches]))
 
     @torch.inference_mode()
     def classify(self, features: Features) -> Labels:
@@ -132,8 +135,7 @@ class NetworkFeatures:
 
         Shape: (N, D) → (N,).
         """
-        labels: Labels = self.network.model[-1](torch.from_numpy(features)).argmax(dim=1).numpy()
-        return labels
+        return np.asarray(self.network.model[-1](torch.from_numpy(features)).argmax(dim=1))
 
 
 def handcrafted_methods(
@@ -192,8 +194,7 @@ def affine_copy(images: Images, maps: AugmentParams, seed: int) -> Images:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.from_numpy(images).unsqueeze(1).float()  # (N, 1, H, W)
     mapped = augment(pixels, maps, background=0.0, generator=generator)
-    copies: Images = mapped.squeeze(1).round().clamp(0, 255).byte().numpy()
-    return copies
+    return np.asarray(mapped.squeeze(1).round().clamp(0, 255).byte())
 
 
 def matched_lenet(

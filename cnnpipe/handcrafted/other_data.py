@@ -1,11 +1,8 @@
 """Data sets other than the one trained on, where they can be had without a network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cnnpipe.data.dataset import Dataset, Split, load_dataset
@@ -18,16 +15,10 @@ from cnnpipe.params.data import DatasetName
 def other_datasets(
     names: Sequence[DatasetName], own: str, folder: Path
 ) -> tuple[list[Dataset], list[str]]:
-    """The data sets named, less the one trained on.
+    """The data sets named, less `own`, which was trained on; and the names of those not there.
 
-    Args:
-        names: which are wanted. `digits` comes with scikit-learn; another lies in a folder of its
-            name, filled as data/raw is, or is absent.
-        own: the data set trained on, which is no other.
-        folder: that holds the folders.
-
-    Returns:
-        the data sets, and the names of those that are not there.
+    `digits` comes with scikit-learn; another lies in a folder of its name in `folder`, filled as
+    data/raw is.
     """
     found, absent = [], []
     for name in names:
@@ -47,9 +38,7 @@ def digits() -> Dataset:
     files = digits_files()
 
     def split(images: str, labels: str) -> Split:
-        pixels = torch.from_numpy(parse_images(files[images]).copy())
-        names = parse_labels(files[labels], len(DIGITS)).astype(np.int64)
-        return Split(pixels, torch.from_numpy(names))
+        return Split.of(parse_images(files[images]), parse_labels(files[labels], len(DIGITS)))
 
     return Dataset(
         "digits", DIGITS, split(TRAIN_IMAGES, TRAIN_LABELS), split(TEST_IMAGES, TEST_LABELS)

@@ -1,7 +1,5 @@
 """The finding as reports/handcrafted.json holds it: accuracies by method, figures, captions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from cnnpipe.findings.finding import Finding

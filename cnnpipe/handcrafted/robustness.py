@@ -3,8 +3,6 @@
 Axes: N test images, S corrupted versions of each (corruptions × severities).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +16,11 @@ from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.findings.intervals import bootstrap_interval, proportion_interval
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS, corrupted
 from cnnpipe.handcrafted.descriptors import Extractor, Features, Images
-from cnnpipe.handcrafted.methods import Labels, LinearClassifier, Method, Training, in_portions
+from cnnpipe.handcrafted.methods import Key, LinearClassifier, Method, in_portions
 
 TRANSFER_COLUMNS = ["dataset", "method", "training", "classifier"]
 TRANSFER_COLUMNS += ["accuracy", "low", "high", "images"]
 Hits = NDArray[np.bool_]
-Key = tuple[str, Training]
-"""A method's name and training."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,14 @@ class Robustness:
 
     clean: Mapping[Key, Hits]
     """(N,)"""
-    corrupted: Mapping[Key, Hits]
-    """(S, N), in the order of `conditions`."""
-    conditions: Sequence[tuple[str, float]]
-    """Corruption and severity."""
+    corrupted: Mapping[str, Mapping[Key, Hits]]
+    """By corruption, in the order of `CORRUPTIONS`: (severities, N) of each method."""
+
+    @property
+    def versions(self) -> dict[Key, Hits]:
+        """All corruptions at all severities: (S, N) of each method."""
+        judged = self.corrupted.values()
+        return {key: np.concatenate([hits[key] for hits in judged]) for key in self.clean}
 
     def table(self) -> pd.DataFrame:
         """One row per method, corruption and severity, with Wilson's 95 % interval."""
@@ -53,16 +53,11 @@ class Robustness:
                 for corruption in CORRUPTIONS
                 for severity, hits in zip(
                     (0, *corruption.severities),
-                    (clean, *self.of_corruption(corruption.name)[key]),
+                    (clean, *self.corrupted[corruption.name][key]),
                     strict=True,
                 )
             ]
         )
-
-    def of_corruption(self, corruption: str) -> dict[Key, Hits]:
-        """The severities of one corruption: (severities, N) of each method."""
-        chosen = np.array([name == corruption for name, _ in self.conditions])
-        return {key: hits[chosen] for key, hits in self.corrupted.items()}
 
 
 @dataclass(frozen=True)
@@ -79,15 +74,19 @@ class Transfer:
 def judge_robustness(methods: Sequence[Method], test: Split, seed: int) -> Robustness:
     """Which of the same clean and corrupted images every method classifies correctly."""
     images, labels = test.images.numpy(), test.labels.numpy()
-    clean = {key: answer == labels for key, answer in answers(methods, images).items()}
-    conditions: list[tuple[str, float]] = []
-    hits: dict[Key, list[Hits]] = {key: [] for key in clean}
-    for corruption in CORRUPTIONS:
-        levels = corrupted(images, corruption, seed)  # (severities, N, H, W)
-        conditions += [(corruption.name, float(severity)) for severity in corruption.severities]
-        for key, answer in answers(methods, levels.reshape(-1, *images.shape[1:])).items():
-            hits[key].append(answer.reshape(-1, len(images)) == labels)
-    return Robustness(clean, {key: np.concatenate(of) for key, of in hits.items()}, conditions)
+
+    def hits(levels: Images) -> dict[Key, Hits]:
+        """
+        Shape: (severities, N, H, W) → (severities, N) of each method.
+        """
+        features = extract_all(methods, levels.reshape(-1, *images.shape[1:]))
+        answers = {m.key: m.classify(features[m.extract]) for m in methods}
+        return {key: answer.reshape(-1, len(images)) == labels for key, answer in answers.items()}
+
+    return Robustness(
+        {key: clean[0] for key, clean in hits(images[np.newaxis]).items()},
+        {c.name: hits(corrupted(images, c, seed)) for c in CORRUPTIONS},
+    )
 
 
 def judge_transfer(methods: Sequence[Method], own: Dataset, other: Dataset) -> Transfer:
@@ -100,11 +99,11 @@ def judge_transfer(methods: Sequence[Method], own: Dataset, other: Dataset) -> T
         extract: LinearClassifier.fit(features, train_labels)(test_features[extract])
         for extract, features in train_features.items()
     }
-    as_is = {_key(m): m.classify(test_features[m.extract]) == labels for m in methods}
+    as_is = {m.key: m.classify(test_features[m.extract]) == labels for m in methods}
     return Transfer(
         other.name,
         as_is if own.classes == other.classes else {},
-        {_key(m): refits[m.extract] == labels for m in methods},
+        {m.key: refits[m.extract] == labels for m in methods},
     )
 
 
@@ -129,12 +128,12 @@ def transfer_table(transfers: Iterable[Transfer]) -> pd.DataFrame:
 
 def methods_table(methods: Sequence[Method], robustness: Robustness, seed: int) -> pd.DataFrame:
     """One row per method: clean, mean over all corruptions, and the part of clean that is lost."""
-    rows = []
+    rows, versions = [], robustness.versions
     for method in methods:
-        clean = accuracy_with_interval(robustness.clean[_key(method)])
-        per_image = robustness.corrupted[_key(method)].mean(axis=0)  # (N,)
+        clean = accuracy_with_interval(robustness.clean[method.key])
+        per_image = versions[method.key].mean(axis=0)  # (N,)
         mean = float(per_image.mean())
-        low, high = bootstrap_interval(per_image.tolist(), seed=seed)
+        low, high = bootstrap_interval(per_image, seed=seed)
         rows.append(
             {
                 "method": method.name,
@@ -150,12 +149,6 @@ def methods_table(methods: Sequence[Method], robustness: Robustness, seed: int) 
             }
         )
     return pd.DataFrame(rows)
-
-
-def answers(methods: Sequence[Method], images: Images) -> dict[Key, Labels]:
-    """The labels that every method gives the images; shared features are extracted once."""
-    features = extract_all(methods, images)
-    return {_key(m): m.classify(features[m.extract]) for m in methods}
 
 
 def extract_all(methods: Sequence[Method], images: Images) -> dict[Extractor, Features]:
@@ -191,7 +184,3 @@ def accuracy_with_interval(hits: Hits) -> dict[str, Any]:
     """Accuracy with Wilson's 95 % interval."""
     low, high = proportion_interval(int(hits.sum()), len(hits))
     return {"accuracy": float(hits.mean()), "low": low, "high": high, "images": len(hits)}
-
-
-def _key(method: Method) -> Key:
-    return method.name, method.training

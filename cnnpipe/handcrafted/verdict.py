@@ -7,19 +7,17 @@ Each word is a question that the numbers answer, of the best hand-crafted method
     domain-specific       features frozen, a new classifier on another data set: is c above h?
     failed to generalize  classifier frozen, too, on another set of the same classes: likewise?
 
-A question is answered yes where the 95 % interval of the gap c − h, a bootstrap over test images,
-is above zero: less than that is chance. Which corruptions a mean is over is a choice, and one of
-them can decide it, so brittleness has a third answer: in part, where the mean does not say yes, but
-c is clearly ahead under at least half of the corruptions.
+The answer is yes if the 95 % interval of the gap c − h, a bootstrap over test images, is above
+zero. Which corruptions the mean is over is a choice, and a single one can decide it. So brittleness
+has a third answer: in part, if the answer by the mean is no, but c is clearly ahead under at least
+half of the corruptions.
 
-All yes: supported; all no: not supported; anything else: partly supported. The best hand-crafted
-method is chosen by the very numbers it is judged by, which favours it: a yes is not owed to the
-choice. Raw pixels are no feature and stand beside.
+Supported if all answers are yes, not supported if all are no, otherwise partly supported. The best
+hand-crafted method is chosen by the same numbers by which it is judged. This favours it, so it
+cannot be the reason for a yes. Raw pixels are not a feature; they are measured for comparison.
 
-Refuted by: a hand-crafted feature that is as robust as the network, and travels as well.
+Refuted by: a hand-crafted feature that is as robust as the network, and transfers as well.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,19 +27,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnnpipe.findings.finding import Finding, Verdict
+from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import NBSP, count, listed, percent, title_of, written
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
-from cnnpipe.handcrafted.methods import Method, Training
-from cnnpipe.handcrafted.robustness import (
-    Hits,
-    Key,
-    Robustness,
-    Transfer,
-    methods_table,
-    transfer_table,
-)
+from cnnpipe.handcrafted.methods import Key, Method, Training
+from cnnpipe.handcrafted.robustness import Hits, Robustness, Transfer, methods_table, transfer_table
 
 NAME = "handcrafted"
 CLAIM = "Hand-crafted features are brittle, domain-specific, and failed to generalize."
@@ -114,19 +105,13 @@ def compare(
     seed: int,
     dataset: str | None = None,
 ) -> Comparison:
-    """LeNet-5 against the best of `rivals`, all trained on the same images.
+    """LeNet-5 against the best of `rivals`, which are hand-crafted methods, by the same training.
 
-    Args:
-        word: what is asked.
-        hits: of every method, (versions, N) or (N,).
-        rivals: names of hand-crafted methods.
-        seed: of the bootstrap over images.
-        dataset: where it is not the one trained on.
+    Shape: hits of each method (versions, N) or (N,).
     """
 
     def scores(method: str) -> Scores:
-        of_images: Scores = np.atleast_2d(hits[method, SAME]).mean(axis=0)
-        return of_images
+        return np.asarray(np.atleast_2d(hits[method, SAME]).mean(axis=0))
 
     network, handcrafted = scores(NETWORK), {name: scores(name) for name in rivals}
     best = max(handcrafted, key=lambda name: float(handcrafted[name].mean()))
@@ -143,13 +128,6 @@ def compare(
     )
 
 
-def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
-    answers = {comparison.answer for comparison in comparisons}
-    if answers == {"holds"}:
-        return "supported"
-    return "not supported" if answers == {"does not hold"} else "partly supported"
-
-
 def judge(
     methods: Sequence[Method],
     robustness: Robustness,
@@ -159,18 +137,14 @@ def judge(
 ) -> Finding:
     """The claim's verdict, from which images each method classified correctly.
 
-    Args:
-        methods: all that raced.
-        robustness: on the same corrupted images.
-        transfers: on other data sets; none means that brittleness alone decides.
-        seed: of the bootstrap.
-        details: further facts for the report: sizes, what was not there.
+    Without another data set, brittleness alone decides. `details` are further facts for the report:
+    the experiment's sizes, and the data sets that were not there.
     """
     candidates = [m.name for m in methods if m.kind == "hand-crafted" and m.training == SAME]
-    brittle = compare("brittle", robustness.corrupted, candidates, seed)
+    brittle = compare("brittle", robustness.versions, candidates, seed)
     by_corruption = [
-        compare(c.name, robustness.of_corruption(c.name), [brittle.handcrafted], seed)
-        for c in CORRUPTIONS
+        compare(name, hits, [brittle.handcrafted], seed)
+        for name, hits in robustness.corrupted.items()
     ]
     clear = sum(comparison.ahead for comparison in by_corruption)
     brittle = replace(brittle, in_part=2 * clear >= len(by_corruption))
@@ -182,18 +156,19 @@ def judge(
             for word, hits in of_word.items()
             if hits
         ]
+    answers = {comparison.answer for comparison in comparisons}
     table = methods_table(methods, robustness, seed)
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=verdict_of(comparisons),
+        verdict=decide(answers == {"holds"}, partly=answers != {"does not hold"}),
         statement=_statement(comparisons, by_corruption, table),
         number=100 * brittle.gap,
         unit="percentage points that the mean accuracy under corruption of "
         f"{TITLES[NETWORK]} lies above that of {TITLES[brittle.handcrafted]}",
         interval=(100 * brittle.interval[0], 100 * brittle.interval[1]),
         uncertainty=f"bootstrap over {brittle.images:,} test images, each in "
-        f"{len(robustness.conditions)} corrupted versions",
+        f"{sum(len(c.severities) for c in CORRUPTIONS)} corrupted versions",
         tables={
             "methods": table,
             "robustness": robustness.table(),

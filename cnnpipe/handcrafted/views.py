@@ -1,7 +1,5 @@
 """What each feature makes of one image, as arrays to be drawn."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -9,32 +7,23 @@ import torch
 from numpy.typing import NDArray
 from skimage.feature import SIFT, hog
 
-from cnnpipe.handcrafted.corruptions import CORRUPTIONS, corrupted
+from cnnpipe.handcrafted.corruptions import CORRUPTIONS, Corruption, corrupted
 from cnnpipe.handcrafted.descriptors import Images, canny_maps, sobel_maps
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.models import TrainedNetwork
 
 Array = NDArray[Any]
 Digit = NDArray[np.uint8]
+SHOWN = {"shift": 4, "noise": 0.2, "blur": 1.5, "inversion": 1}
+"""Corruptions of which it is drawn what each feature sees, and the severity."""
 
 
-SHOWN = (("inversion", 1.0), ("noise", 0.2), ("blur", 1.5), ("shift", 4.0))
-"""Corruptions of which it is drawn what each feature sees."""
+def strips(digit: Digit, seed: int) -> dict[Corruption, Images]:
+    """One digit under every corruption.
 
-
-def strips(digit: Digit, seed: int) -> dict[str, tuple[Array, tuple[float, ...], str]]:
-    """One digit under every corruption: images (severities, H, W), severities, their unit.
-
-    Shape: digit (H, W).
+    Shape: (H, W) → (severities, H, W) of each.
     """
-    return {
-        corruption.name: (
-            corrupted(digit[np.newaxis], corruption, seed)[:, 0],
-            corruption.severities,
-            corruption.unit,
-        )
-        for corruption in CORRUPTIONS
-    }
+    return {c: corrupted(digit[np.newaxis], c, seed)[:, 0] for c in CORRUPTIONS}
 
 
 def views(digit: Digit, network: TrainedNetwork, seed: int) -> dict[str, dict[str, Array]]:
@@ -43,11 +32,9 @@ def views(digit: Digit, network: TrainedNetwork, seed: int) -> dict[str, dict[st
     Shape: digit (H, W).
     """
     images = {"clean": digit}
-    for corruption in CORRUPTIONS:
-        for name, severity in SHOWN:
-            if name == corruption.name:
-                place = corruption.severities.index(severity)
-                images[name] = corrupted(digit[np.newaxis], corruption, seed)[place, 0]
+    for corruption, levels in strips(digit, seed).items():
+        if severity := SHOWN.get(corruption.name):
+            images[corruption.name] = levels[corruption.severities.index(severity)]
     return {name: see(image, network) for name, image in images.items()}
 
 
@@ -94,8 +81,7 @@ def _cells(image: Digit) -> Array:
         block_norm="L2",
         feature_vector=False,
     )  # (rows, columns, 1, 1, 9)
-    cells: Array = blocks[:, :, 0, 0]
-    return cells
+    return np.asarray(blocks[:, :, 0, 0])
 
 
 @torch.inference_mode()
@@ -103,5 +89,4 @@ def _first_maps(images: Images, network: TrainedNetwork) -> Array:
     _convolution, (first, _activation), *_ = network.model.named_children()
     with capture_activations(network.model, [first]) as activations:
         network.predict(torch.from_numpy(images))
-    maps: Array = activations[first][0].numpy()
-    return maps
+    return np.asarray(activations[first][0])

@@ -4,10 +4,9 @@ Axes: N batch, C channels, H height, W width, O output channels, kH kW kernel. F
 are made from what these functions return, so that the code that draws knows no network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from os.path import commonprefix
 
@@ -29,8 +28,9 @@ def capture_activations(
     A second run inside the same `with` replaces the first one's values. The hooks are gone
     afterwards, also when the run fails.
 
+    The network runs as it is, so call `eval()` first where that matters.
+
     Args:
-        model: any network; it runs as it is, so call `eval()` first where that matters.
         layers: names as in `model.named_modules()`; None means all that contain no others.
 
     Yields:
@@ -46,7 +46,7 @@ def capture_activations(
 def convolution_filters(model: nn.Module) -> dict[str, Tensor]:
     """The kernels of every convolution, layer by layer.
 
-    A convolution is what holds a weight with four axes, whoever wrote the layer.
+    A convolution is a layer whose weight has four axes, this project's or torch's.
 
     Returns:
         Layer name → detached weight (O, C / groups, kH, kW), in the network's order.
@@ -143,13 +143,12 @@ def _recorded(
     modules = _modules(model, layers)
     outputs: dict[str, Tensor] = {}
 
-    def record(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            outputs[name] = keep(output)
+    def record(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        outputs[name] = keep(output)
 
-        return hook
-
-    handles = [layer.register_forward_hook(record(name)) for name, layer in modules.items()]
+    handles = [
+        layer.register_forward_hook(partial(record, name)) for name, layer in modules.items()
+    ]
     try:
         yield outputs
     finally:

@@ -3,8 +3,6 @@
 Axes: N images, C channels, H height, W width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -18,33 +16,26 @@ from cnnpipe.inspection.structure import hidden_convolutions
 class Strongest:
     """The largest response of each filter of a convolution to each image, and where it is."""
 
-    values: Tensor
-    """(N, C)."""
-    rows: Tensor
-    """(N, C)."""
-    columns: Tensor
-    """(N, C)."""
+    values: Tensor  # (N, C)
+    rows: Tensor  # (N, C)
+    columns: Tensor  # (N, C)
 
 
 @torch.inference_mode()
 def strongest(model: nn.Sequential, inputs: Tensor) -> dict[str, Strongest]:
     """By the name of the convolution; behind its normalisation and activation."""
     responses = {name: layer.response.name for name, layer in hidden_convolutions(model).items()}
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in responses}
-    width: dict[str, int] = {}
+    found: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in responses}
     for batch in inputs.split(500):
         with capture_activations(model, responses.values()) as activations:
             model(batch)
         for name, response in responses.items():
             maps = activations[response]  # (N, C, H, W)
             values, places = maps.flatten(2).max(dim=2)
-            found[name].append((values, places))
-            width[name] = maps.shape[3]
-    gathered = {}
-    for name, parts in found.items():
-        values, places = (torch.cat(part) for part in zip(*parts, strict=True))
-        gathered[name] = Strongest(values, places // width[name], places % width[name])
-    return gathered
+            found[name].append((values, places // maps.shape[3], places % maps.shape[3]))
+    return {
+        name: Strongest(*map(torch.cat, zip(*parts, strict=True))) for name, parts in found.items()
+    }
 
 
 def cut(image: Tensor, top: int, left: int, size: int) -> Tensor:

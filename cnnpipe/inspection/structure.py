@@ -1,13 +1,11 @@
 """The layers of a network in order: their shapes, their windows, and which pixels they see.
 
-Axes: C channels, H height, W width. A network is a chain of layers; layers are told apart by what
-they hold (a kernel, weights), so the same functions serve every network that params.yaml allows.
+Axes: C channels, H height, W width. A network is a chain of layers. Layers are distinguished by
+what they hold (a kernel, weights), so the same functions serve every network of params.yaml.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +29,7 @@ class Window:
     dilation: int = 1
 
     @classmethod
-    def of(cls, layer: nn.Module) -> Window | None:
+    def of(cls, layer: nn.Module) -> Self | None:
         """The window of a layer; None if it has none.
 
         Raises:
@@ -122,11 +120,7 @@ class Layer:
 
 @torch.no_grad()
 def layers_of(model: nn.Sequential, input_shape: Shape = IMAGE) -> list[Layer]:
-    """Follow one image through the network, layer by layer.
-
-    Args:
-        model: is left as it is.
-        input_shape: of the image, without the batch.
+    """Follow one image through the network, layer by layer; the network is left as it is.
 
     Raises:
         ValueError: the two axes of a window differ.

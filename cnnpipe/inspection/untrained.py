@@ -11,14 +11,9 @@ def untrained(model: nn.Sequential, inputs: Tensor, *, seed: int) -> nn.Sequenti
     """A copy of a network with fresh random weights: what its architecture does by itself.
 
     Batch normalisation takes its statistics from `inputs`, as it would at the first training step.
+    The copy is in evaluation mode.
 
-    Args:
-        model: is left as it is.
-        inputs: normalised images (N, 1, H, W).
-        seed: of the weights.
-
-    Returns:
-        the copy, in evaluation mode.
+    Shape: inputs (N, 1, H, W), normalised images.
     """
     torch.manual_seed(seed)
     fresh = copy.deepcopy(model).eval()

@@ -1,44 +1,24 @@
 """A model's section overrides the shared `train` section key by key; so does a race's recipe."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
 from typing import Any
 
 from cnnpipe.params.models import MODEL_NAMES
-from cnnpipe.params.race import MAXIMUM_RECIPES
 
 
-def with_train_defaults(tree: dict[Any, Any]) -> dict[Any, Any]:
+def add_train_defaults(tree: dict[Any, Any]) -> None:
     """Fill each model's section, and each recipe's, with the keys of `train` it does not override.
 
-    What is no mapping, or no list, or too many stays as it is for the schema to refuse.
+    What is no mapping, or no list, stays as it is for the schema to refuse.
     """
-    train, models, race = tree.get("train"), tree.get("models"), tree.get("race")
+    train, race = tree.get("train"), tree.get("race")
     if not isinstance(train, dict):
-        return tree
-    tree = dict(tree)
-    if isinstance(models, dict):
-        tree["models"] = _complete(train, models, MODEL_NAMES)
-    if isinstance(race, dict) and isinstance(recipes := race.get("recipes"), list):
-        complete = [
-            _complete(train, recipe, ["vgg"]) if isinstance(recipe, dict) else recipe
-            for recipe in recipes[:MAXIMUM_RECIPES]
-        ]
-        tree["race"] = {**race, "recipes": complete + recipes[MAXIMUM_RECIPES:]}
-    return tree
-
-
-def _complete(
-    train: dict[Any, Any], sections: dict[Any, Any], names: Iterable[Any]
-) -> dict[Any, Any]:
-    """`sections`, those of them that are named completed by the keys of `train`."""
-    complete = {
-        name: _override(train, sections[name])
-        for name in names
-        if isinstance(sections.get(name), dict)
-    }
-    return {**sections, **complete}
+        return
+    recipes = race.get("recipes") if isinstance(race, dict) else None
+    places = [(tree.get("models"), name) for name in MODEL_NAMES]
+    places += [(recipe, "vgg") for recipe in (recipes if isinstance(recipes, list) else [])]
+    for section, name in places:
+        if isinstance(section, dict) and isinstance(own := section.get(name), dict):
+            section[name] = _override(train, own)
 
 
 def _override(shared: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:

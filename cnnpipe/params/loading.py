@@ -4,8 +4,6 @@ It refuses unknown keys, wrong types, values out of range, NaN and duplicate key
 names the key, the value and what is allowed. Of YAML it accepts plain values only.
 """
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +15,7 @@ from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, SafeCon
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
 
-from cnnpipe.params.inheritance import with_train_defaults
+from cnnpipe.params.inheritance import add_train_defaults
 from cnnpipe.params.messages import expected, given, missing, worst_problem
 from cnnpipe.params.section import Section
 from cnnpipe.system.errors import InputError
@@ -29,11 +27,7 @@ MAXIMUM_SIZE = 2**15
 
 
 def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Settings:
-    """Read params.yaml and check what `kind` asks for.
-
-    Args:
-        kind: the settings that a stage reads, or the schema of the whole file.
-        path: of the file.
+    """Read params.yaml and check what `kind` asks for: a stage's settings, or the whole file.
 
     Raises:
         InputError: one line naming the file, the key, the value and what is allowed.
@@ -41,8 +35,9 @@ def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Setti
     path = Path(path)
     schema = kind.model_json_schema()
     tree = read_yaml(path, expected(schema))
+    add_train_defaults(tree)
     try:
-        settings = kind.model_validate(with_train_defaults(tree))
+        settings = kind.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"{path}: {worst_problem(error, schema)}") from None
     if location := _left_to_default(settings):

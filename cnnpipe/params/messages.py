@@ -1,7 +1,5 @@
 """A value that the schema refuses, as one line: the key, the value and what is allowed."""
 
-from __future__ import annotations
-
 import difflib
 import reprlib
 from collections.abc import Sequence
@@ -36,7 +34,7 @@ def worst_problem(error: ValidationError, schema: dict[str, Any]) -> str:
         error: what the schema refused.
         schema: the JSON schema of the whole mapping.
     """
-    # A misspelt key is also a missing one: name what stands there, not what does not.
+    # A misspelt key is also a missing one: name the wrong one, not the missing one.
     problem = min(error.errors(), key=lambda problem: not _is_unknown_key(problem))
     location = [part for part in problem["loc"] if part != "[key]"]
     key = ".".join(_shown(part) for part in location)

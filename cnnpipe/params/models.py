@@ -1,10 +1,10 @@
 """Settings of the models: what each is built of, and what it overrides of `train`."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import ConfigDict, Field
 
-from cnnpipe.params.section import Count, Fraction, Section, Selection
+from cnnpipe.params.section import Count, Fraction, Selection
 from cnnpipe.params.train import Algorithm, TrainParams
 
 ModelName = Literal["lenet5", "vgg"]
@@ -13,18 +13,16 @@ Pooling = Literal["max", "avg"]
 
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 
+LeNet5 = TypeVar("LeNet5")
+VGG = TypeVar("VGG")
+
 
 class ArchitectureParams(Selection):
     """What a network is built with."""
 
-    @classmethod
-    def keys(cls) -> set[str]:
-        """The keys of a model's section that are no settings of the training run."""
-        return set(cls.model_fields) - set(TrainParams.model_fields)
-
     def architecture(self) -> dict[str, Any]:
         """Keyword arguments of `cnnpipe.models.build_model`."""
-        return self.model_dump(include=self.keys())
+        return self.model_dump(exclude=set(TrainParams.model_fields))
 
 
 class LeNet5Architecture(ArchitectureParams):
@@ -60,14 +58,20 @@ class VGGParams(ModelParams, VGGArchitecture):
     model_config = ConfigDict(extra="forbid")
 
 
-class ModelsParams(Section):
+class PerModel(Selection, Generic[LeNet5, VGG]):
+    """What a stage reads of each model's section."""
+
+    lenet5: LeNet5
+    vgg: VGG
+
+    def of(self, name: ModelName) -> LeNet5 | VGG:
+        return self.lenet5 if name == "lenet5" else self.vgg
+
+
+class ModelsParams(PerModel[LeNet5Params, VGGParams]):
     """The models' sections, completed by the keys of `train`."""
 
-    lenet5: LeNet5Params
-    vgg: VGGParams
-
-    def of(self, name: ModelName) -> LeNet5Params | VGGParams:
-        return self.lenet5 if name == "lenet5" else self.vgg
+    model_config = ConfigDict(extra="forbid")
 
 
 class LeNet5Selection(Selection):
@@ -76,25 +80,7 @@ class LeNet5Selection(Selection):
     lenet5: LeNet5Params
 
 
-class ArchitecturesParams(Selection):
-    """The models' sections for a stage that builds the networks and trains neither."""
-
-    lenet5: LeNet5Architecture
-    vgg: VGGArchitecture
-
-    def of(self, name: ModelName) -> LeNet5Architecture | VGGArchitecture:
-        return self.lenet5 if name == "lenet5" else self.vgg
-
-
 class AlgorithmParams(Selection):
+    """How a model's convolutions compute."""
+
     algorithm: Algorithm
-
-
-class AlgorithmsParams(Selection):
-    """The models' sections for a stage that only needs to know how their convolutions compute."""
-
-    lenet5: AlgorithmParams
-    vgg: AlgorithmParams
-
-    def used(self) -> set[Algorithm]:
-        return {self.lenet5.algorithm, self.vgg.algorithm}

@@ -7,8 +7,6 @@ from pydantic import Field
 from cnnpipe.params.models import VGGParams
 from cnnpipe.params.section import Section
 
-MAXIMUM_RECIPES = 10
-
 
 class RecipeParams(Section):
     """A network and a schedule that reach an accuracy in little time."""
@@ -24,4 +22,4 @@ class RaceParams(Section):
 
     seeds: Annotated[int, Field(ge=2, le=100)]
     """Runs of each contestant."""
-    recipes: Annotated[list[RecipeParams], Field(min_length=1, max_length=MAXIMUM_RECIPES)]
+    recipes: Annotated[list[RecipeParams], Field(min_length=1, max_length=10)]

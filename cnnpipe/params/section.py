@@ -23,6 +23,6 @@ class Section(BaseModel):
 
 
 class Selection(Section):
-    """Some keys of a mapping, those that a stage reads; the others are none of its business."""
+    """The keys of a mapping that a stage reads; others are ignored."""
 
     model_config = ConfigDict(extra="ignore")

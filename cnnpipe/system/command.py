@@ -1,7 +1,5 @@
 """What all stages share: where things lie, and how an error reaches a person."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Where the arithmetic runs: the device, its number format, and its description beside results."""
 
-from __future__ import annotations
-
 import platform
 from pathlib import Path
 
@@ -51,7 +49,7 @@ def describe(device: torch.device) -> dict[str, str | int]:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """The processor's name where the system gives it, else its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

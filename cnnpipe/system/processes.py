@@ -4,8 +4,6 @@ A SIGKILL gives a process no time to end those that it started. They would go on
 results while the next run writes its own.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -11,14 +11,14 @@ def configure_threads() -> None:
     """Let waiting threads spin briefly and then sleep. Call it before torch is imported.
 
     OpenMP's threads spin while they wait for each other, unless told to sleep. Where another
-    process wants the same cores (a second experiment of the queue, say), a spinning thread keeps
+    process uses the same cores (such as a second experiment of the queue), a spinning thread keeps
     the very core that the awaited one needs: a training step of LeNet-5 was seen to take 5 s
     instead of 33 ms. A thread that sleeps at once costs its waking: 27 ms a step instead of 14 on
     two idle cores, VGG 114 instead of 91. So they spin 3,000 times before they sleep: 16 ms, VGG
     95; and with a second training on the same cores 46 ms and 238, where sleeping at once takes 25
     and 155.
 
-    libgomp reads the count; other OpenMP libraries sleep. Whoever sets OMP_WAIT_POLICY is obeyed.
+    libgomp reads the count; other OpenMP libraries sleep. An OMP_WAIT_POLICY of the user is kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -10,8 +10,6 @@ everything that the weights depend on (`run_key`): a run with another parameter,
 changed code never uses them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -88,25 +86,35 @@ class Checkpoints:
     def files(self) -> list[Path]:
         """The checkpoints that exist, oldest first."""
 
-        def step(file: Path) -> str:
-            return file.stem.removeprefix("step-")
-
+        steps = {
+            file: file.stem.removeprefix("step-")
+            for file in self.folder.glob("step-*.safetensors")
+            if file.is_file()
+        }
         # A person's copy, "step-0000034 (copy)", is not one of them.
-        found = self.folder.glob("step-*.safetensors")
-        return sorted(
-            (file for file in found if file.is_file() and step(file).isdecimal()),
-            key=lambda file: int(step(file)),
-        )
+        found = [file for file, step in steps.items() if step.isdecimal()]
+        return sorted(found, key=lambda file: int(steps[file]))
 
     def due(self) -> bool:
         """Whether `interval` has passed since the last checkpoint."""
         return time.monotonic() - self._saved >= self.interval
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint after `step` steps, then delete all but the newest two."""
+        """Write a checkpoint after `step` steps, then delete all but the newest two.
+
+        The state comes back as JSON gives it back: tuples as lists, all keys as texts.
+        """
         tensors: dict[str, Tensor] = {}
-        tree = _pack(state, tensors)
-        metadata = {"key": self.key, "seconds": repr(self.seconds), "state": json.dumps(tree)}
+
+        def named(value: object) -> dict[str, str]:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
+            name = str(len(tensors))
+            tensors[name] = value
+            return {"tensor": name}
+
+        text = json.dumps(state, default=named)
+        metadata = {"key": self.key, "seconds": repr(self.seconds), "state": text}
         save_weights(self.folder / f"step-{step:07d}.safetensors", tensors, metadata)
         for old in self.files()[:-KEPT]:
             old.unlink()
@@ -126,7 +134,7 @@ class Checkpoints:
                 _warn(f"{str(error).partition('; delete it')[0]}; it is not used")
                 file.unlink()
         if files:
-            _warn(f"{self.name}: no checkpoint is intact; training starts anew")
+            _warn(f"{self.name}: no checkpoint is intact; training starts from the beginning")
         return None
 
     def _read(self, file: Path) -> tuple[dict[str, Any], float]:
@@ -134,8 +142,13 @@ class Checkpoints:
         tensors, metadata = load_weights(file)
         if metadata.get("key") != self.key:
             raise InputError(f"{file}: damaged: of another run")
+
+        def tensor_or_mapping(value: dict[str, Any]) -> Any:
+            return tensors[value["tensor"]] if value.keys() == {"tensor"} else value
+
         try:
-            return _unpack(json.loads(metadata["state"]), tensors), float(metadata["seconds"])
+            state = json.loads(metadata["state"], object_hook=tensor_or_mapping)
+            return state, float(metadata["seconds"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}: damaged: not the state of a run ({error!r})") from None
 
@@ -160,11 +173,6 @@ def resumable(
     script: Path,
 ) -> Iterator[tuple[torch.device, Checkpoints]]:
     """Join this run's other processes, if it has several, and keep out runs with the same key.
-
-    Args:
-        name, run, seed, script: see `Checkpoints` and `run_key`.
-        runtime: the device, and the seconds between two checkpoints.
-        splits: the images and labels, training and validation.
 
     Yields:
         the device of this process, and the checkpoints.
@@ -195,12 +203,9 @@ def run_key(
     number of threads, which decides how sums are split.
 
     Args:
-        run: settings of the run.
-        seed: of the run.
         tensors: the images and labels, training and validation.
         script: the stage's file.
-        device: kind of the device.
-        processes: number of processes that share the work.
+        device: its kind.
     """
     data = hashlib.sha256()
     for tensor in tensors:
@@ -226,34 +231,3 @@ def run_key(
         "processes": processes,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON, with its tensors moved to `tensors` and named there.
-
-    JSON's keys are texts and an optimiser's are numbers, so a mapping becomes a list of pairs.
-    """
-    if isinstance(value, Tensor):
-        name = str(len(tensors))
-        tensors[name] = value
-        return {"tensor": name}
-    if isinstance(value, Mapping):
-        return {"pairs": [[key, _pack(item, tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        return {type(value).__name__: [_pack(item, tensors) for item in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
-
-
-def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The inverse of `_pack`."""
-    if not isinstance(value, dict):
-        return value
-    [(kind, content)] = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "pairs":
-        return {key: _unpack(item, tensors) for key, item in content}
-    items = [_unpack(item, tensors) for item in content]
-    return tuple(items) if kind == "tuple" else items

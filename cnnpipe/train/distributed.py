@@ -9,8 +9,6 @@ Without a process group every function here means one process, and changes nothi
 Axes: N batch, C channels.
 """
 
-from __future__ import annotations
-
 import inspect
 import logging
 import os
@@ -21,7 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -113,7 +111,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     """
 
     @classmethod
-    def of(cls, layer: nn.BatchNorm2d) -> GlobalBatchNorm2d:
+    def of(cls, layer: nn.BatchNorm2d) -> Self:
         """The same layer, with its parameters and buffers shared."""
         twin = cls(layer.num_features, eps=layer.eps, momentum=layer.momentum)
         twin.weight, twin.bias = layer.weight, layer.bias

@@ -11,8 +11,6 @@ An interrupted run continues from its last checkpoint and ends with the same bit
 Axes: N batch, H height, W width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

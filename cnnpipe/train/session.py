@@ -3,11 +3,10 @@
 Only process 0 saves, prints and shows a bar.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,7 +44,7 @@ class Session:
         )
         self._unread: list[tuple[Tensor, Tensor]] = []
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,10 +1,8 @@
 """Everything that changes while a network trains: captured for a checkpoint, restored from one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import torch
@@ -60,9 +58,7 @@ class TrainingState:
     history: list[Epoch] = field(default_factory=list)
 
     @classmethod
-    def create(
-        cls, model: nn.Module, params: TrainParams, steps_per_epoch: int, seed: int
-    ) -> TrainingState:
+    def create(cls, model: nn.Module, params: TrainParams, steps_per_epoch: int, seed: int) -> Self:
         """The state before the first step."""
         torch.manual_seed(seed + distributed.rank())  # each process drops other neurons
         if next(model.parameters()).device.type == "cuda":
@@ -141,9 +137,11 @@ class TrainingState:
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load `state`, with the memory layout of each parameter for its moments.
 
-    A file has no memory layout, and CUDA's fused kernels need the same for both.
+    A file has no memory layout, and CUDA's fused kernels need the same for both. JSON has no
+    numbers as keys.
     """
-    optimizer.load_state_dict(state)
+    moments_of = {int(number): moments for number, moments in state["state"].items()}
+    optimizer.load_state_dict(state | {"state": moments_of})
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
             if isinstance(moment, Tensor) and moment.shape == parameter.shape:

@@ -1,6 +1,4 @@
-"""The schema of the whole of params.yaml: every section, and what an editor is told about it."""
-
-from __future__ import annotations
+"""The schema of the whole of params.yaml: every section; its JSON schema for editors."""
 
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Which class is taken for which."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,17 +17,13 @@ def draw(
 ) -> Figure:
     """Counts of true against predicted class, and the errors once more on a scale of their own.
 
-    Shape: counts (K, K), rows true, columns predicted.
+    Shape: counts of images (K, K), rows true, columns predicted.
 
     Args:
-        counts: of images.
-        classes: their names.
-        title: of the figure.
         beside: counts of another network, which are not drawn but share the scales.
     """
-    errors = _errors(counts)
     reach = counts if beside is None else np.maximum(counts, beside)
-    error_reach = errors if beside is None else np.maximum(errors, _errors(beside))
+    errors, error_reach = (values - np.diag(np.diag(values)) for values in (counts, reach))
     longest = max(map(len, classes))
     slanted = longest > 2
     left, between = 0.5 + 0.065 * longest, 0.45
@@ -67,8 +61,3 @@ def draw(
     for diagonal in ticks:
         axes.add_patch(Rectangle((diagonal - 0.5, diagonal - 0.5), 1, 1, color=GROUND, lw=0))
     return page.figure
-
-
-def _errors(counts: Array) -> Array:
-    without: Array = counts - np.diag(np.diag(counts))
-    return without

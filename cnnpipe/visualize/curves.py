@@ -1,7 +1,5 @@
 """Learning curves: loss and accuracy by epoch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd
@@ -18,7 +16,6 @@ def draw(curves: pd.DataFrame, title: str, *, beside: pd.DataFrame | None = None
 
     Args:
         curves: columns epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
-        title: of the figure.
         beside: curves of another run, which are not drawn but fit on the same axes.
     """
     page = layout.Page(3.4, title, "after each epoch")
@@ -27,10 +24,8 @@ def draw(curves: pd.DataFrame, title: str, *, beside: pd.DataFrame | None = None
     ):
         axes = page.axes(0.65 + 4.1 * column, layout.BODY + 0.15, 3.3, 1.9)
         axes.grid(visible=True)
-        for part, name, colour in [
-            ("train", "training", BLUE),
-            ("validation", "validation", ORANGE),
-        ]:
+        parts = [("train", "training", BLUE), ("validation", "validation", ORANGE)]
+        for part, name, colour in parts:
             values = curves[f"{part}_{quantity}"]
             style: dict[str, Any] = {"marker": "o", "clip_on": False, "zorder": 3}
             axes.plot(curves["epoch"], values, label=name, color=colour, **style)
@@ -38,7 +33,7 @@ def draw(curves: pd.DataFrame, title: str, *, beside: pd.DataFrame | None = None
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if beside is not None:
-            for part in ("train", "validation"):
+            for part, *_ in parts:
                 axes.update_datalim(beside[["epoch", f"{part}_{quantity}"]].to_numpy())
             axes.autoscale_view()
         if quantity == "loss":

@@ -1,7 +1,5 @@
 """An image in every layer: all feature maps, and the logits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,12 +46,8 @@ def draw(
     Shape: images (n, H, W), 0 to 255; activations (n, C, H, W) or (n, C), the last one (n, K).
 
     Args:
-        images: as the data set holds them.
         activations: layer name → output, in the order in which the layers run.
         sample: which of the n images is drawn.
-        classes: names of the K classes.
-        title: of the figure.
-        subtitle: of the figure.
     """
     *hidden, output = activations
     scales = {name: scale_of(values) for name, values in activations.items()}

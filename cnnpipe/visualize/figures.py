@@ -3,8 +3,6 @@
 Here networks meet pictures: `inspection` turns the network into arrays, `drawing` draws them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -40,13 +38,7 @@ def result_figures(
 ) -> Iterator[Illustration]:
     """How training went, and what the network gets wrong.
 
-    Args:
-        title: the network's name for people.
-        curves: as reports/curves has them.
-        evaluation: as reports/evaluation has it.
-        predictions: as reports/predictions has them.
-        dataset: whose test split was predicted.
-        most_mistakes: the greatest number of the worst mistakes that are drawn.
+    Curves, evaluation and predictions are those of reports/.
     """
     figure = learning_curves.draw(curves, f"{title}: learning curves")
     yield Illustration("curves", "curves", figure, {})
@@ -71,13 +63,7 @@ def result_figures(
 def sample_figures(
     network: TrainedNetwork, dataset: Dataset, drawn: Sequence[int]
 ) -> Iterator[Illustration]:
-    """Test images on their way through every layer, and the first one's journey.
-
-    Args:
-        network: shows what its layers give out.
-        dataset: whose test split the images are of.
-        drawn: their indices, as `cnnpipe.findings.mistakes.images_to_draw` gives them.
-    """
+    """Test images, by their indices, on their way through every layer; the first one's journey."""
     title, model = title_of(network.name), network.model
     split, classes = dataset.test, dataset.classes
     images = split.images[list(drawn)]
@@ -99,7 +85,16 @@ def sample_figures(
         for index, row in zip(drawn, probabilities, strict=True)
     ]
 
-    yield _journey(title, model, inputs[:1], images[0], activations, answers[0], classes)
+    stops = milestones(activations)
+    shares = contributions(model, inputs[:1], list(stops.values()))
+    figure = journey.draw(
+        images[0].numpy(),
+        {stop: arrays[layer][0] for stop, layer in stops.items()},
+        [share.numpy() for share in shares],
+        classes,
+        f"From pixels to “{answers[0]['prediction']}”: a test image on its way through {title}",
+    )
+    yield Illustration("journey", "journey", figure, answers[0] | {"stops": list(stops)})
     for position, answer in enumerate(answers):
         figure = feature_maps.draw(
             images.numpy(),
@@ -124,27 +119,6 @@ def _behind_normalisation(model: nn.Module, activations: Mapping[str, Tensor]) -
         if isinstance(model.get_submodule(name), nn.BatchNorm2d)
     }
     return {name: activations[name] for name in names if name not in normalised}
-
-
-def _journey(
-    title: str,
-    model: nn.Module,
-    input: Tensor,
-    image: Tensor,
-    activations: dict[str, Tensor],
-    answer: dict[str, Any],
-    classes: Sequence[str],
-) -> Illustration:
-    stops = milestones(activations)
-    shares = contributions(model, input, list(stops.values()))
-    figure = journey.draw(
-        image.numpy(),
-        {stop: activations[layer][0].numpy() for stop, layer in stops.items()},
-        [share.numpy() for share in shares],
-        classes,
-        f"From pixels to “{answer['prediction']}”: a test image on its way through {title}",
-    )
-    return Illustration("journey", "journey", figure, answer | {"stops": list(stops)})
 
 
 def _layer_facts(name: str, values: Array) -> dict[str, Any]:

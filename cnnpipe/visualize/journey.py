@@ -1,7 +1,5 @@
 """One digit on its way through a network, from pixels to an answer, in one picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil
@@ -43,12 +41,9 @@ def draw(
         (maps of this layer, maps of the layer before it), the image before the first.
 
     Args:
-        image: as the data set holds it.
         activations: name → output of the layers to show, in the order in which they run; the last
             one gives the logits.
         contributions: one for each layer, of `cnnpipe.inspection.activations.contributions`.
-        classes: names of the K classes.
-        title: of the figure.
     """
     page = layout.Page(
         layout.BODY + STAGE + 0.72,

@@ -1,7 +1,5 @@
 """The figure of the worst mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import ceil
 
@@ -12,7 +10,6 @@ from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, INTENSITY, ORANGE, Array
 from cnnpipe.findings.wording import percent
 
-TILES_PER_ROW = 6
 TILE = 1.15
 
 
@@ -20,15 +17,12 @@ TILE = 1.15
 def draw(images: Array, mistakes: pd.DataFrame, classes: Sequence[str], title: str) -> Figure:
     """Wrongly classified images in the order of the table, with both probabilities.
 
-    Shape: images (n, H, W), 0 to 255.
+    Shape: images (n, H, W), 0 to 255, one for each row.
 
     Args:
-        images: the image of each row.
         mistakes: columns index, label, prediction, confidence, probability_of_label.
-        classes: their names.
-        title: of the figure.
     """
-    columns, longest = TILES_PER_ROW, max(map(len, classes))
+    columns, longest = 6, max(map(len, classes))
     rows = ceil(len(mistakes) / columns)
     pitch = (layout.INNER_WIDTH - TILE) / (columns - 1), TILE + 0.85
     subtitle = "most confident first; orange: what it said, blue: what it is"

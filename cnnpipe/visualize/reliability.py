@@ -1,7 +1,5 @@
 """Reliability: whether a model is right as often as its confidence promises."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +21,6 @@ def draw(
 
     Args:
         bins: as `cnnpipe.evaluate.evaluation.reliability` gives them.
-        title: of the figure.
-        subtitle: of the figure.
         beside: bins of another network, which are not drawn but fit on the same axes.
     """
     page = layout.Page(5.0, title, subtitle)

@@ -1,8 +1,8 @@
 """Fair turns, correct statistics, and contestants that compute the same."""
 
-from __future__ import annotations
-
 import json
+import shutil
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from ruamel.yaml import YAML
 
 from cnnpipe import layers
 from cnnpipe.benchmark import turns as benchmark
@@ -18,14 +17,12 @@ from cnnpipe.benchmark.turns import CHANNELS_LAST, PHASES, SCRATCH, TORCH, WIDE,
 from cnnpipe.functional import CONV2D_ALGORITHMS, conv2d_algorithm
 from cnnpipe.models import build_model
 from cnnpipe.params.benchmark import BenchmarkParams
-from cnnpipe.params.loading import load_params
-from cnnpipe.validate.schema import Params
 from stages.benchmark import main
 from tests.helpers.project import ROOT
+from torture.project import SMALL, Project
 
 CPU = torch.device("cpu")
 SHAPES = [*benchmark.model_shapes(), *WIDE]
-SMALL = Shape("small", 8, 6, 4, 3, 1)
 
 
 class Clock:
@@ -206,15 +203,11 @@ def test_memory_is_compared_with_torchs():
 
 
 def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
-    yaml = YAML()
-    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["benchmark"] = {"batch_size": 2, "batch_sizes": [1, 2], "seconds": 1e-3}
-    params["models"]["vgg"]["blocks"] = [[4], [8]]
-    params["runtime"]["device"] = "cpu"
-    with (tmp_path / "params.yaml").open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
-    first = Shape("first", 1, 6, 4, 3, 1, is_first=True)
-    monkeypatch.setattr(benchmark, "WIDE", (SMALL,))
+    shutil.copy2(ROOT / "params.yaml", tmp_path)
+    for key, value in SMALL.items():
+        Project(tmp_path).set(key, value)
+    first, wide = Shape("first", 1, 6, 4, 3, 1, is_first=True), Shape("wide", 8, 6, 4, 3, 1)
+    monkeypatch.setattr(benchmark, "WIDE", (wide,))
     monkeypatch.setattr(benchmark, "model_shapes", lambda: iter([first]))
     monkeypatch.chdir(tmp_path)
 
@@ -226,12 +219,12 @@ def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
     ]
 
     report = json.loads((tmp_path / "reports/benchmark.json").read_text(encoding="utf-8"))
-    assert report["batch_size"] == load_params(Params).benchmark.batch_size == 2
+    assert report["batch_size"] == 2
     assert [(m["model"], m["batch_size"], m["phase"]) for m in report["models"]] == [
-        (name, size, phase) for name in ("lenet5", "vgg") for size in (1, 2) for phase in PHASES
+        *product(("lenet5", "vgg"), (1, 2), PHASES)
     ]
     assert [(layer["layer"], layer["phase"]) for layer in report["layers"]] == [
-        (shape.name, phase) for shape in (first, SMALL) for phase in PHASES
+        *product(("first", "wide"), PHASES)
     ]
     for layer in report["layers"]:
         own = {name: time["median"] for name, time in layer["milliseconds"].items()}
@@ -246,8 +239,6 @@ def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
         assert result["rounds"] >= benchmark.LEAST_ROUNDS
         for spread in (*result["milliseconds"].values(), *result["ratios"].values()):
             assert 0 < spread["low"] <= spread["median"] <= spread["high"]
-    figures = sorted((tmp_path / "reports/figures/benchmark").iterdir())
-    assert [path.name for path in figures] == ["batch_size.png", "layers.png"]
-    for path in figures:
-        with Image.open(path) as image:
+    for name in ("batch_size.png", "layers.png"):
+        with Image.open(tmp_path / "reports/figures/benchmark" / name) as image:
             assert image.size[0] == 1660

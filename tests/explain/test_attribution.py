@@ -8,9 +8,9 @@ from torch import nn
 
 from cnnpipe.explain.attribution import (
     METHODS,
+    Attributions,
     attribute,
     finding,
-    judge,
     maps,
     placed,
     rank_correlations,
@@ -85,15 +85,22 @@ def test_rank_correlation_worked_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "expected"),
+    ("correlations", "verdict"),
     [
-        (["supported"] * 3, "supported"),
-        (["supported", "not supported", "partly supported"], "partly supported"),
-        (["not supported", "partly supported", "not supported"], "not supported"),
+        ((0.1, 0.2, 0.3), "supported"),
+        ((0.1, 0.9, 0.3), "partly supported"),
+        ((0.7, 0.9, 0.8), "not supported"),
     ],
 )
-def test_verdict(verdicts, expected):
-    assert judge(pd.DataFrame({"verdict": verdicts})) == expected
+def test_the_method_that_depends_least_on_the_weights_decides_the_number(correlations, verdict):
+    rows = [
+        {"method": method, "network": 0, "image": image, "correlation": correlation}
+        for method, correlation in zip(METHODS, correlations, strict=True)
+        for image in range(3)
+    ]
+    outcome = finding(Attributions({}, {}, pd.DataFrame(rows)), "VGG", STUDY.dataset, 0)
+    assert outcome["verdict"] == verdict
+    assert outcome["number"] == pytest.approx(max(correlations))
 
 
 def explain(name, seed=0):

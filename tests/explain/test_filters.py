@@ -46,12 +46,12 @@ def test_removing_a_filter_is_setting_its_response_to_zero(model):
         for name, layer in hidden_convolutions(model).items():
             layers = list(model)
             rest = nn.Sequential(*layers[layers.index(layer.response.module) + 1 :])
-            for channel in range(len(counted[name].newly_wrong)):
+            for channel, (wrong, right) in enumerate(zip(*counted[name], strict=True)):
                 silenced = activations[layer.response.name].clone()
                 silenced[:, channel] = 0
                 after = rest(silenced).argmax(dim=1) == labels
-                assert counted[name].newly_wrong[channel] == (before & ~after).sum()
-                assert counted[name].newly_right[channel] == (after & ~before).sum()
+                assert wrong == (before & ~after).sum()
+                assert right == (after & ~before).sum()
                 changed += int((before != after).sum())
     assert changed > 0
 

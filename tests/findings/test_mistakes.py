@@ -1,21 +1,11 @@
 """Which test images are drawn: the chosen ones, and the worst mistakes."""
 
-import pandas as pd
 import pytest
 
 from cnnpipe.findings.mistakes import images_to_draw, worst_mistakes
 from cnnpipe.params.visualize import VisualizeParams
 from cnnpipe.system.errors import InputError
-
-PREDICTIONS = pd.DataFrame(
-    {
-        "index": [0, 1, 2, 3, 4],
-        "label": [7, 2, 1, 0, 4],
-        "prediction": [7, 3, 5, 6, 4],
-        "confidence": [0.9, 0.6, 0.8, 0.8, 0.99],
-        "probability_of_label": [0.9, 0.3, 0.1, 0.2, 0.99],
-    }
-)
+from tests.visualize.test_figures import PREDICTIONS
 
 
 def test_an_index_beyond_the_test_set_is_refused():

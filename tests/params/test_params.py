@@ -1,8 +1,7 @@
 """params.yaml: what is right loads, what is wrong ends in one line that says what is allowed."""
 
-from __future__ import annotations
-
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from ruamel.yaml import YAML
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.messages import expected
-from cnnpipe.params.train import AugmentParams, TrainParams
+from cnnpipe.params.train import TrainParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
 from tests.helpers.project import ROOT
@@ -23,44 +22,11 @@ from torture.project import run_in
 
 PLAIN = "not YAML: line 1: found an anchor, an alias or a tag; expected a plain value"
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-SMALL = {
-    "seed": 1,
-    "data": {
-        "name": "mnist",
-        "validation": 0.1,
-        "mirrors": ["https://one.example/", "http://two.example"],
-        "timeout": 20,
-    },
-    "train": {
-        "backend": "scratch",
-        "algorithm": "auto",
-        "precision": "auto",
-        "epochs": 10,
-        "batch_size": 128,
-        "lr": 0.004,
-        "warmup": 0.3,
-        "weight_decay": 0.01,
-        "label_smoothing": 0.05,
-        "ema_decay": 0.99,
-        "augment": {"degrees": 10, "translate": 0.1, "scale": 0.1, "shear": 5},
-    },
-    "models": {
-        "lenet5": {"activation": "relu", "pooling": "max", "label_smoothing": 0.0},
-        "vgg": {"blocks": [[16, 16], [32]], "hidden": 128, "dropout": 0.3, "epochs": 8},
-    },
-    "visualize": {"samples": [0, 1], "mistakes": 24, "worst": 1},
-    "explain": {
-        "removal_images": 100,
-        "patches": 3,
-        "attribution": {"images": 20, "networks": 2, "window": 4},
-    },
-}
-"""The sections that the tests below change, independent of the defaults that ship."""
 
 
 def tree() -> dict[str, Any]:
-    shipped = YAML(typ="safe").load(TEXT)
-    return json.loads(json.dumps({**shipped, **SMALL}))
+    """The parameters that ship."""
+    return YAML(typ="safe").load(TEXT)
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -96,39 +62,23 @@ def problem(path: Path) -> str:
 
 
 class TestGood:
-    def test_the_file_that_ships(self) -> None:
-        params = load_params(Params, ROOT / "params.yaml")
-        assert params.data.name == "mnist"
-
-    def test_models_override_train_key_by_key(self, tmp_path: Path) -> None:
-        params = load_params(Params, write(tmp_path / "p.yaml", tree()))
-        assert (params.train.epochs, params.models.vgg.epochs, params.models.lenet5.epochs) == (
-            (10, 8, 10)
-        )
-        assert params.models.of("lenet5").label_smoothing == 0.0
-        assert params.models.of("vgg").label_smoothing == 0.05
-
-    def test_models_override_mappings_key_by_key_too(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "p.yaml", changed("models.vgg.augment", {"degrees": 0}))
-        augment = load_params(Params, path).models.vgg.augment
-        assert augment == AugmentParams(degrees=0, translate=0.1, scale=0.1, shear=5)
-
     def test_recipes_of_the_race_override_train_key_by_key(self, tmp_path: Path) -> None:
+        """As models do, which tests/params/test_properties.py tries on random trees."""
         content = changed("train.warmup", 0.25)
         content["race"]["recipes"][0]["vgg"]["augment"] = {"degrees": 0}
-        recipe = load_params(Params, write(tmp_path / "p.yaml", content)).race.recipes[0].vgg
+        params = load_params(Params, write(tmp_path / "p.yaml", content))
+        recipe = params.race.recipes[0].vgg
         assert recipe.warmup == 0.25
-        assert recipe.augment == AugmentParams(degrees=0, translate=0.1, scale=0.1, shear=5)
+        assert recipe.augment == params.train.augment.model_copy(update={"degrees": 0})
 
     @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
     def test_ways_to_write_a_number(self, tmp_path: Path, text: str) -> None:
-        path = write(tmp_path / "p.yaml", TEXT.replace("\nseed", f"\n# {text}\nseed"))
-        assert load_params(Params, path)
-        replaced = changed("train.lr", YAML(typ="safe").load(text))
-        assert load_params(Params, write(path, replaced)).train.lr == 0.001
+        changed_text, changes = re.subn(r"\n  lr: \S+", f"\n  lr: {text}", TEXT, count=1)
+        assert changes
+        assert load_params(Params, write(tmp_path / "p.yaml", changed_text)).train.lr == 0.001
 
-    def test_parameters_cannot_change(self, tmp_path: Path) -> None:
-        params = load_params(Params, write(tmp_path / "p.yaml", tree()))
+    def test_parameters_cannot_change(self) -> None:
+        params = load_params(Params, ROOT / "params.yaml")
         with pytest.raises(ValidationError, match="frozen"):
             params.seed = 2  # type: ignore[misc]
 
@@ -150,15 +100,12 @@ class TestGood:
         ("a\nb\x1b[31m", 1, r"'a\nb\x1b[31m': unknown key; allowed here: seed,"),
         ("k" * 10_000, 1, "'kkkk"),
         ("train.epochs", "10", "train.epochs: got '10'; expected an integer ≥ 1 and ≤ 65536"),
-        ("train.epochs", 10.0, "train.epochs: got 10.0; expected an integer ≥ 1"),
-        ("train.epochs", True, "train.epochs: got True; expected an integer ≥ 1"),
         ("train.epochs", 10**30, "train.epochs: got 1000000000000000000000000000000; expected"),
         ("seed", 2**63, "seed: got 9223372036854775808; expected an integer ≥ 0 and <"),
         ("seed", "s" * 10_000, "seed: got 'sss"),
         ("train.lr", float("nan"), "train.lr: got nan; expected a number > 0 and ≤ 1"),
         ("benchmark.seconds", float("inf"), "benchmark.seconds: got inf; expected a number > 0"),
         ("train.warmup", 1, "train.warmup: got 1; expected a number > 0 and < 1"),
-        ("train.ema_decay", 1.0, "train.ema_decay: got 1.0; expected a number ≥ 0 and < 1"),
         ("train.backend", "jax", "train.backend: got 'jax'; expected one of scratch, torch"),
         ("runtime.device", "gpu", r"runtime.device: got 'gpu'; expected text matching ^(auto|cpu|"),
         ("runtime.device", "cpu\n", r"runtime.device: got 'cpu\n'; expected text matching"),
@@ -173,16 +120,6 @@ class TestGood:
         ("verify.normwise", 5, "verify.normwise: got 5; expected a mapping of auto, direct, im2"),
         ("verify.normwise", {"tap": 2}, "verify.normwise.tap: unknown key; did you mean taps? all"),
         ("verify.normwise", {1: 2}, "verify.normwise.1: unknown key; allowed here: auto, direct"),
-        ("train.batch_size", 1, "train.batch_size: got 1; expected an integer ≥ 2"),
-        ("data.validation", 1, "data.validation: got 1; expected a number > 0 and < 1"),
-        ("data.timeout", 0, "data.timeout: got 0; expected a number > 0 and ≤ 600"),
-        ("benchmark.batch_size", 0, "benchmark.batch_size: got 0; expected an integer ≥ 1"),
-        ("race.seeds", 1, "race.seeds: got 1; expected an integer ≥ 2"),
-        (
-            "race.recipes",
-            [{"target": 1.0, "vgg": {"blocks": [[4]], "hidden": 4, "dropout": 0.0}}],
-            "race.recipes.0.target: got 1.0; expected a number > 0 and < 1",
-        ),
         (
             "race.recipes",
             [{"target": 0.9, "vgg": {"blocks": [[4]], "dropout": 0.0}}],
@@ -191,6 +128,7 @@ class TestGood:
     ],
 )
 def test_bad_values(tmp_path: Path, key: str, value: Any, said: str) -> None:
+    """Each form that a line can have; test_properties.py tries every key and limit."""
     assert problem(write(tmp_path / "p.yaml", changed(key, value))).startswith(said)
 
 

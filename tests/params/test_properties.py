@@ -1,7 +1,5 @@
 """What holds of every params.yaml, good or bad: loading and the schema agree about it."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,4 @@
-"""How a stage ends that is told to stop, or left alone, or interrupted before it has begun."""
-
-from __future__ import annotations
+"""How a stage ends: stopped, interrupted while it imports, or when DVC has ended."""
 
 import os
 import signal
@@ -80,7 +78,7 @@ def test_ctrl_c_shows_no_traceback(folder: Path, moment: str) -> None:
     assert said == ""
 
 
-def test_whoever_imports_a_stage_keeps_ctrl_c() -> None:
+def test_a_program_that_imports_a_stage_keeps_ctrl_c() -> None:
     program = "import signal, stages; print(signal.getsignal(2) is signal.default_int_handler)"
     result = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,7 +1,5 @@
 """Figures of what a model's filters do and what its answers rest on, with the facts about them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -26,10 +24,7 @@ def filter_figures(
     """The kernels of every convolution, on one scale and each filter on its own, and its patches.
 
     Args:
-        title: the network's name for people.
-        model: whose kernels are drawn.
-        filters: as `cnnpipe.explain.filters.describe_filters` gives them.
-        patches: as `cnnpipe.explain.filters.exciting_patches` gives them.
+        filters, patches: tables of `cnnpipe.explain.filters`.
         images: of the split that the patches are of, uint8 (N, H, W).
     """
     for layer, weights in convolution_filters(model).items():
@@ -37,19 +32,15 @@ def filter_figures(
         rows = filters[filters["layer"] == layer]
         dead = rows.loc[rows["silent"] == 1, "filter"].tolist()
         facts = {"layer": layer, "shape": list(kernels.shape)}
+        numbers = {
+            "limit": float(np.abs(kernels).max()),
+            "mean": float(kernels.mean(dtype=np.float64)),
+            "std": float(kernels.std(dtype=np.float64)),
+            "dead": dead,
+        }
         heading = f"{title}: the kernels of {layer}"
-        yield Illustration(
-            f"filters_{layer}",
-            "filters",
-            draw_kernels(kernels, heading, dead=dead),
-            facts
-            | {
-                "limit": float(np.abs(kernels).max()),
-                "mean": float(kernels.mean(dtype=np.float64)),
-                "std": float(kernels.std(dtype=np.float64)),
-                "dead": dead,
-            },
-        )
+        figure = draw_kernels(kernels, heading, dead=dead)
+        yield Illustration(f"filters_{layer}", "filters", figure, facts | numbers)
         figure = draw_kernels(kernels, heading, dead=dead, own_scale=True)
         yield Illustration(f"filters_{layer}_own_scale", "filters_own_scale", figure, facts)
         shown, size = _cut_out(patches[patches["layer"] == layer], images)
@@ -76,11 +67,7 @@ def attribution_figure(
     """Which pixels the answers to some test images rest on, with trained and with random weights.
 
     Args:
-        title: the network's name for people.
-        attributions: of the images drawn.
-        dataset: whose test split they are of.
-        drawn: their indices.
-        answers: class that the network gave each of them.
+        drawn, answers: indices of the images, and the class that the network gave each.
     """
     split, classes = dataset.test, dataset.classes
     rows = [

@@ -1,7 +1,5 @@
 """Which pixels an answer rests on, by several methods."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,12 +28,9 @@ def draw(
     Shape: images (n, H, W), 0 to 255; the maps of each method (n, H, W).
 
     Args:
-        images: as the data set holds them.
-        trained: method → maps.
-        random: the same of a network with random weights.
+        trained, random: method → maps of the network, and of one with random weights.
         captions: what stands below each image.
         names: method → its name for people.
-        title: of the figure.
     """
     between, gap = 0.07, 0.22
     tiles = 1 + 2 * len(trained)

@@ -1,7 +1,5 @@
 """The patches that excite the filters of a layer, and what each filter is worth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import ceil
 
@@ -34,7 +32,6 @@ def draw(
         filters: rows of one layer, as `cnnpipe.explain.filters.describe_filters` gives them.
         patches: filter → images (S, S), 0 to 255, strongest first.
         most: patches of a filter.
-        title: of the figure.
     """
     side = max((len(patch) for shown in patches.values() for patch in shown), default=1)
     dot = layout.whole_dots(PATCH / side)

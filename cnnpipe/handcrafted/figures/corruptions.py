@@ -1,41 +1,33 @@
 """One digit under every corruption."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import INTENSITY, MUTED, Array
 from cnnpipe.findings.wording import short
+from cnnpipe.handcrafted.corruptions import Corruption
 from cnnpipe.handcrafted.figures.views import outline
 
 
 @layout.styled
-def draw(
-    clean: Array, levels: Mapping[str, tuple[Array, Sequence[float], str]], subtitle: str
-) -> Figure:
+def draw(clean: Array, levels: Mapping[Corruption, Array], subtitle: str) -> Figure:
     """One digit under every corruption at every severity; 0 is the digit as stored.
 
     Shape: clean (H, W); images of each corruption (severities, H, W), all 0 to 255.
-
-    Args:
-        clean: the digit as it is stored.
-        levels: corruption → images, severities, what a severity counts.
-        subtitle: of the figure.
     """
     rows = -(-len(levels) // 2)
     tile, pitch = 0.6, 1.05
     page = layout.Page(
         layout.BODY + rows * pitch + 0.1, f"One digit under {len(levels)} corruptions", subtitle
     )
-    for place, (name, (images, severities, unit)) in enumerate(levels.items()):
+    for place, (corruption, images) in enumerate(levels.items()):
         column, row = divmod(place, rows)
         left, top = layout.MARGIN + column * 4.15, layout.BODY + row * pitch
-        page.heading(left, top, name)
-        page.note(left + 0.85, top, unit, fontsize=7.5)
-        shown = [(clean, "0"), *zip(images, map(short, severities), strict=True)]
+        page.heading(left, top, corruption.name)
+        page.note(left + 0.85, top, corruption.unit, fontsize=7.5)
+        shown = [(clean, "0"), *zip(images, map(short, corruption.severities), strict=True)]
         for step, (image, severity) in enumerate(shown):
             x = left + step * (tile + 0.15)
             axes = page.canvas(x, top + 0.2, tile, tile)

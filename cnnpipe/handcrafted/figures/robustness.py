@@ -1,8 +1,5 @@
 """How accurate each feature stays as each corruption grows."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,6 +18,8 @@ from cnnpipe.drawing.colours import (
     PALE_BLUE,
 )
 from cnnpipe.findings.wording import short
+from cnnpipe.handcrafted.corruptions import CORRUPTIONS
+from cnnpipe.handcrafted.verdict import TITLES
 
 LINES: dict[tuple[str, str], dict[str, Any]] = {
     ("pixels", "augmented"): {"color": MUTED, "linestyle": ":", "marker": ""},
@@ -37,32 +36,30 @@ STROKE: dict[str, Any] = {"linewidth": 1.2, "markersize": 3}
 
 
 @layout.styled
-def draw(table: pd.DataFrame, titles: Mapping[str, str], units: Mapping[str, str]) -> Figure:
+def draw(table: pd.DataFrame) -> Figure:
     """Accuracy against severity, a panel for each corruption, all on one scale.
 
     Args:
         table: columns method, training, corruption, severity, accuracy, images.
-        titles: of the methods.
-        units: of each corruption's severity.
     """
     subtitle = f"accuracy on {table['images'].max():,} test images, against severity; 0 is clean"
     page = layout.Page(5.2, "How far each feature carries when the digit changes", subtitle)
     present = set(zip(table["method"], table["training"], strict=True))
     drawn = {key: line for key, line in LINES.items() if key in present}
-    for place, (corruption, unit) in enumerate(units.items()):
+    for place, corruption in enumerate(CORRUPTIONS):
         row, column = divmod(place, 4)
         axes = page.axes(0.55 + 1.97 * column, layout.BODY + 0.2 + 2.15 * row, 1.6, 1.45)
         axes.grid(visible=True, axis="y")
-        of_one = table[table["corruption"] == corruption]
+        of_one = table[table["corruption"] == corruption.name]
         for (method, training), line in drawn.items():
             chosen = (of_one["method"] == method) & (of_one["training"] == training)
             curve = of_one[chosen]
             style = {**STROKE, **line, "clip_on": False, "zorder": 3}
             axes.plot(curve["severity"], curve["accuracy"], **style)
-        severities = sorted(of_one["severity"].unique())
-        axes.set_title(corruption, fontsize=9, color=INK, fontweight="bold")
+        severities = [0, *corruption.severities]
+        axes.set_title(corruption.name, fontsize=9, color=INK, fontweight="bold")
         axes.set_xticks(severities, [short(severity) for severity in severities])
-        axes.set_xlabel(unit, fontsize=7.5, labelpad=2)
+        axes.set_xlabel(corruption.unit, fontsize=7.5, labelpad=2)
         axes.set_xlim(0, severities[-1])
         axes.set_ylim(0, 1)
         layout.in_percent(axes.yaxis)
@@ -74,7 +71,7 @@ def draw(table: pd.DataFrame, titles: Mapping[str, str], units: Mapping[str, str
     suffix = {"augmented": "", "pipeline": ", all images"}
     legend.legend(
         handles=[
-            Line2D([], [], **{"label": titles[method] + suffix[training], **STROKE, **line})
+            Line2D([], [], **{"label": TITLES[method] + suffix[training], **STROKE, **line})
             for (method, training), line in drawn.items()
         ],
         loc="upper left",

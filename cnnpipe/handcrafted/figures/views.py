@@ -1,7 +1,5 @@
 """What each feature sees of one digit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,11 +19,8 @@ def draw(seen: Mapping[str, Mapping[str, Array]], network: str, subtitle: str) -
     All Sobel maps share one scale, and all learned maps another.
 
     Args:
-        seen: name of the version → image (H, W), 0 to 255; sobel (2, H, W); canny (H, W) of 0 and
-            1; hog (rows, columns, orientations); keypoints (n, 4): row, column, radius, angle;
-            maps (C, H, W), the network's first feature maps.
+        seen: name of the version → what `cnnpipe.handcrafted.views.see` gives.
         network: its name.
-        subtitle: of the figure.
     """
     columns = 6 + len(next(iter(seen.values()))["maps"])
     gap, name = 0.22, 0.62
