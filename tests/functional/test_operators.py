@@ -1,5 +1,6 @@
 """Every operator and algorithm: the grid of the verify stage, and finite differences."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -64,13 +65,19 @@ def test_derivatives_are_those_of_finite_differences(
 @each_operator
 def test_vmap_is_one_more_batch(operator: Operator, operands: Operands) -> None:
     batches = [torch.stack([operand, 2 * operand, -operand]) for operand in operands]
-    gradient = torch.func.grad(lambda *operands: operator(*operands).sin().sum())
-    for function in (operator, gradient):
-        expected = [function(*one) for one in zip(*batches, strict=True)]
-        torch.testing.assert_close(torch.func.vmap(function)(*batches), torch.stack(expected))
+    gradients = torch.func.grad(
+        lambda *operands: operator(*operands).sin().sum(), argnums=tuple(range(len(operands)))
+    )
+    for function in (lambda *operands: (operator(*operands),), gradients):
+        expected = stacked(function(*one) for one in zip(*batches, strict=True))
+        torch.testing.assert_close(torch.func.vmap(function)(*batches), expected)
         of_images = torch.func.vmap(function, in_dims=(0, *[None] * len(operands[1:])))
-        expected = [function(images, *operands[1:]) for images in batches[0]]
-        torch.testing.assert_close(of_images(batches[0], *operands[1:]), torch.stack(expected))
+        expected = stacked(function(images, *operands[1:]) for images in batches[0])
+        torch.testing.assert_close(of_images(batches[0], *operands[1:]), expected)
+
+
+def stacked(results: Iterable[Operands]) -> Operands:
+    return tuple(torch.stack(tensors) for tensors in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize(
