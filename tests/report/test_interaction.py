@@ -509,7 +509,7 @@ def test_hovering_shows_products_that_sum_to_the_maps_value(
         patch, kernel, products = (numbers(page, g) for g in ("patch", "kernel", "products"))
         assert products == [pytest.approx(p * k) for p, k in zip(patch, kernel, strict=True)]
         total += sum(products)
-        shown = part(page, "chosenSum", "by-hand").inner_text()
+        shown = part(page, "chosenValue", "by-hand").inner_text()
         assert float(shown.replace("−", "-")) == pytest.approx(sum(products), abs=0.006)
     bias = page.evaluate(
         """([m, name, channel]) => cnnpipe.models[m].layers
