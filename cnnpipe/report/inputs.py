@@ -27,7 +27,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotli
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, inlined, with the facts that `cnnpipe.visualize.figures` noted beside it."""
+    """A figure, inlined, with the facts that were saved with it."""
 
     kind: str
     uri: str
@@ -38,7 +38,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class FindingSource:
-    """One claim of the theory: its entry as a `Finding` summed it up, its figures, its table."""
+    """One claim of the theory: the summary of its `Finding`, its figures, its table."""
 
     name: str
     summary: Mapping[str, Any]
@@ -47,7 +47,7 @@ class FindingSource:
     """The first of its tables; None if its file is gone."""
     table_file: str
     stage: str
-    """Which makes it."""
+    """The stage that makes it."""
 
     @property
     def title(self) -> str:

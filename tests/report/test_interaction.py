@@ -1,4 +1,4 @@
-"""The page under a reader's hands: drawing, pointing, keys."""
+"""The page as a reader uses it: drawing, pointing, keys."""
 
 import re
 from functools import partial
@@ -143,7 +143,7 @@ def test_undo_takes_back_one_stroke(page):
 
 
 @pytest.mark.parametrize("pen", PENS)
-def test_pens_draw_as_wide_as_they_say(page, pen):
+def test_pens_have_the_width_of_their_label(page, pen):
     page.get_by_label(pen, exact=True).check()
     draw(page, [(0.2, 0.5), (0.8, 0.5)])
     width = PENS[pen] * 336
@@ -291,7 +291,7 @@ def test_preprocessing_is_a_visible_switch(page):
     assert part(page, "seen").evaluate(picture) != with_it
 
 
-def test_a_page_come_back_to_starts_afresh(page):
+def test_going_back_to_the_page_resets_its_controls(page):
     page.get_by_label("Every step").check()
     sandbox(page, "stride").fill("2")
     hand(page, "model").select_option("1")
@@ -329,7 +329,7 @@ def test_every_step_is_shown_on_request(page):
     assert all(box["width"] <= 860 for box in (canvas.bounding_box() for canvas in canvases.all()))
 
 
-def test_a_pressed_map_is_taken_apart_in_the_other_section(page):
+def test_a_clicked_map_is_computed_by_hand_in_the_other_section(page):
     draw(page, SEVEN)
     block = page.locator("[data-part=maps0] .layer", has_text="c3_act")
     block.scroll_into_view_if_needed()
@@ -339,17 +339,17 @@ def test_a_pressed_map_is_taken_apart_in_the_other_section(page):
     canvas.hover(position=place)
     value = block.locator(".value")
     expect(value).to_have_text(re.compile("^map 1, row 3, column 4: "))
-    told = value.inner_text()
+    shown = value.inner_text()
     canvas.click(position=place)
     settle(page)
     expect(hand(page, "image")).to_have_value("drawing")
     expect(hand(page, "layer").locator("option:checked")).to_have_text(re.compile("^c3:"))
     expect(hand(page, "channel")).to_have_value("1")
     expect_place(page, 3, 4, size=10)
-    assert told.endswith(": " + hand(page, "activationValue").inner_text())
+    assert shown.endswith(": " + hand(page, "activationValue").inner_text())
 
 
-def test_a_pressed_neuron_of_no_convolution_takes_nothing_apart(page):
+def test_a_clicked_neuron_without_convolution_changes_nothing(page):
     draw(page, SEVEN)
     before = page.evaluate("scrollY"), hand(page, "layer").input_value()
     block = page.locator("[data-part=maps0] .layer", has_text="f6_act")
@@ -363,7 +363,7 @@ def test_a_pressed_neuron_of_no_convolution_takes_nothing_apart(page):
     assert (page.evaluate("scrollY"), hand(page, "layer").input_value()) == before
 
 
-def test_the_drawing_can_be_taken_apart_as_long_as_it_is_there(page):
+def test_the_drawing_can_be_computed_by_hand_while_it_exists(page):
     image = hand(page, "image")
     drawing = image.locator("option[value=drawing]")
     expect(drawing).to_have_count(0)
@@ -415,7 +415,7 @@ def test_drawings_that_no_network_was_trained_on_are_recognised(browser, trained
 @needs_trained_models
 def test_drawings_by_the_mouse_are_recognised(browser, trained):
     """The way of the reader's hand: through pointer events, the sheet and the section itself."""
-    wanted = {"size": "middling", "pen": "medium", "style": 0}
+    wanted = {"size": "medium", "pen": "medium", "style": 0}
     chosen = [
         drawing for drawing in drawings(copies=1, seed=2) if wanted.items() <= drawing.items()
     ]
@@ -667,7 +667,7 @@ def test_the_output_size_formula_is_filled_in_live(page, stride, padding, dilati
     expect(sandbox(page, "where")).to_have_text(last)
 
 
-def test_a_kernel_that_does_not_fit_is_told(page):
+def test_a_kernel_that_does_not_fit_is_reported(page):
     sandbox(page, "preset").select_option("wide")
     slide(page, padding=0, dilation=4)
     expect(sandbox(page, "formula")).to_have_text(re.compile("= no output$"))

@@ -1,4 +1,4 @@
-"""The page: valid, self-contained, escaped, reproducible, honest about what is absent."""
+"""The page: valid, self-contained, escaped, reproducible; it names what is missing."""
 
 import base64
 import io
@@ -87,8 +87,8 @@ SAID = {
 
 @pytest.mark.parametrize("phrases", SAID.values(), ids=SAID)
 def test_results_are_stated(document, phrases):
-    told = document.text + " ".join(image["alt"] for image in document.all("img"))
-    assert [phrase for phrase in phrases if phrase not in told] == []
+    stated = document.text + " ".join(image["alt"] for image in document.all("img"))
+    assert [phrase for phrase in phrases if phrase not in stated] == []
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_sentences_follow_from_the_numbers(tmp_path, change, kind, sentence):
     folder = write_reports(tmp_path)
     change(folder)
     sources = read_sources(folder, folder / "dataset.json", PARAMS, MODEL_NAMES)
-    kinds = {told.text.replace("\N{NO-BREAK SPACE}", " "): told.kind for told in verdicts(sources)}
+    kinds = {made.text.replace("\N{NO-BREAK SPACE}", " "): made.kind for made in verdicts(sources)}
     assert kinds[sentence] == kind
 
 
