@@ -561,6 +561,12 @@ def test_layers_without_a_step_do_not_show_it(page):
             expect(hand(page, name)).to_be_visible(visible=there)
 
 
+def test_the_pixel_keeps_its_place_in_the_image_when_the_layer_changes(page):
+    expect_place(page, 14, 14)
+    choose(page, layer="3")  # c3, half as large and without padding
+    expect_place(page, 5, 5, size=10)
+
+
 def test_arrow_keys_move_the_pixel_and_stop_at_the_edge(page):
     hand(page, "sumPlane").focus()
     for key, place in (
