@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from scipy.optimize import isotonic_regression
 
 from cnnpipe.drawing import layout
 
@@ -66,24 +68,11 @@ def draw_curves(
 
 
 def apart(ends: dict[str, float], distance: float) -> dict[str, float]:
-    """Places at least `distance` apart, in the order of the ends and close to them.
+    """Places at least `distance` apart, in the order of the ends and as close to them as possible.
 
-    Names that meet form a group that is centred on its members' ends.
+    Without `distance` times a name's rank, places need only be in order: isotonic regression.
     """
-    groups: list[list[str]] = [[name] for name in sorted(ends, key=ends.__getitem__)]
-
-    def places(group: list[str]) -> list[float]:
-        centre = sum(ends[name] for name in group) / len(group)
-        return [centre + distance * (i - (len(group) - 1) / 2) for i in range(len(group))]
-
-    merged = True
-    while merged:
-        merged = False
-        for left in range(len(groups) - 1):
-            if places(groups[left + 1])[0] - places(groups[left])[-1] < distance * 0.999:
-                groups[left : left + 2] = [groups[left] + groups[left + 1]]
-                merged = True
-                break
-    return {
-        name: place for group in groups for name, place in zip(group, places(group), strict=True)
-    }
+    names = sorted(ends, key=ends.__getitem__)
+    ranks = distance * np.arange(len(names))
+    places = isotonic_regression([ends[name] for name in names] - ranks).x + ranks
+    return dict(zip(names, places.tolist(), strict=True))

@@ -43,6 +43,8 @@ KINDS = {
     "Sigmoid": ("sigmoid",),
 }
 """The layers that the page can compute: their names there, and the arguments that they need."""
+PRECISIONS = {"float32": "<f4", "float16": "<f2"}
+"""How weights may be embedded, the most precise first."""
 LEFT_OUT = ("Flatten", "Dropout")
 """Layers that pass on the numbers that they are given."""
 
@@ -223,7 +225,7 @@ def _attach(
 
 def _encode(values: NDArray[np.float32]) -> tuple[str, str]:
     """The most precise form that fits, little-endian in base64; none if not even float16 does."""
-    for precision, dtype in (("float32", "<f4"), ("float16", "<f2")):
+    for precision, dtype in PRECISIONS.items():
         encoded = base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
         if len(encoded) <= LARGEST:
             return precision, encoded
@@ -232,8 +234,8 @@ def _encode(values: NDArray[np.float32]) -> tuple[str, str]:
 
 def _worked_example(model: Mapping[str, Any], image: Mapping[str, Any], side: int) -> WorkedExample:
     layer = model["layers"][0]
-    dtype = {"float32": "<f4", "float16": "<f2"}[model["precision"]]
-    values = np.frombuffer(base64.b64decode(model["weights"]), dtype).astype(np.float64)
+    weights = np.frombuffer(base64.b64decode(model["weights"]), PRECISIONS[model["precision"]])
+    values = weights.astype(np.float64)
     _, _, height, width = layer["weight"]["shape"]
     kernel = values[layer["weight"]["offset"] :][: height * width].reshape(height, width)
     pixels = np.frombuffer(base64.b64decode(image["pixels"]), np.uint8).reshape(side, side)

@@ -27,7 +27,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotli
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, inlined, with the facts that `cnnpipe.visualize.figures` noted beside it."""
+    """A figure, inlined, with the facts that were saved with it."""
 
     kind: str
     uri: str
@@ -38,7 +38,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class FindingSource:
-    """One claim of the theory: its entry as a `Finding` summed it up, its figures, its table."""
+    """One claim of the theory: the summary of its `Finding`, its figures, its table."""
 
     name: str
     summary: Mapping[str, Any]
@@ -47,7 +47,7 @@ class FindingSource:
     """The first of its tables; None if its file is gone."""
     table_file: str
     stage: str
-    """Which makes it."""
+    """The stage that makes it."""
 
     @property
     def title(self) -> str:
@@ -206,9 +206,11 @@ def read_sources(
         models=[_read_model(reports, name, timings.get(name)) for name in models],
         verification=_json(reports / "verify.json"),
         benchmark=_json(reports / "benchmark.json"),
-        benchmark_pictures=_read_benchmark_pictures(reports),
+        benchmark_pictures=read_pictures(
+            reports, [{"kind": "layers", "file": "figures/benchmark/layers.png"}]
+        ),
         principles=[
-            _read_finding(reports, name, summary, [{"file": summary["figure"]}], "principles")
+            _read_finding(reports, name, "principles", summary)
             for name, summary in (_json(reports / "principles.json") or {}).items()
         ],
         handcrafted=_read_handcrafted(reports),
@@ -237,22 +239,12 @@ def _read_model(reports: Path, name: str, timing: Mapping[str, Any] | None) -> M
 
 
 def _read_attribution(reports: Path, name: str, explained: Mapping[str, Any]) -> FindingSource:
-    tables = {"methods": f"explanation/{name}/methods.csv"}
-    figure = f"figures/explanation/{name}/attribution.png"
-    described = [{"file": figure}]
-    return _read_finding(
-        reports,
-        f"attribution-{name}",
-        {**explained, "tables": tables, "figure": figure},
-        described,
-        f"explain@{name}",
-    )
-
-
-def _read_benchmark_pictures(reports: Path) -> list[Picture]:
-    file = "figures/benchmark/layers.png"
-    described = [{"kind": "layers", "file": file}] if (reports / file).exists() else []
-    return read_pictures(reports, described)
+    summary = {
+        **explained,
+        "tables": {"methods": f"explanation/{name}/methods.csv"},
+        "figure": f"figures/explanation/{name}/attribution.png",
+    }
+    return _read_finding(reports, f"attribution-{name}", f"explain@{name}", summary)
 
 
 def _read_handcrafted(reports: Path) -> FindingSource | None:
@@ -261,26 +253,26 @@ def _read_handcrafted(reports: Path) -> FindingSource | None:
         return None
     figures = [figure | {"file": f"figures/{figure['file']}"} for figure in summary["figures"]]
     # Of its tables, the one that has a row per method.
-    tables = {"methods": "handcrafted/methods.csv"}
-    return _read_finding(
-        reports, "handcrafted", summary | {"tables": tables}, figures, "handcrafted"
-    )
+    summary["tables"] = {"methods": "handcrafted/methods.csv"}
+    return _read_finding(reports, "handcrafted", "handcrafted", summary, figures)
 
 
 def _read_finding(
     reports: Path,
     name: str,
-    summary: Mapping[str, Any],
-    figures: Sequence[Mapping[str, Any]],
     stage: str,
+    summary: Mapping[str, Any],
+    figures: Sequence[Mapping[str, Any]] = (),
 ) -> FindingSource:
+    """A finding with its first table and the given figures, or the one that its summary names."""
+    described = [
+        {"kind": name, "caption": "", **facts} for facts in figures or [{"file": summary["figure"]}]
+    ]
     first = next(iter(summary["tables"].values()))
     return FindingSource(
         name=name,
         summary=summary,
-        pictures=read_pictures(
-            reports, [{"kind": name, "caption": "", **facts} for facts in figures]
-        ),
+        pictures=read_pictures(reports, described),
         table=_csv(reports / first),
         table_file=first,
         stage=stage,

@@ -24,7 +24,7 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
 
 
 def environment(*folders: Path) -> Environment:
-    """Templates, their filters, and escaping of all that they are given.
+    """Templates, their filters and macros (`m`), and escaping of all that they are given.
 
     Args:
         folders: of further templates.
@@ -50,4 +50,5 @@ def environment(*folders: Path) -> Environment:
         "short": short,
         "thousands": lambda number: f"{number:,}",
     }
+    templates.globals["m"] = templates.get_template("macros.html.j2").module
     return templates

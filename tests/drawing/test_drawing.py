@@ -15,10 +15,13 @@ from PIL import Image
 from cnnpipe.benchmark import figures as benchmark_figures
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
+from cnnpipe.drawing.curves import _apart
 from cnnpipe.drawing.kernels import draw as draw_kernels
 from cnnpipe.drawing.kernels import tiled
 from cnnpipe.explain.figures import attribution, patches
 from cnnpipe.visualize import confusion, curves, feature_maps, journey, mistakes, reliability
+from tests.helpers.contrast import luminance
+from tests.helpers.written_reports import timed
 
 DIGITS = [str(digit) for digit in range(10)]
 GARMENTS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
@@ -38,52 +41,19 @@ SHARES = [
     for a, b in zip([1, 6, 6, 64, 120, 84], ACTIVATIONS.values(), strict=True)
 ]
 CURVES = pd.DataFrame(
-    {
-        "epoch": [1, 2, 3],
-        "train_loss": [0.5, 0.2, 0.1],
-        "train_accuracy": [0.8, 0.9, 0.95],
-        "validation_loss": [0.3, 0.15, 0.12],
-        "validation_accuracy": [0.85, 0.93, 0.94],
-    }
+    {"epoch": [1, 2, 3], "train_loss": [0.5, 0.2, 0.1], "train_accuracy": [0.8, 0.9, 0.95]}
+    | {"validation_loss": [0.3, 0.15, 0.12], "validation_accuracy": [0.85, 0.93, 0.94]}
 )
 MISTAKES = pd.DataFrame(
-    {
-        "index": [9999, 18, 4],
-        "label": [9, 3, 0],
-        "prediction": [0, 9, 6],
-        "confidence": [0.9999, 0.8, 0.4],
-        "probability_of_label": [0.0001, 0.1, 0.3],
-    }
+    {"index": [9999, 18, 4], "label": [9, 3, 0], "prediction": [0, 9, 6]}
+    | {"confidence": [0.9999, 0.8, 0.4], "probability_of_label": [0.0001, 0.1, 0.3]}
 )
 ALGORITHMS = ["direct", "im2col", "toeplitz", "taps", "winograd", "fft", "implicit_gemm"]
 
-
-def spread(median):
-    return {"median": median, "low": 0.9 * median, "high": 1.2 * median}
-
-
-def timed(**milliseconds):
-    """The benchmark's result for contestants with these medians, and for both of torch's."""
-    times = {"torch": 2.0, "torch, channels last": 1.0} | milliseconds
-    own = {name: time / 2 for name, time in milliseconds.items()}
-    return {
-        "milliseconds": {name: spread(time) for name, time in times.items()},
-        "ratios": {
-            f"{name} / {reference}": spread(ratio * factor)
-            for name, ratio in own.items()
-            for reference, factor in [("torch", 1), ("torch, channels last", 2)]
-        },
-    }
-
-
 LAYERS = [
-    {
-        "layer": f"{model} block3_conv{number}",
-        "shape": "128×28×28 → 128, 11×11",
-        "phase": phase,
-        "auto": "implicit_gemm",
-        **timed(**{name: 3.0 + place for place, name in enumerate(ALGORITHMS)}),
-    }
+    {"layer": f"{model} block3_conv{number}", "shape": "128×28×28 → 128, 11×11", "phase": phase}
+    | {"auto": "implicit_gemm"}
+    | timed(**{name: 3.0 + place for place, name in enumerate(ALGORITHMS)})
     for model in ("lenet5", "vgg")
     for number in (1, 2)
     for phase in ("forward", "training")
@@ -146,10 +116,8 @@ def test_no_text_is_cut_off(classes):
         width, height = figure.get_size_inches()
         ink = figure.get_tightbbox()  # inches
         title = figure.texts[0].get_text()
-        assert ink.x0 >= 0, title
-        assert ink.y0 >= 0, title
-        assert ink.x1 <= width, title
-        assert ink.y1 <= height, title
+        assert 0 <= ink.x0 < ink.x1 <= width, title
+        assert 0 <= ink.y0 < ink.y1 <= height, title
 
 
 def test_same_arrays_give_the_same_bytes_whatever_the_user_configured(tmp_path):
@@ -183,8 +151,7 @@ def test_every_colour_of_every_scale_is_stored_exactly(tmp_path):
 
 def lightness(rgb):
     """CIE L* of sRGB colours."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    Y = linear @ [0.2126, 0.7152, 0.0722]
+    Y = luminance(rgb)
     return np.where(Y > 0.008856, 116 * np.cbrt(Y) - 16, 903.3 * Y)
 
 
@@ -243,6 +210,11 @@ def drawn_images(figure):
     return [image for axes in figure.axes for image in axes.images]
 
 
+def corners(axes):
+    """Where the outlines in a panel begin."""
+    return [patch.get_xy() for patch in axes.patches if isinstance(patch, Rectangle)]
+
+
 @pytest.mark.parametrize(
     "shape",
     [(1, 1, 3, 3), (6, 1, 5, 5), (40, 1, 3, 3), (16, 6, 5, 5), (120, 16, 5, 5), (7, 3, 1, 1)],
@@ -278,12 +250,10 @@ def test_a_filter_on_its_own_scale_reaches_its_ends_and_the_subtitle_says_so():
 
 def test_dead_filters_are_outlined():
     figure = draw_kernels(RANDOM.normal(size=(6, 1, 5, 5)), "c1", dead=[4])
-    [outline] = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
-    assert outline.get_xy() == (4 * 6, 0)
+    assert corners(figure.axes[0]) == [(4 * 6, 0)]
     assert any("outlined: dead (1 filter)" in text for text in texts_of(figure))
     figure = draw_kernels(RANDOM.normal(size=(16, 6, 5, 5)), "c3", dead=[1])
-    outlines = [p for axes in figure.axes for p in axes.patches if isinstance(p, Rectangle)]
-    assert [outline.get_xy() for outline in outlines] == [(0, 6)]
+    assert [corner for axes in figure.axes for corner in corners(axes)] == [(0, 6)]
 
 
 def test_figures_of_two_runs_share_their_scales():
@@ -294,15 +264,12 @@ def test_figures_of_two_runs_share_their_scales():
     assert everything.images[0].get_clim() == (0, 3 * 999)
     assert errors.images[0].get_clim() == (0, 21)
     longer = CURVES.assign(epoch=[1, 2, 9], train_loss=[4.0, 0.2, 0.1])
-    limits = [
-        [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
-        for figure in (
-            curves.draw(CURVES, "A", beside=longer),
-            curves.draw(longer, "B", beside=CURVES),
-        )
-    ]
-    assert limits[0] == limits[1]
-    assert limits[0][0][1][1] > 4
+    one, other = (
+        [(axes.get_xlim(), axes.get_ylim()) for axes in curves.draw(run, "A", beside=beside).axes]
+        for run, beside in ((CURVES, longer), (longer, CURVES))
+    )
+    assert one == other
+    assert one[0][1][1] > 4
     own, with_other = (
         reliability.draw(BINS[:1], "A", "", beside=beside).axes[1].get_ylim()
         for beside in ((), BINS)
@@ -332,22 +299,24 @@ def test_reliability_has_the_diagonal_and_the_intervals():
     assert counts.get_yscale() == "log"
 
 
-def test_feature_maps_share_a_scale_across_maps_and_images():
-    activations = ACTIVATIONS | {"c1_act": ACTIVATIONS["c1_act"].copy()}
-    activations["c1_act"][2, 5, 0, 0] = 40  # in another image than the one drawn
-    figure = feature_maps.draw(IMAGES, activations, 0, DIGITS, "Maps", "")
+@pytest.fixture
+def rectified():
+    """Activations after a ReLU, for a test to change."""
+    return ACTIVATIONS["c1_act"].copy()
+
+
+def test_feature_maps_share_a_scale_across_maps_and_images(rectified):
+    rectified[2, 5, 0, 0] = 40  # in another image than the one drawn
+    figure = feature_maps.draw(IMAGES, ACTIVATIONS | {"c1_act": rectified}, 0, DIGITS, "Maps", "")
     _input, c1, c1_act, *_ = drawn_images(figure)
     assert c1.get_clim()[0] == -c1.get_clim()[1]
     assert c1_act.get_clim() == (0, 40)
 
 
-def test_maps_that_are_zero_everywhere_are_outlined_and_counted():
-    activations = ACTIVATIONS | {"c1_act": ACTIVATIONS["c1_act"].copy()}
-    activations["c1_act"][0, [1, 4]] = 0
-    figure = feature_maps.draw(IMAGES, activations, 0, DIGITS, "Maps", "a digit")
-    axes = drawn_images(figure)[2].axes
-    corners = [patch.get_xy() for patch in axes.patches if isinstance(patch, Rectangle)]
-    assert corners == [(1 * 29 + 0.5, 0.5), (4 * 29 + 0.5, 0.5)]
+def test_maps_that_are_zero_everywhere_are_outlined_and_counted(rectified):
+    rectified[0, [1, 4]] = 0
+    figure = feature_maps.draw(IMAGES, ACTIVATIONS | {"c1_act": rectified}, 0, DIGITS, "Maps", "")
+    assert corners(drawn_images(figure)[2].axes) == [(1 * 29 + 0.5, 0.5), (4 * 29 + 0.5, 0.5)]
     assert any("zero everywhere for this image (2 maps)" in text for text in texts_of(figure))
 
 
@@ -430,11 +399,8 @@ def test_steps_are_drawn_in_the_order_of_their_batch_size():
     assert ratio.lines[0].get_ydata().tolist() == [2.5, 6, 514]
     assert ratio.lines[2].get_ydata().tolist() == [0.5, 0.5, 0.5]
     assert ratio.get_ylim()[0] == 0
-    assert [text.get_text() for text in time.texts] == [
-        "channels last  1 ms",
-        "torch  2 ms",
-        "scratch  1,030 ms",
-    ]
+    named = [text.get_text() for text in time.texts]
+    assert named == ["channels last  1 ms", "torch  2 ms", "scratch  1,030 ms"]
 
 
 def test_names_of_lines_that_end_together_stand_apart():
@@ -444,6 +410,11 @@ def test_names_of_lines_that_end_together_stand_apart():
     for axes in figure.axes:
         boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
         assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+
+
+def test_names_of_curves_that_end_together_move_apart_in_their_order():
+    places = _apart({"c": 0.9, "b": 0.52, "a": 0.5}, 0.1)
+    assert places == pytest.approx({"a": 0.46, "b": 0.56, "c": 0.9})
 
 
 def test_pyplot_and_its_global_state_stay_out():

@@ -63,7 +63,7 @@ def chromium():
 
 @contextmanager
 def opened(browser, file: Path, *, stopped: bool = False, **options) -> Iterator:
-    """A page, painted, that asks for nothing and complains of nothing, or the test fails.
+    """Open a page; the test fails if the page requests anything or reports an error.
 
     Args:
         stopped: whether the page's clock stands still; `page.clock.run_for(milliseconds)` moves it.

@@ -99,19 +99,19 @@ STYLES: dict[int, list[list[Stroke]]] = {
 
 PENS = {"thin": 0.045, "medium": 0.08, "thick": 0.12}
 """Widths that the page offers, in units of the sheet's side."""
-SIZES = {"small": 0.3, "middling": 0.55, "large": 0.85}
+SIZES = {"small": 0.3, "medium": 0.55, "large": 0.85}
 """Heights, in units of the sheet's side."""
 DRAWN_WITH = [
     *(("large", pen) for pen in PENS),
-    *(("middling", pen) for pen in PENS),
+    *(("medium", pen) for pen in PENS),
     ("small", "thin"),  # a small digit of a thicker pen is a blot, to people too
 ]
 
 
 def drawings(copies: int, seed: int) -> list[dict]:
-    """Every style in every size and pen, `copies` times, each with a hand of its own.
+    """Every style in every size and pen, `copies` times, each as another person writes it.
 
-    A hand slants, turns and stretches the digit, trembles, and puts it anywhere on the sheet.
+    Each is slanted, turned, stretched and shaky in its way, and lies anywhere on the sheet.
 
     Returns:
         {"digit", "style", "size", "pen", "strokes"}; strokes are as the page keeps them.

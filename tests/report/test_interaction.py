@@ -1,6 +1,7 @@
-"""The page under a reader's hands: drawing, pointing, keys."""
+"""The page as a reader uses it: drawing, pointing, keys."""
 
 import re
+from functools import partial
 
 import pytest
 
@@ -45,6 +46,19 @@ def page(browser, untrained):
 
 def part(page, name, section="draw"):
     return page.locator(f"#{section}-app [data-part={name}]")
+
+
+hand, sandbox = partial(part, section="by-hand"), partial(part, section="sandbox")
+
+
+def expect_place(page, y, x, size=28):
+    """The pixel that is computed by hand; `x` may be a regular expression."""
+    place = re.compile(f"^Output pixel in row {y} of {size}, column {x} of {size}$")
+    expect(hand(page, "where")).to_have_text(place)
+
+
+def number(page, name):
+    return float(hand(page, name).inner_text().replace("−", "-"))
 
 
 def pad_place(page, x, y):
@@ -129,7 +143,7 @@ def test_undo_takes_back_one_stroke(page):
 
 
 @pytest.mark.parametrize("pen", PENS)
-def test_pens_draw_as_wide_as_they_say(page, pen):
+def test_pens_have_the_width_of_their_label(page, pen):
     page.get_by_label(pen, exact=True).check()
     draw(page, [(0.2, 0.5), (0.8, 0.5)])
     width = PENS[pen] * 336
@@ -277,15 +291,15 @@ def test_preprocessing_is_a_visible_switch(page):
     assert part(page, "seen").evaluate(picture) != with_it
 
 
-def test_a_page_come_back_to_starts_afresh(page):
+def test_going_back_to_the_page_resets_its_controls(page):
     page.get_by_label("Every step").check()
-    part(page, "stride", "sandbox").fill("2")
-    part(page, "model", "by-hand").select_option("1")
+    sandbox(page, "stride").fill("2")
+    hand(page, "model").select_option("1")
     page.goto("data:text/html,elsewhere")
     page.go_back()
     expect(page.get_by_label("Every step")).not_to_be_checked()
-    expect(part(page, "stride", "sandbox")).to_have_value("1")
-    expect(part(page, "model", "by-hand")).to_have_value("0")
+    expect(sandbox(page, "stride")).to_have_value("1")
+    expect(hand(page, "model")).to_have_value("0")
 
 
 def test_probabilities_are_a_table_that_sums_to_one(page):
@@ -315,7 +329,7 @@ def test_every_step_is_shown_on_request(page):
     assert all(box["width"] <= 860 for box in (canvas.bounding_box() for canvas in canvases.all()))
 
 
-def test_a_pressed_map_is_taken_apart_in_the_other_section(page):
+def test_a_clicked_map_is_computed_by_hand_in_the_other_section(page):
     draw(page, SEVEN)
     block = page.locator("[data-part=maps0] .layer", has_text="c3_act")
     block.scroll_into_view_if_needed()
@@ -325,20 +339,19 @@ def test_a_pressed_map_is_taken_apart_in_the_other_section(page):
     canvas.hover(position=place)
     value = block.locator(".value")
     expect(value).to_have_text(re.compile("^map 1, row 3, column 4: "))
-    told = value.inner_text()
+    shown = value.inner_text()
     canvas.click(position=place)
     settle(page)
-    hand = "by-hand"
-    expect(part(page, "image", hand)).to_have_value("drawing")
-    expect(part(page, "layer", hand).locator("option:checked")).to_have_text(re.compile("^c3:"))
-    expect(part(page, "channel", hand)).to_have_value("1")
-    expect(part(page, "where", hand)).to_have_text("Output pixel in row 3 of 10, column 4 of 10")
-    assert told.endswith(": " + part(page, "activationValue", hand).inner_text())
+    expect(hand(page, "image")).to_have_value("drawing")
+    expect(hand(page, "layer").locator("option:checked")).to_have_text(re.compile("^c3:"))
+    expect(hand(page, "channel")).to_have_value("1")
+    expect_place(page, 3, 4, size=10)
+    assert shown.endswith(": " + hand(page, "activationValue").inner_text())
 
 
-def test_a_pressed_neuron_of_no_convolution_takes_nothing_apart(page):
+def test_a_clicked_neuron_without_convolution_changes_nothing(page):
     draw(page, SEVEN)
-    before = page.evaluate("scrollY"), part(page, "layer", "by-hand").input_value()
+    before = page.evaluate("scrollY"), hand(page, "layer").input_value()
     block = page.locator("[data-part=maps0] .layer", has_text="f6_act")
     assert block.get_attribute("data-takes-apart") is None
     box = block.locator("canvas").evaluate(
@@ -347,11 +360,11 @@ def test_a_pressed_neuron_of_no_convolution_takes_nothing_apart(page):
     at = {"clientX": box[0] + 30, "clientY": box[1] + 8}
     block.locator("canvas").dispatch_event("click", at)
     settle(page)
-    assert (page.evaluate("scrollY"), part(page, "layer", "by-hand").input_value()) == before
+    assert (page.evaluate("scrollY"), hand(page, "layer").input_value()) == before
 
 
-def test_the_drawing_can_be_taken_apart_as_long_as_it_is_there(page):
-    image = part(page, "image", "by-hand")
+def test_the_drawing_can_be_computed_by_hand_while_it_exists(page):
+    image = hand(page, "image")
     drawing = image.locator("option[value=drawing]")
     expect(drawing).to_have_count(0)
     draw(page, SEVEN)
@@ -402,7 +415,7 @@ def test_drawings_that_no_network_was_trained_on_are_recognised(browser, trained
 @needs_trained_models
 def test_drawings_by_the_mouse_are_recognised(browser, trained):
     """The way of the reader's hand: through pointer events, the sheet and the section itself."""
-    wanted = {"size": "middling", "pen": "medium", "style": 0}
+    wanted = {"size": "medium", "pen": "medium", "style": 0}
     chosen = [
         drawing for drawing in drawings(copies=1, seed=2) if wanted.items() <= drawing.items()
     ]
@@ -439,7 +452,7 @@ def numbers(page, grid, section="by-hand"):
 
 def choose(page, **choices):
     for name, value in choices.items():
-        part(page, name, "by-hand").select_option(value)
+        hand(page, name).select_option(value)
     settle(page)
 
 
@@ -449,7 +462,7 @@ def hover(page, plane, y, x, size):
 
 
 def point_at(page, plane, y, x, size):
-    canvas = part(page, f"{plane}Plane", "by-hand")
+    canvas = hand(page, f"{plane}Plane")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     height, width = size
@@ -459,7 +472,7 @@ def point_at(page, plane, y, x, size):
 
 
 def map_value(page, model, layer, channel, y, x):
-    image = int(part(page, "image", "by-hand").input_value())
+    image = int(hand(page, "image").input_value())
     return page.evaluate(
         """([m, name, channel, place, index]) => {
           const model = cnnpipe.models[m];
@@ -488,19 +501,16 @@ def test_hovering_shows_products_that_sum_to_the_maps_value(
     page, model, layer, size, channel, y, x
 ):
     choose(page, model=str(model))
-    option = part(page, "layer", "by-hand").locator("option", has_text=f"{layer}:")
+    option = hand(page, "layer").locator("option", has_text=f"{layer}:")
     choose(page, layer=option.get_attribute("value"))
     choose(page, channel=str(channel))
     hover(page, "sum", y, x, (size, size))
-    place = f"Output pixel in row {y} of {size}, column {x} of {size}"
-    expect(part(page, "where", "by-hand")).to_have_text(place)
+    expect_place(page, y, x, size)
 
     inputs = (
-        part(page, "inChannel", "by-hand")
-        .locator("option")
-        .evaluate_all(
-            "(options) => options.map((each) => each.value).filter((each) => each !== 'strongest')"
-        )
+        hand(page, "inChannel")
+        .locator("option:not([value=strongest])")
+        .evaluate_all("(options) => options.map((each) => each.value)")
     )
     total = 0.0
     for value in inputs:
@@ -509,8 +519,7 @@ def test_hovering_shows_products_that_sum_to_the_maps_value(
         patch, kernel, products = (numbers(page, g) for g in ("patch", "kernel", "products"))
         assert products == [pytest.approx(p * k) for p, k in zip(patch, kernel, strict=True)]
         total += sum(products)
-        shown = part(page, "chosenSum", "by-hand").inner_text()
-        assert float(shown.replace("−", "-")) == pytest.approx(sum(products), abs=0.006)
+        assert number(page, "chosenValue") == pytest.approx(sum(products), abs=0.006)
     bias = page.evaluate(
         """([m, name, channel]) => cnnpipe.models[m].layers
              .find((layer) => layer.name === name).bias?.values[channel] ?? 0""",
@@ -518,8 +527,7 @@ def test_hovering_shows_products_that_sum_to_the_maps_value(
     )
     value = map_value(page, model, layer, channel, y, x)
     assert total + bias == pytest.approx(value, abs=1e-5)
-    shown = part(page, "biasValue", "by-hand").inner_text()
-    assert float(shown.replace("−", "-")) == pytest.approx(value, abs=0.006)
+    assert number(page, "biasValue") == pytest.approx(value, abs=0.006)
 
 
 def test_steps_after_the_sum_are_those_of_the_network(page):
@@ -531,12 +539,11 @@ def test_steps_after_the_sum_are_those_of_the_network(page):
         ("activation", "block1_relu2", (11, 16)),
         ("pool", "block1_pool", (5, 8)),
     ):
-        shown = part(page, f"{step}Value", "by-hand").inner_text()
         expected = map_value(page, 1, layer, 0, *place)
-        assert float(shown.replace("−", "-")) == pytest.approx(expected, abs=0.006)
+        assert number(page, f"{step}Value") == pytest.approx(expected, abs=0.006)
     window = numbers(page, "poolWindow")
     assert max(window) == pytest.approx(map_value(page, 1, "block1_pool", 0, 5, 8), abs=1e-6)
-    strong = part(page, "poolWindow", "by-hand").locator(".strong")
+    strong = hand(page, "poolWindow").locator(".strong")
     assert float(strong.get_attribute("title")) == max(window)
 
 
@@ -551,12 +558,17 @@ def test_layers_without_a_step_do_not_show_it(page):
         choose(page, model=model)
         choose(page, layer=layer)
         for name in (f"{step}Step", f"{step}Figure"):
-            expect(part(page, name, "by-hand")).to_be_visible(visible=there)
+            expect(hand(page, name)).to_be_visible(visible=there)
+
+
+def test_the_pixel_keeps_its_place_in_the_image_when_the_layer_changes(page):
+    expect_place(page, 14, 14)
+    choose(page, layer="3")  # c3, half as large and without padding
+    expect_place(page, 5, 5, size=10)
 
 
 def test_arrow_keys_move_the_pixel_and_stop_at_the_edge(page):
-    part(page, "sumPlane", "by-hand").focus()
-    where = part(page, "where", "by-hand")
+    hand(page, "sumPlane").focus()
     for key, place in (
         ("Home", (14, 0)),
         ("ArrowLeft", (14, 0)),
@@ -568,9 +580,9 @@ def test_arrow_keys_move_the_pixel_and_stop_at_the_edge(page):
         ("PageUp", (0, 27)),
     ):
         press(page, key)
-        expect(where).to_have_text("Output pixel in row {} of 28, column {} of 28".format(*place))
-    status = part(page, "status", "by-hand")
-    expect(status).to_have_text(re.compile("^Output pixel in row 0 of 28, column 27 of 28: "))
+        expect_place(page, *place)
+    said = re.compile("^Output pixel in row 0 of 28, column 27 of 28: ")
+    expect(hand(page, "status")).to_have_text(said)
 
 
 @pytest.mark.parametrize(
@@ -583,53 +595,57 @@ def test_arrow_keys_move_the_pixel_and_stop_at_the_edge(page):
 )
 def test_every_plane_can_be_pointed_at(page, plane, size, pointed, place):
     hover(page, plane, *pointed, size)
-    expected = "Output pixel in row {} of 28, column {} of 28".format(*place)
-    expect(part(page, "where", "by-hand")).to_have_text(expected)
+    expect_place(page, *place)
 
 
-def test_the_sweep_walks_pauses_and_goes_on(browser, untrained):
+@pytest.fixture
+def stopped(browser, untrained):
+    """The page, whose time passes only when a test says so."""
     with opened(browser, untrained, stopped=True) as page:
-        button, where = part(page, "sweep", "by-hand"), part(page, "where", "by-hand")
-        expect(button).to_have_text("Sweep")
-        button.click()
-        expect(button).to_have_text("Pause")
-        # A pixel each 12,000 / 28² = 15.3 ms: 26 in this time, give or take a frame.
-        page.clock.run_for(400)
-        expect(where).to_have_text(re.compile("^Output pixel in row 0 of 28, column 2[3-6] of 28$"))
-        button.click()
-        expect(button).to_have_text("Go on")
-        page.clock.run_for(100)
-        paused = where.inner_text()
-        page.clock.run_for(1000)
-        expect(where).to_have_text(paused)
-        button.click()
-        page.clock.run_for(400)
-        expect(where).to_have_text(re.compile("^Output pixel in row 1 of 28, column 2[0-5] of 28$"))
-        point_at(page, "sum", 5, 5, (28, 28))
-        expect(button).to_have_text("Sweep")
-        page.clock.run_for(1000)
-        expect(where).to_have_text("Output pixel in row 5 of 28, column 5 of 28")
+        yield page
 
 
-def test_the_sweep_ends_at_the_last_pixel(browser, untrained):
-    with opened(browser, untrained, stopped=True) as page:
-        button, where = part(page, "sweep", "by-hand"), part(page, "where", "by-hand")
-        button.click()
-        page.clock.fast_forward(11_000)
-        expect(button).to_have_text("Pause")
-        page.clock.run_for(1100)
-        expect(button).to_have_text("Sweep")
-        expect(where).to_have_text("Output pixel in row 27 of 28, column 27 of 28")
+def test_the_sweep_walks_pauses_and_goes_on(stopped):
+    button = hand(stopped, "sweep")
+    expect(button).to_have_text("Sweep")
+    button.click()
+    expect(button).to_have_text("Pause")
+    # A pixel each 12,000 / 28² = 15.3 ms: 26 in this time, give or take a frame.
+    stopped.clock.run_for(400)
+    expect_place(stopped, 0, "2[3-6]")
+    button.click()
+    expect(button).to_have_text("Go on")
+    stopped.clock.run_for(100)
+    paused = hand(stopped, "where").inner_text()
+    stopped.clock.run_for(1000)
+    expect(hand(stopped, "where")).to_have_text(paused)
+    button.click()
+    stopped.clock.run_for(400)
+    expect_place(stopped, 1, "2[0-5]")
+    point_at(stopped, "sum", 5, 5, (28, 28))
+    expect(button).to_have_text("Sweep")
+    stopped.clock.run_for(1000)
+    expect_place(stopped, 5, 5)
+
+
+def test_the_sweep_ends_at_the_last_pixel(stopped):
+    button = hand(stopped, "sweep")
+    button.click()
+    stopped.clock.fast_forward(11_000)
+    expect(button).to_have_text("Pause")
+    stopped.clock.run_for(1100)
+    expect(button).to_have_text("Sweep")
+    expect_place(stopped, 27, 27)
 
 
 def test_nothing_moves_by_itself_for_readers_who_asked_for_that(browser, untrained):
     with opened(browser, untrained, stopped=True, reduced_motion="reduce") as page:
-        button, where = part(page, "sweep", "by-hand"), part(page, "where", "by-hand")
+        button = hand(page, "sweep")
         expect(button).to_have_text("Next pixel")
         for column in range(3):
             button.click()
             page.clock.run_for(1000)
-            expect(where).to_have_text(f"Output pixel in row 0 of 28, column {column} of 28")
+            expect_place(page, 0, column)
 
 
 # The sandbox
@@ -637,7 +653,7 @@ def test_nothing_moves_by_itself_for_readers_who_asked_for_that(browser, untrain
 
 def slide(page, **values):
     for name, value in values.items():
-        part(page, name, "sandbox").fill(str(value))
+        sandbox(page, name).fill(str(value))
     settle(page)
 
 
@@ -647,65 +663,51 @@ def slide(page, **values):
 def test_the_output_size_formula_is_filled_in_live(page, stride, padding, dilation):
     slide(page, stride=stride, padding=padding, dilation=dilation)
     size = output_size(14, 3, stride, padding, dilation)
-    expect(part(page, "formula", "sandbox")).to_have_text(
+    expect(sandbox(page, "formula")).to_have_text(
         f"output = ⌊(14 + 2·{padding} − {dilation}·(3 − 1) − 1) / {stride}⌋ + 1 = {size}"
     )
-    expect(part(page, "verdict", "sandbox")).to_contain_text(f": {size}×{size} outputs")
-    part(page, "outputPlane", "sandbox").focus()
+    expect(sandbox(page, "verdict")).to_contain_text(f": {size}×{size} outputs")
+    sandbox(page, "outputPlane").focus()
     press(page, "End", "PageDown")
     last = f"Output pixel in row {size - 1}, column {size - 1}"
-    expect(part(page, "where", "sandbox")).to_have_text(last)
+    expect(sandbox(page, "where")).to_have_text(last)
 
 
-def test_a_kernel_that_does_not_fit_is_told(page):
-    part(page, "preset", "sandbox").select_option("wide")
+def test_a_kernel_that_does_not_fit_is_reported(page):
+    sandbox(page, "preset").select_option("wide")
     slide(page, padding=0, dilation=4)
-    expect(part(page, "formula", "sandbox")).to_have_text(re.compile("= no output$"))
+    expect(sandbox(page, "formula")).to_have_text(re.compile("= no output$"))
     expected = "The kernel spans 17 pixels, and with padding there are only 14: it does not fit."
-    expect(part(page, "verdict", "sandbox")).to_have_text(expected)
-    expect(part(page, "outputPlane", "sandbox")).to_be_hidden()
+    expect(sandbox(page, "verdict")).to_have_text(expected)
+    expect(sandbox(page, "outputPlane")).to_be_hidden()
     slide(page, dilation=3)
-    expect(part(page, "outputPlane", "sandbox")).to_be_visible()
+    expect(sandbox(page, "outputPlane")).to_be_visible()
 
 
-def test_the_sandbox_computes_with_the_readers_own_kernel(page):
-    part(page, "pattern", "sandbox").select_option("point")
-    part(page, "preset", "sandbox").select_option("identity")
-    expect(part(page, "sum", "sandbox")).to_have_text("1.00")  # the bright pixel is at 6, 6
-    part(page, "kernel", "sandbox").get_by_label("Kernel, row 1, column 1").fill("2.5")
-    expect(part(page, "sum", "sandbox")).to_have_text("2.50")
-    expect(part(page, "preset", "sandbox")).to_have_value("own")
-    assert sum(numbers(page, "products", "sandbox")) == 2.5
-
-
-@pytest.mark.parametrize("entry", ["", "1e39"])
-def test_an_entry_beyond_the_limits_is_marked_and_not_computed_with(page, entry):
-    part(page, "pattern", "sandbox").select_option("point")
-    part(page, "preset", "sandbox").select_option("identity")
-    field = part(page, "kernel", "sandbox").get_by_label("Kernel, row 1, column 1")
+@pytest.mark.parametrize(("entry", "centre"), [("2.5", 2.5), ("", None), ("1e39", None)])
+def test_the_sandbox_computes_with_the_readers_own_kernel_within_its_limits(page, entry, centre):
+    sandbox(page, "pattern").select_option("point")
+    sandbox(page, "preset").select_option("identity")
+    expect(sandbox(page, "sum")).to_have_text("1.00")  # the bright pixel is at 6, 6
+    field = sandbox(page, "kernel").get_by_label("Kernel, row 1, column 1")
     field.fill(entry)
     settle(page)
-    expect(part(page, "sum", "sandbox")).to_have_text("1.00")
-    assert field.evaluate("field => field.matches(':invalid')")
+    expect(sandbox(page, "sum")).to_have_text(f"{centre or 1:.2f}")
+    expect(sandbox(page, "preset")).to_have_value("own" if centre else "identity")
+    assert field.evaluate("field => field.matches(':invalid')") == (centre is None)
+    assert sum(numbers(page, "products", "sandbox")) == (centre or 1)
 
 
-def test_the_sandbox_sweeps_over_its_output(browser, untrained):
-    with opened(browser, untrained, stopped=True) as page:
-        button, where = part(page, "sweep", "sandbox"), part(page, "where", "sandbox")
-        part(page, "stride", "sandbox").fill("4")  # 4×4 outputs, 0.4 seconds each
-        button.click()
-        page.clock.run_for(2200)
-        expect(where).to_have_text("Output pixel in row 1, column 0")  # the fifth
-        button.click()
-        expect(button).to_have_text("Go on")
-        part(page, "stride", "sandbox").fill("2")
-        expect(button).to_have_text("Sweep")
-
-
-def test_keys_move_the_sandboxs_pixel(page):
-    part(page, "outputPlane", "sandbox").focus()
-    press(page, "ArrowUp", "End")
-    expect(part(page, "where", "sandbox")).to_have_text("Output pixel in row 5, column 13")
+def test_the_sandbox_sweeps_over_its_output(stopped):
+    button = sandbox(stopped, "sweep")
+    sandbox(stopped, "stride").fill("4")  # 4×4 outputs, 0.4 seconds each
+    button.click()
+    stopped.clock.run_for(2200)
+    expect(sandbox(stopped, "where")).to_have_text("Output pixel in row 1, column 0")  # the fifth
+    button.click()
+    expect(button).to_have_text("Go on")
+    sandbox(stopped, "stride").fill("2")
+    expect(button).to_have_text("Sweep")
 
 
 # Everybody
@@ -744,9 +746,9 @@ def test_sections_are_no_wider_than_the_screen(browser, untrained, viewport):
         draw(page, SEVEN)
         page.get_by_label("Every step").check()
         choose(page, layer="3")
-        part(page, "allSums", "by-hand").locator("summary").click()
-        expect(part(page, "sumsTable", "by-hand").locator("tbody tr")).to_have_count(6)
-        part(page, "preset", "sandbox").select_option("wide")
+        hand(page, "allSums").locator("summary").click()
+        expect(hand(page, "sumsTable").locator("tbody tr")).to_have_count(6)
+        sandbox(page, "preset").select_option("wide")
         settle(page)
         assert_fits(page)
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.models import load_model, predict
 from cnnpipe.report.browser_data import SCRIPTS, Embedded, read_embedded, read_model
 from cnnpipe.report.inputs import read_sources
-from cnnpipe.system.artifacts import save_csv, save_weights
+from cnnpipe.system.artifacts import save_csv, save_json, save_weights
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import (
     ROOT,
@@ -32,6 +33,7 @@ from tests.helpers.chromium_page import (
     write_page,
     write_untrained_page,
 )
+from tests.helpers.contrast import contrast
 
 pytestmark = needs_chromium
 
@@ -47,11 +49,10 @@ ARCHITECTURES = {
 RUN = """([model, images]) => {
   const unpacked = cnnpipe.network.unpack(model);
   return images.map((image) => {
-    const { outputs, logits } = cnnpipe.network.run(unpacked, cnnpipe.network.bytes(image));
-    return { logits: [...logits], outputs: outputs.map(({ values }) => [...values]) };
+    const { outputs, milliseconds } = cnnpipe.network.run(unpacked, cnnpipe.network.bytes(image));
+    return { outputs: outputs.map(({ values }) => [...values]), milliseconds };
   });
 }"""
-LOGITS = RUN.replace("outputs: outputs.map(({ values }) => [...values])", "")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,16 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     write_untrained_page(folder)
     return folder
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """The page's files, for a test to change."""
+    return shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+
+
+def rewritten(folder):
+    return write_page(folder / "reports", folder / "models", folder / "raw")
 
 
 @pytest.fixture(scope="module")
@@ -76,34 +87,39 @@ def embedded(path, title):
     return read_model(path, title, evaluation_of(path))
 
 
-@pytest.fixture(params=ARCHITECTURES)
-def random_model(request, tmp_path):
-    """A file of random weights of each architecture."""
-    name, architecture = ARCHITECTURES[request.param]
-    return save_random_model(tmp_path, name, **architecture)
-
-
 def encoded(images: torch.Tensor) -> list[str]:
     return [base64.b64encode(image.numpy().tobytes()).decode() for image in images]
 
 
-def test_logits_are_pytorchs(page, images, random_model):
-    found = page.evaluate(LOGITS, [embedded(random_model, ""), encoded(images)])
-    expected = predict(*reordered(random_model, images))
-    logits = torch.tensor([result["logits"] for result in found])
-    assert logits.shape == expected.shape
-    assert (logits - expected).abs().max() < 1e-4
+@pytest.fixture
+def logits(page):
+    """What the page's network gives for images."""
+
+    def logits(described, images):
+        found = page.evaluate(
+            RUN.replace("outputs.map", "outputs.slice(-1).map"), [described, encoded(images)]
+        )
+        return torch.tensor([result["outputs"][0] for result in found])
+
+    return logits
+
+
+def pytorchs(path, images):
+    model, normalization = load_model(path)
+    return predict(model, images, normalization)
+
+
+@pytest.mark.parametrize(("name", "architecture"), ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_every_layer_gives_out_what_pytorchs_does(
+    page, logits, images, tmp_path, name, architecture
+):
+    path = save_random_model(tmp_path, name, **architecture)
+    described = embedded(path, "")
+    expected = pytorchs(path, images)
+    assert (logits(described, images) - expected).abs().max() < 1e-4
     assert expected.std(0).min() > 1e-3, "the test means nothing if all images give the same logits"
 
-
-def reordered(path, images):
     model, normalization = load_model(path)
-    return model, images, normalization
-
-
-def test_every_layer_gives_out_what_pytorchs_does(page, images, random_model):
-    described = embedded(random_model, "")
-    model, normalization = load_model(random_model)
     assert described["parameters"] == sum(p.numel() for p in model.parameters())
     passing = (nn.Flatten, nn.Dropout)
     layers = [n for n, layer in model.named_children() if not isinstance(layer, passing)]
@@ -112,8 +128,7 @@ def test_every_layer_gives_out_what_pytorchs_does(page, images, random_model):
         model(normalization(images[:1]))
     [found] = page.evaluate(RUN, [described, encoded(images[:1])])
     for layer, output in zip(layers, found["outputs"], strict=True):
-        expected = activations[layer].flatten()
-        assert (torch.tensor(output) - expected).abs().max() < 1e-4, layer
+        assert (torch.tensor(output) - activations[layer].flatten()).abs().max() < 1e-4, layer
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])
@@ -132,59 +147,50 @@ def test_the_worked_example_is_the_networks_own_pixel(images, tmp_path, name):
 
 @needs_trained_models
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])
-def test_logits_of_the_trained_models_are_pytorchs(page, name):
+def test_logits_of_the_trained_models_are_pytorchs(logits, name):
     images = some_test_images(ROOT / "data/raw")
     path = ROOT / f"data/models/{name}.safetensors"
     described = embedded(path, name)
-    found = page.evaluate(LOGITS, [described, encoded(images)])
-    difference = torch.tensor([r["logits"] for r in found]) - predict(*reordered(path, images))
     assert described["precision"] == "float32"
-    assert difference.abs().max() < 1e-4
+    assert (logits(described, images) - pytorchs(path, images)).abs().max() < 1e-4
 
 
 @needs_trained_models
 def test_vgg_answers_within_100_milliseconds(page):
-    path = ROOT / "data/models/vgg.safetensors"
-    described = embedded(path, "vgg")
+    described = embedded(ROOT / "data/models/vgg.safetensors", "vgg")
     images = encoded(some_test_images(ROOT / "data/raw", 9))
-    times = page.evaluate(
-        """([model, images]) => {
-          const unpacked = cnnpipe.network.unpack(model);
-          const bytes = images.map(cnnpipe.network.bytes);
-          return bytes.map((image) => cnnpipe.network.run(unpacked, image).milliseconds);
-        }""",
-        [described, images],
-    )
+    times = [result["milliseconds"] for result in page.evaluate(RUN, [described, images])]
     assert min(times) < 100  # the rest is what else the machine was doing
 
 
-def test_a_network_too_large_for_float32_is_embedded_as_float16(page, images, tmp_path):
-    path = save_random_model(tmp_path, "vgg", blocks=[[64, 64], [64, 64]], hidden=32)
+LARGE = {"blocks": [[4], [4]], "hidden": 1000}
+"""A VGG that has to be embedded as float16."""
+
+
+def test_a_network_too_large_for_float32_is_embedded_as_float16(logits, images, tmp_path):
+    path = save_random_model(tmp_path, "vgg", **LARGE)
     described = embedded(path, "VGG")
     assert described["precision"] == "float16"
-    found = page.evaluate(LOGITS, [described, encoded(images[:5])])
     model, normalization = load_model(path)
     for tensor in model.state_dict().values():
         tensor.copy_(tensor.half().float() if tensor.is_floating_point() else tensor)
-    logits = torch.tensor([result["logits"] for result in found])
-    assert (logits - predict(model, images[:5], normalization)).abs().max() < 1e-4
+    expected = predict(model, images[:5], normalization)
+    assert (logits(described, images[:5]) - expected).abs().max() < 1e-4
 
 
-def test_the_page_shows_what_float16_costs(browser, tmp_path):
-    path = write_untrained_page(tmp_path)
-    save_random_model(tmp_path / "models", "vgg", blocks=[[64, 64], [64, 64]], hidden=32)
-    dataset = read_raw(tmp_path / "raw")
+def test_the_page_shows_what_float16_costs(browser, copy):
+    save_random_model(copy / "models", "vgg", **LARGE)
+    dataset = read_raw(copy / "raw")
     images, labels = torch.from_numpy(dataset.test_images.copy()), dataset.test_labels
     for name in ("lenet5", "vgg"):
-        logits = predict(*reordered(tmp_path / "models" / f"{name}.safetensors", images))
+        logits = pytorchs(copy / "models" / f"{name}.safetensors", images)
         probabilities = logits.double().softmax(1).numpy()
         table = {"label": labels, "prediction": probabilities.argmax(1)}
         table |= {"confidence": probabilities.max(1)}
         table |= {"probability_of_label": probabilities[np.arange(len(labels)), labels]}
         frame = pd.DataFrame(table).reset_index()
-        save_csv(tmp_path / "reports" / "predictions" / f"{name}.csv", frame)
-    path = write_page(tmp_path / "reports", tmp_path / "models", tmp_path / "raw")
-    with opened(browser, path) as page:
+        save_csv(copy / "reports" / "predictions" / f"{name}.csv", frame)
+    with opened(browser, rewritten(copy)) as page:
         note = page.locator("#draw-app [data-part=agreement]")
         expect(note).to_contain_text("Measured in this browser")
         shown = re.findall(
@@ -263,14 +269,6 @@ def test_output_sizes_are_those_of_the_library(page):
     assert found == expected
 
 
-def test_softmax_survives_large_logits(page):
-    assert page.evaluate("[...cnnpipe.network.softmax(Float32Array.of(1000, 1000, -1000))]") == [
-        pytest.approx(0.5),
-        pytest.approx(0.5),
-        0,
-    ]
-
-
 def test_colours_are_those_of_the_figures(page):
     parts = ((np.arange(LEVELS) + 0.5) / LEVELS).tolist()
     found = page.evaluate(
@@ -293,36 +291,34 @@ def test_colours_are_those_of_the_figures(page):
 
 
 def test_text_reads_on_every_colour(page):
-    contrasts = page.evaluate(
+    found = page.evaluate(
         """() => {
-          const luminance = (colour) => {
-            const linear = colour.map((part) => part / 255)
-              .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-            return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-          };
-          const scale = cnnpipe.colours.scaleOf([-1, 1]);
-          return Array.from({ length: 201 }, (_, k) => scale.colour(k / 100 - 1)).map((colour) => {
-            const ground = luminance(colour);
-            const text = cnnpipe.colours.textOn(colour) === "#ffffff" ? 1 : 0;
-            return (Math.max(ground, text) + 0.05) / (Math.min(ground, text) + 0.05);
-          });
+          const { scaleOf, textOn } = cnnpipe.colours;
+          const { colour } = scaleOf([-1, 1]);
+          const shades = Array.from({ length: 201 }, (_, k) => colour(k / 100 - 1));
+          return shades.map((shade) => [shade, textOn(shade)]);
         }"""
     )
-    assert min(contrasts) >= 4.5
+    for colour, text in found:
+        assert contrast(colour, {"#ffffff": [255] * 3, "#000000": [0] * 3}[text]) >= 4.5
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (-1.23456, "−1.23"), (1234.5, "1230"), (1.7e-7, "1.7·10⁻⁷"), (2e12, "2.0·10¹²")],
+    ("expression", "value"),
+    [
+        ("colours.short(0)", "0"),
+        ("colours.short(-1.23456)", "−1.23"),
+        ("colours.short(1234.5)", "1230"),
+        ("colours.short(1.7e-7)", "1.7·10⁻⁷"),
+        ("colours.short(2e12)", "2.0·10¹²"),
+        ("arithmetic.fixed(-0.001)", "0.00"),
+        ("arithmetic.fixed(-1.005)", "−1.00"),
+        ("arithmetic.fixed(2)", "2.00"),
+        ("network.softmax(Float32Array.of(1000, 1000, -1000)).join()", "0.5,0.5,0"),
+    ],
 )
-def test_numbers_are_short(page, value, text):
-    assert page.evaluate("(value) => cnnpipe.colours.short(value)", value) == text
-
-
-def test_two_decimals_have_no_negative_zero(page):
-    assert page.evaluate("[-0.001, -1.005, 2].map(cnnpipe.arithmetic.fixed)") == [
-        *("0.00", "−1.00", "2.00")
-    ]
+def test_values_worked_by_hand(page, expression, value):
+    assert page.evaluate(f"cnnpipe.{expression}") == value
 
 
 # From ink to pixels
@@ -465,12 +461,10 @@ def test_the_scripts_leave_one_name_behind(page):
     assert [name for name in names if not name.startswith("__")] == ["cnnpipe"]
 
 
-def test_titles_with_markup_stay_text(browser, tmp_path):
+def test_titles_with_markup_stay_text(browser, copy):
     evil = "</script><script>alert(1)</script><!--"
-    figures = tmp_path / "reports" / "figures" / "lenet5.json"
-    figures.parent.mkdir(parents=True)
-    figures.write_text(json.dumps({"title": evil, "figures": []}), encoding="utf-8")
-    path = write_untrained_page(tmp_path)
+    save_json(copy / "reports" / "figures" / "lenet5.json", {"title": evil, "figures": []})
+    path = rewritten(copy)
     page = path.read_text(encoding="utf-8")
     assert evil not in page
     assert page.count("<script") == 2
@@ -479,11 +473,9 @@ def test_titles_with_markup_stay_text(browser, tmp_path):
         expect(opened_page.locator("#answer-lenet5")).to_have_text(evil)
 
 
-def test_a_network_too_large_for_the_page_is_named_and_the_other_answers(browser, tmp_path):
-    path = write_untrained_page(tmp_path)
-    large = save_random_model(tmp_path / "models", "vgg", blocks=[[8], [8]], hidden=2000)
-    path = write_page(tmp_path / "reports", tmp_path / "models", tmp_path / "raw")
-    with opened(browser, path) as page:
+def test_a_network_too_large_for_the_page_is_named_and_the_other_answers(browser, copy):
+    large = save_random_model(copy / "models", "vgg", blocks=[[8], [8]], hidden=2000)
+    with opened(browser, rewritten(copy)) as page:
         assert page.evaluate("cnnpipe.models.map(({ name }) => name)") == ["lenet5"]
         parameters = sum(parameter.numel() for parameter in load_model(large)[0].parameters())
         message = f"vgg has {parameters:,} parameters, too many to embed in one page."
@@ -494,11 +486,9 @@ def test_a_network_too_large_for_the_page_is_named_and_the_other_answers(browser
     ("gone", "cure"),
     [("models/vgg.safetensors", "dvc repro train@vgg"), ("raw", "dvc repro download")],
 )
-def test_what_is_not_there_is_named_with_its_cure(browser, tmp_path, gone, cure):
-    write_untrained_page(tmp_path)
-    (tmp_path / gone).rename(tmp_path / "elsewhere")
-    path = write_page(tmp_path / "reports", tmp_path / "models", tmp_path / "raw")
-    with opened(browser, path) as page:
+def test_what_is_not_there_is_named_with_its_cure(browser, copy, gone, cure):
+    (copy / gone).rename(copy / "elsewhere")
+    with opened(browser, rewritten(copy)) as page:
         expect(page.locator("#draw")).to_contain_text(cure)
         expect(page.locator("[data-part=pad]")).to_have_count(int(gone != "raw"))
 

@@ -5,6 +5,11 @@ const byHand = (() => {
   const DRAWING = "drawing";
   const STRONGEST = "strongest";
   const STAGES = ["input", "sum", "norm", "activation", "pool"];
+  const ACTIVATIONS = {
+    relu: (x) => ({ Name: "ReLU", Work: `max(0, ${x})` }),
+    tanh: (x) => ({ Name: "tanh", Work: `tanh(${x})` }),
+    sigmoid: (x) => ({ Name: "Sigmoid", Work: `1 / (1 + exp(−(${x})))` }),
+  };
 
   /**
    * Bring the section to life.
@@ -14,13 +19,13 @@ const byHand = (() => {
    */
   function attach(root, { models, digits, drawing }) {
     const part = markup.parts(root);
-    const place = { y: 0, x: 0 };
     let [model, layerIndex, result] = [models[0], 0, null];
 
     const layer = () => model.layers[layerIndex];
     const input = () => (layerIndex === 0 ? result.input : result.outputs[layerIndex - 1]);
     const output = () => result.outputs[layerIndex];
     const channel = () => Number(part.channel.value);
+    const following = () => convolution.followers(model.layers, layerIndex);
 
     // What is chosen
 
@@ -38,9 +43,7 @@ const byHand = (() => {
     }
 
     function offerLayers() {
-      const convolutions = model.layers
-        .map((each, index) => [index, each])
-        .filter(([, each]) => each.kind === "conv2d");
+      const convolutions = [...model.layers.entries()].filter(([, { kind }]) => kind === "conv2d");
       markup.fillSelect(part.layer, convolutions.map(([index, each]) => [index, nameOf(each)]));
       layerIndex = Number(part.layer.value);
     }
@@ -58,11 +61,7 @@ const byHand = (() => {
     /** Run the network and show; the place stays where it is in the image, whatever the map's size. */
     function recompute(before = output()) {
       result = network.run(model, pixels());
-      const { height, width } = output();
-      place.y = Math.floor(((place.y + 0.5) * height) / before.height);
-      place.x = Math.floor(((place.x + 0.5) * width) / before.width);
-      walk.stop();
-      paint();
+      walk.rescale(before);
     }
 
     function choose(name) {
@@ -81,11 +80,10 @@ const byHand = (() => {
     const paint = markup.everyFrame(() => {
       const terms = convolution.terms(layer(), input(), channel(), place.y, place.x);
       const chosen = chosenTerm(part.inChannel.value, terms);
-      const following = convolution.followers(model.layers, layerIndex);
-      const stages = stagesOf(following, chosen);
-      for (const name of STAGES) paintStage(part, name, stages[name], channel());
-      paintProducts(part, terms[chosen], layer(), stages.input.scale);
-      paintSteps(part, { terms, chosen, layer: layer(), following, stages, channel: channel(), place, model });
+      const stages = stagesOf(chosen);
+      for (const name of STAGES) paintStage(name, stages[name]);
+      paintProducts(terms[chosen], stages.input.scale);
+      paintSteps(terms, chosen, stages);
       part.where.textContent = where();
     });
 
@@ -95,35 +93,37 @@ const byHand = (() => {
     }
 
     /** Each plane with its maps, scale and marks; absent where the network has no such layer. */
-    function stagesOf({ norm, activation, pool }, inChannel) {
+    function stagesOf(inChannel) {
+      const { norm, activation, pool } = following();
       const { height, width, padding } = convolution.geometryOf(layer());
-      const upTo = walk.upTo();
-      const here = { y: place.y, x: place.x };
       const patch = { y: place.y - padding, x: place.x - padding, height, width };
-      const inputScale = layerIndex === 0 ? imageScale(model) : colours.scaleOf(input().values);
+      const walked = () => ({ marks: [{ ...place }], upTo: walk.upTo() });
       const stages = {
-        input: { maps: input(), map: inChannel, scale: inputScale, padding, marks: [patch], name: inputName() },
-        sum: stage(layerIndex, {
-          marks: [here],
-          upTo,
-          signed: true,
-          title: layer().bias ? "Sum and bias" : "Sum",
-        }),
+        input: {
+          maps: input(),
+          map: inChannel,
+          scale: layerIndex === 0 ? imageScale(model) : colours.scaleOf(input().values),
+          padding,
+          marks: [patch],
+          name: layerIndex === 0 ? "image" : model.layers[layerIndex - 1].name,
+        },
+        sum: stage(layerIndex, { ...walked(), signed: true }),
       };
-      if (norm !== undefined) stages.norm = stage(norm, { marks: [here], upTo, signed: true });
-      if (activation !== undefined) stages.activation = stage(activation, { marks: [here], upTo });
-      if (pool !== undefined) addPool(stages, pool, activation);
+      if (norm !== undefined) stages.norm = stage(norm, { ...walked(), signed: true });
+      if (activation !== undefined) stages.activation = stage(activation, walked());
+      if (pool !== undefined) addPool(stages, pool);
       return stages;
     }
 
-    function stage(index, { signed, ...rest }) {
-      const maps = result.outputs[index];
-      return { maps, scale: colours.scaleOf(maps.values, signed), name: model.layers[index].name, ...rest };
+    function stage(index, { signed, ...marked }) {
+      const [maps, made] = [result.outputs[index], model.layers[index]];
+      const scale = colours.scaleOf(maps.values, signed);
+      return { maps, map: channel(), scale, layer: made, name: made.name, ...marked };
     }
 
-    function addPool(stages, pool, activation) {
+    function addPool(stages, pool) {
       const size = model.layers[pool].kernel_size;
-      const maps = result.outputs[activation];
+      const { maps, marks } = stages.activation;
       const pooled = convolution.poolingWindow(maps, size, channel(), place.y, place.x);
       const done = Math.min(walk.upTo(), maps.height * maps.width);
       const [row, column] = [Math.floor(done / maps.width), done % maps.width];
@@ -132,23 +132,104 @@ const byHand = (() => {
       stages.pool = stage(pool, {
         marks: pooled ? [{ y: pooled.row, x: pooled.column }] : [],
         upTo: Math.floor(row / size) * width + partial,
-        window: pooled,
+        window: pooled?.values,
       });
-      if (pooled) {
-        stages.activation.marks.push({ ...pooled.places[0], height: size, width: size });
-      }
+      if (pooled) marks.push({ ...pooled.places[0], height: size, width: size });
     }
 
-    function inputName() {
-      return layerIndex === 0 ? "image" : model.layers[layerIndex - 1].name;
+    function paintStage(name, shown) {
+      part[`${name}Figure`].hidden = !shown;
+      if (!shown) return;
+      const { maps, map, scale } = shown;
+      plane.paint(part[`${name}Plane`], maps, map, scale, shown);
+      part[`${name}Layer`].textContent = shown.name;
+      part[`${name}Facts`].textContent =
+        `map ${map}, ${maps.height}×${maps.width}; ${colours.short(scale.low)} to ${colours.short(scale.high)}`;
+      if (name === "sum") part.sumTitle.textContent = layer().bias ? "Sum and bias" : "Sum";
+    }
+
+    function paintProducts({ patch, kernel, products }, inputScale) {
+      const { values, shape } = layer().weight;
+      const width = shape[3];
+      arithmetic.fill(part.patch, patch, width, inputScale);
+      arithmetic.fill(part.kernel, kernel, width, colours.scaleOf(values, true));
+      arithmetic.fill(part.products, products, width, colours.scaleOf(products, true));
+    }
+
+    /** The sentence of arithmetic under the grids, from the products to the pooled value. */
+    function paintSteps(terms, chosen, { sum, norm, activation, pool }) {
+      const { fixed } = arithmetic;
+      const value = ({ maps }) => fixed(convolution.pixel(maps, channel(), place));
+      const total = fixed(terms.reduce((all, term) => all + term.sum, 0));
+      const { bias } = layer();
+      const several = terms.length > 1;
+      paintStep("chosen", {
+        Name: several ? `Products of input channel ${chosen}` : "Products of the one input channel",
+        Value: fixed(terms[chosen].sum),
+      });
+      paintStep("channels", several && { Name: `Sum over all ${terms.length} input channels`, Value: total });
+      if (several) paintChannels(terms, chosen);
+      paintStep("bias", {
+        Name: bias ? "Plus the bias" : "No bias: batch normalisation shifts instead",
+        Work: bias ? `${total} + ${fixed(bias.values[channel()])}` : "",
+        Value: value(sum),
+      });
+      paintStep("norm", norm && { Work: normWork(norm, value(sum)), Value: value(norm) });
+      paintStep(
+        "activation",
+        activation && { ...ACTIVATIONS[activation.layer.kind](value(norm ?? sum)), Value: value(activation) },
+      );
+      paintStep("pool", pool && paintPool(pool, activation.scale));
+    }
+
+    /** A line of the sentence with its texts by their place in it; without texts it is hidden. */
+    function paintStep(name, texts) {
+      part[`${name}Step`].hidden = !texts;
+      for (const [at, text] of Object.entries(texts || {})) part[name + at].textContent = text;
+    }
+
+    function normWork(norm, x) {
+      const { scale, shift } = network.batchNormLine(norm.layer, channel());
+      return `${x} · ${arithmetic.fixed(scale)} + ${arithmetic.fixed(shift)}`;
+    }
+
+    /** The pooling window's numbers; returns the texts of the line. */
+    function paintPool({ layer: { kind, kernel_size: size }, window: values }, scale) {
+      part.poolWindow.hidden = !values;
+      if (!values) return { Name: "Outside of every pooling window: the map's size is odd", Value: "–" };
+      const isMax = kind === "max_pool2d";
+      const top = Math.max(...values);
+      arithmetic.fill(part.poolWindow, values, size, scale, isMax ? values.indexOf(top) : -1);
+      return {
+        Name: `${isMax ? "Largest" : "Mean"} of its ${size}×${size} window`,
+        Value: arithmetic.fixed(isMax ? top : values.reduce((a, b) => a + b, 0) / values.length),
+      };
+    }
+
+    /** What every input channel adds, as a strip of colours and, when asked for, as a table. */
+    function paintChannels(terms, chosen) {
+      const sums = terms.map(({ sum }) => sum);
+      paintStrip(part.channels, sums, chosen);
+      if (!part.allSums.open) return;
+      part.sumsTable.tBodies[0].replaceChildren(
+        ...sums.map((sum, k) =>
+          markup.make(
+            "tr",
+            {},
+            markup.make("th", { scope: "row", textContent: String(k) }),
+            markup.make("td", { className: "number", textContent: arithmetic.fixed(sum) }),
+          ),
+        ),
+      );
     }
 
     // How it is pointed at
 
-    function move({ y, x }, how) {
-      Object.assign(place, { y, x });
-      walk.stop();
-      paint();
+    const walk = sweep.attach(part.sweep, { size: output, paint });
+    const { place } = walk;
+
+    function move(pixel, how) {
+      walk.moveTo(pixel);
       if (how === "key") announce();
     }
 
@@ -157,36 +238,26 @@ const byHand = (() => {
       part.status.textContent = `${where()}: ${arithmetic.fixed(value)}.`;
     });
 
-    const walk = sweep.attach(part.sweep, { size: output, place, paint });
-
-    const onOutput = { size: () => output(), place: () => place, move };
+    const onOutput = { size: output, place: () => place, move };
     for (const name of ["sum", "norm", "activation"]) plane.choose(part[`${name}Plane`], onOutput);
     // On the input the pointer is the middle of the window, on the pooled map a corner of its window.
     plane.choose(part.inputPlane, {
-      size: () => ({ ...output(), ...sizeOf(input()), padding: layer().padding }),
+      size: () => ({ ...output(), height: input().height, width: input().width, padding: layer().padding }),
       place: () => shifted(place, 1),
-      move: (pixel, how) => move(within(shifted(pixel, -1)), how),
+      move: (pixel, how) => move(plane.within(shifted(pixel, -1), output()), how),
     });
     plane.choose(part.poolPlane, {
-      size: () => result.outputs[convolution.followers(model.layers, layerIndex).pool],
-      place: () => scaled((k, size) => Math.floor(k / size)),
-      move: (pixel, how) => move(within(scaled((k, size) => k * size, pixel)), how),
+      size: () => result.outputs[following().pool],
+      place: () => ({ y: Math.floor(place.y / poolSize()), x: Math.floor(place.x / poolSize()) }),
+      move: ({ y, x }, how) => move(plane.within({ y: y * poolSize(), x: x * poolSize() }, output()), how),
     });
+
+    const poolSize = () => model.layers[following().pool].kernel_size;
 
     function shifted({ y, x }, sign) {
       const { height, width, padding } = convolution.geometryOf(layer());
       const middle = (size) => sign * (Math.floor(size / 2) - padding);
       return { y: y + middle(height), x: x + middle(width) };
-    }
-
-    function scaled(change, { y, x } = place) {
-      const size = model.layers[convolution.followers(model.layers, layerIndex).pool].kernel_size;
-      return { y: change(y, size), x: change(x, size) };
-    }
-
-    function within({ y, x }) {
-      const clamp = (k, size) => Math.min(size - 1, Math.max(0, k));
-      return { y: clamp(y, output().height), x: clamp(x, output().width) };
     }
 
     part.channels.addEventListener("pointerdown", (event) => {
@@ -214,8 +285,7 @@ const byHand = (() => {
       choose("layer");
       part.channel.value = String(choice.channel);
       const step = model.layers[choice.layer].kernel_size ?? 1;
-      Object.assign(place, { y: choice.y * step, x: choice.x * step });
-      recompute();
+      walk.moveTo({ y: choice.y * step, x: choice.x * step });
       root.closest("section").scrollIntoView();
       part.sumPlane.focus({ preventScroll: true });
     }
@@ -231,13 +301,9 @@ const byHand = (() => {
     offerLayers();
     offerChannels();
     result = network.run(model, pixels());
-    place.y = Math.floor(output().height / 2);
-    place.x = Math.floor(output().width / 2);
-    paint();
+    walk.moveTo({ y: Math.floor(output().height / 2), x: Math.floor(output().width / 2) });
     return { refresh, show };
   }
-
-  const sizeOf = ({ height, width }) => ({ height, width });
 
   function nameOf({ name, weight }) {
     const [outChannels, inChannels, height, width] = weight.shape;
@@ -254,83 +320,6 @@ const byHand = (() => {
     return terms.reduce((best, { sum }, k) => (Math.abs(sum) > Math.abs(terms[best].sum) ? k : best), 0);
   }
 
-  function paintStage(part, name, stage, channel) {
-    const figure = part[`${name}Figure`];
-    figure.hidden = !stage;
-    if (!stage) return;
-    const canvas = part[`${name}Plane`];
-    plane.paint(canvas, stage.maps, stage.map ?? channel, stage.scale, stage);
-    part[`${name}Layer`].textContent = stage.name;
-    if (name === "sum") part.sumTitle.textContent = stage.title;
-    const { height, width } = stage.maps;
-    part[`${name}Facts`].textContent =
-      `map ${stage.map ?? channel}, ${height}×${width}; ` +
-      `${colours.short(stage.scale.low)} to ${colours.short(stage.scale.high)}`;
-  }
-
-  function paintProducts(part, { patch, kernel, products }, layer, inputScale) {
-    const width = layer.weight.shape[3];
-    arithmetic.fill(part.patch, patch, width, inputScale);
-    arithmetic.fill(part.kernel, kernel, width, colours.scaleOf(layer.weight.values, true));
-    arithmetic.fill(part.products, products, width, colours.scaleOf(products, true));
-  }
-
-  /** The sentence of arithmetic under the grids, from the products to the pooled value. */
-  function paintSteps(part, { terms, chosen, layer, following, stages, channel, place, model }) {
-    const { fixed } = arithmetic;
-    const value = (stage) => convolution.pixel(stage.maps, channel, place);
-    const total = terms.reduce((sum, term) => sum + term.sum, 0);
-    part.chosenName.textContent =
-      terms.length > 1 ? `Products of input channel ${chosen}` : "Products of the one input channel";
-    part.chosenSum.textContent = fixed(terms[chosen].sum);
-    part.channelsStep.hidden = terms.length === 1;
-    if (terms.length > 1) paintChannels(part, terms, chosen, total);
-    part.biasName.textContent = layer.bias ? "Plus the bias" : "No bias: batch normalisation shifts instead";
-    part.biasWork.textContent = layer.bias ? `${fixed(total)} + ${fixed(layer.bias.values[channel])}` : "";
-    part.biasValue.textContent = fixed(value(stages.sum));
-
-    part.normStep.hidden = !stages.norm;
-    if (stages.norm) {
-      const { scale, shift } = network.batchNormLine(model.layers[following.norm], channel);
-      part.normWork.textContent = `${fixed(value(stages.sum))} · ${fixed(scale)} + ${fixed(shift)}`;
-      part.normValue.textContent = fixed(value(stages.norm));
-    }
-    part.activationStep.hidden = !stages.activation;
-    if (stages.activation) {
-      const { kind } = model.layers[following.activation];
-      part.activationName.textContent = ACTIVATIONS[kind].title;
-      part.activationWork.textContent = ACTIVATIONS[kind].work(fixed(value(stages.norm ?? stages.sum)));
-      part.activationValue.textContent = fixed(value(stages.activation));
-    }
-    paintPoolStep(part, stages, model.layers[following.pool]);
-  }
-
-  const ACTIVATIONS = {
-    relu: { title: "ReLU", work: (x) => `max(0, ${x})` },
-    tanh: { title: "tanh", work: (x) => `tanh(${x})` },
-    sigmoid: { title: "Sigmoid", work: (x) => `1 / (1 + exp(−(${x})))` },
-  };
-
-  function paintPoolStep(part, { pool, activation }, layer) {
-    part.poolStep.hidden = !pool;
-    if (!pool) return;
-    const isMax = layer.kind === "max_pool2d";
-    const size = `${layer.kernel_size}×${layer.kernel_size}`;
-    part.poolName.textContent = isMax ? `Largest of its ${size} window` : `Mean of its ${size} window`;
-    part.poolWindow.hidden = !pool.window;
-    if (!pool.window) {
-      part.poolValue.textContent = "–";
-      part.poolName.textContent = "Outside of every pooling window: the map's size is odd";
-      return;
-    }
-    const { values } = pool.window;
-    const top = Math.max(...values);
-    const strong = isMax ? values.indexOf(top) : -1;
-    arithmetic.fill(part.poolWindow, values, layer.kernel_size, activation.scale, strong);
-    const result = isMax ? top : values.reduce((a, b) => a + b, 0) / values.length;
-    part.poolValue.textContent = arithmetic.fixed(result);
-  }
-
   /** A row of cells, one for each number; the chosen one is outlined. */
   function paintStrip(canvas, values, chosen) {
     canvas.width = canvas.clientWidth;
@@ -344,25 +333,6 @@ const byHand = (() => {
     });
     context.lineWidth = 2;
     context.strokeRect(edge(chosen) + 1, 1, edge(chosen + 1) - edge(chosen) - 2, canvas.height - 2);
-  }
-
-  /** What every input channel adds, as a strip of colours and, when asked for, as a table. */
-  function paintChannels(part, terms, chosen, total) {
-    const sums = terms.map(({ sum }) => sum);
-    paintStrip(part.channels, sums, chosen);
-    part.channelsName.textContent = `Sum over all ${terms.length} input channels`;
-    part.channelsSum.textContent = arithmetic.fixed(total);
-    if (!part.allSums.open) return;
-    part.sumsTable.tBodies[0].replaceChildren(
-      ...sums.map((sum, k) =>
-        markup.make(
-          "tr",
-          {},
-          markup.make("th", { scope: "row", textContent: String(k) }),
-          markup.make("td", { className: "number", textContent: arithmetic.fixed(sum) }),
-        ),
-      ),
-    );
   }
 
   /** The action, once nothing has asked for it for a while: a screen reader is not interrupted. */

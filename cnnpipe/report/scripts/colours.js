@@ -51,12 +51,13 @@ const colours = (() => {
     return { low: paper, high: full, colour };
   }
 
-  /** Numbers as pixels of a picture. */
-  function picture(context, values, width, scale) {
-    const image = context.createImageData(width, values.length / width);
+  /** Paint numbers into a canvas, a pixel each. */
+  function paint(canvas, values, width, scale) {
+    markup.resize(canvas, width, values.length / width);
+    const image = new ImageData(canvas.width, canvas.height);
     const pixels = new Uint32Array(image.data.buffer);
     for (let k = 0; k < pixels.length; k++) pixels[k] = packed.get(scale.colour(values[k]));
-    return image;
+    canvas.getContext("2d").putImageData(image, 0, 0);
   }
 
   const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
@@ -96,5 +97,5 @@ const colours = (() => {
     return `${(100 * fraction).toFixed(1)} %`;
   }
 
-  return { GAP, MUTED, css, inkScale, percent, picture, scaleOf, short, textOn };
+  return { GAP, MUTED, css, inkScale, paint, percent, scaleOf, short, textOn };
 })();

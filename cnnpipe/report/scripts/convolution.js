@@ -14,9 +14,8 @@ const convolution = (() => {
     return places;
   }
 
-  function geometryOf(layer) {
-    const [, , height, width] = layer.weight.shape;
-    const { stride = 1, padding = 0, dilation = 1 } = layer;
+  function geometryOf({ weight, stride, padding, dilation }) {
+    const [, , height, width] = weight.shape;
     return { height, width, stride, padding, dilation };
   }
 

@@ -49,6 +49,12 @@ const draw = (() => {
       );
     }
 
+    /** Sums and normalisations are shown where every step is asked for, else what comes out in the end. */
+    function chooseLayers() {
+      for (const block of layers.flat()) block.hidden = block.dataset.depth === "step" && !part.everyStep.checked;
+      update();
+    }
+
     function paintMaps(k) {
       const host = part[`maps${k}`];
       host.classList.toggle("empty", !results[k]);
@@ -142,26 +148,15 @@ const draw = (() => {
     part.clear.addEventListener("click", () => board.reset());
     part.undo.addEventListener("click", () => board.undo());
     part.preprocess.addEventListener("change", finished);
-    part.everyStep.addEventListener("change", () => {
-      for (const block of layers.flat()) block.hidden = !isShown(block, part.everyStep.checked);
-      update();
-    });
+    part.everyStep.addEventListener("change", chooseLayers);
     models.forEach((_, k) => {
       part[`chapter${k}`].addEventListener("toggle", update);
-      for (const block of layers[k]) {
-        block.hidden = !isShown(block, false);
-        watchMaps(k, block);
-      }
+      for (const block of layers[k]) watchMaps(k, block);
     });
     window.addEventListener("resize", update);
-    update();
+    chooseLayers();
     compare(models, digits, part.agreement);
     return { pixels: () => (board.image() ? null : (seen?.pixels ?? null)) };
-  }
-
-  /** Sums and normalisations are shown where every step is asked for, else what comes out in the end. */
-  function isShown(block, everyStep) {
-    return everyStep || block.dataset.depth !== "step";
   }
 
   function captionOf({ index, label, answers }, models, { classes, copies }) {
@@ -177,9 +172,8 @@ const draw = (() => {
   }
 
   function presetButton({ index, pixels }, { text }, action) {
-    const canvas = markup.make("canvas", { width: digit.SIDE, height: digit.SIDE });
-    const context = canvas.getContext("2d");
-    context.putImageData(colours.picture(context, pixels, digit.SIDE, colours.inkScale(0, 255)), 0, 0);
+    const canvas = markup.make("canvas");
+    colours.paint(canvas, pixels, digit.SIDE, colours.inkScale(0, 255));
     const button = markup.make("button", { type: "button", value: String(index), title: text, ariaLabel: text }, canvas);
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", action);

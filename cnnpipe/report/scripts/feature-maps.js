@@ -42,9 +42,7 @@ const featureMaps = (() => {
     const { channels, height, width, values } = maps;
     const tiles = layout(maps, room);
     const { columns, tileWidth, tileHeight, line } = tiles;
-    [store.width, store.height] = [width, channels * height];
-    const stored = store.getContext("2d");
-    stored.putImageData(colours.picture(stored, values, width, scale), 0, 0);
+    colours.paint(store, values, width, scale);
 
     canvas.width = columns * (tileWidth + line) + line;
     canvas.height = Math.ceil(channels / columns) * (tileHeight + line) + line;

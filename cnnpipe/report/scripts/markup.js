@@ -23,6 +23,12 @@ const markup = (() => {
     if (options.some(([value]) => String(value) === chosen)) select.value = chosen;
   }
 
+  /** Setting a canvas's size clears it and costs time, so only when it changes. */
+  function resize(canvas, width, height) {
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+  }
+
   let pending = 0; // actions that wait for their frame
 
   /** Call `action` before the next picture is painted. */
@@ -53,5 +59,5 @@ const markup = (() => {
     if (pending > 0) await painted();
   }
 
-  return { everyFrame, fillSelect, make, nextFrame, painted, parts };
+  return { everyFrame, fillSelect, make, nextFrame, painted, parts, resize };
 })();

@@ -96,15 +96,7 @@ const network = (() => {
     return { scale, shift: bias - mean * scale };
   }
 
-  const activations = {
-    relu: (x) => Math.max(0, x),
-    tanh: Math.tanh,
-    sigmoid: (x) => 1 / (1 + Math.exp(-x)),
-  };
-
-  function activate(input, kind) {
-    return { ...input, values: input.values.map(activations[kind]) };
-  }
+  const activation = (f) => (input) => ({ ...input, values: input.values.map(f) });
 
   /** One number for each window of kernelSize × kernelSize pixels; the windows do not overlap. */
   function pool2d(input, kernelSize, summarise) {
@@ -149,9 +141,9 @@ const network = (() => {
     batch_norm2d: batchNorm2d,
     max_pool2d: (input, layer) => pool2d(input, layer.kernel_size, largest),
     avg_pool2d: (input, layer) => pool2d(input, layer.kernel_size, mean),
-    relu: (input) => activate(input, "relu"),
-    tanh: (input) => activate(input, "tanh"),
-    sigmoid: (input) => activate(input, "sigmoid"),
+    relu: activation((x) => Math.max(0, x)),
+    tanh: activation(Math.tanh),
+    sigmoid: activation((x) => 1 / (1 + Math.exp(-x))),
   };
 
   /** exp(z_k) / Σ exp(z); the largest logit is taken off first, so that nothing overflows. */
@@ -208,35 +200,13 @@ const network = (() => {
   }
 
   /** Base64 as bytes. */
-  function bytes(text) {
-    const decoded = atob(text);
-    const found = new Uint8Array(decoded.length);
-    for (let k = 0; k < found.length; k++) found[k] = decoded.charCodeAt(k);
-    return found;
-  }
+  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
-  /** Bytes as numbers of `size` bytes each, which `read` takes from a view at an offset. */
-  function numbers(packed, size, read) {
-    const view = new DataView(packed.buffer);
-    const found = new Float32Array(packed.length / size);
-    for (let k = 0; k < found.length; k++) found[k] = read(view, size * k);
-    return found;
-  }
-
+  /** Bytes in the order of every machine that runs browsers, little-endian, as numbers. */
   const decoders = {
-    float32: (packed) => numbers(packed, 4, (view, offset) => view.getFloat32(offset, true)),
-    float16: (packed) => numbers(packed, 2, (view, offset) => half(view.getUint16(offset, true))),
+    float32: ({ buffer }) => new Float32Array(buffer),
+    float16: ({ buffer }) => Float32Array.from(new Float16Array(buffer)),
   };
-
-  /** IEEE 754 half precision: 1 bit of sign, 5 of exponent, 10 of fraction. */
-  function half(bits) {
-    const sign = bits >> 15 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = (bits & 1023) / 1024;
-    if (exponent === 0) return sign * 2 ** -14 * fraction;
-    if (exponent === 31) return fraction ? NaN : sign * Infinity;
-    return sign * 2 ** (exponent - 15) * (1 + fraction);
-  }
 
   return { batchNormLine, bytes, conv2d, outputSize, run, softmax, stack, unpack };
 })();

@@ -22,10 +22,10 @@ const pad = (() => {
     let pointer = null; // the id of the one that draws; a resting palm does not
     const pen = { x: 0.5, y: 0.5, down: false, shown: false };
     let marks = () => {};
-    canvas.width = canvas.height = overlay.width = overlay.height = ink.SIDE;
+    overlay.width = overlay.height = ink.SIDE;
 
     const paint = markup.everyFrame(() => {
-      paintInk(canvas, sheet);
+      colours.paint(canvas, sheet, ink.SIDE, colours.inkScale(0, 1));
       paintOverlay();
     });
 
@@ -186,11 +186,6 @@ const pad = (() => {
       y: (event.clientY - box.top) / box.height,
       pressure: event.pointerType === "pen" ? event.pressure : 1,
     };
-  }
-
-  function paintInk(canvas, sheet) {
-    const context = canvas.getContext("2d");
-    context.putImageData(colours.picture(context, sheet, ink.SIDE, colours.inkScale(0, 1)), 0, 0);
   }
 
   function paintPen(context, { x, y, down }, width) {

@@ -13,7 +13,7 @@ const plane = (() => {
   function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = [] } = {}) {
     const { height, width, values } = maps;
     const zoom = Math.ceil(SIDE / (Math.max(height, width) + 2 * padding));
-    resize(canvas, (width + 2 * padding) * zoom, (height + 2 * padding) * zoom);
+    markup.resize(canvas, (width + 2 * padding) * zoom, (height + 2 * padding) * zoom);
     const context = canvas.getContext("2d");
     context.fillStyle = colours.css(colours.GAP);
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -25,12 +25,6 @@ const plane = (() => {
       context.fillRect(x * zoom, y * zoom, zoom, zoom);
     }
     for (const mark of marks) outline(context, mark, padding, zoom);
-  }
-
-  /** Setting a canvas's size clears it and costs time, so only when it changes. */
-  function resize(canvas, width, height) {
-    if (canvas.width !== width) canvas.width = width;
-    if (canvas.height !== height) canvas.height = height;
   }
 
   function hatch(context, canvas) {
@@ -57,15 +51,17 @@ const plane = (() => {
   /** The map's pixel under a pointer; its padding counts as its edge. */
   function pixelAt(canvas, event, { height, width, padding = 0 }) {
     const box = canvas.getBoundingClientRect();
-    const along = (place, length, size) =>
-      clamp(Math.floor((place / length) * (size + 2 * padding)) - padding, size);
-    return {
-      y: along(event.clientY - box.top, box.height, height),
-      x: along(event.clientX - box.left, box.width, width),
-    };
+    const along = (place, length, size) => Math.floor((place / length) * (size + 2 * padding)) - padding;
+    const y = along(event.clientY - box.top, box.height, height);
+    const x = along(event.clientX - box.left, box.width, width);
+    return within({ y, x }, { height, width });
   }
 
-  const clamp = (place, size) => Math.min(size - 1, Math.max(0, place));
+  /** The pixel of a map that is nearest to a place. */
+  function within({ y, x }, { height, width }) {
+    const clamp = (place, size) => Math.min(size - 1, Math.max(0, place));
+    return { y: clamp(y, height), x: clamp(x, width) };
+  }
 
   const STEPS = {
     ArrowUp: ({ y, x }) => ({ y: y - 1, x }),
@@ -95,10 +91,9 @@ const plane = (() => {
       const step = STEPS[event.key];
       if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
-      const { y, x } = step(place(), size());
-      move({ y: clamp(y, size().height), x: clamp(x, size().width) }, "key");
+      move(within(step(place(), size()), size()), "key");
     });
   }
 
-  return { choose, paint };
+  return { choose, paint, within };
 })();

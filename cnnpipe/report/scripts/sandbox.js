@@ -46,11 +46,12 @@ const sandbox = (() => {
   /** Bring the sandbox to life; its digit is the first of the page's. */
   function attach(root, digits) {
     const part = markup.parts(root);
-    const place = { y: 6, x: 6 };
     let [kernel, input, output] = [KERNELS.sobelX.values, null, null];
 
     const size = () => Math.sqrt(kernel.length);
     const geometry = () => ({
+      height: size(),
+      width: size(),
       stride: Number(part.stride.value),
       padding: Number(part.padding.value),
       dilation: Number(part.dilation.value),
@@ -64,41 +65,32 @@ const sandbox = (() => {
       const pattern = PATTERNS[part.pattern.value];
       input = pattern ? pattern.maps() : halved(digits.images[0].pixels);
       const before = output;
-      const fits = network.outputSize(SIDE, { kernelSize: size(), ...geometry() }) > 0;
-      output = fits ? network.conv2d(input, layer()) : null;
-      if (fits) keepPlace(before ?? output);
-      walk.stop();
+      const outputs = network.outputSize(SIDE, { kernelSize: size(), ...geometry() });
+      output = outputs > 0 ? network.conv2d(input, layer()) : null;
+      if (output) walk.rescale(before ?? output);
+      else walk.stop();
       for (const name of ["stride", "padding", "dilation"]) part[`${name}Value`].value = part[name].value;
-      paintFormula();
+      paintFormula(outputs);
       paint();
-    }
-
-    /** The same place in the image, whatever the output's size. */
-    function keepPlace(before) {
-      const kept = (at, length, old) => Math.floor(((at + 0.5) * length) / old);
-      place.y = kept(place.y, output.height, before.height);
-      place.x = kept(place.x, output.width, before.width);
     }
 
     const paint = markup.everyFrame(() => {
       part.outputFigure.hidden = part.work.hidden = part.sweep.hidden = !output;
       const { padding } = geometry();
-      const marks = output ? convolution.window({ height: size(), width: size(), ...geometry() }, place.y, place.x) : [];
+      const marks = output ? convolution.window(geometry(), place.y, place.x) : [];
       plane.paint(part.inputPlane, input, 0, colours.inkScale(0, 1), { padding, marks });
       if (output) paintOutput();
     });
 
-    function paintFormula() {
+    function paintFormula(outputs) {
       const { stride, padding, dilation } = geometry();
-      const found = network.outputSize(SIDE, { kernelSize: size(), ...geometry() });
       const extent = dilation * (size() - 1) + 1;
       part.formula.textContent =
         `output = ⌊(${SIDE} + 2·${padding} − ${dilation}·(${size()} − 1) − 1) / ${stride}⌋ + 1 = ` +
-        (found > 0 ? String(found) : "no output");
-      part.verdict.textContent =
-        found > 0
-          ? `The kernel spans ${extent} pixels and fits ${found} times along each axis: ${found}×${found} outputs.`
-          : `The kernel spans ${extent} pixels, and with padding there are only ${SIDE + 2 * padding}: it does not fit.`;
+        (output ? String(outputs) : "no output");
+      part.verdict.textContent = output
+        ? `The kernel spans ${extent} pixels and fits ${outputs} times along each axis: ${outputs}×${outputs} outputs.`
+        : `The kernel spans ${extent} pixels, and with padding there are only ${SIDE + 2 * padding}: it does not fit.`;
     }
 
     function paintOutput() {
@@ -147,26 +139,25 @@ const sandbox = (() => {
       part[name].addEventListener("input", recompute);
     }
 
-    function move({ y, x }, how) {
-      if (!output) return;
-      Object.assign(place, { y, x });
-      walk.stop();
-      paint();
+    const walk = sweep.attach(part.sweep, { size: () => output, paint });
+    const { place } = walk;
+
+    function move(pixel, how) {
+      walk.moveTo(pixel);
       if (how === "key") {
         const value = arithmetic.fixed(convolution.pixel(output, 0, place));
-        part.status.textContent = `Row ${y}, column ${x}: ${value}.`;
+        part.status.textContent = `Row ${place.y}, column ${place.x}: ${value}.`;
       }
     }
 
     plane.choose(part.outputPlane, { size: () => output, place: () => place, move });
-
-    const walk = sweep.attach(part.sweep, { size: () => output, place, paint });
 
     const titles = (choices) => Object.entries(choices).map(([name, { title }]) => [name, title]);
     const [{ index, label }] = digits.images;
     const named = `test image ${index} (${digits.classes[label]}), halved`;
     markup.fillSelect(part.pattern, [["digit", named], ...titles(PATTERNS)]);
     markup.fillSelect(part.preset, [...titles(KERNELS), [OWN, "your own"]]);
+    Object.assign(place, { y: 6, x: 6 });
     offerKernel();
     recompute();
   }

@@ -1,6 +1,6 @@
 "use strict";
 
-/** The window's walk over a map, pixel by pixel, with a button that starts and pauses it. */
+/** The chosen pixel of a map, and the button that lets it walk over the whole map. */
 const sweep = (() => {
   const LONGEST = 12_000; // milliseconds for a whole map
   const SLOWEST = 400; // milliseconds for one pixel
@@ -8,11 +8,14 @@ const sweep = (() => {
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 
   /**
-   * Attach a walk to a button. `size()` is the map's, `place` is the pixel that the walk moves, and
-   * `paint()` shows it. For readers who asked for less motion nothing moves by itself: each press
-   * goes one pixel on. Returns `stop()`, and `upTo()`: how many pixels are to be shown as computed.
+   * Attach a walk to a button. `size()` is the map's and `paint()` shows the chosen pixel. For readers
+   * who asked for less motion nothing moves by itself: each press goes one pixel on.
+   *
+   * Returns `place`, the chosen pixel; `upTo()`, how many pixels are to be shown as computed; and
+   * `moveTo(pixel)`, `rescale(before)` and `stop()`, which end the walk.
    */
-  function attach(button, { size, place, paint }) {
+  function attach(button, { size, paint }) {
+    const place = { y: 0, x: 0 };
     let [next, running, previous] = [0, false, 0];
     const count = () => size().height * size().width;
 
@@ -50,6 +53,21 @@ const sweep = (() => {
       pause();
     }
 
+    function moveTo({ y, x }) {
+      Object.assign(place, { y, x });
+      stop();
+      paint();
+    }
+
+    /** Keep the same place in the image after the map's size was `before`. */
+    function rescale(before) {
+      const { height, width } = size();
+      moveTo({
+        y: Math.floor(((place.y + 0.5) * height) / before.height),
+        x: Math.floor(((place.x + 0.5) * width) / before.width),
+      });
+    }
+
     button.addEventListener("click", () => {
       if (still.matches) {
         advance(1);
@@ -64,7 +82,7 @@ const sweep = (() => {
     });
     still.addEventListener("change", pause);
     label();
-    return { stop, upTo: () => next || Infinity };
+    return { moveTo, place, rescale, stop, upTo: () => next || Infinity };
   }
 
   return { attach };
