@@ -162,38 +162,27 @@ def _missing_key(randomness: random.Random) -> Bad:
     return f"{shown(place)} missing", tree, f"{shown(place)}: missing; expected "
 
 
-def _key_lines() -> list[int]:
-    """Indices of the lines of the file that start with a key."""
-    return [i for i, line in enumerate(TEXT.splitlines()) if re.match(r" *\w+:", line)]
+LINES: dict[str, tuple[Callable[[str], str], str]] = {
+    "a key twice": (lambda line: f"{line.partition(':')[0]}:\n{line}", "found duplicate key "),
+    "a tab": (lambda line: f"\t{line.lstrip()}", "not YAML: line "),
+    "shifted": (lambda line: line[1:] if line[0] == " " else f" {line}", ""),
+    "no colon": (lambda line: line.replace(":", "", 1), ""),
+}
+"""Changes of a line that starts with a key, and what is said of each."""
 
 
-def _changed_line(randomness: random.Random, change: Callable[[str], str]) -> tuple[str, str, int]:
-    """What was done, the file with one of its lines changed, and the number of that line."""
+def _changed_line(randomness: random.Random) -> Bad:
     lines = TEXT.splitlines()
-    index = randomness.choice(_key_lines())
-    lines[index] = change(lines[index])
-    return f"line {index + 1}: {lines[index]!r:.60}", "\n".join(lines) + "\n", index + 1
-
-
-def _duplicate_key(randomness: random.Random) -> Bad:
-    done, text, line = _changed_line(randomness, lambda line: f"{line.partition(':')[0]}:\n{line}")
-    return f"twice, {done}", text, f"line {line + 1}: found duplicate key "
-
-
-def _tab(randomness: random.Random) -> Bad:
-    done, text, _ = _changed_line(randomness, lambda line: f"\t{line.lstrip()}")
-    return done, text, "not YAML: line "
-
-
-def _indentation(randomness: random.Random) -> Bad:
-    def shifted(line: str) -> str:
-        return line[1:] if line[0] == " " else f" {line}"
-
+    with_keys = [index for index, line in enumerate(lines) if re.match(r" *\w+:", line)]
+    done, (change, said) = randomness.choice(list(LINES.items()))
     while True:
-        done, text, _ = _changed_line(randomness, shifted)
-        # The only key of a section may stand anywhere.
-        if _read(text) != TREE:
-            return f"shifted, {done}", text, ""
+        index = randomness.choice(with_keys)
+        text = "\n".join([*lines[:index], change(lines[index]), *lines[index + 1 :]]) + "\n"
+        if _read(text) != TREE:  # the only key of a section may be anywhere
+            break
+    if "duplicate" in said:
+        said = f"line {index + 2}: {said}"
+    return f"{done}, line {index + 1}", text, said
 
 
 def _read(text: str) -> Any:
@@ -201,11 +190,6 @@ def _read(text: str) -> Any:
         return YAML(typ="safe").load(text)
     except YAMLError:
         return None
-
-
-def _no_colon(randomness: random.Random) -> Bad:
-    done, text, _ = _changed_line(randomness, lambda line: line.replace(":", "", 1))
-    return done, text, ""
 
 
 def _truncated(randomness: random.Random) -> Bad:
@@ -376,8 +360,8 @@ FILES |= {
 
 KINDS: tuple[Callable[[random.Random], Bad], ...] = (
     *(_wrong_value, _wrong_value, _wrong_value, _unknown_key, _misspelt_key),
-    *(_key_of_another_kind, _missing_key, _duplicate_key, _tab, _indentation),
-    *(_no_colon, _truncated, _number_of_no_end, _nested, _bomb),
+    *(_key_of_another_kind, _missing_key, _changed_line, _changed_line, _changed_line),
+    *(_changed_line, _truncated, _number_of_no_end, _nested, _bomb),
 )
 
 
