@@ -13,12 +13,11 @@ from torch import Tensor
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.models import load_model, predict
 from torture.campaign import Trial, promise
-from torture.kills import MODELS, STAGES, Run, difference, end, results, trained
-from torture.project import SMALL, Project
+from torture.kills import MODELS, STAGES, difference, end, results, trained
+from torture.project import SMALL, Project, script_of
 
 TOLERANCE = 0.25
 """Largest difference of a logit between numbers of threads and processes; the page states it."""
-BY_HAND = Run("hand", "all", ())
 
 
 @promise(
@@ -43,7 +42,7 @@ def surroundings(count: int, randomness: random.Random, folder: Path) -> Iterato
         }
         with undisturbed.copied(folder / f"there, {turn} ümläute & spaces", around) as project:
             project.forget(stage)
-            status, log = end(project, BY_HAND.of(stage))
+            status, log = end(project, script_of(stage))
             wrong = f"status {status}: {log}" if status else difference(results(project), expected)
         yield Trial(f"{stage} with {around}", wrong)
 
@@ -88,7 +87,7 @@ def trained_with(
     with start.copied(start.folder.with_name("run"), around) as project:
         project.set("seed", seed)
         project.set("runtime.processes", processes)
-        status, log = end(project, BY_HAND.of(f"train@{model}"))
+        status, log = end(project, script_of(f"train@{model}"))
         if status:
             raise RuntimeError(log)
         weights = project.folder / "data" / "models" / f"{model}.safetensors"

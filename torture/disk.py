@@ -12,7 +12,6 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from cnnpipe.drawing.layout import DPI, WIDTH, save_png
 from cnnpipe.system.artifacts import atomic_write, save_csv, save_json, save_weights
 from torture import cache as kept_by_dvc
 from torture.campaign import Trial, failed, in_turn, promise
-from torture.project import DVC, Project, contents
+from torture.project import DVC, Project, contents, script_of
 
 FULL = (errno.EFBIG, errno.ENOSPC)
 
@@ -104,36 +103,12 @@ def largest_file(size: int) -> Iterator[None]:
         _limit(before)
 
 
-@dataclass(frozen=True)
-class Stage:
-    arguments: tuple[str, ...]
-    results: tuple[str, ...]
-    """Files and folders that it writes, the largest among them."""
-
-    def files(self, root: Path) -> list[Path]:
-        found = [root / result for result in self.results]
-        return [
-            file
-            for path in found
-            for file in ([path] if path.is_file() else sorted(path.rglob("*")))
-            if file.is_file()
-        ]
-
-
-STAGES = {
-    "validate": Stage((), ("params.schema.json", "reports/validate")),
-    "download": Stage((), ("data/raw",)),
-    "train": Stage(("lenet5",), ("data/models/lenet5.safetensors", "reports/curves/lenet5.csv")),
-    "evaluate": Stage(("vgg",), ("reports/evaluation/vgg.json", "reports/predictions/vgg.csv")),
-    "visualize": Stage(("lenet5",), ("reports/figures/lenet5", "reports/figures/lenet5.json")),
-    "explain": Stage(("vgg",), ("reports/explanation/vgg", "reports/figures/explanation/vgg")),
-    "summarize": Stage((), ("reports/metrics.json", "reports/timings.json")),
-    "principles": Stage((), ("reports/principles", "reports/figures/principles")),
-    "handcrafted": Stage((), ("reports/handcrafted", "reports/figures/handcrafted")),
-    "report": Stage((), ("reports/index.html",)),
-}
+STAGES = (
+    *("validate", "download", "train@lenet5", "evaluate@vgg", "visualize@lenet5", "explain@vgg"),
+    *("summarize", "principles", "handcrafted", "report"),
+)
 """The verify stage and the benchmark take too long for this; they write by the same functions."""
-QUICK = ("validate", "download", "evaluate", "summarize", "report")
+QUICK = ("validate", "download", "evaluate@vgg", "summarize", "report")
 WALL_CLOCK = ("timings", "handcrafted_timings.json", "index.html")
 """Results that hold times: another run writes other bytes."""
 
@@ -158,7 +133,8 @@ class Condition:
     """A pattern that the error line must match."""
 
 
-MakeCondition = Callable[[Path, Stage, random.Random], Condition]
+MakeCondition = Callable[[Path, list[Path], random.Random], Condition]
+"""Called with the project's folder and the files that the stage wrote there."""
 
 
 @promise(
@@ -173,16 +149,22 @@ def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
     good = pristine.results()
     for number in range(count):
         make, names = randomness.choice(conditions())
-        name = randomness.choice(names)
+        stage = randomness.choice(names)
         if number < len(STAGES):  # a full disk for every stage
-            name, make = list(STAGES)[number], full_disk
+            stage, make = STAGES[number], full_disk
         with pristine.copied(folder / "größe 数字") as project:
-            condition = make(project.folder, STAGES[name], randomness)
+            files = [
+                file
+                for out in project.outs(stage)
+                for file in (out, *sorted(out.rglob("*")))
+                if file.is_file()
+            ]
+            condition = make(project.folder, files, randomness)
             before = project.results()
-            result = run_under(project, name, condition)
+            result = run_under(project, stage, condition)
             wrong = judge(condition, result, before, project, good)
         seen = f"{wrong}; it said: {result.stderr}" if wrong else ""
-        yield Trial(f"{name}, {condition.name}", seen)
+        yield Trial(f"{stage}, {condition.name}", seen)
 
 
 @promise(
@@ -220,21 +202,26 @@ def prepare(folder: Path) -> Project:
     """A project in which the stages have run."""
     project = Project.create(folder / "pristine")
     project.trust_operators()
-    for name, stage in STAGES.items():
-        both = ("lenet5", "vgg") if name in ("train", "evaluate") else stage.arguments
-        for argument in both or [""]:
-            project.run(sys.executable, "-m", f"stages.{name}", *([argument] if argument else []))
+    for stage in (
+        "validate",
+        "download",
+        "train@vgg",
+        *STAGES[2:4],
+        "evaluate@lenet5",
+        *STAGES[4:],
+    ):
+        project.run(*script_of(stage))
     return project
 
 
 def run_under(
-    project: Project, name: str, condition: Condition
+    project: Project, stage: str, condition: Condition
 ) -> subprocess.CompletedProcess[str]:
     environment: dict[str, str | None] = {**project.environment, "LOKY_MAX_CPU_COUNT": "1"}
     environment |= condition.environment
     return project.run(
         *condition.wrapper,
-        *(sys.executable, "-m", f"stages.{name}", *STAGES[name].arguments),
+        *script_of(stage),
         check=False,
         environment={key: value for key, value in environment.items() if value is not None},
         below=condition.below,
@@ -282,11 +269,11 @@ def _complete(content: bytes) -> bool:
     return content.endswith((b"}\n", b"</html>\n"))
 
 
-def full_disk(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def full_disk(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     """Too little room for the largest result: on a small disk, or by a limit on file sizes."""
-    largest = max(stage.files(root), key=lambda file: file.stat().st_size)
+    largest = max(files, key=lambda file: file.stat().st_size)
     size = largest.stat().st_size
-    names = "|".join(re.escape(part) for part in (*stage.results, ".cnnpipe/checkpoints"))
+    names = "|".join(re.escape(str(file.relative_to(root))) for file in files) + "|checkpoints"
     if can_mount() and randomness.random() < 0.5:
         room = randomness.randrange(max(1, size // PAGE)) * PAGE // 1024
         wrapper = small_disk(root, room)
@@ -353,21 +340,21 @@ def can_cut_network() -> bool:
     return succeeds(*NO_NETWORK, "true")
 
 
-def read_only(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    folder = randomness.choice(stage.files(root)).parent
+def read_only(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    folder = randomness.choice(files).parent
     wrapper = (*UNSHARE, "sh", "-c", READ_ONLY, "sh", str(folder))
     return replace(_blocked(root, folder, "read-only"), wrapper=wrapper)
 
 
-def file_for_folder(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    folder = randomness.choice(stage.files(root)).parent
+def file_for_folder(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    folder = randomness.choice(files).parent
     shutil.rmtree(folder)
     folder.write_text("a file\n")
     return _blocked(root, folder, "a file")
 
 
-def folder_for_file(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    file = randomness.choice(stage.files(root))
+def folder_for_file(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    file = randomness.choice(files)
     file.unlink()
     file.mkdir()
     (file / "inside").write_text("kept\n")
@@ -379,16 +366,16 @@ def _blocked(root: Path, path: Path, how: str) -> Condition:
     return Condition(f"{where} is {how}", fails=True, names=where)
 
 
-def dangling_link(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    file = randomness.choice(stage.files(root))
+def dangling_link(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    file = randomness.choice(files)
     file.unlink()
     file.symlink_to(root / "nowhere" / "at all")
     return Condition(f"{file.relative_to(root)} is a dangling link")
 
 
-def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def surroundings(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     """An unusual environment. The results are deleted and must come out as before."""
-    for file in stage.files(root):
+    for file in files:
         file.unlink()
     elsewhere = root.parent / "ein Ordner für später"
     elsewhere.mkdir(exist_ok=True)
@@ -419,16 +406,16 @@ def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Conditi
 KEPT = {"PATH", "PYTHONPATH", "OMP_NUM_THREADS"}
 
 
-def full_stdout(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def full_stdout(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     wrapper = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
     return Condition("stdout full", wrapper=wrapper, fails=True, names="No space left")
 
 
-def below_the_root(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def below_the_root(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     return Condition("in a subfolder", below="reports", fails=True, names=r"params\.yaml|reports/")
 
 
-def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def no_mirror(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     """MNIST, whose mirrors are not there."""
     Project(root).set("data.name", "mnist")
     names = "data set mnist: no mirror gave"
@@ -440,18 +427,22 @@ def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Condition:
 
 def conditions() -> list[tuple[MakeCondition, Sequence[str]]]:
     """The conditions to choose from on this machine, and the stages that each fits."""
-    slow = ("train", "visualize", "explain")
+    slow = ("train@lenet5", "visualize@lenet5", "explain@vgg")
     always: list[tuple[MakeCondition, Sequence[str]]] = [
         (full_disk, QUICK),
         (full_disk, slow),
-        (file_for_folder, ("download", "evaluate", "visualize")),
-        (folder_for_file, (*QUICK, "visualize")),
-        (dangling_link, (*QUICK, "train")),
+        (file_for_folder, ("download", "evaluate@vgg", "visualize@lenet5")),
+        (folder_for_file, (*QUICK, "visualize@lenet5")),
+        (dangling_link, (*QUICK, "train@lenet5")),
         (surroundings, QUICK),
         (surroundings, QUICK),
         (surroundings, slow),
         (full_stdout, QUICK),
-        (below_the_root, ("validate", "evaluate")),
+        (below_the_root, ("validate", "evaluate@vgg")),
         (no_mirror, ("download",)),
     ]
-    return [*always, (read_only, (*QUICK[1:], "visualize", "train"))] if can_mount() else always
+    return (
+        [*always, (read_only, (*QUICK[1:], "visualize@lenet5", "train@lenet5"))]
+        if can_mount()
+        else always
+    )

@@ -22,7 +22,7 @@ import psutil
 
 from cnnpipe.system.artifacts import TEMPORARY
 from torture.campaign import Trial, promise
-from torture.project import DVC, SMALL, Project
+from torture.project import DVC, SMALL, Project, script_of
 
 STAGES = (
     "validate", "download", "verify", "train@lenet5", "evaluate@lenet5", "visualize@lenet5",
@@ -55,8 +55,7 @@ class Run:
             return [*DVC, "repro", "--single-item", stage]
         if self.command == "make":
             return [sys.executable, "scripts/repro.py", "--single-item", stage]
-        name, _, model = stage.partition("@")
-        return [sys.executable, "-m", f"stages.{name}", *([model] if model else [])]
+        return script_of(stage)
 
 
 CUT_OFF = re.compile(r"dvc\.lock' (is invalid|validation failed|is corrupted)|RWLock-file")
@@ -313,7 +312,7 @@ def killed_runs(
         command = Run("dvc" if turn % 3 == 0 else "hand", "all", ()).of(f"train@{model}")
         if model not in expected:
             with start.copied(folder / model) as project:
-                status, log = end(project, Run("hand", "all", ()).of(f"train@{model}"))
+                status, log = end(project, script_of(f"train@{model}"))
                 if status:
                     raise RuntimeError(log)
                 expected[model] = trained(project)

@@ -311,6 +311,12 @@ class Project:
         return self.snapshot() | ({schema.name: schema.read_bytes()} if schema.is_file() else {})
 
 
+def script_of(stage: str) -> list[str]:
+    """The command of a stage, without DVC."""
+    name, _, model = stage.partition("@")
+    return [sys.executable, "-m", f"stages.{name}", *([model] if model else [])]
+
+
 def run_in(folder: Path, *command: str, **around: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the project's own code in a folder that is no copy of the project.
 

@@ -46,87 +46,80 @@ Header = dict[str, Any]
 """Of a safetensors file: each tensor's dtype, shape and place; and the metadata."""
 
 
-def _parts(data: bytes) -> tuple[Header, bytes]:
+def _parts(data: bytes) -> tuple[Header, bytearray]:
     """The header of a safetensors file, and the tensors' bytes."""
     end = 8 + int.from_bytes(data[:8], "little")
-    return json.loads(data[8:end]), data[end:]
+    return json.loads(data[8:end]), bytearray(data[end:])
 
 
-def _joined(header: bytes, payload: bytes) -> bytes:
+def _joined(header: bytes, payload: bytearray) -> bytes:
     return len(header).to_bytes(8, "little") + header + payload
 
 
-def _packed(header: Header, **layout: Any) -> bytes:
-    """The header in bytes, filled up so that the tensors are aligned."""
-    text = json.dumps(header, **layout).encode()
-    return text + b" " * (-len(text) % 8)
+def _edited(
+    change: Callable[[Header, bytearray, random.Random], object], indent: int | None = None
+) -> Damage:
+    """`change` gets the header and the tensors' bytes; `indent` is that of the new header."""
+
+    def damage(data: bytes, randomness: random.Random) -> bytes:
+        header, payload = _parts(data)
+        change(header, payload, randomness)
+        text = json.dumps(header, indent=indent).encode()
+        return _joined(text + b" " * (-len(text) % 8), payload)  # the tensors stay aligned
+
+    return damage
 
 
 def _in_header(change: Callable[[Header, str, random.Random], object]) -> Damage:
     """`change` gets the header and the name of one of its tensors."""
-
-    def damage(data: bytes, randomness: random.Random) -> bytes:
-        header, payload = _parts(data)
-        change(header, randomness.choice(_names(header)), randomness)
-        return _joined(_packed(header), payload)
-
-    return damage
+    return _edited(lambda header, _, rng: change(header, rng.choice(_names(header)), rng))
 
 
-def _in_metadata(change: Callable[[dict[str, Any], str, random.Random], object]) -> Damage:
+def _in_metadata(change: Callable[[dict[str, Any], str], object]) -> Damage:
     """`change` gets the digest with the metadata, and one of their keys; no digest is made anew."""
 
-    def damage(data: bytes, randomness: random.Random) -> bytes:
-        header, payload = _parts(data)
+    def edit(header: Header, payload: bytearray, randomness: random.Random) -> None:
         entry = json.loads(header["__metadata__"]["cnnpipe"])
-        change(entry, randomness.choice(list(entry["metadata"])), randomness)
+        change(entry, randomness.choice(list(entry["metadata"])))
         header["__metadata__"]["cnnpipe"] = json.dumps(entry)
-        return _joined(_packed(header), payload)
 
-    return damage
+    return _edited(edit)
 
 
 def _names(header: Header) -> list[str]:
     return [name for name in header if name != "__metadata__"]
 
 
-def _swap_contents(data: bytes, randomness: random.Random) -> bytes:
-    header, payload = _parts(data)
-    one, other = (slice(*header[name]["data_offsets"]) for name in _alike(data, randomness))
-    changed = bytearray(payload)
-    changed[one], changed[other] = payload[other], payload[one]
-    return _joined(_packed(header), bytes(changed))
+def _swap_contents(header: Header, payload: bytearray, randomness: random.Random) -> None:
+    one, other = (
+        slice(*header[name]["data_offsets"]) for name in _alike(header, payload, randomness)
+    )
+    payload[one], payload[other] = payload[other], payload[one]
 
 
-def _swap_names(data: bytes, randomness: random.Random) -> bytes:
-    header, payload = _parts(data)
-    one, other = _alike(data, randomness)
+def _swap_names(header: Header, payload: bytearray, randomness: random.Random) -> None:
+    one, other = _alike(header, payload, randomness)
     header[one], header[other] = header[other], header[one]
-    return _joined(_packed(header), payload)
 
 
-def _alike(data: bytes, randomness: random.Random) -> tuple[str, str]:
-    """Two tensors of the same shape and other values; where there are none, of any shape."""
-    header, payload = _parts(data)
+def _alike(header: Header, payload: bytearray, randomness: random.Random) -> tuple[str, str]:
+    """Two tensors of the same type and shape and other values; else of any shape."""
 
-    def shape(name: str) -> tuple[object, int]:
-        start, end = header[name]["data_offsets"]
-        return header[name]["shape"], end - start
-
-    def content(name: str) -> bytes:
+    def content(name: str) -> bytearray:
         return payload[slice(*header[name]["data_offsets"])]
+
+    def kind(name: str) -> tuple[object, object]:
+        return header[name]["dtype"], header[name]["shape"]
 
     pairs = combinations(_names(header), 2)
     different = [(a, b) for a, b in pairs if content(a) != content(b)]
-    alike = [(a, b) for a, b in different if shape(a) == shape(b)]
-    return randomness.choice(alike or different)
+    return randomness.choice([(a, b) for a, b in different if kind(a) == kind(b)] or different)
 
 
-def _drop_the_last(data: bytes, randomness: random.Random) -> bytes:
+def _drop_the_last(header: Header, payload: bytearray, randomness: random.Random) -> None:
     """With its bytes, so that the file stays valid."""
-    header, payload = _parts(data)
     last = max(_names(header), key=lambda name: header[name]["data_offsets"][1])
-    return _joined(_packed(header), payload[: header.pop(last)["data_offsets"][0]])
+    del payload[header.pop(last)["data_offsets"][0] :]
 
 
 def _another_type(header: Header, tensor: str, randomness: random.Random) -> None:
@@ -140,19 +133,16 @@ def _another_offset(header: Header, tensor: str, randomness: random.Random) -> N
     header[tensor]["data_offsets"][randomness.randrange(2)] += offset
 
 
-def _another_digit(entry: dict[str, Any], key: str, randomness: random.Random) -> None:
-    """A digit for a digit, so that only the digest can tell; any sign where there is none."""
+def _another_digit(entry: dict[str, Any], key: str) -> None:
+    """A digit for a digit, so that only the digest can tell; where there is none, another sign."""
     text = entry["metadata"][key]
-    places = [place for place, sign in enumerate(text) if sign.isdigit()] or range(len(text))
-    place = randomness.choice(places)
-    sign = str((int(text[place]) + 1) % 10) if text[place].isdigit() else "!"
+    digit = re.search(r"\d", text)
+    place, sign = (digit.start(), (int(digit[0]) + 1) % 10) if digit else (0, "!")
     entry["metadata"][key] = f"{text[:place]}{sign}{text[place + 1 :]}"
 
 
-def _another_sign(entry: dict[str, Any], key: str, randomness: random.Random) -> None:
-    text = entry["metadata"][key]
-    place = randomness.randrange(len(text))
-    entry["metadata"][key] = f"{text[:place]}!{text[place + 1 :]}"
+def _another_sign(entry: dict[str, Any], key: str) -> None:
+    entry["metadata"][key] = f"!{entry['metadata'][key][1:]}"
 
 
 def _another_length(data: bytes, randomness: random.Random) -> bytes:
@@ -161,12 +151,11 @@ def _another_length(data: bytes, randomness: random.Random) -> bytes:
     return randomness.choice(other).to_bytes(8, "little") + data[8:]
 
 
-def _rewrite_header(data: bytes, randomness: random.Random) -> bytes:
-    """White space and the order of the keys, which mean nothing."""
-    header, payload = _parts(data)
-    return _joined(
-        _packed(dict(reversed(header.items())), indent=randomness.randint(1, 4)), payload
-    )
+def _another_order(header: Header, payload: bytearray, randomness: random.Random) -> None:
+    """The keys' order means nothing, as white space does."""
+    reversed_items = list(reversed(header.items()))
+    header.clear()
+    header.update(reversed_items)
 
 
 HARMLESS = "the header written another way"
@@ -176,9 +165,9 @@ METADATA: list[dict[str, str]] = [
     {"a": "b"},
 ]
 STRUCTURES: dict[str, Damage] = {
-    "contents swapped": _swap_contents,
-    "names swapped": _swap_names,
-    "the last tensor missing": _drop_the_last,
+    "contents swapped": _edited(_swap_contents),
+    "names swapped": _edited(_swap_names),
+    "the last tensor missing": _edited(_drop_the_last),
     "a tensor renamed": _in_header(lambda header, name, _: header.update(renamed=header.pop(name))),
     "another type": _in_header(_another_type),
     "an axis more": _in_header(lambda header, name, _: header[name]["shape"].insert(0, 1)),
@@ -192,18 +181,18 @@ STRUCTURES: dict[str, Damage] = {
     ),
     "another digit in the metadata": _in_metadata(_another_digit),
     "another sign in the metadata": _in_metadata(_another_sign),
-    "a key more": _in_metadata(lambda entry, _, __: entry["metadata"].update(more="text")),
-    "a key less": _in_metadata(lambda entry, key, _: entry["metadata"].pop(key)),
-    "another digest": _in_metadata(lambda entry, _, __: entry.update(sha256="0" * 64)),
-    "a digest of null": _in_metadata(lambda entry, _, __: entry.update(sha256=None)),
-    "no digest": _in_metadata(lambda entry, _, __: entry.pop("sha256")),
-    "a list as metadata": _in_metadata(lambda entry, key, _: entry.update(metadata=[key])),
+    "a key more": _in_metadata(lambda entry, _: entry["metadata"].update(more="text")),
+    "a key less": _in_metadata(lambda entry, key: entry["metadata"].pop(key)),
+    "another digest": _in_metadata(lambda entry, _: entry.update(sha256="0" * 64)),
+    "a digest of null": _in_metadata(lambda entry, _: entry.update(sha256=None)),
+    "no digest": _in_metadata(lambda entry, _: entry.pop("sha256")),
+    "a list as metadata": _in_metadata(lambda entry, key: entry.update(metadata=[key])),
     "another length of the header": _another_length,
     "another header": lambda data, rng: _joined(rng.choice(HEADERS), _parts(data)[1]),
 }
 IN_PLACE: dict[str, FileDamage] = {
     **{name: rewritten(damage) for name, damage in (BYTES | STRUCTURES).items()},
-    HARMLESS: rewritten(_rewrite_header),
+    HARMLESS: rewritten(_edited(_another_order, indent=3)),
 }
 
 
