@@ -71,8 +71,8 @@ TOPS = ("cnnpipe", "stages", "scripts")
 
 @promise(
     "No module of the package, the stages or the scripts evaluates or unpickles what it read, "
-    "opens a shell, skips a certificate, listens, or computes by an operator of torch without "
-    "leave; each of these is noticed wherever it is put",
+    "opens a shell, skips a certificate, listens, or uses an operator of torch that the allow-list "
+    "does not have; each of these is noticed wherever it is put",
     full=1 + 5 * len(RULES),
     few=1 + len(RULES),
 )
