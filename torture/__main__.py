@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import torch
 from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import describe
-from torture.campaign import Outcome, as_json, table
+from torture.campaign import Outcome, table
 from torture.promises import PROMISES, try_named
 
 RESULTS = Path("reports/torture.json")
@@ -81,8 +82,8 @@ def _save(outcomes: Sequence[Outcome]) -> None:
             f"{RESULTS} stays as it is: {len(missing)} promises are not tried here", err=True
         )
         return
-    rows = [known[name] for name in PROMISES]
-    save_json(RESULTS, {"seed": SEED, "machine": machine, "outcomes": as_json(rows)})
+    rows = [asdict(known[name]) for name in PROMISES]
+    save_json(RESULTS, {"seed": SEED, "machine": machine, "outcomes": rows})
 
 
 if __name__ == "__main__":

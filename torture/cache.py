@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from torture.campaign import Trial, promise
-from torture.damage import damaged
-from torture.project import SMALL, Project
+from torture.campaign import Trial, failed, promise
+from torture.damage import BYTES
+from torture.project import SMALL, Project, edited
 
 STAGES = ("validate", "download", "train", "evaluate", "summarize")
 """They have outputs of every kind: files and folders, kept by DVC, by git, and in place."""
@@ -53,15 +52,18 @@ def doctor(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
         told = project.run(*DOCTOR, check=False)
         named = {line.partition(": ")[0] for line in told.stderr.splitlines()[:-1]}
         places = {str(change.path.relative_to(project.folder)) for change in changes}
-        foreign = named - places
         for change in changes:
             place = str(change.path.relative_to(project.folder))
-            held = told.returncode == 1 and place in named and not foreign
-            yield Trial(f"{change.how} {place}", held, f"it said {told.stderr}{told.stdout}")
+            checks = {
+                "exit status": told.returncode == 1,
+                "the file": place in named,
+                "no other": not named - places,
+            }
+            yield Trial(f"{change.how} {place}", failed(checks, f"{told.stderr}{told.stdout}"))
         count -= len(changes)
         if randomness.randrange(CURED) == 0 and count > 0:
-            whole, seen = cure(project, told.stderr.splitlines()[:-1])
-            yield Trial(f"cure of {', '.join(sorted(places))}", whole, seen)
+            wrong = not_cured(project, told.stderr.splitlines()[:-1])
+            yield Trial(f"cure of {', '.join(sorted(places))}", wrong)
             count -= 1
         else:
             for change in changes:
@@ -73,12 +75,9 @@ def prepare(folder: Path) -> Project:
     settings = SMALL | {"train.epochs": 1}
     project = Project.create(folder / "a project", settings)
     project.trust_operators()
-    yaml = YAML()
-    path = project.folder / "dvc.yaml"
-    pipeline = yaml.load(path.read_text(encoding="utf-8"))
-    kept = {name: pipeline["stages"][name] for name in STAGES}
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump({"stages": kept}, file)
+    with edited(project.folder / "dvc.yaml") as pipeline:
+        for name in pipeline["stages"].keys() - set(STAGES):
+            del pipeline["stages"][name]
     project.repro()
     project.run(*DOCTOR)
     return project
@@ -135,7 +134,8 @@ def change_file(path: Path, other: Path, how: str, randomness: random.Random) ->
         return Change(how, path, before, status)
     after = other.read_bytes()
     while how == "damage" or is_as_good(path, before, after):
-        how, after = damaged(before, randomness)
+        how = randomness.choice(list(BYTES))
+        after = BYTES[how](before, randomness)
     path.chmod(0o644)
     path.write_bytes(after)
     path.chmod(status.st_mode)
@@ -175,18 +175,16 @@ def undo(change: Change) -> None:
         change.path.chmod(change.status.st_mode)
 
 
-def cure(project: Project, lines: list[str]) -> tuple[bool, str]:
-    """Do what the doctor says; whether everything is whole then, and what was said."""
-    said = "\n".join(lines)
+def not_cured(project: Project, lines: list[str]) -> str:
+    """Do what the doctor says; what was said if not everything is whole then."""
     for line in lines:
         place, _, rest = line.partition(": ")
         if "delete it" in rest:
             path = project.folder / place
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if REPAIR in said:
+    if any(REPAIR in line for line in lines):
         project.run(*DOCTOR, "--repair", check=False)
-    result: subprocess.CompletedProcess[str] | None = None
-    for command in ((sys.executable, "-m", "dvc", "repro"), DOCTOR):
-        result = project.run(*command, check=False)
-        said += f"\n{result.stdout}{result.stderr}"
-    return result is not None and result.returncode == 0, said
+    repro = project.repro(check=False)
+    doctor = project.run(*DOCTOR, check=False)
+    whole = doctor.returncode == 0
+    return "" if whole else "\n".join([*lines, repro, doctor.stdout, doctor.stderr])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+T = TypeVar("T")
 Attempts = Callable[[int, random.Random, Path], Iterator["Trial"]]
 
 
@@ -19,9 +20,8 @@ class Trial:
 
     name: str
     """What was done, in enough words to do it again."""
-    held: bool
-    said: str = ""
-    """What was seen, if it did not hold."""
+    wrong: str = ""
+    """What was seen instead of what is promised; empty if the promise held."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,29 @@ def try_promise(promise: Promise, trials: int, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         try:
             seen.extend(promise.attempts(trials, randomness, Path(folder)))  # kept one by one
-        except Exception as error:  # what the trials themselves stumble over is no success
-            said = f"{type(error).__name__}: {error}"
-            seen.append(Trial("the trials were broken off", held=False, said=said))
+        except Exception as error:  # trials that fail themselves prove nothing
+            seen.append(Trial("the trials were broken off", f"{type(error).__name__}: {error}"))
     return Outcome(
         name=promise.name,
         promise=promise.text,
         tried=len(seen),
-        held=sum(trial.held for trial in seen),
+        held=sum(not trial.wrong for trial in seen),
         seconds=round(time.monotonic() - started, 1),
-        broken=[f"{trial.name}: {trial.said}" for trial in seen if not trial.held],
+        broken=[f"{trial.name}: {trial.wrong}" for trial in seen if trial.wrong],
     )
 
 
-def judged(checks: Mapping[str, bool], said: str) -> tuple[bool, str]:
-    """Whether all checks held; which did not, and the end of what was seen."""
-    wrong = ", ".join(what for what, right in checks.items() if not right)
-    return not wrong, f"{wrong}; {said[-1000:]}"
+def failed(checks: Mapping[str, bool], seen: str) -> str:
+    """The checks that failed, with the end of what was seen; empty if all succeeded."""
+    names = ", ".join(name for name, succeeded in checks.items() if not succeeded)
+    return f"{names}; {seen[-1000:]}" if names else ""
+
+
+def in_turn(kinds: Iterable[T], randomness: random.Random) -> Iterator[T]:
+    """All kinds in random order, again and again: as many trials as kinds try each of them."""
+    kinds = list(kinds)
+    while True:
+        yield from randomness.sample(kinds, len(kinds))
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -98,7 +104,3 @@ def table(outcomes: Sequence[Outcome]) -> str:
         for outcome in outcomes
     ]
     return "\n".join(lines)
-
-
-def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    return [asdict(outcome) for outcome in outcomes]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import md5
 from itertools import cycle, islice
 from multiprocessing.synchronize import Barrier, Event
@@ -50,18 +49,11 @@ OFFSET = 4.0
 )
 def repros(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     single = trained_project(folder / "single", *STAGES)
-    expected = results(single)
     for stage in islice(cycle(STAGES), count):
-        project = single.copy(folder / "two")
-        project.forget(stage)
-        offset = randomness.uniform(0, OFFSET)
-        ends = two_at_once(project, [*DVC, "repro", "--single-item", stage], offset)
-        wrong = [log for status, log in ends if status and not any(busy in log for busy in BUSY)]
-        said = "\n".join(wrong) or difference(results(project), expected)
-        if all(status for status, _ in ends):
-            said = said or "none of them ended well"
-        yield Trial(f"{stage}, the second {offset:.2f} s later", held=not said, said=said)
-        shutil.rmtree(project.folder)
+        command = [*DVC, "repro", "--single-item", stage]
+        yield two_at_once(
+            single, stage, command, randomness, lambda log: any(busy in log for busy in BUSY)
+        )
 
 
 @promise(
@@ -72,20 +64,15 @@ def repros(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
 )
 def trainings(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     single = trained_project(folder / "single", "train@lenet5")
-    expected = results(single)
+    command = [sys.executable, "-m", "stages.train", "lenet5"]
     for _ in range(count):
-        project = single.copy(folder / "two")
-        project.forget("train@lenet5")
-        offset = randomness.uniform(0, OFFSET)
-        command = [sys.executable, "-m", "stages.train", "lenet5"]
-        ends = two_at_once(project, command, offset)
-        refused = [log for status, log in ends if status]
-        said = "\n".join(log for log in refused if not log.startswith(HELD) or log.count("\n") > 1)
-        if len(refused) == 2:
-            said = said or "none of them ended well"
-        said = said or difference(results(project), expected)
-        yield Trial(f"the second {offset:.2f} s later", held=not said, said=said)
-        shutil.rmtree(project.folder)
+        yield two_at_once(
+            single,
+            "train@lenet5",
+            command,
+            randomness,
+            lambda log: log.startswith(HELD) and log.count("\n") <= 1,
+        )
 
 
 @promise(
@@ -100,15 +87,14 @@ def experiments(count: int, randomness: random.Random, folder: Path) -> Iterator
     for turn in range(0, count, 2):
         seeds = randomness.sample(range(2, 10**6), 2)
         expected = {seed: alone(start, seed, folder) for seed in seeds}
-        project = start.copy(folder / "two")
         queued = turn % 4 > 0
-        (queue if queued else run_in_copies)(project, seeds)
-        for seed in seeds[: count - turn]:
-            found = committed_by(project, f"of-{seed}")
-            said = "" if found == expected[seed] else f"{found} instead of {expected[seed]}"
-            how = "in the queue" if queued else "with --temp"
-            yield Trial(f"seed {seed} beside {seeds} {how}", held=not said, said=said)
-        shutil.rmtree(project.folder)
+        how = "in the queue" if queued else "with --temp"
+        with start.copied(folder / "two") as project:
+            (queue if queued else run_in_copies)(project, seeds)
+            for seed in seeds[: count - turn]:
+                found = committed_by(project, f"of-{seed}")
+                wrong = "" if found == expected[seed] else f"{found} instead of {expected[seed]}"
+                yield Trial(f"seed {seed} beside {seeds} {how}", wrong)
 
 
 @promise(
@@ -135,15 +121,14 @@ def readers(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
             except InputError as error:
                 values, said = [], str(error)
             whole = len(values) == LENGTH and len(set(values)) == 1
-            yield Trial(f"read {path.name}", held=whole, said=said or f"{sorted(set(values))}")
+            yield Trial(f"read {path.name}", "" if whole else said or f"{sorted(set(values))}")
     finally:
         stop.set()
         for process in others:
             process.join()
     failed = [process.exitcode for process in others if process.exitcode]
-    yield Trial("write without an error", held=not failed, said=f"exit status {failed}")
-    left = [path.name for path in folder.glob(TEMPORARY)]
-    yield Trial("leave no temporary file", held=not left, said=f"{left}")
+    yield Trial("write without an error", f"exit status {failed}" if failed else "")
+    yield Trial("leave no temporary file", ", ".join(map(str, folder.glob(TEMPORARY))))
 
 
 def trained_project(folder: Path, *stages: str) -> Project:
@@ -154,26 +139,41 @@ def trained_project(folder: Path, *stages: str) -> Project:
     return project
 
 
-def two_at_once(project: Project, command: list[str], offset: float) -> list[tuple[int, str]]:
-    """The exit status of each, and what it said."""
-    logs = [project.folder / f".log.{number}.tmp" for number in (1, 2)]
-    with project.start(*command, log=logs[0]) as first:
-        time.sleep(offset)
-        with project.start(*command, log=logs[1]) as second:
-            statuses = [first.wait(), second.wait()]
-    return [
-        (status, log.read_text(encoding="utf-8"))
-        for status, log in zip(statuses, logs, strict=True)
-    ]
+def two_at_once(
+    single: Project,
+    stage: str,
+    command: list[str],
+    randomness: random.Random,
+    is_refusal: Callable[[str], bool],
+) -> Trial:
+    """Forget a stage and run a command for it twice at once."""
+    expected = results(single)
+    offset = randomness.uniform(0, OFFSET)
+    with single.copied(single.folder.with_name("two")) as project:
+        project.forget(stage)
+        logs = [project.folder / f".log.{number}.tmp" for number in (1, 2)]
+        with project.start(*command, log=logs[0]) as first:
+            time.sleep(offset)
+            with project.start(*command, log=logs[1]) as second:
+                statuses = [first.wait(), second.wait()]
+        refused = [
+            log.read_text(encoding="utf-8")
+            for log, status in zip(logs, statuses, strict=True)
+            if status
+        ]
+        wrong = "\n".join(log or "an empty log" for log in refused if not is_refusal(log))
+        if len(refused) == 2:
+            wrong = wrong or "none of them ended well"
+        wrong = wrong or difference(results(project), expected)
+    return Trial(f"{stage}, the second {offset:.2f} s later", wrong)
 
 
 def alone(start: Project, seed: int, folder: Path) -> dict[str, str]:
     """The MD5 of what a run with a seed gives, by the files' names."""
-    project = start.copy(folder / "alone")
-    project.set("seed", seed)
-    project.run(sys.executable, "-m", "stages.train", "lenet5")
-    files = project.snapshot()
-    shutil.rmtree(project.folder)
+    with start.copied(folder / "alone") as project:
+        project.set("seed", seed)
+        project.run(sys.executable, "-m", "stages.train", "lenet5")
+        files = project.snapshot()
     return {name: md5(files[name]).hexdigest() for name in (WEIGHTS, "reports/curves/lenet5.csv")}
 
 

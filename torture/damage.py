@@ -1,11 +1,15 @@
-"""Damage to the bytes of a file, of the kinds that disks, networks and people do."""
+"""Damage to files, of the kinds that disks, networks and people do."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 Damage = Callable[[bytes, random.Random], bytes]
+"""Damages the content of a file."""
+FileDamage = Callable[[Path, random.Random], object]
+"""Damages a file in its place."""
 
 
 def flip(data: bytes, randomness: random.Random) -> bytes:
@@ -14,65 +18,73 @@ def flip(data: bytes, randomness: random.Random) -> bytes:
     return bytes(damaged)
 
 
-def flip_in_the_first_bytes(data: bytes, randomness: random.Random) -> bytes:
-    return flip(data[:64], randomness) + data[64:]
+def _a_run(change: Callable[[bytes, random.Random], bytes]) -> Damage:
+    """Put something else in place of up to 512 bytes."""
+
+    def damage(data: bytes, randomness: random.Random) -> bytes:
+        start = randomness.randrange(len(data))
+        end = min(len(data), start + randomness.randint(1, 512))
+        return data[:start] + change(data[start:end], randomness) + data[end:]
+
+    return damage
 
 
-def overwrite(data: bytes, randomness: random.Random) -> bytes:
-    start, end = _run(data, randomness)
-    return data[:start] + randomness.randbytes(end - start) + data[end:]
-
-
-def zero(data: bytes, randomness: random.Random) -> bytes:
-    start, end = _run(data, randomness)
-    return data[:start] + bytes(end - start) + data[end:]
-
-
-def zero_the_tail(data: bytes, randomness: random.Random) -> bytes:
+def _zero_the_tail(data: bytes, randomness: random.Random) -> bytes:
     start = randomness.randrange(len(data))
     return data[:start] + bytes(len(data) - start)
 
 
-def cut_out(data: bytes, randomness: random.Random) -> bytes:
-    start, end = _run(data, randomness)
-    return data[:start] + data[end:]
+def _different(damage: Damage) -> Damage:
+    """Damage again until something has changed: zeros over zeros are no damage."""
+
+    def different(data: bytes, randomness: random.Random) -> bytes:
+        while (damaged := damage(data, randomness)) == data:
+            pass
+        return damaged
+
+    return different
 
 
-def repeat(data: bytes, randomness: random.Random) -> bytes:
-    start, end = _run(data, randomness)
-    return data[:end] + data[start:]
+_KINDS: dict[str, Damage] = {
+    "a bit flipped": flip,
+    "a bit of the first bytes flipped": lambda data, randomness: (
+        flip(data[:64], randomness) + data[64:]
+    ),
+    "noise over a run": _a_run(lambda run, randomness: randomness.randbytes(len(run))),
+    "zeros over a run": _a_run(lambda run, _: bytes(len(run))),
+    "a run cut out": _a_run(lambda run, _: b""),
+    "a run repeated": _a_run(lambda run, _: run + run),
+    "zeros to the end": _zero_the_tail,
+    "truncated": lambda data, randomness: data[: randomness.randrange(len(data))],
+    "empty": lambda data, _: b"",
+    "a little noise appended": lambda data, randomness: (
+        data + randomness.randbytes(randomness.randint(1, 64))
+    ),
+    "appended to itself": lambda data, _: data + data,
+}
+BYTES: dict[str, Damage] = {name: _different(damage) for name, damage in _KINDS.items()}
+"""Damage that knows nothing of a file's format; the result always differs."""
 
 
-def truncate(data: bytes, randomness: random.Random) -> bytes:
-    return data[: randomness.randrange(len(data))]
+def rewritten(damage: Damage) -> FileDamage:
+    def rewrite(path: Path, randomness: random.Random) -> None:
+        path.write_bytes(damage(path.read_bytes(), randomness))
+
+    return rewrite
 
 
-def empty(data: bytes, randomness: random.Random) -> bytes:
-    return b""
+def _instead(make: Callable[[Path], None]) -> FileDamage:
+    def replace(path: Path, randomness: random.Random) -> None:
+        path.unlink(missing_ok=True)
+        make(path)
+
+    return replace
 
 
-def append(data: bytes, randomness: random.Random) -> bytes:
-    return data + randomness.randbytes(randomness.randint(1, 64))
-
-
-def append_itself(data: bytes, randomness: random.Random) -> bytes:
-    return data + data
-
-
-def _run(data: bytes, randomness: random.Random) -> tuple[int, int]:
-    start = randomness.randrange(len(data))
-    return start, min(len(data), start + randomness.randint(1, 512))
-
-
-KINDS: tuple[Damage, ...] = (
-    *(flip, flip, flip_in_the_first_bytes, overwrite, zero, zero_the_tail),
-    *(cut_out, repeat, truncate, empty, append, append_itself),
-)
-
-
-def damaged(data: bytes, randomness: random.Random) -> tuple[str, bytes]:
-    """What was done, and other bytes than `data`."""
-    while True:
-        kind = randomness.choice(KINDS)
-        if (result := kind(data, randomness)) != data:
-            return kind.__name__.replace("_", " "), result
+OBSTACLES: dict[str, FileDamage] = {
+    "no file": _instead(lambda path: None),
+    "a folder": _instead(Path.mkdir),
+    "a link to itself": _instead(lambda path: path.symlink_to(path.name)),
+    "a link to nothing": _instead(lambda path: path.symlink_to("nothing")),
+}
+"""What may be in a file's place."""

@@ -12,11 +12,11 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,8 @@ from matplotlib.figure import Figure
 from cnnpipe.drawing.layout import DPI, WIDTH, save_png
 from cnnpipe.system.artifacts import atomic_write, save_csv, save_json, save_weights
 from torture import cache as kept_by_dvc
-from torture.campaign import Trial, promise
-from torture.project import DVC, Project
+from torture.campaign import Trial, failed, in_turn, promise
+from torture.project import DVC, Project, contents, script_of
 
 FULL = (errno.EFBIG, errno.ENOSPC)
 
@@ -40,27 +40,25 @@ FULL = (errno.EFBIG, errno.ENOSPC)
     few=150,
 )
 def full_at_any_byte(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    writers = {name: partial(write, folder / name) for name, write in WRITERS.items()}
-    for write in writers.values():
-        write()
-    for _ in range(count):
-        name = randomness.choice(list(writers))
-        there = randomness.random() < 0.8  # a previous file
-        size = (folder / name).stat().st_size
+    writers = {folder / name: write for name, write in WRITERS.items()}
+    for path, write in writers.items():
+        write(path)
+    for path, write in islice(in_turn(writers.items(), randomness), count):
+        good = path.read_bytes()
+        size = len(good)
         limit = randomness.choice([randomness.randrange(size), size - 1, 0])
-        kept = (folder / name).read_bytes()
-        if not there:
-            (folder / name).unlink()
+        if randomness.random() < 0.2:  # no previous file
+            path.unlink()
         before = contents(folder)
-        said = ""
         with largest_file(limit):
             try:
-                writers[name]()
+                write(path)
+                said = "no error"
             except OSError as error:
-                said = str(error) if error.errno in FULL else ""
-        held = name in said and contents(folder) == before
-        (folder / name).write_bytes(kept)
-        yield Trial(f"{name}, {size:,} bytes, full at {limit:,}", held, said or "no error")
+                said = str(error) if error.errno in FULL else repr(error)
+        checks = {"the error": path.name in said, "the files": contents(folder) == before}
+        path.write_bytes(good)
+        yield Trial(f"{path.name}, {size:,} bytes, full at {limit:,}", failed(checks, said))
 
 
 def _text(path: Path) -> None:
@@ -87,53 +85,30 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let this process write no file above `size` bytes, as on a full disk."""
+def _limit(size: int) -> int:
+    """Let this process write no file above `size` bytes, as on a full disk; the limit before."""
     import resource  # which Windows does not have
 
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    return before
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    before = _limit(size)
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        _limit(before)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.name): path.read_bytes() for path in folder.iterdir()}
-
-
-@dataclass(frozen=True)
-class Stage:
-    arguments: tuple[str, ...]
-    results: tuple[str, ...]
-    """Files and folders that it writes, the largest among them."""
-
-    def files(self, root: Path) -> list[Path]:
-        found = [root / result for result in self.results]
-        return [
-            file
-            for path in found
-            for file in ([path] if path.is_file() else sorted(path.rglob("*")))
-            if file.is_file()
-        ]
-
-
-STAGES = {
-    "validate": Stage((), ("params.schema.json", "reports/validate")),
-    "download": Stage((), ("data/raw",)),
-    "train": Stage(("lenet5",), ("data/models/lenet5.safetensors", "reports/curves/lenet5.csv")),
-    "evaluate": Stage(("vgg",), ("reports/evaluation/vgg.json", "reports/predictions/vgg.csv")),
-    "visualize": Stage(("lenet5",), ("reports/figures/lenet5", "reports/figures/lenet5.json")),
-    "explain": Stage(("vgg",), ("reports/explanation/vgg", "reports/figures/explanation/vgg")),
-    "summarize": Stage((), ("reports/metrics.json", "reports/timings.json")),
-    "principles": Stage((), ("reports/principles", "reports/figures/principles")),
-    "handcrafted": Stage((), ("reports/handcrafted", "reports/figures/handcrafted")),
-    "report": Stage((), ("reports/index.html",)),
-}
+STAGES = (
+    *("validate", "download", "train@lenet5", "evaluate@vgg", "visualize@lenet5", "explain@vgg"),
+    *("summarize", "principles", "handcrafted", "report"),
+)
 """The verify stage and the benchmark take too long for this; they write by the same functions."""
-QUICK = ("validate", "download", "evaluate", "summarize", "report")
+QUICK = ("validate", "download", "evaluate@vgg", "summarize", "report")
 WALL_CLOCK = ("timings", "handcrafted_timings.json", "index.html")
 """Results that hold times: another run writes other bytes."""
 
@@ -143,7 +118,7 @@ class Condition:
     """What is done to a stage, and how it may end."""
 
     name: str
-    environment: Mapping[str, str | None] = field(default_factory=dict)
+    environment: dict[str, str | None] = field(default_factory=dict)
     """Variables that differ; None: not set."""
     wrapper: tuple[str, ...] = ()
     """Command that runs the stage's own, which follows."""
@@ -158,7 +133,8 @@ class Condition:
     """A pattern that the error line must match."""
 
 
-MakeCondition = Callable[[Path, Stage, random.Random], Condition]
+MakeCondition = Callable[[Path, list[Path], random.Random], Condition]
+"""Called with the project's folder and the files that the stage wrote there."""
 
 
 @promise(
@@ -171,19 +147,24 @@ MakeCondition = Callable[[Path, Stage, random.Random], Condition]
 def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     pristine = prepare(folder)
     good = pristine.results()
-    root = folder / "größe 数字"
     for number in range(count):
-        shutil.copytree(pristine.folder, root, symlinks=True)
         make, names = randomness.choice(conditions())
-        name = randomness.choice(names)
+        stage = randomness.choice(names)
         if number < len(STAGES):  # a full disk for every stage
-            name, make = list(STAGES)[number], full_disk
-        condition = make(root, STAGES[name], randomness)
-        before = Project(root).results()
-        status, stderr = run_under(Project(root), name, condition)
-        wrong = judge(condition, status, stderr, before, root, good)
-        yield Trial(f"{name}, {condition.name}", not wrong, f"{wrong}; it said: {stderr}")
-        shutil.rmtree(root)
+            stage, make = STAGES[number], full_disk
+        with pristine.copied(folder / "größe 数字") as project:
+            files = [
+                file
+                for out in project.outs(stage)
+                for file in (out, *sorted(out.rglob("*")))
+                if file.is_file()
+            ]
+            condition = make(project.folder, files, randomness)
+            before = project.results()
+            result = run_under(project, stage, condition)
+            wrong = judge(condition, result, before, project, good)
+        seen = f"{wrong}; it said: {result.stderr}" if wrong else ""
+        yield Trial(f"{stage}, {condition.name}", seen)
 
 
 @promise(
@@ -194,28 +175,26 @@ def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
 )
 def pipeline(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     project = kept_by_dvc.prepare(folder)
-    root = folder / "copy"
     most = 2 * sum(len(file) for file in project.results().values()) // 1024
     while count:
-        shutil.copytree(project.folder, root, symlinks=True)
-        tried = Project(root)
-        tried.set("models.lenet5.lr", randomness.uniform(0.001, 0.005))  # trained and judged anew
         room = randomness.randrange(most)
-        wrapper = (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
-        limit = None
-        if not can_mount():
-            wrapper, limit = (), partial(_limit, room * 1024)
-        full = run(tried, *wrapper, *DVC, "repro", before=limit)
-        if full.returncode == 0:  # it had enough, so this is no trial
-            most = max(1, room)
-            shutil.rmtree(root)
-            continue
-        again = run(tried, *DVC, "repro")
-        doctor = run(tried, sys.executable, "scripts/doctor.py")
-        held = again.returncode == doctor.returncode == 0 and "Traceback" not in full.stderr
-        said = "".join(each.stdout + each.stderr for each in (full, again, doctor))
-        yield Trial(f"{room} kB of room, exit status {full.returncode}", held, said)
-        shutil.rmtree(root)
+        with project.copied(folder / "copy") as copy:
+            copy.set("models.lenet5.lr", randomness.uniform(0.001, 0.005))  # it must train again
+            wrapper = small_disk(copy.folder, room) if can_mount() else ()
+            largest = None if wrapper else room * 1024
+            full = copy.run(*wrapper, *DVC, "repro", check=False, preexec_fn=limited(largest))
+            if full.returncode == 0:  # it had enough, so this is no trial
+                most = max(1, room)
+                continue
+            again = copy.run(*DVC, "repro", check=False)
+            doctor = copy.run(*kept_by_dvc.DOCTOR, check=False)
+        checks = {
+            "no traceback": "Traceback" not in full.stderr,
+            "the next run": again.returncode == 0,
+            "the doctor": doctor.returncode == 0,
+        }
+        seen = "".join(each.stdout + each.stderr for each in (full, again, doctor))
+        yield Trial(f"{room} kB of room, exit status {full.returncode}", failed(checks, seen))
         count -= 1
 
 
@@ -223,79 +202,51 @@ def prepare(folder: Path) -> Project:
     """A project in which the stages have run."""
     project = Project.create(folder / "pristine")
     project.trust_operators()
-    for name, stage in STAGES.items():
-        both = ("lenet5", "vgg") if name in ("train", "evaluate") else stage.arguments
-        for argument in both or [""]:
-            project.run(sys.executable, "-m", f"stages.{name}", *([argument] if argument else []))
+    for stage in (
+        "validate",
+        "download",
+        "train@vgg",
+        *STAGES[2:4],
+        "evaluate@lenet5",
+        *STAGES[4:],
+    ):
+        project.run(*script_of(stage))
     return project
 
 
-def run_under(project: Project, name: str, condition: Condition) -> tuple[int, str]:
-    """Run a stage under a condition and return its exit status and its stderr."""
-    environment = project.environment | {"LOKY_MAX_CPU_COUNT": "1"}
-    for key, value in condition.environment.items():
-        if value is None:
-            environment.pop(key, None)
-        else:
-            environment[key] = value
-    result = run(
-        project,
+def run_under(
+    project: Project, stage: str, condition: Condition
+) -> subprocess.CompletedProcess[str]:
+    environment: dict[str, str | None] = {**project.environment, "LOKY_MAX_CPU_COUNT": "1"}
+    environment |= condition.environment
+    return project.run(
         *condition.wrapper,
-        *(sys.executable, "-m", f"stages.{name}", *STAGES[name].arguments),
-        environment=environment,
+        *script_of(stage),
+        check=False,
+        environment={key: value for key, value in environment.items() if value is not None},
         below=condition.below,
         umask=condition.umask,
-        before=None if condition.largest is None else partial(_limit, condition.largest),
-    )
-    return result.returncode, result.stderr
-
-
-def run(
-    project: Project,
-    *command: str,
-    environment: Mapping[str, str] | None = None,
-    below: str = "",
-    umask: int = -1,
-    before: Callable[[], None] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command, whatever it prints in whatever encoding.
-
-    Args:
-        below: folder of the project to start in.
-        before: called in the new process.
-    """
-    return subprocess.run(
-        command,
-        cwd=project.folder / below,
-        env=environment or project.environment,
-        capture_output=True,
-        encoding="utf-8",
-        errors="backslashreplace",
-        umask=umask,
-        preexec_fn=before,
-        check=False,
+        preexec_fn=limited(condition.largest),
     )
 
 
-def _limit(size: int) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+def limited(largest: int | None) -> Callable[[], object] | None:
+    """What a new process calls so that it writes no file above `largest` bytes."""
+    return None if largest is None else partial(_limit, largest)
 
 
 def judge(
     condition: Condition,
-    status: int,
-    stderr: str,
+    result: subprocess.CompletedProcess[str],
     before: Mapping[str, bytes],
-    root: Path,
+    project: Project,
     good: Mapping[str, bytes],
 ) -> str:
     """What is not as promised, or nothing."""
-    after = Project(root).results()
-    if "Traceback" in stderr:
+    after = project.results()
+    if "Traceback" in result.stderr:
         return "a traceback"
-    if left := [path.name for path in root.rglob(".*.tmp")]:
+    if left := [path.name for path in project.folder.rglob(".*.tmp")]:
         return f"left {left}"
     if lost := before.keys() - after.keys():
         return f"lost {sorted(lost)}"
@@ -303,12 +254,12 @@ def judge(
         timed = any(part in name for part in WALL_CLOCK)
         if content not in (before.get(name), good.get(name)) and not (timed and _complete(content)):
             return f"{name} is neither the previous file nor the new one"
-    if status == 0:
+    if result.returncode == 0:
         missing = good.keys() - after.keys()
         return f"no {sorted(missing)}" if missing else "no failure" * condition.fails
     if not condition.fails:
-        return f"exit status {status}"
-    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+        return f"exit status {result.returncode}"
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     if len(errors) != 1 or not re.search(condition.names, errors[0]):
         return "not one clear line"
     return ""
@@ -318,14 +269,14 @@ def _complete(content: bytes) -> bool:
     return content.endswith((b"}\n", b"</html>\n"))
 
 
-def full_disk(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def full_disk(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     """Too little room for the largest result: on a small disk, or by a limit on file sizes."""
-    largest = max(stage.files(root), key=lambda file: file.stat().st_size)
+    largest = max(files, key=lambda file: file.stat().st_size)
     size = largest.stat().st_size
-    names = "|".join(re.escape(part) for part in (*stage.results, ".cnnpipe/checkpoints"))
+    names = "|".join(re.escape(str(file.relative_to(root))) for file in files) + "|checkpoints"
     if can_mount() and randomness.random() < 0.5:
         room = randomness.randrange(max(1, size // PAGE)) * PAGE // 1024
-        wrapper = (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
+        wrapper = small_disk(root, room)
         return Condition(f"disk full after {room} kB", wrapper=wrapper, fails=True, names=names)
     limit = randomness.randrange(size)
     return Condition(f"no file above {limit} bytes", largest=limit, fails=True, names=names)
@@ -362,61 +313,69 @@ exec "$@"
 """
 
 
+def small_disk(root: Path, room: int) -> tuple[str, ...]:
+    """Runs the command after it on a disk with `room` kB left."""
+    return (*UNSHARE, "sh", "-c", SMALL_DISK, "sh", str(root), str(room))
+
+
 @cache
+def succeeds(*command: str) -> bool:
+    """Whether a command does what it says, for this user on this machine."""
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
 def can_mount() -> bool:
-    """Whether this user may make small and read-only disks, for a command and what it starts."""
+    """Whether small and read-only disks can be made, for a command and what it starts."""
     test = "mount -t tmpfs none /mnt && mount -o remount,ro,bind /mnt"
-    try:
-        return subprocess.run([*UNSHARE, "sh", "-c", test], capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
-@cache
-def can_cut_network() -> bool:
-    try:
-        return subprocess.run([*NO_NETWORK, "true"], capture_output=True).returncode == 0
-    except OSError:
-        return False
+    return succeeds(*UNSHARE, "sh", "-c", test)
 
 
 NO_NETWORK = ("unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 
 
-def read_only(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    folder = randomness.choice(stage.files(root)).parent
+def can_cut_network() -> bool:
+    return succeeds(*NO_NETWORK, "true")
+
+
+def read_only(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    folder = randomness.choice(files).parent
     wrapper = (*UNSHARE, "sh", "-c", READ_ONLY, "sh", str(folder))
-    where = folder.relative_to(root)
-    return Condition(f"{where} read-only", wrapper=wrapper, fails=True, names=str(where))
+    return replace(_blocked(root, folder, "read-only"), wrapper=wrapper)
 
 
-def file_for_folder(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    folder = randomness.choice(stage.files(root)).parent
+def file_for_folder(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    folder = randomness.choice(files).parent
     shutil.rmtree(folder)
     folder.write_text("a file\n")
-    where = folder.relative_to(root)
-    return Condition(f"{where} is a file", fails=True, names=str(where))
+    return _blocked(root, folder, "a file")
 
 
-def folder_for_file(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    file = randomness.choice(stage.files(root))
+def folder_for_file(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    file = randomness.choice(files)
     file.unlink()
     file.mkdir()
     (file / "inside").write_text("kept\n")
-    where = file.relative_to(root)
-    return Condition(f"{where} is a folder", fails=True, names=str(where))
+    return _blocked(root, file, "a folder")
 
 
-def dangling_link(root: Path, stage: Stage, randomness: random.Random) -> Condition:
-    file = randomness.choice(stage.files(root))
+def _blocked(root: Path, path: Path, how: str) -> Condition:
+    where = str(path.relative_to(root))
+    return Condition(f"{where} is {how}", fails=True, names=where)
+
+
+def dangling_link(root: Path, files: list[Path], randomness: random.Random) -> Condition:
+    file = randomness.choice(files)
     file.unlink()
     file.symlink_to(root / "nowhere" / "at all")
     return Condition(f"{file.relative_to(root)} is a dangling link")
 
 
-def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def surroundings(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     """An unusual environment. The results are deleted and must come out as before."""
-    for file in stage.files(root):
+    for file in files:
         file.unlink()
     elsewhere = root.parent / "ein Ordner für später"
     elsewhere.mkdir(exist_ok=True)
@@ -429,8 +388,8 @@ def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Conditi
             Condition("no such TMPDIR", {"TMPDIR": "/nonexistent"}),
             Condition("TMPDIR elsewhere", {"TMPDIR": str(elsewhere)}),
             Condition("the C locale", {"LC_ALL": "C", "LANG": None} | bytes_only),
-            Condition("the POSIX locale", {"LC_ALL": "POSIX"} | bytes_only),
-            Condition("a locale that is not there", {"LC_ALL": "xx_YY.ISO-8859-1"} | bytes_only),
+            Condition("the POSIX locale", {"LC_ALL": "POSIX", **bytes_only}),
+            Condition("a locale that is not there", {"LC_ALL": "xx_YY.ISO-8859-1", **bytes_only}),
             Condition("stdout in ASCII", {"PYTHONIOENCODING": "ascii:strict"}),
             Condition("umask 077", umask=0o077),
             Condition("umask 000", umask=0),
@@ -447,16 +406,16 @@ def surroundings(root: Path, stage: Stage, randomness: random.Random) -> Conditi
 KEPT = {"PATH", "PYTHONPATH", "OMP_NUM_THREADS"}
 
 
-def full_stdout(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def full_stdout(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     wrapper = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
     return Condition("stdout full", wrapper=wrapper, fails=True, names="No space left")
 
 
-def below_the_root(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def below_the_root(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     return Condition("in a subfolder", below="reports", fails=True, names=r"params\.yaml|reports/")
 
 
-def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Condition:
+def no_mirror(root: Path, files: list[Path], randomness: random.Random) -> Condition:
     """MNIST, whose mirrors are not there."""
     Project(root).set("data.name", "mnist")
     names = "data set mnist: no mirror gave"
@@ -468,21 +427,22 @@ def no_mirror(root: Path, stage: Stage, randomness: random.Random) -> Condition:
 
 def conditions() -> list[tuple[MakeCondition, Sequence[str]]]:
     """The conditions to choose from on this machine, and the stages that each fits."""
-    slow = ("train", "visualize", "explain")
-    common: list[tuple[MakeCondition, Sequence[str]]] = [
+    slow = ("train@lenet5", "visualize@lenet5", "explain@vgg")
+    always: list[tuple[MakeCondition, Sequence[str]]] = [
         (full_disk, QUICK),
         (full_disk, slow),
-        (file_for_folder, ("download", "evaluate", "visualize")),
-        (folder_for_file, (*QUICK, "visualize")),
-        (dangling_link, (*QUICK, "train")),
+        (file_for_folder, ("download", "evaluate@vgg", "visualize@lenet5")),
+        (folder_for_file, (*QUICK, "visualize@lenet5")),
+        (dangling_link, (*QUICK, "train@lenet5")),
         (surroundings, QUICK),
         (surroundings, QUICK),
         (surroundings, slow),
         (full_stdout, QUICK),
-        (below_the_root, ("validate", "evaluate")),
+        (below_the_root, ("validate", "evaluate@vgg")),
         (no_mirror, ("download",)),
     ]
-    mounted: list[tuple[MakeCondition, Sequence[str]]] = [
-        (read_only, (*QUICK[1:], "visualize", "train"))
-    ]
-    return common + (mounted if can_mount() else [])
+    return (
+        [*always, (read_only, (*QUICK[1:], "visualize@lenet5", "train@lenet5"))]
+        if can_mount()
+        else always
+    )

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count as counting
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import psutil
 
 from cnnpipe.system.artifacts import TEMPORARY
 from torture.campaign import Trial, promise
-from torture.project import DVC, SMALL, Project
+from torture.project import DVC, SMALL, Project, script_of
 
 STAGES = (
     "validate", "download", "verify", "train@lenet5", "evaluate@lenet5", "visualize@lenet5",
@@ -56,8 +55,7 @@ class Run:
             return [*DVC, "repro", "--single-item", stage]
         if self.command == "make":
             return [sys.executable, "scripts/repro.py", "--single-item", stage]
-        name, _, model = stage.partition("@")
-        return [sys.executable, "-m", f"stages.{name}", *([model] if model else [])]
+        return script_of(stage)
 
 
 CUT_OFF = re.compile(r"dvc\.lock' (is invalid|validation failed|is corrupted)|RWLock-file")
@@ -82,7 +80,7 @@ STOPS = (
     few=0,
 )
 def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    yield from disturbed_stages(count, randomness, folder, KILLS, in_a_row=10)
+    yield from islice(disturbed_stages(randomness, folder, KILLS, in_a_row=10), count)
 
 
 @promise(
@@ -94,30 +92,23 @@ def stages(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
     few=0,
 )
 def signals(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    yield from disturbed_stages(count, randomness, folder, STOPS, in_a_row=3)
+    yield from islice(disturbed_stages(randomness, folder, STOPS, in_a_row=3), count)
 
 
 def disturbed_stages(
-    count: int, randomness: random.Random, folder: Path, ways: Sequence[Run], in_a_row: int
+    randomness: random.Random, folder: Path, ways: Sequence[Run], in_a_row: int
 ) -> Iterator[Trial]:
     """One stage after the other, `in_a_row` signals each."""
     undisturbed = Project.create(folder / "undisturbed")
-    durations = {stage: run_and_time(undisturbed, stage) for stage in undisturbed.stages()}
+    durations: dict[str, float] = {}
+    for stage in undisturbed.stages():
+        begun = time.monotonic()
+        if problem := finish(undisturbed, stage):
+            raise RuntimeError(f"{stage}, undisturbed: {problem}")
+        durations[stage] = time.monotonic() - begun
     undisturbed.commit()
-    tried = 0
     for stage in cycle(STAGES):
-        wanted = min(in_a_row, count - tried)
-        if wanted == 0:
-            return
-        yield from disturbed(undisturbed, stage, durations[stage], ways, wanted, randomness)
-        tried += wanted
-
-
-def run_and_time(project: Project, stage: str) -> float:
-    begun = time.monotonic()
-    if problem := finish(project, stage):
-        raise RuntimeError(f"{stage}, undisturbed: {problem}")
-    return time.monotonic() - begun
+        yield from disturbed(undisturbed, stage, durations[stage], ways, in_a_row, randomness)
 
 
 def disturbed(
@@ -130,28 +121,23 @@ def disturbed(
 ) -> list[Trial]:
     """A stage that gets `count` signals before it is run to its end."""
     expected = results(undisturbed)
-    project = undisturbed.copy(undisturbed.folder.with_name("disturbed"))
-    project.forget(stage)
     seen: list[Trial] = []
-    while len(seen) < count:
-        way = randomness.choice(ways)
-        pause = randomness.uniform(0, duration)
-        trial = disturb(project, stage, way, randomness.choice(way.signals), pause)
-        if trial is None or (trial.said == DONE and not difference(results(project), expected)):
-            # It had ended before: well, or because a kill before it cut off dvc.lock.
-            project.run("git", "checkout", "dvc.lock")
-            project.forget(stage)
-        elif problem := committed_in_part(project, stage, expected):
-            seen.append(replace(trial, held=False, said=problem))
-        else:
-            seen.append(trial)
-    problem = finish(project, stage) or difference(results(project), expected)
-    problem = problem or left_over(project)
-    shutil.rmtree(project.folder)
-    return [
-        replace(trial, held=trial.held and not problem, said=trial.said or problem)
-        for trial in seen
-    ]
+    with undisturbed.copied(undisturbed.folder.with_name("disturbed")) as project:
+        project.forget(stage)
+        while len(seen) < count:
+            way = randomness.choice(ways)
+            pause = randomness.uniform(0, duration)
+            trial = disturb(project, stage, way, randomness.choice(way.signals), pause)
+            if not trial or (trial.wrong == DONE and not difference(results(project), expected)):
+                # It had ended before: well, or because a kill before it cut off dvc.lock.
+                project.run("git", "checkout", "dvc.lock")
+                project.forget(stage)
+            else:
+                problem = committed_in_part(project, stage, expected)
+                seen.append(replace(trial, wrong=problem or trial.wrong))
+        problem = finish(project, stage) or difference(results(project), expected)
+        problem = problem or left_over(project)
+    return [replace(trial, wrong=trial.wrong or problem) for trial in seen]
 
 
 def disturb(
@@ -173,16 +159,16 @@ def disturb(
         alive = project.outlived(sent + PROMPT - time.monotonic())
     name = f"{stage} by {way.command}: {number.name} to {target} after {pause:.2f} s"
     log = project.log.read_text(encoding="utf-8", errors="replace")
-    said = ""
+    wrong = ""
     if alive:
-        said = f"{len(alive)} processes lived on"
+        wrong = f"{len(alive)} processes lived on"
     elif process.returncode == 0:
-        said = DONE
+        wrong = DONE
     elif number != signal.SIGKILL:
-        said = left_over(project)
+        wrong = left_over(project)
         if way.command == "hand" and "Traceback" in log:
-            said = log
-    return Trial(name, held=not said, said=said)
+            wrong = log
+    return Trial(name, wrong)
 
 
 def send(process: subprocess.Popen[bytes], target: str, number: int) -> str:
@@ -274,8 +260,7 @@ RUN = 10
 
 
 @dataclass
-class KilledRun:
-    of: str
+class Kill:
     newest: str
     """The checkpoint that was there."""
     seconds: float
@@ -284,14 +269,10 @@ class KilledRun:
     """Whether it left a half-written checkpoint."""
     next: str = ""
     """What the next run said."""
-    problem: str = ""
-    """What the whole run ended in, if not as undisturbed."""
 
-    @property
-    def trial(self) -> Trial:
+    def __str__(self) -> str:
         inside = ", inside a save" if self.unfinished else ""
-        name = f"{self.of}: after {self.seconds:.1f} s, {self.newest}{inside}; {self.next}"
-        return Trial(name, held=not self.problem, said=self.problem)
+        return f"after {self.seconds:.1f} s, {self.newest}{inside}; {self.next}"
 
 
 @promise(
@@ -301,12 +282,7 @@ class KilledRun:
     few=3,
 )
 def training(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    tried = 0
-    for kills in killed_runs(randomness, folder, min(RUN, count), in_saves=False):
-        yield from (kill.trial for kill in kills[: count - tried])
-        tried += len(kills)
-        if tried >= count:
-            return
+    yield from islice(killed_runs(randomness, folder, min(RUN, count), in_saves=False), count)
 
 
 @promise(
@@ -315,19 +291,17 @@ def training(count: int, randomness: random.Random, folder: Path) -> Iterator[Tr
     few=0,
 )
 def saves(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
-    tried = 0
-    for kills in killed_runs(randomness, folder, RUN, in_saves=True):
-        hits = [kill.trial for kill in kills if kill.unfinished][: count - tried]
-        yield from hits
-        tried += len(hits)
-        if tried == count:
-            return
+    yield from islice(killed_runs(randomness, folder, RUN, in_saves=True), count)
 
 
 def killed_runs(
     randomness: random.Random, folder: Path, kills: int, *, in_saves: bool
-) -> Iterator[list[KilledRun]]:
-    """One training run after the other, each killed `kills` times."""
+) -> Iterator[Trial]:
+    """One training run after the other, each killed `kills` times; a trial for each kill.
+
+    Args:
+        in_saves: kill inside a save; the few kills that come too late for it are no trials.
+    """
     epochs = dict.fromkeys(("models.lenet5.epochs", "models.vgg.epochs"), kills + 2)
     start = Project.create(folder / "start", LONG | epochs)
     start.trust_operators()
@@ -337,29 +311,28 @@ def killed_runs(
         model = MODELS[turn % len(MODELS)]
         command = Run("dvc" if turn % 3 == 0 else "hand", "all", ()).of(f"train@{model}")
         if model not in expected:
-            project = start.copy(folder / model)
-            status, log = end(project, Run("hand", "all", ()).of(f"train@{model}"))
-            if status:
-                raise RuntimeError(log)
-            expected[model] = trained(project)
-        project = start.copy(folder / "disturbed")
-        done = killed(project, command, kills, randomness, in_saves=in_saves)
-        if not done:
-            raise RuntimeError(f"{model}: training ended before the first kill")
-        problem = finish(project, f"train@{model}", command)
-        done[-1].next = said(project)
-        problem = problem or difference(trained(project), expected[model]) or left_over(project)
+            with start.copied(folder / model) as project:
+                status, log = end(project, script_of(f"train@{model}"))
+                if status:
+                    raise RuntimeError(log)
+                expected[model] = trained(project)
+        with start.copied(folder / "disturbed") as project:
+            done = killed(project, command, kills, randomness, in_saves=in_saves)
+            if not done:
+                raise RuntimeError(f"{model}: training ended before the first kill")
+            problem = finish(project, f"train@{model}", command)
+            done[-1].next = said(project)
+            problem = problem or difference(trained(project), expected[model]) or left_over(project)
         for number, kill in enumerate(done, start=1):
-            kill.of, kill.problem = f"{model}, run {turn + 1}, kill {number}", problem
-        yield done
-        shutil.rmtree(project.folder)
+            if kill.unfinished or not in_saves:
+                yield Trial(f"{model}, run {turn + 1}, kill {number}: {kill}", problem)
 
 
 def killed(
     project: Project, command: list[str], kills: int, randomness: random.Random, *, in_saves: bool
-) -> list[KilledRun]:
+) -> list[Kill]:
     """Run a command and kill it `kills` times, or fewer if it ends before."""
-    done: list[KilledRun] = []
+    done: list[Kill] = []
     for number in range(1, kills + 1):
         before = newest(project)
         begun = time.monotonic()
@@ -378,7 +351,7 @@ def killed(
         if done:
             done[-1].next = said(project)
         seconds = time.monotonic() - begun
-        done.append(KilledRun("", newest(project), seconds, unfinished(project)))
+        done.append(Kill(newest(project), seconds, unfinished(project)))
     return done
 
 

@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,24 +39,50 @@ TIMEOUT = 0.3
 GOOD = ("good", "labelled", "moved", "flood")
 """Behaviours that give the file."""
 
-FAULTS = {
+Body = Callable[[bytes], bytes]
+"""What is sent in place of an archive."""
+
+
+def _other(archive: bytes) -> bytes:
+    content = bytearray(gzip.decompress(archive))
+    content[7] ^= 1
+    return gzip.compress(bytes(content))
+
+
+BODIES: dict[str, tuple[Body, str]] = {
+    "html": (
+        lambda archive: b"\n<!DOCTYPE html><html>Log in to the network</html>",
+        r"wrong content: a web page instead of a gzip file",
+    ),
+    "text": (lambda archive: b"not here", r"wrong content: 8 bytes instead of a gzip file"),
+    "empty": (lambda archive: b"", r"wrong content: an empty body instead of a gzip file"),
+    "truncated": (lambda archive: archive[:-5], r"damaged gzip file: truncated"),
+    "flipped": (
+        lambda archive: archive[:30] + bytes([archive[30] ^ 4]) + archive[31:],
+        r"(damaged gzip file|wrong content): ",
+    ),
+    "other": (_other, r"wrong content: its SHA-256 is not the pinned one"),
+    "little": (
+        lambda archive: gzip.compress(b"little"),
+        r"wrong content: decompresses to 6 of [\d,]+ bytes",
+    ),
+    "nested": (gzip.compress, r"wrong content: decompresses to \d+ of [\d,]+ bytes"),
+    "bomb": (
+        lambda archive: gzip.compress(bytes(2**22)),
+        r"wrong content: decompresses to more than [\d,]+ bytes",
+    ),
+    "appended": (lambda archive: archive + archive, r"damaged gzip file: [\d,]+ bytes appended"),
+    "large": (lambda archive: archive + bytes(2**20), r"too large: more than [\d,]+ bytes"),
+}
+"""Wrong bodies, and a regular expression for the error message of each."""
+
+FAULTS = {name: message for name, (_, message) in BODIES.items()} | {
     "403": r"403 Forbidden",
     "404": r"404 Not Found",
     "500": r"500 Internal Server Error",
     "204": r"204 No Content",
     "206": r"206 Partial Content",
-    "html": r"wrong content: a web page instead of a gzip file",
-    "text": r"wrong content: 8 bytes instead of a gzip file",
-    "empty": r"wrong content: an empty body instead of a gzip file",
     "short": r"IncompleteRead\(\d+ bytes read, 20 more expected\)",
-    "truncated": r"damaged gzip file: truncated",
-    "flipped": r"(damaged gzip file|wrong content): ",
-    "other": r"wrong content: its SHA-256 is not the pinned one",
-    "little": r"wrong content: decompresses to 6 of [\d,]+ bytes",
-    "nested": r"wrong content: decompresses to \d+ of [\d,]+ bytes",
-    "bomb": r"wrong content: decompresses to more than [\d,]+ bytes",
-    "appended": r"damaged gzip file: [\d,]+ bytes appended",
-    "large": r"too large: more than [\d,]+ bytes",
     "endless": r"too large: more than [\d,]+ bytes",
     "stall": r"no answer for 0\.3 s",
     "pause": r"no answer for 0\.3 s",
@@ -70,11 +96,9 @@ FAULTS = {
     "scheme": r"refused address: file:///etc/hostname",
     "address": r"refused address: http://\[",
 }
-"""Behaviours that do not, and a regular expression for the error message of each."""
+"""All behaviours that do not give the file."""
 
-DEAD = {
-    *("short", "stall", "pause", "drip", "reset", "nonsense", "many", "lengths"),
-}
+DEAD = {"short", "stall", "pause", "drip", "reset", "nonsense", "many", "lengths"}
 """Faults after which a mirror is not asked for another file."""
 
 
@@ -105,6 +129,9 @@ class Mirror(BaseHTTPRequestHandler):
         self.server.asked.append(behaviour)
         if behaviour.isdigit():
             self.send_error(int(behaviour))
+        elif behaviour in BODIES:
+            body, _ = BODIES[behaviour]
+            self.answer(body(ARCHIVES[file]))
         elif hasattr(self, behaviour):
             getattr(self, behaviour)(ARCHIVES[file])
         else:
@@ -136,47 +163,12 @@ class Mirror(BaseHTTPRequestHandler):
     def flood(self, archive: bytes) -> None:
         self.redirect(self.path.replace("flood", "good"), bomb(), Content_Encoding="gzip")
 
-    def html(self, archive: bytes) -> None:
-        self.answer(b"\n<!DOCTYPE html><html>Log in to the network</html>")
-
-    def text(self, archive: bytes) -> None:
-        self.answer(b"not here")
-
-    def empty(self, archive: bytes) -> None:
-        self.answer(b"")
-
     def short(self, archive: bytes) -> None:
         self.answer(archive[:-20], length=len(archive))
         self.close_connection = True
 
-    def truncated(self, archive: bytes) -> None:
-        self.answer(archive[:-5])
-
-    def flipped(self, archive: bytes) -> None:
-        self.answer(archive[:30] + bytes([archive[30] ^ 4]) + archive[31:])
-
-    def other(self, archive: bytes) -> None:
-        content = bytearray(gzip.decompress(archive))
-        content[7] ^= 1
-        self.answer(gzip.compress(bytes(content)))
-
-    def little(self, archive: bytes) -> None:
-        self.answer(gzip.compress(b"little"))
-
-    def nested(self, archive: bytes) -> None:
-        self.answer(gzip.compress(archive))
-
-    def bomb(self, archive: bytes) -> None:
-        self.answer(gzip.compress(bytes(2**22)))
-
     def zeros(self, archive: bytes) -> None:
         self.answer(bomb(), Content_Encoding="gzip")
-
-    def appended(self, archive: bytes) -> None:
-        self.answer(archive + archive)
-
-    def large(self, archive: bytes) -> None:
-        self.answer(archive + bytes(2**20))
 
     def endless(self, archive: bytes) -> None:
         self.answer(archive, length=2**60)

@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cnnpipe.system.artifacts import TEMPORARY
+from torture.campaign import failed
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages")
@@ -95,6 +96,34 @@ SMALL: dict[str, Any] = {
 """Settings with which the whole pipeline takes a minute or two."""
 
 
+@contextmanager
+def fresh_copy(original: Path, copy: Path) -> Iterator[Path]:
+    """A copy of a folder that is removed with all that is done to it."""
+    shutil.copytree(original, copy, symlinks=True)
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """What a folder holds, also below: each file's content, and None for what is no file."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[Any]:
+    """The content of a YAML file, to be changed in place; comments stay."""
+    yaml = YAML()
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    yield content
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
+
+
 class Project:
     def __init__(self, folder: Path, around: Mapping[str, str] = MappingProxyType({})) -> None:
         """
@@ -121,31 +150,26 @@ class Project:
             project.set(key, value)
         return project
 
-    def copy(self, folder: Path, around: Mapping[str, str] = MappingProxyType({})) -> Project:
-        """Copy the project with all its results to another folder."""
-        shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder, around)
+    @contextmanager
+    def copied(
+        self, folder: Path, around: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[Project]:
+        """A copy of the project with all its results, removed afterwards."""
+        with fresh_copy(self.folder, folder) as copy:
+            yield Project(copy, around)
 
     def set(self, key: str, value: Any) -> None:
         """Change one setting of params.yaml, named as `dvc exp run -S` names it."""
-        yaml = YAML()
-        path = self.folder / "params.yaml"
-        tree = section = yaml.load(path.read_text(encoding="utf-8"))
-        *parents, last = key.split(".")
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(tree, file)
+        with edited(self.folder / "params.yaml") as section:
+            *parents, last = key.split(".")
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
 
     def trust_operators(self) -> None:
         """Replace the `verify` stage, which takes a minute, by the project's own report."""
-        yaml = YAML()
-        path = self.folder / "dvc.yaml"
-        pipeline = yaml.load(path.read_text(encoding="utf-8"))
-        del pipeline["stages"]["verify"]
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(pipeline, file)
+        with edited(self.folder / "dvc.yaml") as pipeline:
+            del pipeline["stages"]["verify"]
         (self.folder / "reports").mkdir(exist_ok=True)
         shutil.copy2(ROOT / "reports" / "verify.json", self.folder / "reports")
 
@@ -170,19 +194,33 @@ class Project:
             **self.around,
         }
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end.
+    def run(
+        self,
+        *command: str,
+        check: bool = True,
+        environment: Mapping[str, str] | None = None,
+        below: str = "",
+        **how: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, whatever it prints in whatever encoding.
+
+        Args:
+            environment: in place of `self.environment`.
+            below: folder of the project to start in.
+            how: other arguments of `subprocess.run`.
 
         Raises:
             RuntimeError: it failed, and `check` is set.
         """
         result = subprocess.run(
             command,
-            cwd=self.folder,
-            env=self.environment,
+            cwd=self.folder / below,
+            env=environment or self.environment,
             capture_output=True,
             encoding="utf-8",
+            errors="backslashreplace",
             check=False,
+            **how,
         )
         if check and result.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}:\n{result.stdout}{result.stderr}")
@@ -253,12 +291,8 @@ class Project:
                 shutil.rmtree(out)
             else:
                 out.unlink(missing_ok=True)
-        yaml = YAML()
-        path = self.folder / "dvc.lock"
-        lock = yaml.load(path.read_text(encoding="utf-8"))
-        lock["stages"].pop(stage, None)
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(lock, file)
+        with edited(self.folder / "dvc.lock") as lock:
+            lock["stages"].pop(stage, None)
         shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
 
     def processes(self) -> list[psutil.Process]:
@@ -302,6 +336,12 @@ class Project:
         return self.snapshot() | ({schema.name: schema.read_bytes()} if schema.is_file() else {})
 
 
+def script_of(stage: str) -> list[str]:
+    """The command of a stage, without DVC."""
+    name, _, model = stage.partition("@")
+    return [sys.executable, "-m", f"stages.{name}", *([model] if model else [])]
+
+
 def run_in(folder: Path, *command: str, **around: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the project's own code in a folder that is no copy of the project.
 
@@ -326,6 +366,25 @@ def run_in(folder: Path, *command: str, **around: str) -> subprocess.CompletedPr
         )
     except subprocess.TimeoutExpired as error:
         return subprocess.CompletedProcess(arguments, -1, "", str(error))
+
+
+def not_refused(
+    folder: Path, *stage: str, status: int, checks: Callable[[str], Mapping[str, bool]]
+) -> str:
+    """What is wrong with how a stage ends: it must print an error only, and change no file.
+
+    Args:
+        stage: its name and arguments.
+        checks: of the error.
+    """
+    before = contents(folder)
+    result = run_in(folder, "-m", f"stages.{stage[0]}", *stage[1:])
+    always = {
+        "status": result.returncode == status,
+        "nothing else": result.stdout == "",
+        "nothing written": contents(folder) == before,
+    }
+    return failed({**always, **checks(result.stderr)}, result.stderr)
 
 
 def hear_signals() -> None:

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from tests.properties import test_operators, test_transforms
-from torture import (
-    cache,
-    concurrency,
-    data,
-    determinism,
-    disk,
-    kills,
-    params,
-    surface,
-    weights,
-)
+from torture import cache, concurrency, data, determinism, disk, kills, params, surface, weights
 from torture.campaign import Outcome, Promise, try_promise
 
-MODULES: tuple[ModuleType, ...] = (
-    data,
-    weights,
-    params,
-    kills,
-    disk,
-    cache,
-    concurrency,
-    determinism,
-    surface,
-)
-PROPERTIES: tuple[ModuleType, ...] = (test_operators, test_transforms)
+MODULES = (data, weights, params, kills, disk, cache, concurrency, determinism, surface)
+PROPERTIES = (test_operators, test_transforms)
 """Their promises are attributes of tests, which pytest collects where they are."""
 
 PROMISES: dict[str, Promise] = {

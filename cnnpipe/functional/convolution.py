@@ -363,7 +363,7 @@ def _compute(
         chosen = im2col
     result: Tensor = getattr(chosen, derivative)(first, second, geometry)
     if algorithm == "auto" and chosen is not im2col:
-        suspects = [min(first, result, key=Tensor.numel), second]
+        suspects = [min(first, result, key=lambda tensor: tensor.numel()), second]
         if derivative == "weight_gradient":
             suspects = [result]
         elif chosen is taps and not taps.multiplies_zeros(first, result):

@@ -15,7 +15,7 @@ from PIL import Image
 from cnnpipe.benchmark import figures as benchmark_figures
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, DIVERGING, ERRORS, GREYS, PALETTE, SEQUENTIAL, scale_of
-from cnnpipe.drawing.curves import _apart
+from cnnpipe.drawing.curves import apart
 from cnnpipe.drawing.kernels import draw as draw_kernels
 from cnnpipe.drawing.kernels import tiled
 from cnnpipe.explain.figures import attribution, patches
@@ -413,7 +413,7 @@ def test_names_of_lines_that_end_together_stand_apart():
 
 
 def test_names_of_curves_that_end_together_move_apart_in_their_order():
-    places = _apart({"c": 0.9, "b": 0.52, "a": 0.5}, 0.1)
+    places = apart({"c": 0.9, "b": 0.52, "a": 0.5}, 0.1)
     assert places == pytest.approx({"a": 0.46, "b": 0.56, "c": 0.9})
 
 

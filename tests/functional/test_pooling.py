@@ -83,8 +83,7 @@ def test_empty_batch(pool: Any, images: tuple[int, ...]) -> None:
     [
         (([1.0], 2), TypeError, "input: expected a Tensor, got list"),
         ((IMAGE[0, 0], 2), ValueError, r"expected shape .* \(C, H, W\), got \(4, 4\)"),
-        ((IMAGE.bool(), 2), TypeError, "input: expected a .* dtype .*, got torch.bool"),
-        ((IMAGE.cfloat(), 2), TypeError, "input: expected a .* dtype .*, got torch.complex64"),
+        ((IMAGE.cfloat(), 2), TypeError, "input: expected one of .*, got torch.complex64"),
         ((IMAGE[..., :0], 2, 2, 1), ValueError, r"expected pixels, got shape \(1, 1, 4, 0\)"),
         ((IMAGE, 0), ValueError, "kernel_size: expected an int ≥ 1, got 0"),
         ((IMAGE, 2.0), TypeError, "kernel_size: expected an int, got 2.0"),
@@ -105,7 +104,7 @@ def test_refuses(
 def test_refuses_what_only_one_of_them_knows() -> None:
     with pytest.raises(TypeError, match="ceil_mode: expected True or False, got 1"):
         max_pool2d(IMAGE, 2, ceil_mode=1)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"a real dtype .*, got torch\.uint16"):
+    with pytest.raises(TypeError, match=r"expected one of .*, got torch\.uint16"):
         max_pool2d(IMAGE.to(torch.uint16), 2)
     with pytest.raises(TypeError, match="count_include_pad: expected True or False, got None"):
         avg_pool2d(IMAGE, 2, count_include_pad=None)  # type: ignore[arg-type]
@@ -115,5 +114,5 @@ def test_refuses_what_only_one_of_them_knows() -> None:
         avg_pool2d(IMAGE, 2, divisor_override=0)
     with pytest.raises(TypeError, match=r"divisor_override: expected an int, got 0\.5"):
         avg_pool2d(IMAGE, 2, divisor_override=0.5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"floating-point dtype .*, got torch\.int64"):
-        avg_pool2d(IMAGE.long(), 2)
+    with pytest.raises(TypeError, match=r"expected one of .*, got torch\.bool"):
+        avg_pool2d(IMAGE.bool(), 2)

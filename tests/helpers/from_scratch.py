@@ -25,7 +25,7 @@ ALLOWED = {
     "random numbers": "Generator manual_seed rand randint randn randperm *et_rng_state",
     "the engine that runs our derivatives": "autograd.* no_grad enable_grad inference_mode "
     "set_grad_enabled is_grad_enabled _C._AutoDispatchBelowAutograd _C._any_requires_grad "
-    "_C._functorch library.* ops.cnnpipe",
+    "_C._functorch library.* ops.cnnpipe onnx.is_in_onnx_export onnx.ops.symbolic",
     "steps of training": "optim.* distributed.* nn.parallel.DistributedDataParallel",
     "dtypes, devices and threads": "dtype device finfo iinfo cuda.* accelerator.* backends.* "
     "*num_threads autocast is_autocast_enabled get_autocast_dtype amp.is_autocast_available",
@@ -40,6 +40,7 @@ ALLOWED = {
 }
 ALLOWED_IN = {
     "cnnpipe/verify/reference.py": "*",  # the truth that the operators are compared with
+    "cnnpipe/verify/transforms.py": "func.* compile compiler.reset export.export",
     "cnnpipe/race/tutorial.py": "*",  # the common practice that the race is run against
     "cnnpipe/benchmark/turns.py": "nn nn.Conv2d",  # races each operator against torch's
     "cnnpipe/models.py": "nn",  # builds the same network of torch's layers: backend="torch"

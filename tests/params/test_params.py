@@ -18,10 +18,8 @@ from cnnpipe.params.train import TrainParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
 from tests.helpers.project import ROOT
+from torture.params import FILES, TEXT, Content, write
 from torture.project import run_in
-
-PLAIN = "not YAML: line 1: found an anchor, an alias or a tag; expected a plain value"
-TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 def tree() -> dict[str, Any]:
@@ -38,15 +36,6 @@ def changed(key: str, value: Any) -> dict[str, Any]:
         place = place[section]
     place[last] = value
     return result
-
-
-def write(path: Path, content: dict[str, Any] | str | bytes) -> Path:
-    if isinstance(content, dict):
-        with path.open("w", encoding="utf-8") as file:
-            YAML(typ="safe").dump(content, file)
-    else:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 def problem(path: Path) -> str:
@@ -143,50 +132,9 @@ def test_missing_keys(tmp_path: Path, key: str) -> None:
     assert problem(write(tmp_path / "p.yaml", content)).startswith(f"{key}: missing; expected ")
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("", "holds nothing; expected a mapping of seed, data, verify, train, models, evaluate"),
-        ("# nothing\n", "holds nothing; expected a mapping of"),
-        ("- seed\n", "holds ['seed']; expected a mapping of"),
-        ("seed", "holds 'seed'; expected a mapping of"),
-        ("1: 2\n", "1: unknown key"),
-        ("seed: 1\nseed: 2\n", 'line 2: found duplicate key "seed"'),
-        ("data:\n  name: a\n  name: b\n", 'line 3: found duplicate key "name"'),
-        ("seed: {", "not YAML: line 1: "),
-        ("seed: 1\n  data: 2\n", "not YAML: line 2: mapping values are not allowed here"),
-        ("seed: *other\n", PLAIN),
-        ("seed: 1\n---\nseed: 1\n", "not YAML: line 2: but found another document"),
-        ("seed: !!python/object/apply:os.getcwd []\n", PLAIN),
-        ("? {a: b}\n: c\n", "not YAML: line 1: found unhashable key"),
-        ("seed: \x00\n", "not YAML: unacceptable character #x0000"),
-        ("seed: !!int ''\n", PLAIN),
-        ("seed: 2020-99-99\n", "not YAML: line 1: '2020-99-99' is no !!timestamp (month must be"),
-        ("seed: 0x_\n", "not YAML: line 1: '0x_' is no !!int ("),
-        ('"\\ud800": 1\n', r"not YAML: line 1: '\ud800' is no !!str ("),
-        ('seed: "\\U00110000"\n', "not YAML: chr() arg not in range(0x110000)"),
-        ("%YAML 1.3\n---\nseed: 1\n", "not YAML: version minor part can only be 2 or 1"),
-        ("<<: {sede: 1}\n", "sede: unknown key; did you mean seed?"),
-        ("[" * 1_000, "not YAML: "),
-        (f"seed: {'9' * 5_000}\n", "not YAML: line 1: '99999"),
-        (f"{TEXT}\nbig: 1\n".replace("seed: 1", f"seed: 0x{'f' * 6_000}"), "big: unknown key"),
-        (TEXT.replace("seed: 1", f"seed: 0x{'f' * 6_000}"), "seed: got a number of too many digit"),
-        (b"\xff\xfe", "not UTF-8 text: invalid start byte at byte 0"),
-        (TEXT.encode("utf-16"), "not UTF-8 text"),
-        ("# " + "x" * 2**15, "32770 bytes; expected at most 32768"),
-        ("seed: [&a 1, &a 2]\n", PLAIN),
-        ("train: &t {augment: *t}\nmodels: {vgg: *t}\n", PLAIN),
-        ("seed: &a [*a]\n", PLAIN),
-        ("<<: [&a {k: 1}, &b {<<: [*a, *a]}, &c {<<: [*b, *b]}]\n", PLAIN),
-    ],
-)
-def test_bad_files(tmp_path: Path, content: str | bytes, said: str) -> None:
+@pytest.mark.parametrize(("content", "said"), FILES.values(), ids=FILES)
+def test_bad_files(tmp_path: Path, content: Content, said: str) -> None:
     assert problem(write(tmp_path / "p.yaml", content)).startswith(said)
-
-
-def test_no_file(tmp_path: Path) -> None:
-    assert problem(tmp_path / "p.yaml") == "no such file; run from the project's root"
-    assert problem(tmp_path) == "Is a directory; expected a file of YAML"
 
 
 class TestJsonSchema:
@@ -238,16 +186,3 @@ class TestValidateStage:
         assert result.returncode == 0, result.stderr
         written = json.loads((tmp_path / "params.schema.json").read_text(encoding="utf-8"))
         assert written == json_schema()
-
-    def test_bad_changes_nothing(self, tmp_path: Path) -> None:
-        write(tmp_path / "params.yaml", TEXT.replace("seed:", "sead:"))
-        write(tmp_path / "params.schema.json", "previous")
-        result = run_in(tmp_path, "-m", "stages.validate")
-        assert result.returncode == 1
-        assert result.stderr.startswith("Error: params.yaml: sead: unknown key; did you mean seed?")
-        assert result.stderr.count("\n") == 1
-        assert sorted(path.name for path in tmp_path.iterdir()) == [
-            "params.schema.json",
-            "params.yaml",
-        ]
-        assert (tmp_path / "params.schema.json").read_text() == "previous"

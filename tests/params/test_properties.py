@@ -13,9 +13,8 @@ from cnnpipe.params.messages import schema_at
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
-from tests.params.test_params import write
 from tests.properties.promises import QUIET
-from torture.params import TEXT, TREE, Place, places, replaced, shown, wrong_values
+from torture.params import TEXT, TREE, Place, places, replaced, shown, write, wrong_values
 
 PLACES = [place for place, _ in places(TREE) if place]
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())

@@ -36,20 +36,20 @@ def promise(
     def decorate(body: Callable[..., None]) -> Any:
         @functools.wraps(body)
         def attempts(count: int, randomness: Random, folder: Path) -> Iterator[Trial]:
-            held: list[Trial] = []
+            seen: list[Trial] = []
 
             @functools.wraps(body)
             def counted(**drawn: Any) -> None:
                 body(**drawn)
-                held.append(Trial("an example", held=True))
+                seen.append(Trial("an example"))
 
             test = seed(randomness.getrandbits(64))(given(**strategies)(counted))
             try:
                 settings(QUIET, max_examples=count)(test)()
             except Exception as error:
                 example = " ".join(" ".join(getattr(error, "__notes__", [])).split())
-                held.append(Trial(example, held=False, said=f"{type(error).__name__}: {error}"))
-            yield from held
+                seen.append(Trial(example, f"{type(error).__name__}: {error}"))
+            yield from seen
 
         test: Any = settings(QUIET, max_examples=few, derandomize=True)(given(**strategies)(body))
         test.promise = Promise(text, attempts, full, few=0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -74,13 +74,6 @@ class TestAtomicWrite:
             os.umask(previous)
         assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
-    def test_a_full_disk_names_the_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "file"
-        with pytest.raises(OSError, match=r"No space left on device: '.*file'"):  # noqa: SIM117
-            with atomic_write(path):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        assert list(tmp_path.iterdir()) == []
-
     def test_a_folder_in_the_way_leaves_nothing_behind(self, tmp_path: Path) -> None:
         (tmp_path / "file").mkdir()
         with pytest.raises(OSError, match="file"), atomic_write(tmp_path / "file") as file:
@@ -136,10 +129,6 @@ class TestJson:
         with pytest.raises(InputError, match=r"x\.json: damaged: not JSON .*`dvc repro`"):
             load_json(path)
 
-    def test_a_missing_file_names_the_cure(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"x\.json: no such file; `dvc repro` makes it"):
-            load_json(tmp_path / "x.json")
-
 
 class TestCsv:
     def test_round_trip_is_exact(self, tmp_path: Path) -> None:
@@ -190,26 +179,19 @@ class TestWeights:
         assert all(torch.equal(loaded[name], state[name]) for name in state)
         assert not any(tensor.requires_grad for tensor in loaded.values())
 
-    def test_a_changed_bit_is_noticed(self, tmp_path: Path) -> None:
-        """torture/weights.py tries all kinds of damage."""
-        path = tmp_path / "w.safetensors"
-        save_weights(path, STATE, METADATA)
-        data = path.read_bytes()
-        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        with pytest.raises(InputError, match=r"w\.safetensors: damaged: its content .*`dvc repro`"):
-            load_weights(path)
 
-    def test_a_missing_file_names_the_cure(self, tmp_path: Path) -> None:
-        path = tmp_path / "w.safetensors"
-        with pytest.raises(InputError, match="no such file; `dvc repro` makes it"):
-            load_weights(path)
-        path.mkdir()
-        with pytest.raises(InputError, match="no such file; `dvc repro` makes it"):
-            load_weights(path)
+@pytest.mark.parametrize("load", [load_json, load_csv, load_weights, sha256_of])
+def test_a_missing_file_names_the_cure(tmp_path: Path, load: Callable[[Path], object]) -> None:
+    with pytest.raises(InputError, match=r"file: no such file; `dvc repro` makes it"):
+        load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("load", [load_json, load_csv, load_weights])
+def test_a_folder_is_a_missing_file(tmp_path: Path, load: Callable[[Path], object]) -> None:
+    with pytest.raises(InputError, match=r"no such file; `dvc repro` makes it"):
+        load(tmp_path)
 
 
 def test_sha256_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
-    with pytest.raises(InputError, match="no such file"):
-        sha256_of(tmp_path / "missing")

@@ -542,8 +542,8 @@ def test_the_tolerance_is_the_limit(comparisons: list[Comparison]) -> None:
 def test_tables(comparisons: list[Comparison]) -> None:
     report = summarize([c for c in comparisons if c.device == "cpu"], seed=1)
     table = summary_table(report).splitlines()
-    assert table[0] == "| operator | algorithm | device | float32 | float64 | verdict |"
-    assert table[2] == "| relu     |           | cpu    | 0       | 0       | pass    |"
+    assert table[0] == "| operator | algorithm | within | device | float32 | float64 | verdict |"
+    assert table[2] == "| relu     |           |        | cpu    | 0       | 0       | pass    |"
     assert table[3].startswith("| sigmoid  |")
     assert table[3].endswith("| FAIL    |")
     assert len(set(map(len, table))) == 1

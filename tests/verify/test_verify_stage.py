@@ -104,7 +104,9 @@ def test_the_gpus_algorithm_is_verified_where_it_is_used(
 ) -> None:
     verified: set[str] = set()
 
-    def watch(params: object, seed: int, algorithms: list[str]) -> Iterator[Comparison]:
+    def watch(
+        params: object, seed: int, algorithms: list[str], transforms: object
+    ) -> Iterator[Comparison]:
         verified.update(algorithms)
         case = next(case for case in argument_grid() if case.operator == "relu")
         return verify(params, seed, cases=[case])
