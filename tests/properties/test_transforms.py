@@ -160,13 +160,17 @@ def alike(actual: Any, expected: Any) -> None:
     call=calls.small_calls([torch.float32, torch.float32, torch.bfloat16]),
     dtype=choice(torch.bfloat16, torch.float16),
 )
+@pytest.mark.filterwarnings("ignore:.*TF32")  # of torch, about its own flags
 def test_autocast(call: Call, dtype: torch.dtype) -> None:
     by_algorithm, theirs = functions(call)
     leaves = [operand.detach().requires_grad_() for operand in call.operands.values()]
+    # Without oneDNN, whose grouped and dilated convolution in 16 bits can end the process.
+    with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", dtype):
+        expected = theirs(*leaves).dtype
     for ours in by_algorithm:
         with torch.autocast("cpu", dtype):
             in_16_bits = ours(*leaves)
-            assert in_16_bits.dtype == theirs(*leaves).dtype
+        assert in_16_bits.dtype == expected
         for output in (in_16_bits, ours(*leaves)):
             with torch.autocast("cpu", dtype):
                 inside = torch.autograd.grad(output, leaves, upstream(output), retain_graph=True)
