@@ -178,11 +178,9 @@ def predict(model: nn.Module, images: Tensor, normalization: Normalization) -> T
     torch.Size([3, 10])
     """
     with evaluation_mode(model):
-        dtype = next(model.parameters()).dtype
-        logits = [
-            model(normalization(batch).to(dtype)).float()
-            for batch in images.split(PREDICTION_BATCH)
-        ]
+        dtype = next((weight.dtype for weight in model.parameters()), torch.float32)
+        batches = (normalization(batch).to(dtype) for batch in images.split(PREDICTION_BATCH))
+        logits = [model(batch).float() for batch in batches]
     return torch.cat(logits)
 
 

@@ -46,17 +46,17 @@ def test_the_same_parameters_give_the_same_results(project, tmp_path, monkeypatc
 
     The second run is in one process, on one core and without DVC.
     """
-    again = project.copy(tmp_path / "again")
-    monkeypatch.chdir(again.folder)
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    single = ("verify", "summarize", "benchmark", "report")
-    stages = [stage for stage in again.stages() if stage not in single]
-    for stage in stages:
-        again.forget(stage)
-    for stage in stages:
-        result = run_here(stage)
-        assert result.exit_code == 0, result.output
-    before, after = project.snapshot(), again.snapshot()
+    with project.copied(tmp_path / "again") as again, monkeypatch.context() as patch:
+        patch.chdir(again.folder)
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
+        single = ("verify", "summarize", "benchmark", "report")
+        stages = [stage for stage in again.stages() if stage not in single]
+        for stage in stages:
+            again.forget(stage)
+        for stage in stages:
+            result = run_here(stage)
+            assert result.exit_code == 0, result.output
+        before, after = project.snapshot(), again.snapshot()
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}
     times = {"timings/lenet5.json", "timings/vgg.json", "handcrafted_timings.json"}

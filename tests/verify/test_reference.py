@@ -252,7 +252,6 @@ def test_compare_normwise_holds_all_elements_against_the_largest_bound() -> None
         (signal.correlate2d, {"dilation": 2}, [31]),  # 1·1 + 3·10
         (signal.correlate2d, {"bias": torch.tensor([0.5])}, [21.5, 32.5]),
     ],
-    ids=str,
 )
 def test_scipy_convolution_by_hand(slide: Any, arguments: Any, expected: list[float]) -> None:
     result = scipy_convolution(slide, images([1, 2, 3]), images([1, 10]), **arguments)
