@@ -204,7 +204,7 @@ def test_memory_is_compared_with_torchs():
 
 def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
     shutil.copy2(ROOT / "params.yaml", tmp_path)
-    for key, value in (SMALL | {"benchmark.batch_sizes": [1]}).items():
+    for key, value in (SMALL | {"benchmark.batch_sizes": [1, 2]}).items():
         Project(tmp_path).set(key, value)
     first, wide = Shape("first", 1, 6, 4, 3, 1, is_first=True), Shape("wide", 8, 6, 4, 3, 1)
     monkeypatch.setattr(benchmark, "WIDE", (wide,))

@@ -129,7 +129,6 @@ def test_traced_network_computes_and_learns_alike(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("lenet5", {}),
         ("lenet5", {"activation": "tanh", "pooling": "avg"}),
         ("lenet5", {"activation": "sigmoid"}),
         ("vgg", {}),
