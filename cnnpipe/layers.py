@@ -15,6 +15,7 @@ from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, ta
 from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
 from cnnpipe.functional.convolution import check_algorithm
 from cnnpipe.functional.convolution_arguments import Padding, as_padding, padding_sides
+from cnnpipe.functional.operator import let_count
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
@@ -79,6 +80,7 @@ class Conv2d(nn.Module):
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+        let_count()
 
     def reset_parameters(self) -> None:
         """Draw new weights: uniform with variance 1/(3·fan_in) (LeCun et al. 1998, torch's)."""

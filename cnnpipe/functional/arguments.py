@@ -42,7 +42,7 @@ def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
         both = as_int(value, name, least)  # type: ignore[arg-type]  # bytes are refused there
         return both, both
     if len(value) == 1:
-        return as_pair(value[0], name, least)
+        return (as_int(value[0], name, least),) * 2
     if len(value) != 2:
         raise ValueError(f"{name}: expected an int or a pair of ints, got {value!r}")
     return as_int(value[0], name, least), as_int(value[1], name, least)
@@ -99,6 +99,13 @@ def numbers_of(geometry: WindowGeometry) -> list[int]:
     `torch.jit.trace` counts sizes in tensors; here they become constants of the trace.
     """
     return [int(number) if isinstance(number, Tensor) else number for number in geometry.numbers]
+
+
+def check_size(images: Tensor, geometry: WindowGeometry) -> None:
+    """Refuse images of another size than the geometry's, which a traced network may be given."""
+    if images.shape[-2:] != geometry.input_size:
+        (H, W), found = geometry.input_size, tuple(images.shape)
+        raise ValueError(f"input: traced with images of {H}×{W} pixels, got shape {found}")
 
 
 def check_tensor(value: Tensor, name: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def cast_operand(operand: Tensor) -> Tensor:
-    """The operand of a convolution, under autocast in its dtype; float64 is left alone."""
+    """The operand in the dtype of autocast, if it is on; only floats of up to 32 bits change."""
     device = operand.device.type
     castable = operand.is_floating_point() and operand.dtype != torch.float64
     if not castable or not _is_enabled(device):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
-from cnnpipe.functional.arguments import IntOrPair, numbers_of
+from cnnpipe.functional.arguments import IntOrPair, check_size, numbers_of
 from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.convolution_arguments import (
     Padding,
@@ -111,7 +111,8 @@ def conv2d(
         padding: pixels of zeros on each side; "valid" is none, "same" keeps the size (stride 1).
         dilation: pixels between neighbouring entries of the kernel.
         groups: number of independent groups of channels.
-        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names.
+        algorithm: one of `CONV2D_ALGORITHMS`, or "auto" for what `conv2d_algorithm` names. Where
+            `torch.func.vmap` makes groups, one that has none becomes "im2col".
 
     Raises:
         TypeError: not tensors of numbers of one dtype, or a size that is not an int.
@@ -179,6 +180,7 @@ class _CrossCorrelation(ConvolutionOperator):
         x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
     ) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
+        check_size(x, geometry)
         y = _compute("forward", algorithm, (x.shape[1], len(w)), x, w, geometry)
         if bias is not None:
             y.add_(bias.view(-1, 1, 1))
@@ -194,10 +196,8 @@ class _CrossCorrelation(ConvolutionOperator):
     def onnx(
         cls, x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
     ) -> Tensor:
-        result, geometry = (
-            cls.shape(x, w, bias, numbers, algorithm),
-            ConvolutionGeometry.of(numbers),
-        )
+        geometry = ConvolutionGeometry.of(numbers)
+        result = cls.shape(x, w, bias, numbers, algorithm)
         return onnx_operator("Conv", (x, w, bias), result, geometry, group=geometry.groups)
 
     @staticmethod
@@ -314,9 +314,10 @@ def conv2d_algorithm(
 
     And `im2col` for strides, dilations and groups, in 16 bits and on other devices.
 
-    A NaN or an infinity reaches exactly the outputs that the formula names, also with `direct` and
-    `im2col`; on other devices, an infinite weight more of the input's gradient. By name, `toeplitz`
-    and `taps` spread it over neighbouring windows, `winograd` over a tile and `fft` over its image.
+    With it, a NaN or an infinity on a CPU reaches exactly the outputs that the formula names. So it
+    does with `direct` and `im2col`; but with `direct`, and on other devices, a weight that is not
+    finite may reach more of the input's gradient. By name, `toeplitz` and `taps` spread such
+    numbers over neighbouring windows, `winograd` over a tile and `fft` over its image.
 
     Arguments and errors are those of `conv2d`.
 
@@ -354,8 +355,9 @@ def _compute(
 ) -> Tensor:
     """One of the three derivatives by an algorithm, or by "auto", which depends on the channels.
 
-    All algorithms but im2col also multiply by zeros that the formula does not have, and a NaN or an
-    infinity would spread by that. So "auto" looks for one, in the smallest tensor that shows it.
+    On a CPU all algorithms but im2col also multiply by zeros that the formula does not have, and a
+    NaN or an infinity would spread by that. So "auto" looks for one, in the smallest tensor that
+    shows it.
     """
     name = _fastest(first, *channels, geometry) if algorithm == "auto" else algorithm
     chosen = _ALGORITHMS[name]

@@ -50,8 +50,8 @@ class ConvolutionOperator(Operator):
             terms.append(cls.call(first, d_second, *none, *ctx.how))
         for tangent in d_bias:
             if tangent is not None:
-                shape = cls.shape(first, second, None, *ctx.how)
-                terms.append(tangent.view(-1, 1, 1).expand_as(shape))
+                zeros = cls.shape(first, second, None, *ctx.how).zero_()
+                terms.append(zeros + tangent.view(-1, 1, 1))
         return reduce(operator.add, terms)
 
     @classmethod
@@ -63,7 +63,7 @@ class ConvolutionOperator(Operator):
         """
         *operands, numbers, algorithm = inputs
         B, axis, axes = info.batch_size, cls.result_axis, cls.operand_axes
-        if axis == 1 and not any(dim is not None for dim in in_dims[1:]):
+        if axis == 1 and not any(dim is not None for dim in in_dims[1 : len(operands)]):
             axis, axes = 0, (0,)
         else:
             numbers = [*numbers[:-1], B * numbers[-1]]

@@ -22,6 +22,7 @@ Batched = tuple[Tensor, int]
 """A result under vmap, and which of its axes is the one that was added."""
 
 _LIBRARY = torch.library.Library("cnnpipe", "DEF")
+_FLOPS: dict[str, Callable[..., int] | None] = {}
 
 
 class Operator:
@@ -43,7 +44,7 @@ class Operator:
     shape: ClassVar[Callable[..., Tensor]]
     setup_context: ClassVar[Callable[..., None]]
     backward: ClassVar[Callable[..., Any]]
-    jvp: ClassVar[Callable[..., Tensor]]
+    jvp: ClassVar[Callable[..., Any]]
     flops: ClassVar[Callable[..., int] | None] = None
     onnx: ClassVar[Callable[..., Tensor] | None] = None
 
@@ -53,6 +54,7 @@ class Operator:
         name = cls.schema.split("(")[0]
         _LIBRARY.define(cls.schema)
         packet = getattr(torch.ops.cnnpipe, name)
+        _FLOPS[name] = cls.flops
         operator = packet.default
 
         def shape(*operands: Any) -> Tensor:
@@ -136,6 +138,12 @@ class Operator:
 
 def _no_tangents() -> bool:
     return forward_ad._current_level < 0
+
+
+def let_count() -> None:
+    """Tell the FLOP counter of all operators; a counter asks when it is made."""
+    for name, flops in _FLOPS.items():
+        _let_count(getattr(torch.ops.cnnpipe, name), flops)
 
 
 def _let_count(packet: Any, flops: Callable[..., int] | None) -> None:

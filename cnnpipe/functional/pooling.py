@@ -23,6 +23,7 @@ from cnnpipe.functional.arguments import (
     check_bool,
     check_dtype,
     check_images,
+    check_size,
     numbers_of,
     pooling_geometry,
 )
@@ -76,7 +77,7 @@ def max_pool2d(
 
     y[n,c,y,x] = max_{i,j} input[n, c, y·s + i·d − p, x·s + j·d − p], outside of the input −∞
 
-    Of equal entries the first counts; NaN wins over every number.
+    Of equal entries the first counts; NaN wins over every number, and of several the last.
 
     Shape:
         input (N, C, H, W) or (C, H, W) → (N, C, H_out, W_out) or (C, H_out, W_out)
@@ -147,8 +148,9 @@ def avg_pool2d(
     check_images(input)
     check_bool(count_include_pad, "count_include_pad")
     geometry = pooling_geometry(input, kernel_size, stride, padding, 1, ceil_mode)
-    # The sum of a window may overflow 16 bits where its mean does not.
-    wide = input.to(accumulation_dtype(input.dtype))
+    # The sum of a window may overflow a narrow type where its mean does not.
+    is_float = input.is_floating_point()
+    wide = input.to(accumulation_dtype(input.dtype) if is_float else torch.int64)
     divisor: Tensor | int
     if divisor_override is None:
         paddings = as_pair(padding, "padding", least=0)
@@ -159,7 +161,7 @@ def avg_pool2d(
         if divisor == 0:
             raise ValueError("divisor_override: expected an int other than 0, got 0")
     sums = _WindowSum.call(wide, numbers_of(geometry))
-    if not sums.is_floating_point():
+    if not is_float:
         return sums.div(divisor, rounding_mode="trunc").to(input.dtype)
     return (sums / divisor).to(input.dtype)
 
@@ -167,7 +169,7 @@ def avg_pool2d(
 class _PoolingOperator(Operator):
     """An operator on the windows that its last operand describes, which keeps the others.
 
-    It is linear in its first operand.
+    It is linear in its first operand: forward, it does to a tangent what it does to the operand.
     """
 
     @staticmethod
@@ -188,7 +190,9 @@ class _MaxPool(_PoolingOperator):
 
     @staticmethod
     def compute(x: Tensor, numbers: Sequence[int]) -> Tensor:
-        return maxima(x, WindowGeometry.of(numbers))
+        geometry = WindowGeometry.of(numbers)
+        check_size(x, geometry)
+        return maxima(x, geometry)
 
     @staticmethod
     def shape(x: Tensor, numbers: Sequence[int]) -> Tensor:
@@ -266,23 +270,36 @@ class _FromWinner(_PoolingOperator):
         return _ToWinner.call(grad, *ctx.saved_tensors, ctx.numbers), None, None
 
 
-class _Indices(_PoolingOperator):
+class _Indices(Operator):
     """x → where each window's maximum lies."""
 
     schema = "max_pool2d_indices(Tensor x, SymInt[] geometry) -> Tensor"
 
     @staticmethod
     def compute(x: Tensor, numbers: Sequence[int]) -> Tensor:
-        return in_order_of(x, indices_of_maxima(x, WindowGeometry.of(numbers)))
+        geometry = WindowGeometry.of(numbers)
+        check_size(x, geometry)
+        return in_order_of(x, indices_of_maxima(x, geometry))
 
     @staticmethod
     def shape(x: Tensor, numbers: Sequence[int]) -> Tensor:
         return empty_outputs(x, WindowGeometry.of(numbers), torch.int64)
 
     @staticmethod
+    def onnx(x: Tensor, numbers: Sequence[int]) -> Tensor:
+        raise NotImplementedError("return_indices: ONNX counts the indices of maxima otherwise")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None]:
-        """Integers have no derivative."""
         return None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        return None
 
 
 class _WindowSum(_PoolingOperator):
@@ -293,6 +310,7 @@ class _WindowSum(_PoolingOperator):
     @staticmethod
     def compute(x: Tensor, numbers: Sequence[int]) -> Tensor:
         geometry = WindowGeometry.of(numbers)
+        check_size(x, geometry)
         windows = sliding_windows(pad(x, geometry), geometry)
         sums = empty_outputs(x, geometry).zero_()
         for i, j in geometry.taps:

@@ -31,14 +31,11 @@ def func(operator: Operator, operands: Tensors, probes: Tensors) -> Results:
 
 
 def vmap(operator: Operator, operands: Tensors, probes: Tensors) -> Results:
-    """`torch.func.vmap` over two calls, the second of which counts."""
-    names = list(operands)
+    """`torch.func.vmap` over two inputs, the second of which counts; the kernels are shared."""
 
-    def twice(**call: Tensor) -> Tensor:
-        batches = [torch.stack([torch.ones_like(call[name]), call[name]]) for name in names]
-        outputs: Tensor = torch.func.vmap(
-            lambda *tensors: operator(**dict(zip(names, tensors, strict=True)))
-        )(*batches)
+    def twice(*, input: Tensor, **kernels: Tensor) -> Tensor:
+        inputs = torch.stack([torch.ones_like(input), input])
+        outputs: Tensor = torch.func.vmap(lambda one: operator(input=one, **kernels))(inputs)
         return outputs[1]
 
     return quantities(twice, operands, probes)
@@ -71,7 +68,8 @@ TRANSFORMS: Mapping[str, Transform] = {
     "func": func,
     "vmap": vmap,
 }
-
+FIRST_ORDER = ("compile", "export")
+"""Those without a second order."""
 
 Pullback = Callable[[Tensor, Results], tuple[Tensor, Results]]
 

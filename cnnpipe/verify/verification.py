@@ -23,8 +23,8 @@ from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.verify.cases import Case, argument_grid, draw, lay_out
-from cnnpipe.verify.reference import Error, Operator, judge, order_of, quantities, truths
-from cnnpipe.verify.transforms import Transform
+from cnnpipe.verify.reference import Error, Operator, Truth, judge, order_of, quantities, truths
+from cnnpipe.verify.transforms import FIRST_ORDER, Transform
 
 OPERATORS: Mapping[str, Operator] = {
     "conv2d": functional.conv2d,
@@ -131,7 +131,7 @@ def _compare_case(
         except UnsupportedError:  # this algorithm does not compute such a case
             continue
         factor = params.normwise.get(algorithm) if algorithm else None
-        truth_of_results = {name: truth_of[name] for name in results} if transform else truth_of
+        truth_of_results = _within(transform, truth_of) if transform else truth_of
         for quantity, error in judge(
             results, truth_of_results, normwise=factor is not None
         ).items():
@@ -146,6 +146,16 @@ def _compare_case(
                 tolerance * (factor or 1),
                 transform,
             )
+
+
+def _within(transform: str, truth_of: Mapping[str, Truth]) -> dict[str, Truth]:
+    """The quantities that a transform has to compute."""
+    most = 1 if transform in FIRST_ORDER else 2
+    return {
+        name: truth
+        for name, truth in truth_of.items()
+        if name != "indices" and order_of(name) <= most
+    }
 
 
 def devices_with(dtype: torch.dtype) -> list[torch.device]:

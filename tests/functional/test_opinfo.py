@@ -65,6 +65,7 @@ def test_samples(name: str, dtype: torch.dtype) -> None:
     count = 0
     for sample in samples(name, dtype):
         operands = [value for value in (sample.input, *sample.args) if isinstance(value, Tensor)]
+        count += 1
         if dtype not in COMPUTED[name]:
             with pytest.raises(TypeError, match="expected one of"):
                 OURS[name](sample.input, *sample.args, **sample.kwargs)
@@ -75,5 +76,4 @@ def test_samples(name: str, dtype: torch.dtype) -> None:
         torch.testing.assert_close(
             gradients(actual, operands), gradients(expected, operands), **tolerance
         )
-        count += 1
-    assert count > 0 or dtype not in COMPUTED[name]
+    assert count > 0

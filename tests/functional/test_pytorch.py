@@ -1,5 +1,8 @@
 """The operators within the rest of PyTorch: compilers, exporters, tracers, transforms, counters."""
 
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from cnnpipe.functional import (
     sigmoid,
     tanh,
 )
-from cnnpipe.layers import Conv2d, MaxPool2d, ReLU, Sigmoid
+from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU, Sigmoid
 from cnnpipe.models import VGG, LeNet5, build_model
 from tests.helpers.operators import operators
 from tests.helpers.oracle import randn
@@ -153,6 +156,30 @@ def test_onnx(name: str, overrides: dict[str, str], tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(logits), network(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv2d(2, 4, (3, 2), stride=2, padding=(1, 0), dilation=(1, 2), groups=2),
+        Conv2d(2, 2, 4, padding="same"),
+        MaxPool2d(3, 2, 1),
+        MaxPool2d(3, 2, 1, dilation=2),
+        MaxPool2d(2, ceil_mode=True),
+        AvgPool2d(3, 2, 1, ceil_mode=True),
+        AvgPool2d(3, 2, 1, count_include_pad=False),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
+def test_onnx_of_layers(layer: nn.Module, tmp_path: Path) -> None:
+    images = torch.randn(2, 2, 9, 9)
+    program = torch.onnx.export(layer, (images,), dynamo=True, verbose=False)
+    assert program is not None
+    program.save(tmp_path / "layer.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "layer.onnx")
+    [output] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), layer(images), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("build", [LeNet5, VGG])
 def test_meta_tensors(build: Any) -> None:
     network = build().to("meta")
@@ -271,6 +298,19 @@ def test_flops_are_counted_as_those_of_torch(name: str, device: str) -> None:
     assert counts[0] == counts[1]
 
 
+def test_a_counter_made_before_the_first_call_counts() -> None:
+    code = (
+        "import torch; from cnnpipe.models import LeNet5;"
+        "from torch.utils.flop_counter import FlopCounterMode as Counter; network = LeNet5()\n"
+        "with Counter(display=False) as counter: network(torch.zeros(1, 1, 28, 28))\n"
+        "print(counter.get_total_flops())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert int(result.stdout) == 2 * 416_520  # its multiply-adds
+
+
 @pytest.mark.parametrize("change", [lambda y: y.mul_(2), ReLU(inplace=True)], ids=["mul_", "ReLU"])
 def test_maximum_may_be_overwritten(change: Callable[[Tensor], Tensor]) -> None:
     gradients = []
@@ -321,13 +361,39 @@ def test_empty_stride_of_a_pooling_is_its_kernel() -> None:
 )
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
 def test_integer_convolution(dtype: torch.dtype, algorithm: str) -> None:
-    x, w = torch.randint(0, 3, (2, 2, 6, 6)).to(dtype), torch.randint(0, 3, (3, 2, 2, 2)).to(dtype)
+    least, most = torch.iinfo(dtype).min, torch.iinfo(dtype).max
+    x = torch.randint(least, most, (2, 2, 6, 6)).to(dtype)  # sums wrap around
+    w = torch.randint(least, most, (3, 2, 2, 2)).to(dtype)
     assert torch.equal(conv2d(x, w, algorithm=algorithm), nn.functional.conv2d(x, w))
 
 
 def test_mean_of_integers_is_cut_towards_zero() -> None:
     x = torch.randint(-9, 9, (2, 2, 6, 6))
     assert torch.equal(avg_pool2d(x, 3), nn.functional.avg_pool2d(x, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32], ids=str)
+def test_sums_of_narrow_integers_do_not_overflow(dtype: torch.dtype) -> None:
+    x = torch.full((1, 1, 16, 16), torch.iinfo(dtype).max, dtype=dtype)
+    assert avg_pool2d(x, 16).item() == torch.iinfo(dtype).max
+
+
+def test_vmap_over_images_alone_stays_one_group() -> None:
+    images, kernels = randn(3, 2, 4, 9, 9), randn(4, 4, 3, 3)
+    graph = make_fx(vmap(lambda image: conv2d(image, kernels)))(images)
+    [call] = [node for node in graph.graph.nodes if "conv2d" in str(node.target)]
+    assert call.args[3][-1] == 1
+    torch.testing.assert_close(graph(images)[2], conv2d(images[2], kernels))
+
+
+def test_a_traced_network_refuses_images_of_another_size() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(
+            nn.Sequential(Conv2d(1, 1, 3), MaxPool2d(2)), randn(1, 1, 8, 8, dtype=torch.float32)
+        )
+    with pytest.raises(RuntimeError, match="traced with images of 8×8 pixels"):
+        traced(randn(1, 1, 12, 12, dtype=torch.float32))
 
 
 def test_maximum_of_booleans() -> None:
