@@ -51,9 +51,8 @@ torture: $(READY) ## try to break every promise, half an hour; reports/torture.j
 	python -m torture
 	python scripts/tables.py
 
-# One worker more than there are cores, as some tests wait for the processes that they start.
 test: $(READY) ## run the tests
-	pytest -n $$(python -c "import os; print(os.cpu_count() + 1)") --dist loadfile --no-loadscope-reorder
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## check format, lint rules, types and imports
 	ruff format --check .
