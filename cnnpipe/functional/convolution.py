@@ -22,7 +22,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
+from cnnpipe import loops
+from cnnpipe.functional import compiled, direct, fft, im2col, implicit_gemm, winograd
 from cnnpipe.functional.arguments import IntOrPair, check_size, numbers_of
 from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.convolution_arguments import (
@@ -33,7 +34,7 @@ from cnnpipe.functional.convolution_arguments import (
 )
 from cnnpipe.functional.convolution_operator import ConvolutionOperator, Shape, flops
 from cnnpipe.functional.onnx import onnx_operator
-from cnnpipe.functional.windows import is_finite
+from cnnpipe.functional.operator import Batched, Operator
 from cnnpipe.geometry import ConvolutionGeometry, Pair
 from cnnpipe.system.errors import InputError
 
@@ -70,10 +71,9 @@ class UnsupportedError(InputError):
 _ALGORITHMS: dict[str, Algorithm] = {
     "direct": direct,
     "im2col": im2col,
-    "toeplitz": toeplitz,
-    "taps": taps,
     "winograd": winograd,
     "fft": fft,
+    "compiled": compiled,
     "implicit_gemm": implicit_gemm,
 }
 CONV2D_ALGORITHMS: tuple[str, ...] = tuple(_ALGORITHMS)
@@ -181,7 +181,10 @@ class _CrossCorrelation(ConvolutionOperator):
     ) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
         check_size(x, geometry)
-        y = _compute("forward", algorithm, (x.shape[1], len(w)), x, w, geometry)
+        chosen = _chosen(algorithm, x, geometry)
+        if chosen is compiled:
+            return compiled.forward(x, w, geometry, bias)  # its sums start with the bias
+        y = chosen.forward(x, w, geometry)
         if bias is not None:
             y.add_(bias.view(-1, 1, 1))
         return y.contiguous(memory_format=torch.channels_last)
@@ -214,7 +217,7 @@ class _CrossCorrelation(ConvolutionOperator):
         return (
             dx,
             _WeightGradient.call(x.conj(), g, *ctx.how) if needs_w else None,
-            g.sum((0, 2, 3)) if needs_bias else None,
+            _BiasGradient.call(g) if needs_bias else None,
             None,
             None,
         )
@@ -229,8 +232,7 @@ class _InputGradient(ConvolutionOperator):
     @staticmethod
     def compute(g: Tensor, w: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
-        channels = geometry.groups * w.shape[1], len(w)
-        x = _compute("input_gradient", algorithm, channels, g, w, geometry)
+        x = _chosen(algorithm, g, geometry).input_gradient(g, w, geometry)
         return x.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
@@ -265,8 +267,7 @@ class _WeightGradient(ConvolutionOperator):
     @staticmethod
     def compute(x: Tensor, g: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
-        channels = x.shape[1], g.shape[1]
-        return _compute("weight_gradient", algorithm, channels, x, g, geometry).contiguous()
+        return _chosen(algorithm, x, geometry).weight_gradient(x, g, geometry).contiguous()
 
     @staticmethod
     def shape(x: Tensor, g: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
@@ -289,6 +290,37 @@ class _WeightGradient(ConvolutionOperator):
         )
 
 
+class _BiasGradient(Operator):
+    """g → Σ g over all outputs of a channel."""
+
+    schema = "conv2d_bias_gradient(Tensor g) -> Tensor"
+
+    @staticmethod
+    def compute(g: Tensor) -> Tensor:
+        return g.sum((0, 2, 3)) if loops.unsupported(g) else compiled.channel_sums(g)
+
+    @staticmethod
+    def shape(g: Tensor) -> Tensor:
+        return g.new_empty(g.shape[1])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.images = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx: Any, bias: Tensor) -> tuple[Tensor]:
+        return (bias.view(-1, 1, 1).expand(ctx.images),)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return _BiasGradient.call(tangent)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int, ...], g: Tensor) -> Batched:
+        channels = g.movedim(in_dims[0], 1).flatten(1, 2)
+        return cls.call(channels).unflatten(0, (info.batch_size, -1)), 0
+
+
 def _empty_images(like: Tensor, channels: int, size: Pair) -> Tensor:
     """Images whose channels lie side by side in memory, (N, channels, *size)."""
     return like.new_empty((like.shape[0], *size, channels)).permute(0, 3, 1, 2)
@@ -302,77 +334,31 @@ def conv2d_algorithm(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> str:
-    """The algorithm that `conv2d` takes for "auto": the fastest that the benchmark found.
+    """The algorithm that `conv2d` takes for "auto".
 
-    It depends on shapes, dtype and device only: the same shapes always take the same algorithm. On
-    a CPU, in 32 or 64 bits:
+    `compiled` on a CPU, where `cnnpipe.loops` can compile for it and the numbers are floating-point;
+    `im2col` elsewhere. It depends on the dtype and the device alone.
 
-    - `toeplitz` for fewer than 8 input channels, and where one window covers the image;
-    - `fft` for kernels of 7×7 and more;
-    - `winograd` for kernels up to 3×3 between 128 channels and more;
-    - `taps` for all else with stride 1, unless it would drop most of what it computes.
-
-    And `im2col` for strides, dilations and groups, in 16 bits and on other devices.
-
-    With it, a NaN or an infinity on a CPU reaches exactly the outputs that the formula names. So it
-    does with `direct` and `im2col`; but with `direct`, and on other devices, a weight that is not
-    finite may reach more of the input's gradient. By name, `toeplitz` and `taps` spread such
-    numbers over neighbouring windows, `winograd` over a tile and `fft` over its image.
+    Both carry a NaN or an infinity exactly to the outputs that the formula names. So does `direct`;
+    but with `direct`, and on other devices, a weight that is not finite may reach more of the
+    input's gradient. By name, `winograd` spreads such numbers over a tile and `fft` over its image.
 
     Arguments and errors are those of `conv2d`.
 
-    >>> conv2d_algorithm(torch.ones(1, 6, 14, 14), torch.ones(16, 6, 5, 5))  # LeNet-5's C3
-    'toeplitz'
-    >>> conv2d_algorithm(torch.ones(1, 16, 28, 28), torch.ones(16, 16, 3, 3), padding=1)
-    'taps'
+    >>> conv2d_algorithm(torch.ones(1, 1, 4, 4, dtype=int), torch.ones(1, 1, 2, 2, dtype=int))
+    'im2col'
     """
-    geometry = convolution_geometry(input, weight, stride, padding, dilation, groups)
-    return _fastest(input, input.shape[-3], len(weight), geometry)
+    return _fastest(input, convolution_geometry(input, weight, stride, padding, dilation, groups))
 
 
-def _fastest(like: Tensor, C: int, out_channels: int, geometry: ConvolutionGeometry) -> str:
-    wide = like.dtype in (torch.float32, torch.float64)
-    if like.device.type != "cpu" or not wide or toeplitz.unsupported(like, geometry):
-        return "im2col"
-    if C < 8 or geometry.output_size == (1, 1):
-        return "toeplitz"
-    if min(geometry.kernel_size) >= 7:
-        return "fft"
-    if max(geometry.kernel_size) <= 3 and min(C, out_channels) >= 128:
-        return "winograd"
-    # `taps` computes the windows between two image rows too, and drops them.
-    few_dropped = 2 * geometry.output_size[1] > geometry.input_size[1]
-    return "taps" if few_dropped and not taps.unsupported(like, geometry) else "im2col"
+def _fastest(like: Tensor, geometry: ConvolutionGeometry) -> str:
+    return "im2col" if compiled.unsupported(like, geometry) else "compiled"
 
 
-def _compute(
-    derivative: str,
-    algorithm: str,
-    channels: Pair,
-    first: Tensor,
-    second: Tensor,
-    geometry: ConvolutionGeometry,
-) -> Tensor:
-    """One of the three derivatives by an algorithm, or by "auto", which depends on the channels.
-
-    On a CPU all algorithms but im2col also multiply by zeros that the formula does not have, and a
-    NaN or an infinity would spread by that. So "auto" looks for one, in the smallest tensor that
-    shows it.
-    """
-    name = _fastest(first, *channels, geometry) if algorithm == "auto" else algorithm
-    chosen = _ALGORITHMS[name]
-    if chosen.unsupported(first, geometry):  # vmap makes groups of what had none
-        chosen = im2col
-    result: Tensor = getattr(chosen, derivative)(first, second, geometry)
-    if algorithm == "auto" and chosen is not im2col:
-        suspects = [min(first, result, key=lambda tensor: tensor.numel()), second]
-        if derivative == "weight_gradient":
-            suspects = [result]
-        elif chosen is taps and not taps.multiplies_zeros(first, result):
-            suspects = [second]
-        if not all(map(is_finite, suspects)):
-            result = getattr(im2col, derivative)(first, second, geometry)
-    return result
+def _chosen(algorithm: str, like: Tensor, geometry: ConvolutionGeometry) -> Algorithm:
+    chosen = _ALGORITHMS[_fastest(like, geometry) if algorithm == "auto" else algorithm]
+    # vmap makes groups of what had none
+    return im2col if chosen.unsupported(like, geometry) else chosen
 
 
 def check_support(algorithm: str, x: Tensor, geometry: ConvolutionGeometry) -> None:

@@ -251,6 +251,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "conv2d": (randn(2, 4, 6, 5), randn(6, 2, 3, 2), randn(6)),
     "conv2d_input_gradient": (randn(2, 6, 3, 4), randn(6, 2, 3, 2)),
     "conv2d_weight_gradient": (randn(2, 4, 6, 5), randn(2, 6, 3, 4)),
+    "conv2d_bias_gradient": (randn(2, 6, 3, 4),),
     "max_pool2d": (randn(2, 3, 6, 5),),
     "max_pool2d_to_winner": (randn(2, 3, 3, 4), randn(2, 3, 6, 5)),
     "max_pool2d_from_winner": (randn(2, 3, 6, 5), randn(2, 3, 6, 5)),
@@ -279,7 +280,7 @@ def test_what_pytorch_is_told_is_true(name: str, layout: str) -> None:
     operands = [LAYOUTS[layout](tensor) if tensor.ndim > 1 else tensor for tensor in CALLS[name]]
     for tensor in operands:
         tensor.requires_grad_(name != "max_pool2d_indices")
-    if "conv2d" in name:
+    if "conv2d" in name and "bias" not in name:
         operands += [[*NUMBERS, 2], "im2col"]
     elif "pool" in name or "window" in name:
         operands.append(NUMBERS)

@@ -1,0 +1,232 @@
+"""From a loop nest to machine code for this processor, and its tasks to the threads."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import threadpoolctl
+import torch
+from llvmlite import binding as llvm
+from torch import Tensor
+
+from cnnpipe.loops.nest import Nest
+from cnnpipe.system.artifacts import atomic_write
+
+Kernel = Callable[..., None]
+
+CPU = "CNNPIPE_CPU"
+"""Environment variable with another processor to compile for, by LLVM's name, such as haswell."""
+
+SOURCES = ("loops", "functional", "geometry")
+"""Packages that decide what code is written."""
+
+_LOCK = threading.RLock()
+
+# What runs a kernel: `run` gives its tasks to OpenMP's threads, in which `worker` takes one after
+# the other. They are torch's own threads: others would compete with them for the cores.
+_TASKS = """
+declare i32 @omp_get_thread_num()
+declare void @GOMP_parallel(ptr, ptr, i32, i32)
+
+%job = type { i64, i64, ptr, ptr }  ; next task, tasks, kernel, its arguments
+
+define void @worker(ptr %job) {
+  %number = call i32 @omp_get_thread_num()
+  %thread = zext i32 %number to i64
+  %tasks.at = getelementptr %job, ptr %job, i32 0, i32 1
+  %tasks = load i64, ptr %tasks.at
+  %kernel.at = getelementptr %job, ptr %job, i32 0, i32 2
+  %kernel = load ptr, ptr %kernel.at
+  %arguments.at = getelementptr %job, ptr %job, i32 0, i32 3
+  %arguments = load ptr, ptr %arguments.at
+  br label %next
+next:
+  %task = atomicrmw add ptr %job, i64 1 monotonic
+  %is_left = icmp slt i64 %task, %tasks
+  br i1 %is_left, label %work, label %end
+work:
+  call void %kernel(i64 %task, i64 %thread, ptr %arguments)
+  br label %next
+end:
+  ret void
+}
+
+define void @run(ptr %kernel, i64 %tasks, i32 %threads, ptr %arguments) {
+  %job = alloca %job
+  store i64 0, ptr %job
+  %tasks.at = getelementptr %job, ptr %job, i32 0, i32 1
+  store i64 %tasks, ptr %tasks.at
+  %kernel.at = getelementptr %job, ptr %job, i32 0, i32 2
+  store ptr %kernel, ptr %kernel.at
+  %arguments.at = getelementptr %job, ptr %job, i32 0, i32 3
+  store ptr %arguments, ptr %arguments.at
+  call void @GOMP_parallel(ptr @worker, ptr %job, i32 %threads, i32 0)
+  ret void
+}
+"""
+
+
+def unsupported(x: Tensor) -> str | None:
+    """Why tensors like x cannot be computed by compiled loops, as a clause; None if they can."""
+    if x.device.type != "cpu":
+        return f"expects a CPU, got {x.device.type}"
+    if not x.dtype.is_floating_point:
+        return f"expects a floating-point dtype, got {x.dtype}"
+    return _MISSING
+
+
+def _missing() -> str | None:
+    """What this machine lacks."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if x86 and not llvm.get_host_cpu_features().get("fma"):
+        return "expects a processor with fused multiply-adds"
+    if _openmp() is None:
+        return "expects a build of torch whose threads are OpenMP's"
+    return None
+
+
+def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
+    """Make a function that writes a nest one that returns its kernel, compiled once per case.
+
+    A kernel is called with its number of tasks and the nest's arguments, tensors and ints; the
+    tensors are dense, and stay alive while it runs.
+    """
+
+    @cache
+    def kernel(*case: Any) -> Kernel:
+        code, run = _machine_code(write, case), _run()
+
+        def call(tasks: int, *arguments: Tensor | int) -> None:
+            words = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+            memory = (ctypes.c_int64 * len(words))(*words)
+            run(code, tasks, min(tasks, torch.get_num_threads()), memory)
+
+        return call
+
+    return kernel
+
+
+def _machine_code(write: Callable[..., None], case: tuple[Any, ...]) -> int:
+    """The address of a kernel's code, which is kept on disk for the next process."""
+    name = f"{write.__module__}.{write.__name__} {case} {_origin()}"
+    key = hashlib.sha256(name.encode()).hexdigest()
+    file = _folder() / f"{key}.o"
+    code = _read(file)
+    if code is None:
+        nest = Nest(f"kernel_{key}")
+        write(nest, *case)
+        code = _compile(nest.finish())
+        with suppress(OSError):  # where nothing can be kept, the next process compiles again
+            _keep(file, code)
+    return _load(f"kernel_{key}", code)
+
+
+def _load(name: str, code: bytes) -> int:
+    with _LOCK:
+        _engine().add_object_file(llvm.ObjectFileRef.from_data(code))
+        _engine().finalize_object()
+        address: int = _engine().get_function_address(name)
+        return address
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnpipe"
+
+
+def _read(file: Path) -> bytes | None:
+    with suppress(OSError):
+        content = file.read_bytes()
+        if hashlib.sha256(content[32:]).digest() == content[:32]:
+            return content[32:]
+    return None
+
+
+def _keep(file: Path, code: bytes) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with atomic_write(file, "wb") as out:
+        out.write(hashlib.sha256(code).digest() + code)
+
+
+@cache
+def _origin() -> str:
+    """A hash of all that decides what code a case has: sources, processor, compiler."""
+    package = Path(__file__).parents[1]
+    files = sorted(file for name in SOURCES for file in (package / name).glob("*.py"))
+    content = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+    content.update(f"{_target()} {llvm.llvm_version_info}".encode())
+    return content.hexdigest()
+
+
+def _compile(text: str) -> bytes:
+    """Object code of LLVM's assembly.
+
+    One pass turns variables into registers. What else LLVM has to offer made no kernel faster, and
+    took longer than all the rest.
+    """
+    module = llvm.parse_assembly(text)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    passes = llvm.create_new_function_pass_manager()
+    passes.add_sroa_pass()
+    builder = llvm.create_pass_builder(_machine(), options)
+    for function in module.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
+    code: bytes = _machine().emit_object(module)
+    return code
+
+
+@cache
+def _machine() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = _target()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu, features, opt=3, jit=True
+    )
+
+
+@cache
+def _target() -> tuple[str, str]:
+    """A processor's name and its features, both as LLVM spells them."""
+    if cpu := os.environ.get(CPU):
+        return cpu, ""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+@cache
+def _engine() -> Any:
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+
+
+@cache
+def _run() -> Any:
+    for name in ("GOMP_parallel", "omp_get_thread_num"):
+        function = getattr(_openmp(), name)
+        llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+    address = _load("run", _compile(_TASKS))
+    pointer = ctypes.c_void_p
+    return ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, ctypes.c_int32, pointer)(address)
+
+
+@cache
+def _openmp() -> ctypes.CDLL | None:
+    """The library of torch's threads, if it can run a kernel's tasks."""
+    beside = Path(torch.__file__).parents[1]
+    for library in threadpoolctl.threadpool_info():
+        file = Path(library["filepath"])
+        if library["user_api"] == "openmp" and file.parent in (beside / "torch/lib", beside / "torch.libs"):
+            openmp = ctypes.CDLL(str(file))
+            return openmp if hasattr(openmp, "GOMP_parallel") else None
+    return None
+
+
+_MISSING = _missing()
