@@ -32,7 +32,7 @@ Integer = "int | Index"
 
 @dataclass(frozen=True)
 class Index:
-    """An integer that is known when the code runs: a size, or a loop's counter."""
+    """An integer that is known when the code runs: a size, a loop's counter, or one for each lane."""
 
     builder: ir.IRBuilder
     value: Any
@@ -79,8 +79,11 @@ class Index:
         return Index(self.builder, self.builder.select(smaller, constant(other), self.value))
 
     def _with(self, operation: str, other: int | Index) -> Index:
-        operate = getattr(self.builder, operation)
-        return Index(self.builder, operate(self.value, constant(other)))
+        operate, kind = getattr(self.builder, operation), self.value.type
+        number = constant(other)
+        if isinstance(kind, ir.VectorType) and isinstance(other, int):
+            number = ir.Constant(kind, [other] * kind.count)
+        return Index(self.builder, operate(self.value, number))
 
 
 def constant(number: int | Index) -> Any:
@@ -89,10 +92,24 @@ def constant(number: int | Index) -> Any:
 
 @dataclass(frozen=True)
 class Vector:
-    """`lanes` numbers, or one; comparisons give a vector of truth values for `where`."""
+    """`lanes` numbers, or one; a comparison gives truth values for `where`."""
 
     nest: Nest
     value: Any
+
+    @property
+    def lanes(self) -> int:
+        kind = self.value.type
+        return kind.count if isinstance(kind, ir.VectorType) else 1
+
+    def sum_of_first(self, count: int) -> Vector:
+        """Of the lanes, one after the other."""
+        builder, entry = self.nest.builder, ir.IntType(32)
+        first, *others = (
+            Vector(self.nest, builder.extract_element(self.value, entry(lane)))
+            for lane in range(count)
+        )
+        return sum(others, start=first)
 
     def __add__(self, other: Vector) -> Vector:
         return self._of("fadd", other)
@@ -166,8 +183,7 @@ class Array:
 
     def store(self, vector: Vector, *indices: int | Index, first: int | Index | None = None) -> None:
         builder = self.nest.builder
-        kind = vector.value.type
-        lanes = kind.count if isinstance(kind, ir.VectorType) else 1
+        lanes = vector.lanes
         place = self._place(indices, lanes)
         if first is None or (isinstance(first, int) and first >= lanes):
             builder.store(vector.value, place, align=BYTES[self.dtype])
@@ -186,6 +202,10 @@ class Array:
         """The array that starts at these indices, of the axes left; or with the steps named."""
         left = self.steps[len(indices) :] if steps is None else (*steps, 1)
         return Array(self.nest, self._offset(indices), self.dtype, left)
+
+    def integer(self, *indices: int | Index) -> Index:
+        """An entry of an array of int64."""
+        return Index(self.nest.builder, self.nest.builder.load(self._offset(indices)))
 
     @property
     def flat(self) -> Array:
@@ -206,9 +226,8 @@ class Array:
         if isinstance(first, int):
             truth = ir.VectorType(ir.IntType(1), lanes)
             return ir.Constant(truth, [n < first for n in range(lanes)])
-        numbers = ir.Constant(ir.VectorType(INDEX, lanes), list(range(lanes)))
         limit = self.nest.repeated(Vector(self.nest, first.value), lanes)
-        return self.nest.builder.icmp_signed("<", numbers, limit.value)
+        return self.nest.builder.icmp_signed("<", _numbers(lanes), limit.value)
 
     def _offset(self, indices: Sequence[int | Index]) -> Any:
         fixed, moving = 0, None
@@ -220,9 +239,9 @@ class Array:
                 moving = distance if moving is None else moving + distance
         builder, start = self.nest.builder, self.start
         if moving is not None:
-            start = builder.gep(start, [moving.value], source_etype=FLOATS[self.dtype])
+            start = builder.gep(start, [moving.value], source_etype=FLOATS.get(self.dtype, INDEX))
         # Last, so that what differs by a constant shares a register.
-        return builder.gep(start, [INDEX(fixed)], source_etype=FLOATS[self.dtype])
+        return builder.gep(start, [INDEX(fixed)], source_etype=FLOATS.get(self.dtype, INDEX))
 
     def _place(self, indices: Sequence[int | Index], lanes: int) -> Any:
         kind = FLOATS[self.dtype] if lanes == 1 else ir.VectorType(FLOATS[self.dtype], lanes)
@@ -259,7 +278,8 @@ class Nest:
 
     def array(self, dtype: str, *steps: int | Index) -> Array:
         """The next argument, an array whose axes have these steps; the last one is 1."""
-        address = self.builder.inttoptr(self.size().value, FLOATS[dtype].as_pointer())
+        kind = FLOATS.get(dtype, INDEX)
+        address = self.builder.inttoptr(self.size().value, kind.as_pointer())
         return Array(self, address, dtype, (*steps, 1))
 
     def range(self, *bounds: int | Index) -> Iterator[Index]:
@@ -349,6 +369,12 @@ class Nest:
         chosen = self.builder.select(larger, a.value, b.value)
         return Vector(self, self.builder.select(b_is_number, chosen, b.value))
 
+    def lane_is(self, number: Index, lanes: int) -> Vector:
+        """True in the lane of this number."""
+        repeated = self.repeated(Vector(self, number.value), lanes)
+        equal = self.builder.icmp_signed("==", _numbers(lanes), repeated.value)
+        return Vector(self, equal)
+
     def where(self, condition: Vector, a: Vector, b: Vector) -> Vector:
         return Vector(self, self.builder.select(condition.value, a.value, b.value))
 
@@ -358,8 +384,32 @@ class Nest:
     def but_not(self, a: Vector, b: Vector) -> Vector:
         return Vector(self, self.builder.and_(a.value, self.builder.not_(b.value)))
 
-    def converted(self, number: Index, dtype: str) -> Vector:
-        return Vector(self, self.builder.sitofp(number.value, FLOATS[dtype]))
+    def converted(self, number: Index, dtype: str = "float64") -> Vector:
+        return Vector(self, self.builder.sitofp(number.value, _like(number.value, FLOATS[dtype])))
+
+    def cast(self, number: Vector, dtype: str) -> Vector:
+        """The same numbers in another floating-point type."""
+        kind = _like(number.value, FLOATS[dtype])
+        if number.value.type == kind:
+            return number
+        wider = dtype == "float64"
+        change = self.builder.fpext if wider else self.builder.fptrunc
+        return Vector(self, change(number.value, kind))
+
+    def rounded(self, number: Vector) -> Index:
+        """The integers next to numbers that are neither NaN nor very large."""
+        name = f"llvm.roundeven.{_name(number)}"
+        nearest = self.intrinsic(name, number.value.type, [number.value])
+        kind = _like(number.value, INDEX)
+        return Index(self.builder, self.builder.fptosi(nearest.value, kind))
+
+    def bits(self, number: Vector) -> Index:
+        """Those of numbers of float64, as integers."""
+        return Index(self.builder, self.builder.bitcast(number.value, _like(number.value, INDEX)))
+
+    def from_bits(self, bits: Index) -> Vector:
+        kind = _like(bits.value, FLOATS["float64"])
+        return Vector(self, self.builder.bitcast(bits.value, kind))
 
     def square_root(self, a: Vector) -> Vector:
         return self.intrinsic(f"llvm.sqrt.{_name(a)}", a.value.type, [a.value])
@@ -371,6 +421,16 @@ class Nest:
             signature = ir.FunctionType(result, [operand.type for operand in operands])
             function = ir.Function(self.module, signature, name)
         return Vector(self, self.builder.call(function, operands))
+
+
+def _numbers(lanes: int) -> Any:
+    return ir.Constant(ir.VectorType(INDEX, lanes), list(range(lanes)))
+
+
+def _like(value: Any, kind: Any) -> Any:
+    """The type for as many lanes as the value has."""
+    lanes = value.type
+    return ir.VectorType(kind, lanes.count) if isinstance(lanes, ir.VectorType) else kind
 
 
 def _name(vector: Vector) -> str:
