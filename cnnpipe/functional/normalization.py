@@ -21,6 +21,7 @@ derivatives of derivatives are wanted, PyTorch differentiates them.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
 from typing import Any
@@ -177,12 +178,12 @@ def _normalize(
     return y.to(x.dtype)
 
 
-def _sums(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> Tensor:
-    """Σ g·x̂ and Σ g of each channel, (2, C)."""
+def _sums(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Σ g·x̂ and Σ g of each channel, (C,)."""
     mean, r = _shift_and_scale(statistics, None, eps)
     wide = g.to(r.dtype)
     products = wide * (x - _along(x, mean))
-    return torch.stack([r * products.sum(_reduced(x)), wide.sum(_reduced(x))])
+    return r * products.sum(_reduced(x)), wide.sum(_reduced(x))
 
 
 def _input_gradient(
@@ -190,7 +191,7 @@ def _input_gradient(
     x: Tensor,
     statistics: Tensor,
     weight: Tensor | None,
-    sums: Tensor,
+    sums: Sequence[Tensor],
     eps: float,
     training: bool,
 ) -> Tensor:
@@ -199,7 +200,7 @@ def _input_gradient(
     wide = g.to(scale.dtype)
     if training:
         _, r = _shift_and_scale(statistics, None, eps)
-        products, total = (-sums / _values_per_channel(x)).unbind()
+        products, total = (-total / _values_per_channel(x) for total in sums)
         wide = wide + torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
     return (wide * _along(x, scale)).to(x.dtype)
 
@@ -330,14 +331,14 @@ class BatchNorm(_OfChannels):
         dx = None
         if recorded():
             statistics = _statistics(x) if training else statistics
-            sums = _sums(g, x, statistics, eps)
+            of_weight, of_bias = sums = _sums(g, x, statistics, eps)
             if needs_x:
                 dx = _input_gradient(g, x, statistics, weight, sums, eps, training)
         else:
-            sums = BatchNormSums.call(g, x, statistics, eps)
+            both = BatchNormSums.call(g, x, statistics, eps)
+            of_weight, of_bias = both.unbind()
             if needs_x:
-                dx = BatchNormInputGradient.call(g, x, statistics, weight, sums, eps, training)
-        of_weight, of_bias = sums.unbind()
+                dx = BatchNormInputGradient.call(g, x, statistics, weight, both, eps, training)
         return (
             dx,
             None,
@@ -385,7 +386,7 @@ class BatchNormSums(_Gradient):
 
     @staticmethod
     def compute(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> Tensor:
-        return _sums(g, x, statistics, eps)
+        return torch.stack(_sums(g, x, statistics, eps))
 
     @staticmethod
     def shape(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> Tensor:
@@ -410,7 +411,7 @@ class BatchNormInputGradient(_Gradient):
         eps: float,
         training: bool,
     ) -> Tensor:
-        gradient = _input_gradient(g, x, statistics, weight, sums, eps, training)
+        gradient = _input_gradient(g, x, statistics, weight, sums.unbind(), eps, training)
         return in_order_of(x, gradient)
 
     @staticmethod
