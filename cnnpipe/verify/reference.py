@@ -1,7 +1,7 @@
 """The oracle: the right value of each result of a call, and the error that rounding explains.
 
-Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling and
-activations.
+Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling,
+activations and normalisation.
 
 **Truth.** Torch's operator, in float64 on the CPU, on the same numbers that the operator under test
 was given: each number of a smaller type is exactly a float64. Convolution has a second truth that
@@ -420,14 +420,10 @@ def _terms_of_normalization(
     magnitudes = quantities(positive, _map(torch.abs, operands), _map(torch.abs, probes))
     d = (M * 2**-24 * x.abs().mean(reduced).square() / s).nan_to_num(0, 0)
 
-    def roundings(order: int) -> Tensor:
-        if training:
-            return (2 * order + 1) * (4 * M * (1 + d) + 16)
-        return torch.full_like(s, (2 * order + 1) * 16 + M)
-
     result = {}
     for key, magnitude in magnitudes.items():
-        n = roundings(order_of(key))
+        factors = 2 * order_of(key) + 1
+        n = factors * (4 * M * (1 + d) + 16) if training else factors * 16 + M + 0 * s
         n = along(n) if magnitude.ndim > 1 else n
         result[key] = Terms(magnitude, n * (magnitude != 0), k=2)
     return result
