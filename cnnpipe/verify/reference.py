@@ -447,9 +447,14 @@ def _batch_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     **arguments: Any,
 ) -> Tensor:
-    return functional.batch_norm(input, running_mean, running_var, **arguments)
+    """Torch's, which loses a second derivative of the bias where there is no weight."""
+    if weight is None and bias is not None:
+        weight = torch.ones_like(bias)
+    return functional.batch_norm(input, running_mean, running_var, weight, bias, **arguments)
 
 
 def _convolve2d(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:
