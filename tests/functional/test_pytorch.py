@@ -87,6 +87,20 @@ def test_a_compiler_computes_by_the_same_algorithm(algorithm: str) -> None:
     assert torch.equal(function(x), conv2d(x, w, algorithm=algorithm))
 
 
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_training_keeps_its_running_statistics(backend: str) -> None:
+    results = []
+    for how in (lambda network: network, lambda network: compiled(network, backend)):
+        torch.manual_seed(0)
+        network = VGG(blocks=[[2], [3]], hidden=4, dropout=0.0).double()
+        step = how(network)
+        for seed in range(2):
+            step(randn(4, 1, 28, 28, seed=seed)).sin().sum().backward()
+        gradients = [weight.grad for weight in network.parameters()]
+        results.append((gradients, network.state_dict()))
+    torch.testing.assert_close(*results)
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convolution": (
         lambda: nn.Sequential(Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 1)),
