@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid, tanh
 from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
 from cnnpipe.functional.convolution import check_algorithm
 from cnnpipe.functional.convolution_arguments import Padding, as_padding, padding_sides
@@ -125,6 +125,42 @@ class Conv2d(nn.Module):
         if self.algorithm != "auto":
             parts.append(f"algorithm={self.algorithm!r}")
         return ", ".join(parts)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation, `torch.nn.BatchNorm2d` over `cnnpipe.functional.batch_norm`.
+
+    Parameters, running statistics and all that torch does to them are torch's.
+
+    Shape:
+        (N, num_features, H, W) → (N, num_features, H, W)
+
+    >>> layer = BatchNorm2d(1)
+    >>> layer(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)).flatten()  # mean 2, variance 1
+    tensor([-1.0000,  1.0000], grad_fn=<ViewBackward0>)
+    >>> layer.running_mean  # a tenth of the way from 0 to 2
+    tensor([0.2000])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        training = self.training or self.running_mean is None
+        tracked = self.track_running_stats or not self.training
+        momentum = self.momentum
+        if self.training and tracked and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if momentum is None:  # the mean over all batches
+                momentum = 1 / float(self.num_batches_tracked)
+        return batch_norm(
+            input,
+            self.running_mean if tracked else None,
+            self.running_var if tracked else None,
+            self.weight,
+            self.bias,
+            training,
+            0.0 if momentum is None else momentum,
+            self.eps,
+        )
 
 
 class MaxPool2d(nn.Module):

@@ -72,7 +72,7 @@ class LeNet5(_Network):
         backend: Backend = "scratch",
         algorithm: Algorithm = "auto",
     ) -> None:
-        conv, act, pool = _layers(backend, algorithm, activation, pooling)
+        conv, _, act, pool = _layers(backend, algorithm, activation, pooling)
         super().__init__(
             OrderedDict(
                 c1=conv(1, 6, 5, padding=2),  # (N, 6, 28, 28): the paper's 32×32 input is padded
@@ -123,7 +123,7 @@ class VGG(_Network):
         backend: Backend = "scratch",
         algorithm: Algorithm = "auto",
     ) -> None:
-        conv, relu, pool = _layers(backend, algorithm, "relu", "max")
+        conv, norm, relu, pool = _layers(backend, algorithm, "relu", "max")
         if not blocks or IMAGE_SIZE >> len(blocks) == 0:
             raise ValueError(
                 f"blocks: got {len(blocks)}; expected 1 to 4, as each halves {IMAGE_SIZE} pixels"
@@ -133,7 +133,7 @@ class VGG(_Network):
         for b, block in enumerate(blocks, start=1):
             for c, out_channels in enumerate(block, start=1):
                 plan[f"block{b}_conv{c}"] = conv(channels, out_channels, 3, padding=1, bias=False)
-                plan[f"block{b}_norm{c}"] = nn.BatchNorm2d(out_channels)
+                plan[f"block{b}_norm{c}"] = norm(out_channels)
                 plan[f"block{b}_relu{c}"] = relu()
                 channels = out_channels
             plan[f"block{b}_pool"] = pool(2)  # (N, channels, H // 2, W // 2)
@@ -286,8 +286,8 @@ def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequenti
     return network.model, network.normalization
 
 
-def _layers(backend: str, algorithm: str, activation: str, pooling: str) -> tuple[Any, Any, Any]:
-    """The classes of a convolution, an activation and a pooling layer."""
+def _layers(backend: str, algorithm: str, activation: str, pooling: str) -> tuple[Any, ...]:
+    """The classes of a convolution, a normalisation, an activation and a pooling layer."""
     layers: Any = _choose("backend", backend, {"scratch": cnnpipe.layers, "torch": nn})
     conv = layers.Conv2d
     if backend == "scratch":
@@ -296,6 +296,7 @@ def _layers(backend: str, algorithm: str, activation: str, pooling: str) -> tupl
     poolings = {"max": "MaxPool2d", "avg": "AvgPool2d"}
     return (
         conv,
+        layers.BatchNorm2d,
         getattr(layers, _choose("activation", activation, activations)),
         getattr(layers, _choose("pooling", pooling, poolings)),
     )

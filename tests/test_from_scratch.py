@@ -20,7 +20,10 @@ MODULES = [
     for top in ("cnnpipe", "stages", "scripts")
     for path in sorted((ROOT / top).rglob("*.py"))
 ]
-KERNELS = ("conv", "pool", "relu", "sigmoid", "tanh", "im2col", "col2im", "unfold", "threshold")
+KERNELS = (
+    *("conv", "pool", "relu", "sigmoid", "tanh", "im2col", "col2im", "unfold", "threshold"),
+    "batch_norm",
+)
 
 
 def test_modules_use_only_the_names_of_torch_that_are_allowed(

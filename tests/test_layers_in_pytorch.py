@@ -80,6 +80,43 @@ def test_convolution(change: str) -> None:
     assert results[0][2] == results[1][2]
 
 
+NORMALIZATIONS: list[dict[str, Any]] = [
+    {},
+    {"momentum": None},  # the mean over all batches
+    {"affine": False},
+    {"track_running_stats": False},
+    {"eps": 0.5, "momentum": 0.9},
+]
+
+
+@pytest.mark.parametrize("arguments", NORMALIZATIONS, ids=str)
+@pytest.mark.parametrize(
+    "change", [name for name in CHANGES if "_norm" not in name and name != "orthogonal"]
+)
+def test_batch_normalization(change: str, arguments: dict[str, Any]) -> None:
+    results = []
+    for module in (layers, nn):
+        layer = module.BatchNorm2d(3, **arguments, dtype=torch.float64)
+        if arguments.get("affine", True):
+            layer = CHANGES[change](layer)
+        if change == "moved to meta and back":
+            layer.reset_parameters()
+        found = [repr(layer)]
+        for step in range(3):
+            images = randn(2, 3, 5, 5, seed=step).requires_grad_()
+            output = layer.train(step < 2)(images)
+            learned = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+            found += [output, torch.autograd.grad(output.sin().sum(), [images, *learned])]
+        results.append([*found, layer.state_dict()])
+    assert results[0][0] == results[1][0]
+    torch.testing.assert_close(results[0][1:], results[1][1:])
+
+
+def test_batch_normalization_refuses_what_are_no_images() -> None:
+    with pytest.raises(ValueError, match="expected 4D input"):
+        layers.BatchNorm2d(3)(torch.zeros(2, 3))
+
+
 @pytest.mark.parametrize("change", ["hooked", "deepcopy", "pickle"])
 @pytest.mark.parametrize(
     ("name", "arguments"),

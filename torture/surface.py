@@ -54,6 +54,7 @@ BORROWED = {
 """Banned by name in pyproject.toml."""
 OPERATORS = """
     conv1d conv2d conv3d conv_transpose2d convolution max_pool2d avg_pool1d relu sigmoid tanh
+    batch_norm nn.functional.batch_norm
     nn.Conv2d nn.ConvTranspose2d nn.MaxPool2d nn.AvgPool2d nn.AdaptiveAvgPool2d nn.Unfold nn.Fold
     nn.ReLU nn.Sigmoid nn.Tanh nn.LeakyReLU nn.GELU nn.SiLU
     nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d nn.functional.conv_transpose2d

@@ -8,12 +8,14 @@ from cnnpipe.functional.convolution import (
     conv2d_algorithm,
     convolve2d,
 )
+from cnnpipe.functional.normalization import batch_norm
 from cnnpipe.functional.pooling import avg_pool2d, max_pool2d
 
 __all__ = [
     "CONV2D_ALGORITHMS",
     "UnsupportedError",
     "avg_pool2d",
+    "batch_norm",
     "conv2d",
     "conv2d_algorithm",
     "convolve2d",

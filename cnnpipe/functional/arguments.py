@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -29,6 +29,13 @@ def as_int(value: SupportsIndex, name: str, least: int | None = None) -> int:
     if abs(number) > sys.maxsize:
         raise ValueError(f"{name}: expected an int of 64 bits, got {number}")
     return number
+
+
+def as_float(value: SupportsFloat, name: str) -> float:
+    """The value as a float; True is refused."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    return float(value)
 
 
 def check_bool(value: bool, name: str) -> None:

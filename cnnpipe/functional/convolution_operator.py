@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cnnpipe.functional.operator import Batched, Operator
+from cnnpipe.functional.operator import Batched, Operator, merge_axis
 from cnnpipe.geometry import ConvolutionGeometry
 
 Shape = Sequence[int]
@@ -69,13 +69,5 @@ class ConvolutionOperator(Operator):
             numbers = [*numbers[:-1], B * numbers[-1]]
         for which, into in enumerate(axes):
             if operands[which] is not None:
-                operands[which] = _merge(operands[which], in_dims[which], into, B)
+                operands[which] = merge_axis(operands[which], in_dims[which], into, B)
         return cls.call(*operands, numbers, algorithm).unflatten(axis, (B, -1)), axis
-
-
-def _merge(tensor: Tensor, added: int | None, axis: int, size: int) -> Tensor:
-    """Merge the added axis into another one; a tensor without it is repeated."""
-    if added is None:
-        shape = (*tensor.shape[:axis], size, *tensor.shape[axis:])
-        return tensor.unsqueeze(axis).expand(shape).flatten(axis, axis + 1)
-    return tensor.movedim(added, axis).flatten(axis, axis + 1)

@@ -136,6 +136,19 @@ class Operator:
         return cls.call(*moved), 0
 
 
+def merge_axis(tensor: Tensor, added: int | None, axis: int, size: int) -> Tensor:
+    """Merge the axis that vmap added into another one; a tensor without it is repeated."""
+    if added is None:
+        shape = (*tensor.shape[:axis], size, *tensor.shape[axis:])
+        return tensor.unsqueeze(axis).expand(shape).flatten(axis, axis + 1)
+    return tensor.movedim(added, axis).flatten(axis, axis + 1)
+
+
+def recorded() -> bool:
+    """Whether the derivatives of what is computed now are wanted, in backward or forward mode."""
+    return torch.is_grad_enabled() or not _no_tangents()
+
+
 def _no_tangents() -> bool:
     return forward_ad._current_level < 0
 

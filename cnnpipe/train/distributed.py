@@ -24,9 +24,16 @@ from typing import Any, Self, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm
 from torch.nn.parallel import DistributedDataParallel
 
+from cnnpipe.functional.normalization import (
+    BatchNorm,
+    BatchNormInputGradient,
+    BatchNormSums,
+    BatchStatistics,
+    update_running,
+)
+from cnnpipe.layers import BatchNorm2d
 from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import choose_device
@@ -93,7 +100,7 @@ def parallel(model: nn.Module) -> nn.Module:
     if processes() == 1:
         return model
     for name, layer in list(model.named_modules()):
-        if type(layer) is nn.BatchNorm2d:
+        if isinstance(layer, nn.BatchNorm2d):
             model.set_submodule(name, GlobalBatchNorm2d.of(layer))
     # All processes have the same statistics of the whole batch: none have to be sent.
     new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
@@ -102,7 +109,7 @@ def parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model, **options)
 
 
-class GlobalBatchNorm2d(nn.BatchNorm2d):
+class GlobalBatchNorm2d(BatchNorm2d):
     """Batch normalisation by the mean and variance of the whole batch, over all processes.
 
     torch's SyncBatchNorm does this on GPUs only. Every process holds equally many images.
@@ -122,57 +129,54 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         output: Tensor
-        output, mean, variance = _Normalize.apply(input, self.weight, self.bias, self.eps)
-        count = input.numel() // input.shape[1] * processes()
-        with torch.no_grad():
-            self.get_buffer("num_batches_tracked").add_(1)
-            self.get_buffer("running_mean").lerp_(mean, self.momentum or 0.0)
-            self.get_buffer("running_var").lerp_(
-                variance * (count / (count - 1)), self.momentum or 0.0
-            )
+        output, statistics = _Normalize.apply(input, self.weight, self.bias, self.eps)
+        self.get_buffer("num_batches_tracked").add_(1)
+        update_running(
+            self.get_buffer("running_mean"),
+            self.get_buffer("running_var"),
+            statistics,
+            input.numel() // input.shape[1] * processes(),
+            self.momentum or 0.0,
+        )
         return output
 
 
 class _Normalize(torch.autograd.Function):
-    """y = w·x̂ + b with x̂ = (x − μ)·r, r = 1/√(σ² + ε), and μ, σ² over all processes.
+    """`cnnpipe.functional.normalization`, whose sums are taken over all processes.
 
     Forward: each process sends its mean mᵢ and variance vᵢ; as all hold equally many values,
     μ = mean(mᵢ) and σ² = mean(vᵢ) + mean((mᵢ − μ)²), with no difference of large numbers.
 
-    Backward: μ and σ² depend on every x, so with g = ∂L/∂y and means over all processes
-    ∂L/∂x = w·r·(g − mean(g) − x̂·mean(g·x̂)).
+    Backward: μ and σ² depend on every x, so Σ g and Σ g·x̂ go over the whole batch, too.
 
-    Source: Ioffe, Szegedy, "Batch normalization", ICML 2015, section 3; Chan, Golub, LeVeque,
-    "Algorithms for computing the sample variance", The American Statistician 37(3), 1983.
+    Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", The American
+    Statistician 37(3), 1983.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        variances, means = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)  # (C,)
-        own = torch.stack([means, variances])  # (2, C)
+    ) -> tuple[Tensor, Tensor]:
+        own = BatchStatistics.call(x)  # (2, C)
         gathered = [torch.empty_like(own) for _ in range(processes())]
         dist.all_gather(gathered, own)
         means, variances = torch.stack(gathered, dim=1)  # (processes, C) each
         mean = means.mean(0)  # (C,)
         variance = variances.mean(0) + (means - mean).square().mean(0)
-        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps))
-        ctx.mark_non_differentiable(mean, variance)
-        return batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
+        statistics = torch.stack([mean, variance])
+        ctx.save_for_backward(x, statistics, weight)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(statistics)
+        return BatchNorm.call(x, statistics, weight, bias, eps, True), statistics
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, r = ctx.saved_tensors
-        g = gradient.float()
-        normalized = (x.float() - mean[:, None, None]).mul_(r[:, None, None])  # x̂
-        sums = torch.stack([(g * normalized).sum((0, 2, 3)), g.sum((0, 2, 3))])  # (2, C)
+    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, statistics, weight = ctx.saved_tensors
+        sums = BatchNormSums.call(g, x, statistics, ctx.eps)  # (2, C)
         own_weight, own_bias = sums.unbind()  # DistributedDataParallel averages these two
-        whole = sums.clone()
-        dist.all_reduce(whole)
-        mean_gx, mean_g = (whole / (x.numel() // x.shape[1] * processes()))[..., None, None]
-        dx = (g - mean_g).sub_(normalized.mul_(mean_gx)).mul_((weight * r)[:, None, None])
-        return dx.to(gradient.dtype), own_weight, own_bias, None
+        average = mean(sums.clone())  # divided by M of one process: a mean over the whole batch
+        dx = BatchNormInputGradient.call(g, x, statistics, weight, average, ctx.eps, True)
+        return dx, own_weight, own_bias, None
 
 
 @contextmanager

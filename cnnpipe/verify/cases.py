@@ -18,7 +18,7 @@ from cnnpipe.verify.reference import Call, output_shape
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGERS = (torch.uint8, torch.int32, torch.int64)
 
-Values = Literal["uniform", "positive", "negative", "ties", "large", "special"]
+Values = Literal["uniform", "positive", "negative", "ties", "large", "offset", "special"]
 Layout = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded"]
 UNUSUAL_LAYOUTS: tuple[Layout, ...] = get_args(Layout)[1:]
 
@@ -31,7 +31,7 @@ class Case:
     input: tuple[int, ...]
     """Shape."""
     weight: tuple[int, ...] | None
-    """Shape of a convolution's kernels."""
+    """Shape of a convolution's kernels, or of a normalisation's factors."""
     bias: bool
     arguments: Mapping[str, Any]
     values: Values = "uniform"
@@ -62,6 +62,7 @@ def argument_grid() -> list[Case]:
         *_max_pool2d_cases(),
         *_avg_pool2d_cases(),
         *_activation_cases(),
+        *_batch_norm_cases(),
     ]
 
 
@@ -158,6 +159,27 @@ def _activation_cases() -> Iterator[Case]:
         yield activation((0, 3))
 
 
+def _batch_norm_cases() -> Iterator[Case]:
+    norm, both = partial(case_of, "batch_norm"), (True, False)
+    for shape, bias, training in product([(4, 3, 5, 6), (16, 3)], both, both):
+        yield norm(shape, (3,), bias=bias, training=training, eps=0.25)
+    for training in both:
+        norm = partial(case_of, "batch_norm", training=training)
+        for shape in [(4, 3, 7), (2, 3, 4, 3, 2)]:
+            yield norm(shape, (3,), bias=True)
+        yield norm((4, 3, 5, 6))  # nothing learned
+        yield norm((0, 3, 5, 6), (3,), bias=True)
+        norm = partial(norm, bias=True)
+        yield norm((8, 3, 9, 8), (3,), values="positive")
+        yield norm((8, 3, 9, 8), (3,), values="special")
+        if training:  # few values, so that rounding explains little
+            yield norm((6, 3), (3,), values="offset")
+        for layout in UNUSUAL_LAYOUTS:
+            yield norm((4, 3, 5, 6), (3,), layout=layout)
+        yield norm((4, 3, 5, 6), (3,), frozen=("input",))
+        yield norm((4, 3, 5, 6), (3,), frozen=("weight", "bias"))
+
+
 def _product(**choices: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """The arguments with each combination of their values."""
     for values in product(*choices.values()):
@@ -191,6 +213,9 @@ def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
         operands["weight"] = numbers(case.weight, rest)
         if case.bias:
             operands["bias"] = numbers(case.weight[:1], rest)
+    if case.operator == "batch_norm" and not case.arguments["training"]:
+        operands["running_mean"] = numbers(case.input[1:2], rest)
+        operands["running_var"] = numbers(case.input[1:2], "positive")
     probes = draw_probes(
         case.operator, operands, case.arguments, partial(numbers, values=rest), case.frozen
     )
@@ -212,7 +237,8 @@ def draw_probes(
     """
     if not operands["input"].is_floating_point():
         return {}
-    shapes = {name: x.shape for name, x in operands.items() if name not in frozen}
+    constants = (*frozen, "running_mean", "running_var")
+    shapes = {name: x.shape for name, x in operands.items() if name not in constants}
     shapes["upstream"] = output_shape(operator, operands, arguments)
     return {name: numbers(shape) for name, shape in shapes.items()}
 
@@ -242,6 +268,8 @@ def random_numbers(
             numbers = (3 * uniform).floor() - 1
         case "large":
             numbers = 20_000 + 10_000 * uniform  # float16 ends at 65,504: a sum of four overflows
+        case "offset":
+            numbers = 1000 + uniform  # the mean is 3000 times the standard deviation
         case "special":
             numbers = 100 * (2 * uniform - 1)
             for start, value in enumerate([0.0, math.nan, math.inf, -math.inf]):

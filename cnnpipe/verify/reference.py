@@ -1,7 +1,7 @@
 """The oracle: the right value of each result of a call, and the error that rounding explains.
 
-Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling and
-activations.
+Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling,
+activations and normalisation.
 
 **Truth.** Torch's operator, in float64 on the CPU, on the same numbers that the operator under test
 was given: each number of a smaller type is exactly a float64. Convolution has a second truth that
@@ -66,7 +66,8 @@ class Call:
 
     operator: str
     operands: Tensors
-    """`input`, and for a convolution `weight` and perhaps `bias`; all of one dtype."""
+    """`input`, and for a convolution or a normalisation `weight` and perhaps `bias`; also the
+    running statistics of a normalisation in evaluation. All of one dtype."""
     arguments: Mapping[str, Any]
     """The other arguments, by name."""
     probes: Tensors
@@ -374,6 +375,60 @@ def _terms_of_curves(
     }
 
 
+def _terms_of_normalization(
+    operator: partial[Any], operands: Tensors, probes: Tensors
+) -> dict[str, Terms]:
+    """Batch normalisation: y = (x − μ)·r·γ + β with r = 1/√s and s = σ² + ε.
+
+    Every derivative is a polynomial in x, μ, r, γ and the probes, and Σ|terms| the same derivative
+    of a function without minus signs: of |x| + |μ|, with mean|x| for |μ| in training, and of a
+    function of s whose derivatives are those of 1/√s without their signs.
+
+    Roundings, in training: x − μ is good to M + 1, relative to |x| + mean|x|. Where μ is off by δ,
+    Σ(x − μ)² grows by M·δ²; so s is good to M·(1 + d) + 3 with d = M·u·(mean|x|)²/s and u = 2⁻²⁴,
+    and r to 3 more. Each derivative multiplies by one x − μ and r² more at most, and adds up over
+    the channel twice at most. Together, for the m-th derivative,
+
+        n = (2m + 1)·(4·M·(1 + d) + 16)
+
+    In evaluation μ and s are constants, and the gradients of γ and β alone are sums of M terms.
+    """
+    training, eps = operator.keywords["training"], operator.keywords.get("eps", 1e-5)
+    x = operands["input"]
+    reduced, M = [0, *range(2, x.ndim)], x[:, 0].numel()
+    variance = (x - x.mean(reduced, keepdim=True)).square().mean(reduced)
+    s = (variance if training else operands["running_var"]) + eps
+
+    def along(values: Tensor) -> Tensor:
+        return values.view(-1, *[1] * (x.ndim - 2))
+
+    def positive(
+        input: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        running_mean: Tensor | None = None,
+        **_: Tensor,
+    ) -> Tensor:
+        mean = input.mean(reduced) if running_mean is None else running_mean
+        centred, r = input + along(mean), s.rsqrt()
+        if training:
+            square = centred.square().mean(reduced)
+            r = (s - (square - square.detach())).rsqrt()
+        y: Tensor = centred * along(r if weight is None else r * weight)
+        return y if bias is None else y + along(bias)
+
+    magnitudes = quantities(positive, _map(torch.abs, operands), _map(torch.abs, probes))
+    d = (M * 2**-24 * x.abs().mean(reduced).square() / s).nan_to_num(0, 0)
+
+    result = {}
+    for key, magnitude in magnitudes.items():
+        factors = 2 * order_of(key) + 1
+        n = factors * (4 * M * (1 + d) + 16) if training else factors * 16 + M + 0 * s
+        n = along(n) if magnitude.ndim > 1 else n
+        result[key] = Terms(magnitude, n * (magnitude != 0), k=2)
+    return result
+
+
 def _map(function: Callable[[Tensor], Tensor], tensors: Tensors) -> dict[str, Tensor]:
     return {name: function(tensor).contiguous().resolve_neg() for name, tensor in tensors.items()}
 
@@ -388,6 +443,20 @@ def _conv2d(input: Tensor, weight: Tensor, *, padding: Any = 0, **arguments: Any
         return functional.conv2d(input, weight, padding=padding, **arguments)
 
 
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    **arguments: Any,
+) -> Tensor:
+    """Torch's, which loses a second derivative of the bias where there is no weight."""
+    if weight is None and bias is not None:
+        weight = torch.ones_like(bias)
+    return functional.batch_norm(input, running_mean, running_var, weight, bias, **arguments)
+
+
 def _convolve2d(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:
     return _conv2d(input, weight.flip(-2, -1), **arguments)
 
@@ -398,6 +467,7 @@ _REFERENCES: dict[str, tuple[Operator, Callable[..., dict[str, Terms]]]] = {
     "avg_pool2d": (functional.avg_pool2d, _terms_of_sums),
     "max_pool2d": (functional.max_pool2d, _terms_of_selections),
     "relu": (functional.relu, _terms_of_selections),
+    "batch_norm": (_batch_norm, _terms_of_normalization),
     # σ' = y − y², σ'' = y − 3y² + 2y³; tanh' = 1 − y², tanh'' = −2y + 2y³
     "sigmoid": (torch.sigmoid, partial(_terms_of_curves, ((0, 1, -1), (0, 1, -3, 2)))),
     "tanh": (torch.tanh, partial(_terms_of_curves, ((1, 0, -1), (0, -2, 0, 2)))),

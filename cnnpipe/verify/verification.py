@@ -34,6 +34,7 @@ OPERATORS: Mapping[str, Operator] = {
     "relu": functional.relu,
     "sigmoid": functional.sigmoid,
     "tanh": functional.tanh,
+    "batch_norm": functional.batch_norm,
 }
 
 TRANSFORMED = (torch.float64, torch.float32)
@@ -113,7 +114,9 @@ def _compare_case(
     tolerance = getattr(params.tolerance, dtype_name, 1.0)
     call = draw(case, dtype, seed)
     truth_of = truths(call)
-    choices: Sequence[Algorithm | None] = algorithms if case.weight else [None]
+    choices: Sequence[Algorithm | None] = (
+        algorithms if case.operator in ("conv2d", "convolve2d") else [None]
+    )
     if dtype not in TRANSFORMED:
         transforms = {}
     for device, algorithm, transform in product(devices_with(dtype), choices, [None, *transforms]):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid, tanh
 from cnnpipe.verify.cases import FLOATS
 from cnnpipe.verify.reference import Operator
 from cnnpipe.verify.verification import OPERATORS, verify
@@ -37,6 +37,16 @@ def test_maximum_of_integers() -> None:
 
 
 IMAGES, KERNELS, BIAS = randn(2, 2, 5, 5), randn(2, 2, 3, 3, seed=1), randn(2, seed=2)
+
+
+def normalized(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return batch_norm(input, None, None, weight, bias, training=True)
+
+
+def evaluated(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return batch_norm(input, BIAS, BIAS.square(), weight, bias)
+
+
 each_operator = pytest.mark.parametrize(
     ("operator", "operands"),
     [
@@ -49,6 +59,8 @@ each_operator = pytest.mark.parametrize(
         (partial(avg_pool2d, kernel_size=3, stride=2, padding=1), (IMAGES,)),
         (partial(avg_pool2d, kernel_size=2, stride=3, ceil_mode=True), (IMAGES,)),
         *((activation, (IMAGES,)) for activation in (relu, sigmoid, tanh)),
+        (partial(batch_norm, training=True), (IMAGES,)),
+        *((norm, (IMAGES, KERNELS[0, :, 0, 0], BIAS)) for norm in (normalized, evaluated)),
     ],
 )
 
@@ -89,6 +101,7 @@ def stacked(results: Iterable[Operands]) -> Operands:
         ),
         *(partial(pool, kernel_size=2) for pool in (max_pool2d, avg_pool2d)),
         *(relu, sigmoid, tanh),
+        partial(batch_norm, training=True),
     ],
 )
 def test_channels_last_images_give_channels_last_maps(operator: Operator) -> None:

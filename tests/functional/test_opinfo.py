@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing._internal.common_methods_invocations import op_db
 
-from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid, tanh
 from cnnpipe.functional.arguments import FLOATS, NUMBERS, REALS
 
 OURS: dict[str, Callable[..., Any]] = {
@@ -17,6 +17,7 @@ OURS: dict[str, Callable[..., Any]] = {
     "nn.functional.max_pool2d": max_pool2d,
     "nn.functional.avg_pool2d": avg_pool2d,
     "nn.functional.relu": relu,
+    "nn.functional.batch_norm": batch_norm,
     "sigmoid": sigmoid,
     "tanh": tanh,
 }
@@ -25,6 +26,7 @@ COMPUTED = {
     "nn.functional.max_pool2d": (*REALS, torch.bool),
     "nn.functional.avg_pool2d": REALS,
     "nn.functional.relu": REALS,
+    "nn.functional.batch_norm": FLOATS,
     # Of integers torch makes floating-point numbers, which no layer here needs; and a network of
     # complex numbers has other activations than these.
     "sigmoid": FLOATS,
@@ -44,6 +46,17 @@ def samples(name: str, dtype: torch.dtype) -> Iterator[Any]:
     all_samples = TORCH[name].sample_inputs("cpu", dtype, requires_grad=differentiable)
     # There are 1,000 of max_pool2d, and one dtype tries them all.
     yield from islice(all_samples, 0, None, 1 if dtype is torch.float64 else 7)
+
+
+def called(operator: Callable[..., Any], sample: Any) -> tuple[Any, list[Tensor]]:
+    """The result, and the operands without gradient, which running statistics are, afterwards."""
+    arguments = [
+        value.clone() if isinstance(value, Tensor) and not value.requires_grad else value
+        for value in sample.args
+    ]
+    result = operator(sample.input, *arguments, **sample.kwargs)
+    constants = [value for value in arguments if isinstance(value, Tensor)]
+    return result, [value for value in constants if not value.requires_grad]
 
 
 def gradients(output: Any, operands: list[Tensor]) -> Any:
@@ -68,11 +81,16 @@ def test_samples(name: str, dtype: torch.dtype) -> None:
         count += 1
         if dtype not in COMPUTED[name]:
             with pytest.raises(TypeError, match="expected one of"):
-                OURS[name](sample.input, *sample.args, **sample.kwargs)
+                called(OURS[name], sample)
             continue
-        expected = TORCH[name].op(sample.input, *sample.args, **sample.kwargs)
-        actual = OURS[name](sample.input, *sample.args, **sample.kwargs)
+        if name == "nn.functional.batch_norm" and sample.input.ndim < 2:
+            with pytest.raises(ValueError, match=r"expected shape \(N, C, …\)"):
+                called(OURS[name], sample)
+            continue
+        expected, their_constants = called(TORCH[name].op, sample)
+        actual, our_constants = called(OURS[name], sample)
         torch.testing.assert_close(actual, expected, **tolerance)
+        torch.testing.assert_close(our_constants, their_constants, **tolerance)
         torch.testing.assert_close(
             gradients(actual, operands), gradients(expected, operands), **tolerance
         )

@@ -20,13 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnnpipe.functional import (
     CONV2D_ALGORITHMS,
     avg_pool2d,
+    batch_norm,
     conv2d,
     max_pool2d,
     relu,
     sigmoid,
     tanh,
 )
-from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU, Sigmoid
+from cnnpipe.layers import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sigmoid
 from cnnpipe.models import VGG, LeNet5, build_model
 from tests.helpers.operators import operators
 from tests.helpers.oracle import randn
@@ -86,6 +87,20 @@ def test_a_compiler_computes_by_the_same_algorithm(algorithm: str) -> None:
     assert torch.equal(function(x), conv2d(x, w, algorithm=algorithm))
 
 
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_training_keeps_its_running_statistics(backend: str) -> None:
+    results = []
+    for how in (lambda network: network, lambda network: compiled(network, backend)):
+        torch.manual_seed(0)
+        network = VGG(blocks=[[2], [3]], hidden=4, dropout=0.0).double()
+        step = how(network)
+        for seed in range(2):
+            step(randn(4, 1, 28, 28, seed=seed)).sin().sum().backward()
+        gradients = [weight.grad for weight in network.parameters()]
+        results.append((gradients, network.state_dict()))
+    torch.testing.assert_close(*results)
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convolution": (
         lambda: nn.Sequential(Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 1)),
@@ -96,6 +111,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "LeNet-5": (LeNet5, (1, 28, 28)),
     "LeNet-5 of 1998": (lambda: LeNet5(activation="tanh", pooling="avg"), (1, 28, 28)),
     "VGG": (lambda: VGG().eval(), (1, 28, 28)),
+    "batch normalisation in training": (lambda: BatchNorm2d(2), (2, 2, 2)),
 }
 
 
@@ -166,6 +182,8 @@ def test_onnx(name: str, overrides: dict[str, str], tmp_path: Path) -> None:
         MaxPool2d(2, ceil_mode=True),
         AvgPool2d(3, 2, 1, ceil_mode=True),
         AvgPool2d(3, 2, 1, count_include_pad=False),
+        BatchNorm2d(2).eval(),
+        BatchNorm2d(2, affine=False, track_running_stats=False),
     ],
     ids=str,
 )
@@ -215,6 +233,10 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": tanh,
     "max_pool2d": lambda x: max_pool2d(x, 2, 1, 1),
     "avg_pool2d": lambda x: avg_pool2d(x, 2, 1, 1),
+    "batch_norm": lambda x: batch_norm(x, weight=x[0, :, 0, 0], bias=x[1, :, 0, 0], training=True),
+    "batch_norm in evaluation": lambda x: batch_norm(
+        x, torch.ones(1).to(x), 2 * torch.ones(1).to(x), weight=x[0, :, 0, 0]
+    ),
     **{
         algorithm: lambda x, algorithm=algorithm: conv2d(
             x, torch.arange(1.0, 9, dtype=x.dtype).view(2, 1, 2, 2) / 8, algorithm=algorithm
@@ -262,8 +284,20 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "gate": (randn(2, 3, 4), relu(randn(2, 3, 4))),
     "sigmoid": (randn(2, 3, 4),),
     "tanh": (randn(2, 3, 4),),
+    "batch_statistics": (randn(2, 3, 4),),
+    "batch_norm": (randn(2, 3, 4), randn(2, 3).abs(), randn(3), randn(3)),
+    "batch_norm_sums": (randn(2, 3, 4), randn(2, 3, 4), randn(2, 3).abs()),
+    "batch_norm_input_gradient": (
+        *(randn(2, 3, 4), randn(2, 3, 4), randn(2, 3).abs()),
+        *(randn(3), randn(2, 3)),
+    ),
 }
 """An operand list for each operator of the library; windows are 3×2, stride 2×1, padding 1×0."""
+CONSTANT = (
+    *("max_pool2d_indices", "batch_statistics"),
+    *("batch_norm_sums", "batch_norm_input_gradient"),
+)
+"""Operators without a derivative of their own."""
 NUMBERS = [6, 5, 3, 2, 2, 1, 1, 1, 0, 0, 1, 1]
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda tensor: tensor.clone(),
@@ -279,11 +313,13 @@ def test_what_pytorch_is_told_is_true(name: str, layout: str) -> None:
     """opcheck: schema, no aliases, shapes and strides of fakes, derivatives under AOTAutograd."""
     operands = [LAYOUTS[layout](tensor) if tensor.ndim > 1 else tensor for tensor in CALLS[name]]
     for tensor in operands:
-        tensor.requires_grad_(name != "max_pool2d_indices")
+        tensor.requires_grad_(name not in CONSTANT)
     if "conv2d" in name and "bias" not in name:
         operands += [[*NUMBERS, 2], "im2col"]
     elif "pool" in name or "window" in name:
         operands.append(NUMBERS)
+    elif "batch_norm" in name:
+        operands += [0.25] if "sums" in name else [0.25, True]
     torch.library.opcheck(getattr(torch.ops.cnnpipe, name).default, tuple(operands))
 
 

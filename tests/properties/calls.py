@@ -171,6 +171,23 @@ def activations(draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES) -> C
     return Call(operator, {"input": x}, {}, probes)
 
 
+@st.composite
+def normalizations(draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES) -> Call:
+    """Batch normalisation of a batch with 2 to 5 axes, in training or in evaluation."""
+    dtype, training = draw(choice(*dtypes)), draw(st.booleans())
+    C = draw(choice(1, 2, 3, 5))
+    sizes = [draw(choice(1, 2, 3, 4)) for _ in range(draw(st.integers(0, 3)))]
+    shapes: dict[str, Sequence[int]] = {"input": (draw(choice(0, 2, 2, 3, 8)), C, *sizes)}
+    names = [] if training else ["running_mean", "running_var"]
+    names += [name for name in ("weight", "bias") if draw(st.booleans())]
+    # Where a channel varies little, derivatives have powers of 1/√eps, too large for 16 bits.
+    eps = draw(choice(1e-5, 0.1, 1.0) if dtype in WIDE else choice(0.5, 1.0))
+    shapes |= dict.fromkeys(names, (C,))
+    call = draw(_calls("batch_norm", shapes, dtype, {"training": training, "eps": eps}))
+    positive = {name: x.abs() for name, x in call.operands.items() if name == "running_var"}
+    return replace(call, operands={**call.operands, **positive})
+
+
 def any_calls(
     dtypes: Sequence[torch.dtype] = DTYPES, *, batched: bool = False
 ) -> st.SearchStrategy[Call]:

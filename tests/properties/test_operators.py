@@ -64,6 +64,16 @@ def test_activations(call: Call) -> None:
         check(replace(call, operator=operator))
 
 
+@promise(
+    "batch_norm, in training and evaluation: the same of tensors of 2 to 5 axes",
+    full=1000,
+    few=100,
+    call=calls.normalizations() | calls.viewed(calls.normalizations()),
+)
+def test_normalizations(call: Call) -> None:
+    check(call)
+
+
 def check(call: Call) -> None:
     """All quantities are right, and the result requires a gradient only if an operand does."""
     truth_of = truths(call)

@@ -19,6 +19,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
+from cnnpipe.layers import BatchNorm2d
 from cnnpipe.system.artifacts import load_json, load_weights, save_json
 from cnnpipe.system.errors import InputError
 from cnnpipe.train import distributed
@@ -93,7 +94,7 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(tmp_path):
     inputs = torch.randn(8, 3, 6, 6)
     inputs[4:] = inputs[4:] * 3 + 5
     layers = [nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.Conv2d(4, 2, 1, bias=False), nn.BatchNorm2d(2))
+    model = nn.Sequential(*layers, nn.Conv2d(4, 2, 1, bias=False), BatchNorm2d(2))
     for layer in model:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 2.0)

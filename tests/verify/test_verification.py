@@ -324,6 +324,45 @@ def sigmoid_with_the_gradient_of_tanh(input):
     return torch.sigmoid(tampered(input, lambda grad: grad * (1 + y) / y))
 
 
+# --- Planted in batch normalisation
+
+
+def normalized(statistics: Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]) -> Operator:
+    """By other statistics of the batch, (C, 1, …) each, where it is training."""
+
+    def normalize(**arguments: Any) -> Tensor:
+        x = arguments["input"]
+        if not arguments["training"]:
+            return torchs("batch_norm", **arguments)
+        mean, variance = statistics(x, [0, *range(2, x.ndim)])
+        y = (x - mean) * (variance + arguments.get("eps", 1e-5)).rsqrt()
+        weight, bias = (arguments.get(name) for name in ("weight", "bias"))
+        y = y if weight is None else y * weight.view_as(mean)
+        return (y if bias is None else y + bias.view_as(mean)).to(x.dtype)
+
+    return normalize
+
+
+def unbiased(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
+    mean, variance = in_the_dtype(x, axes)
+    return mean, variance * (M := x[:, 0].numel()) / (M - 1)
+
+
+def in_the_dtype(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
+    """The right ones, if 16 bits were enough."""
+    mean = x.mean(axes, keepdim=True)
+    return mean[0], (x - mean).square().mean(axes, keepdim=True)[0]
+
+
+def constant(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
+    return in_the_dtype(x.detach(), axes)
+
+
+def in_one_pass(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
+    mean = x.mean(axes, keepdim=True)
+    return mean[0], (x.square().mean(axes, keepdim=True) - mean.square())[0]
+
+
 # --- What is planted, and what it must break
 
 CHANGES: list[tuple[str, Change, str]] = [
@@ -372,6 +411,15 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("avg_pool2d", without("ceil_mode"), "forward"),
     ("avg_pool2d", replaced("kernel_size", swapped), "forward"),
     ("avg_pool2d", gradient("input", lambda grad: 2 * grad), "input_gradient"),
+    ("batch_norm", without("eps"), "forward input_gradient weight_gradient"),
+    ("batch_norm", without("weight"), "forward input_gradient weight_gradient"),
+    ("batch_norm", without("bias"), "forward bias_gradient"),
+    ("batch_norm", replaced("running_mean", torch.neg), "forward weight_gradient"),
+    ("batch_norm", replaced("running_var", torch.sqrt), "forward input_gradient"),
+    ("batch_norm", replaced("input", ignored_strides_of_memory), "forward input_gradient"),
+    ("batch_norm", gradient("bias", lambda grad: 2 * grad), "bias_gradient"),
+    ("batch_norm", gradient("input", Tensor.detach), "input_gradient_by_upstream"),
+    ("batch_norm", replaced("input", wrong_second_order), "input_gradient_by_input"),
 ]
 
 
@@ -399,6 +447,9 @@ BUGS: list[tuple[str, Operator, str]] = [
         "input_gradient_by_upstream",
     ),
     ("tanh", lambda input: input.sinh() / input.cosh(), "forward"),  # ∞/∞
+    ("batch_norm", normalized(unbiased), "forward input_gradient"),
+    ("batch_norm", normalized(constant), "input_gradient input_gradient_by_input"),
+    ("batch_norm", normalized(in_one_pass), "forward"),
 ]
 
 
@@ -412,6 +463,7 @@ BUGS_OF_A_DTYPE: list[tuple[torch.dtype, str, Operator, str]] = [
     (torch.float64, "conv2d", computed_in_float32, "forward input_gradient weight_gradient"),
     (torch.float16, "conv2d", added_up_in_16_bits, FORWARD),
     (torch.bfloat16, "conv2d", added_up_in_16_bits, FORWARD),
+    (torch.bfloat16, "batch_norm", normalized(in_the_dtype), "forward"),
     (torch.float16, "avg_pool2d", sum_in_16_bits, "forward"),
     (torch.uint8, "max_pool2d", pooled(replaced("input", Tensor.char)), "forward"),
     (torch.int32, "max_pool2d", pooled(zero_padding), "forward"),

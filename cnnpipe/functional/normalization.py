@@ -1,0 +1,419 @@
+"""Batch normalisation: the values of each channel are shifted and scaled to mean 0, variance 1.
+
+A channel has M values x, over all images and pixels. With r = 1/√(σ² + ε) and x̂ = (x − μ)·r
+
+    μ = Σ x / M,   σ² = Σ (x − μ)² / M,   y = γ·x̂ + β
+
+Backward, for the output's gradient g: ∂L/∂β = Σ g and ∂L/∂γ = Σ g·x̂. In training μ and σ² are
+functions of every x. With ∂x̂/∂σ² = −½·r²·x̂, and no path from μ through σ², as Σ (x − μ) = 0,
+
+    ∂L/∂σ² = −½·γ·r²·Σ g·x̂,   ∂L/∂μ = −γ·r·Σ g,   ∂σ²/∂x = 2·(x − μ)/M,   ∂μ/∂x = 1/M
+
+    ∂L/∂x = γ·r·g + ∂L/∂σ²·∂σ²/∂x + ∂L/∂μ·∂μ/∂x = γ·r·(g − (Σ g + x̂·Σ g·x̂) / M)
+
+In evaluation μ and σ² are constants, and γ·r·g remains. Either map from g to ∂L/∂x is symmetric, so
+forward mode applies it to the tangent of x.
+
+Each formula is a function of plain tensor operations. The operators compute by them, and where
+derivatives of derivatives are wanted, PyTorch differentiates them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import reduce
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnpipe.functional.arguments import FLOATS, as_float, check_bool, check_dtype
+from cnnpipe.functional.onnx import onnx_operator
+from cnnpipe.functional.operator import Batched, Operator, merge_axis, recorded
+from cnnpipe.functional.windows import accumulation_dtype, empty_in_order_of, in_order_of
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel over the batch, as `torch.nn.functional.batch_norm`.
+
+    y = (x − μ) / √(σ² + eps) · weight + bias
+
+    In training μ and σ² are the mean and the biased variance of the channel's values in this batch,
+    and the running statistics move towards them:
+
+    running ← (1 − momentum)·running + momentum·(μ, or the unbiased variance M/(M − 1)·σ²)
+
+    In evaluation they are `running_mean` and `running_var`, as constants.
+
+    Shape:
+        input (N, C) or (N, C, …), all others (C,) → like the input
+
+    Args:
+        input: M = N·… values of each channel.
+        running_mean: what evaluation takes for μ; training overwrites it, if it is given.
+        running_var: what evaluation takes for σ², likewise.
+        weight: factor of each channel; 1 if None.
+        bias: added to each channel; 0 if None.
+        training: take the statistics of this batch.
+        momentum: how far the running statistics move.
+        eps: added to the variance; positive in training.
+
+    Raises:
+        TypeError: not floating-point tensors, all of the input's dtype or, beside an input of 16
+            bits, of float32; or a number that is not one.
+        ValueError: shapes or devices that do not fit together, no running statistics in
+            evaluation, or one value per channel in training, which has no variance.
+
+    Source:
+        Ioffe, Szegedy: Batch normalization: accelerating deep network training by reducing
+        internal covariate shift (2015).
+
+    >>> maps = torch.tensor([[1.0], [3.0]])  # mean 2, variance 1
+    >>> batch_norm(maps, weight=torch.tensor([5.0]), bias=torch.tensor([10.0]), training=True)
+    tensor([[ 5.0000],
+            [15.0000]])
+    """
+    check_dtype(input, "input", FLOATS)
+    if input.ndim < 2:
+        raise ValueError(f"input: expected shape (N, C, …), got {tuple(input.shape)}")
+    _check_parameters(input, running_mean, running_var, weight, bias)
+    check_bool(training, "training")
+    momentum, eps = as_float(momentum, "momentum"), as_float(eps, "eps")
+    if not (eps > 0 if training else eps >= 0):
+        limit = "> 0 in training" if training else "≥ 0"
+        raise ValueError(f"eps: expected a number {limit}, got {eps}")
+    if training:
+        if _values_per_channel(input) == 1:
+            raise ValueError(
+                f"input: expected more than 1 value per channel in training, got shape "
+                f"{tuple(input.shape)}"
+            )
+        statistics = BatchStatistics.call(input.detach())
+        if running_mean is not None and running_var is not None:
+            update_running(
+                running_mean, running_var, statistics, _values_per_channel(input), momentum
+            )
+    elif running_mean is None or running_var is None:
+        raise ValueError("running_mean, running_var: expected tensors in evaluation, got None")
+    else:
+        statistics = torch.stack([running_mean, running_var]).to(accumulation_dtype(input.dtype))
+    return BatchNorm.call(input, statistics, weight, bias, eps, training)
+
+
+def update_running(
+    running_mean: Tensor, running_var: Tensor, statistics: Tensor, count: int, momentum: float
+) -> None:
+    """Move the running statistics, in place, towards those of a batch; an empty one has none.
+
+    Args:
+        running_mean: (C,).
+        running_var: (C,).
+        statistics: of the batch, (2, C).
+        count: values in each channel of the batch.
+        momentum: how far.
+    """
+    if count == 0:
+        return
+    mean, variance = statistics.to(running_mean.dtype).unbind()
+    running_mean.lerp_(mean, momentum)
+    running_var.lerp_(variance * (count / (count - 1)), momentum)
+
+
+def _check_parameters(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+) -> None:
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean, running_var: expected both or none, got one of them")
+    running = {"running_mean": running_mean, "running_var": running_var}
+    channels = input.shape[1]
+    for name, tensor in {**running, "weight": weight, "bias": bias}.items():
+        if tensor is None:
+            continue
+        check_dtype(tensor, name, list({input.dtype: 0, accumulation_dtype(input.dtype): 0}))
+        if tensor.shape != (channels,):
+            raise ValueError(f"{name}: expected shape ({channels},), got {tuple(tensor.shape)}")
+        if tensor.device != input.device:
+            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
+        if name in running and tensor.requires_grad:
+            raise ValueError(f"{name}: expected a tensor that requires no gradient")
+
+
+# The formulas, in float32 at least.
+
+
+def _statistics(x: Tensor) -> Tensor:
+    """μ and σ² of each channel, (2, C).
+
+    In two passes, because Σ x²/M − μ² loses all digits where the mean is large. Those of an empty
+    batch are 0.
+    """
+    wide, M = x.to(accumulation_dtype(x.dtype)), max(1, _values_per_channel(x))
+    mean = wide.sum(_reduced(x)) / M
+    variance = (wide - _along(x, mean)).square().sum(_reduced(x)) / M
+    return torch.stack([mean, variance])
+
+
+def _normalize(
+    x: Tensor, statistics: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """(x − μ)·(γ·r) + β."""
+    mean, scale = _shift_and_scale(statistics, weight, eps)
+    centred, scale = x - _along(x, mean), _along(x, scale)
+    y = centred * scale if bias is None else torch.addcmul(_along(x, bias), centred, scale)
+    return y.to(x.dtype)
+
+
+def _sums(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Σ g·x̂ and Σ g of each channel, (C,)."""
+    mean, r = _shift_and_scale(statistics, None, eps)
+    wide = g.to(r.dtype)
+    products = wide * (x - _along(x, mean))
+    return r * products.sum(_reduced(x)), wide.sum(_reduced(x))
+
+
+def _input_gradient(
+    g: Tensor,
+    x: Tensor,
+    statistics: Tensor,
+    weight: Tensor | None,
+    sums: Sequence[Tensor],
+    eps: float,
+    training: bool,
+) -> Tensor:
+    """γ·r·(g − (Σ g + x̂·Σ g·x̂) / M) in training, γ·r·g in evaluation."""
+    mean, scale = _shift_and_scale(statistics, weight, eps)
+    wide = g.to(scale.dtype)
+    if training:
+        _, r = _shift_and_scale(statistics, None, eps)
+        products, total = (-total / _values_per_channel(x) for total in sums)
+        wide = wide + torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
+    return (wide * _along(x, scale)).to(x.dtype)
+
+
+def _shift_and_scale(
+    statistics: Tensor, weight: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """μ and γ·r."""
+    mean, variance = statistics.unbind()
+    r = torch.rsqrt(variance + eps)
+    return mean, r if weight is None else r * weight
+
+
+def _reduced(x: Tensor) -> list[int]:
+    """All axes but that of the channels."""
+    return [0, *range(2, x.ndim)]
+
+
+def _along(x: Tensor, values: Tensor) -> Tensor:
+    """One value for each channel, to be broadcast against x."""
+    return values.view(-1, *[1] * (x.ndim - 2))
+
+
+def _values_per_channel(x: Tensor) -> int:
+    return x.shape[0] * prod(x.shape[2:])
+
+
+class _OfChannels(Operator):
+    """An operator that treats each channel by itself.
+
+    All operands and the result have their channels on axis 1, or on their only axis.
+    """
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> Batched:
+        """Compute a batch of B calls as one with B times as many channels."""
+        B = info.batch_size
+        merged = [
+            merge_axis(operand, axis, min(1, operand.ndim - (axis is not None) - 1), B)
+            if isinstance(operand, Tensor)
+            else operand
+            for operand, axis in zip(operands, in_dims, strict=True)
+        ]
+        return cls.call(*merged).unflatten(1, (B, -1)), 1
+
+
+class BatchStatistics(_OfChannels):
+    """x → (μ, σ²), (2, C); their derivatives are part of `BatchNorm`'s."""
+
+    schema = "batch_statistics(Tensor x) -> Tensor"
+    onnx = staticmethod(_statistics)
+
+    @staticmethod
+    def compute(x: Tensor) -> Tensor:
+        return _statistics(x)
+
+    @staticmethod
+    def shape(x: Tensor) -> Tensor:
+        return x.new_empty((2, x.shape[1]), dtype=accumulation_dtype(x.dtype))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[None]:
+        return (None,)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        return None
+
+
+class BatchNorm(_OfChannels):
+    """(x, (μ, σ²), γ, β) → y.
+
+    With `training` the derivative by x includes the path through the statistics, of which x must be
+    the origin; the statistics themselves get no gradient.
+    """
+
+    schema = (
+        "batch_norm(Tensor x, Tensor statistics, Tensor? weight, Tensor? bias, float eps, "
+        "bool training) -> Tensor"
+    )
+
+    @staticmethod
+    def compute(
+        x: Tensor,
+        statistics: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        training: bool,
+    ) -> Tensor:
+        return in_order_of(x, _normalize(x, statistics, weight, bias, eps))
+
+    @staticmethod
+    def shape(x: Tensor, *_: Any) -> Tensor:
+        return empty_in_order_of(x, x.shape)
+
+    @staticmethod
+    def onnx(
+        x: Tensor,
+        statistics: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        training: bool,
+    ) -> Tensor:
+        mean, variance = statistics.unbind()
+        weight = torch.ones_like(mean) if weight is None else weight
+        bias = torch.zeros_like(mean) if bias is None else bias
+        operands = (x, weight, bias, mean, variance)
+        return onnx_operator("BatchNormalization", operands, x, epsilon=eps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, statistics, weight, bias, *ctx.how = inputs
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.save_for_backward(x, statistics, weight)
+        ctx.save_for_forward(x, statistics, weight)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, statistics, weight = ctx.saved_tensors
+        eps, training = ctx.how
+        needs_x, _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        dx = None
+        if recorded():
+            statistics = _statistics(x) if training else statistics
+            of_weight, of_bias = sums = _sums(g, x, statistics, eps)
+            if needs_x:
+                dx = _input_gradient(g, x, statistics, weight, sums, eps, training)
+        else:
+            both = BatchNormSums.call(g, x, statistics, eps)
+            of_weight, of_bias = both.unbind()
+            if needs_x:
+                dx = BatchNormInputGradient.call(g, x, statistics, weight, both, eps, training)
+        return (
+            dx,
+            None,
+            of_weight.to(weight.dtype) if needs_weight else None,
+            of_bias.to(ctx.bias_dtype) if needs_bias else None,
+            None,
+            None,
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        x, statistics, weight = ctx.saved_tensors
+        eps, training = ctx.how
+        d_x, _, d_weight, d_bias, *_ = tangents
+        statistics = _statistics(x) if training else statistics
+        terms = []
+        if d_x is not None:
+            sums = _sums(d_x, x, statistics, eps)
+            terms.append(_input_gradient(d_x, x, statistics, weight, sums, eps, training))
+        if d_weight is not None:
+            terms.append(_normalize(x, statistics, d_weight, None, eps))
+        if d_bias is not None:
+            terms.append(torch.zeros_like(x) + _along(x, d_bias.to(x.dtype)))
+        return reduce(operator.add, terms)
+
+
+class _Gradient(_OfChannels):
+    """A part of `BatchNorm.backward` where nobody wants its derivative."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(*_: Any) -> tuple[None, ...]:
+        raise NotImplementedError("batch_norm: expected create_graph=True in the first gradient")
+
+    jvp = backward
+
+
+class BatchNormSums(_Gradient):
+    """(g, x, (μ, σ²)) → (Σ g·x̂, Σ g), (2, C): the gradients of γ and β."""
+
+    schema = "batch_norm_sums(Tensor g, Tensor x, Tensor statistics, float eps) -> Tensor"
+
+    @staticmethod
+    def compute(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> Tensor:
+        return torch.stack(_sums(g, x, statistics, eps))
+
+    @staticmethod
+    def shape(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> Tensor:
+        return torch.empty_like(statistics)
+
+
+class BatchNormInputGradient(_Gradient):
+    """(g, x, (μ, σ²), γ, (Σ g·x̂, Σ g)) → ∂L/∂x."""
+
+    schema = (
+        "batch_norm_input_gradient(Tensor g, Tensor x, Tensor statistics, Tensor? weight, "
+        "Tensor sums, float eps, bool training) -> Tensor"
+    )
+
+    @staticmethod
+    def compute(
+        g: Tensor,
+        x: Tensor,
+        statistics: Tensor,
+        weight: Tensor | None,
+        sums: Tensor,
+        eps: float,
+        training: bool,
+    ) -> Tensor:
+        gradient = _input_gradient(g, x, statistics, weight, sums.unbind(), eps, training)
+        return in_order_of(x, gradient)
+
+    @staticmethod
+    def shape(g: Tensor, x: Tensor, *_: Any) -> Tensor:
+        return empty_in_order_of(x, x.shape)
