@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cnnpipe import loops
 from cnnpipe.functional import block_kernels
 from cnnpipe.functional.block_kernels import Block
 

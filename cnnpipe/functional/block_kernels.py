@@ -39,7 +39,9 @@ class Block:
     """Side of the pooling's window and its stride."""
 
     @classmethod
-    def of(cls, x: Tensor, epsilon: float | None = None, relu: bool = False, pool: int = 1) -> Block:
+    def of(
+        cls, x: Tensor, epsilon: float | None = None, relu: bool = False, pool: int = 1
+    ) -> Block:
         """For images (N, C, H, W)."""
         _, C, H, W = x.shape
         return cls(str(x.dtype).removeprefix("torch."), H, W, C, epsilon, relu, pool)
@@ -265,24 +267,33 @@ def _input_gradient(nest: Nest, block: Block, training: bool) -> None:
     means = nest.array(block.dtype, block.channels) if training else None
     for c, lanes in _vectors(nest, block):
         parameters.load(c, lanes)
-        mean_product, mean = (means.load(k, c, **lanes) for k in range(2)) if means else (None, None)
-
-        def write(part: Vector, entry: Vector, place: Sequence[Index]) -> None:
-            if mean_product and mean:
-                part = part - nest.fma(parameters.normalised(entry), mean_product, mean)
+        of_means = [means.load(k, c, **lanes) for k in range(2)] if means else []
+        for place, entry, part in _before_relu(nest, block, parameters, g, x, c, lanes):
+            if of_means:
+                part = part - nest.fma(parameters.normalised(entry), *of_means)
             if block.epsilon is not None:
                 part = part * parameters.scale
             dx.store(part, *place, c, first=lanes["first"])
 
-        for row in nest.range(block.rows):
-            for column in nest.range(block.columns):
-                places = _window(block, row, column)
-                window = [x.load(*place, c, **lanes) for place in places]
-                routed = parameters.routed(g.load(row, column, c, **lanes), window)
-                for part, entry, place in zip(routed, window, places, strict=True):
-                    write(part, entry, place)
-        for place in _outside(nest, block):
-            write(block.number(nest, 0.0), x.load(*place, c, **lanes), place)
+
+def _before_relu(
+    nest: Nest,
+    block: Block,
+    parameters: _Parameters,
+    g: Array,
+    x: Array,
+    c: Index,
+    lanes: _Lanes,
+) -> Iterator[tuple[tuple[Index, Index], Vector, Vector]]:
+    """Each pixel with its number in x and the gradient that reaches it from ReLU and pooling."""
+    for row in nest.range(block.rows):
+        for column in nest.range(block.columns):
+            places = _window(block, row, column)
+            window = [x.load(*place, c, **lanes) for place in places]
+            routed = parameters.routed(g.load(row, column, c, **lanes), window)
+            yield from zip(places, window, routed, strict=True)
+    for place in _outside(nest, block):
+        yield place, x.load(*place, c, **lanes), block.number(nest, 0.0)
 
 
 def _window(block: Block, row: Index, column: Index) -> list[tuple[Index, Index]]:

@@ -17,7 +17,8 @@ count those of one group. In memory the channels lie side by side (channels last
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -88,8 +89,9 @@ class _Case:
 
     def outputs(self, nest: Nest) -> Array:
         """The next argument: (N, H_out, W_out, G, O)."""
-        (H, W), G, O = self.geometry.output_size, self.geometry.groups, self.out_channels
-        return nest.array(self.dtype, H * W * G * O, W * G * O, G * O, O)
+        (H, W), G = self.geometry.output_size, self.geometry.groups
+        C = self.out_channels
+        return nest.array(self.dtype, H * W * G * C, W * G * C, G * C, C)
 
 
 @cache
@@ -110,7 +112,9 @@ def _tile(columns: int, vectors: int, images: int) -> Pair:
     return min((tile for tile in sizes if images * tile[0] * tile[1] <= REGISTERS), key=time)
 
 
-def _padded(nest: Nest, case: _Case, x: Array, images: list[Index], first: Index, last: Index) -> Array:
+def _padded(
+    nest: Nest, case: _Case, x: Array, images: list[Index], first: Index, last: Index
+) -> Array:
     """Rows of images between zeros, in memory of this thread that stays in the cache.
 
     A window at the border reads what any other reads, so the loops need no question.
@@ -177,7 +181,7 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
                     # entries for all pixels, and no sum is loaded or stored on its way.
                     start = [
                         bias.load(g, (block * vectors + v) * L, lanes=L)
-                        if has_bias
+                        if bias
                         else nest.number(0.0, case.dtype, L)
                         for v in range(vectors)
                     ]
@@ -237,32 +241,38 @@ def _weight_gradient(nest: Nest, case: _Case) -> None:
                 # vector of the gradient for all entries, and each sum once for each image.
                 for taps in _taps(nest, case, first, last, most):
                     tile = [
-                        (i, offset, c, [nest.variable(parts.load(g, i, entry, v * L, lanes=L)) for v in of_block])
-                        for i, offset, entry, c in taps
+                        [nest.variable(parts.load(g, i, entry, v * L, lanes=L)) for v in of_block]
+                        for i, _, entry, _ in taps
                     ]
                     for row in nest.range(H_out):
                         for column in nest.range(W_out):
-                            g_of = [
-                                grad.load(image, row, column, g, v * L, lanes=L, first=case.filled(v))
+                            upstream = [
+                                grad.load(
+                                    image, row, column, g, v * L, lanes=L, first=case.filled(v)
+                                )
                                 for v in of_block
                             ]
-                            for i, offset, c, sums in tile:
-                                pixel = source.broadcast(row * down + i * dilation, column * across + offset, c + g * C, lanes=L)
+                            for (i, offset, _, c), sums in zip(taps, tile, strict=True):
+                                window = row * down + i * dilation, column * across + offset
+                                pixel = source.broadcast(*window, c + g * C, lanes=L)
                                 for v, total in enumerate(sums):
-                                    total.value = nest.fma(pixel, g_of[v], total.value)
-                    for (i, offset, entry, c), (*_, sums) in zip(taps, tile):
-                        for v, total in zip(of_block, sums):
+                                    total.value = nest.fma(pixel, upstream[v], total.value)
+                    for (i, _, entry, _), sums in zip(taps, tile, strict=True):
+                        for v, total in zip(of_block, sums, strict=True):
                             parts.store(total.value, g, i, entry, v * L)
 
 
-def _taps(nest, case, first, last, most):
-    """Cut the kernel's entries into sets that fit the registers: (i, column, entry, channel)."""
+def _taps(
+    nest: Nest, case: _Case, first: Index, last: Index, most: int
+) -> Iterator[list[tuple[int | Index, int, int | Index, int | Index]]]:
+    """Cut the kernel's entries into sets that fit the registers: row, column, entry, channel."""
     kH, C = case.geometry.kernel_size[0], case.channels
     if kH * case.geometry.kernel_size[1] * C <= most:
-        # few entries: the whole kernel
         yield [
-            (i, offset, entry + k, k)
-            for i in range(kH) for offset, entry, length in case.runs for k in range(length)
+            (row, offset, entry + k, k)
+            for row in range(kH)
+            for offset, entry, length in case.runs
+            for k in range(length)
         ]
         return
     for i in nest.range(first, last):
@@ -298,7 +308,8 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
     dtype = accumulation_dtype(x.dtype)
     G = geometry.groups
     case = _Case(_name(dtype), x.shape[1] // G, grad.shape[1] // G, geometry)
-    return _summed(case, _channels_last(x, dtype), _channels_last(grad, dtype)).to(x.dtype)
+    images = _channels_last(x, dtype), _channels_last(grad, dtype)
+    return _summed(case, len(x), *images).to(x.dtype)
 
 
 def channel_sums(images: Tensor) -> Tensor:
@@ -331,16 +342,16 @@ def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear_weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """gradᵀ·x, (N, K) and (N, O) → (O, K)."""
-    (N, K), O = x.shape, grad.shape[1]
+    N, inputs, outputs = *x.shape, grad.shape[1]
     dtype = accumulation_dtype(x.dtype)
-    total = None
+    x, grad = x.to(dtype), grad.to(dtype)
+    total = x.new_zeros((outputs, inputs))
     for first, last, width in _rows(N):
-        geometry = ConvolutionGeometry((1, width), (1, 1))
-        case = _Case(_name(dtype), K, O, geometry)
-        pictures = [t[first:last].to(dtype).contiguous() for t in (x, grad)]
-        kernel = _summed(case, *pictures, images=(last - first) // width)
-        total = kernel if total is None else total + kernel
-    return total.view(O, K).to(x.dtype)
+        case = _Case(_name(dtype), inputs, outputs, ConvolutionGeometry((1, width), (1, 1)))
+        rows = [tensor[first:last].contiguous() for tensor in (x, grad)]
+        kernels = _summed(case, (last - first) // width, *rows)
+        total = total + kernels.view_as(total)
+    return total
 
 
 def _rows(N: int) -> list[tuple[int, int, int]]:
@@ -358,20 +369,20 @@ def _cross_correlation(
 ) -> Tensor:
     """Images (N, G·C, H, W) with kernels (G, O, C, kH, kW)."""
     N, dtype = len(images), accumulation_dtype(images.dtype)
-    G, O, C = kernels.shape[:3]
-    case = _Case(_name(dtype), C, O, geometry, spread)
+    G, out_channels, channels = kernels.shape[:3]
+    case = _Case(_name(dtype), channels, out_channels, geometry, spread)
     (H_out, W_out), threads = geometry.output_size, torch.get_num_threads()
     # Short rows leave registers free: two images share each vector of kernel entries.
-    together = 2 if W_out * 2 <= REGISTERS // 2 and N % 2 == 0 and N >= 4 * threads else 1
+    together = 2 if W_out * 2 <= REGISTERS // 2 and N % 2 == 0 and 4 * threads <= N else 1
     vectors = _tile(W_out, case.vectors, together)[1]
-    room = case.vectors * case.lanes - O
+    room = case.vectors * case.lanes - out_channels
     packed = torch.nn.functional.pad(kernels.to(dtype), (0, 0, 0, 0, 0, 0, 0, room))
     packed = packed.unflatten(1, (-1, vectors * case.lanes)).permute(0, 1, 4, 5, 3, 2).contiguous()
     operands = [packed]
     if bias is not None:
-        operands.append(torch.nn.functional.pad(bias.to(dtype).view(G, O), (0, room)))
-    y = images.new_empty((N, H_out, W_out, G * O), dtype=dtype)
-    bands = 1 if N >= 2 * threads else min(H_out, 2 * threads)
+        operands.append(torch.nn.functional.pad(bias.to(dtype).view(G, -1), (0, room)))
+    y = images.new_empty((N, H_out, W_out, G * out_channels), dtype=dtype)
+    bands = 1 if 2 * threads <= N else min(H_out, 2 * threads)
     if case.is_padded:
         operands.append(_scratch(case, together, threads, images))
     kernel = _forward(case, together, bias is not None)
@@ -379,9 +390,8 @@ def _cross_correlation(
     return y.permute(0, 3, 1, 2).to(images.dtype)
 
 
-def _summed(case: _Case, x: Tensor, grad: Tensor, images: int | None = None) -> Tensor:
-    """The kernels' gradient (G·O, C, kH, kW), from images and gradients with channels last."""
-    N = len(x) if images is None else images
+def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
+    """The kernels' gradient (G·O, C, kH, kW), from N images and gradients, channels last."""
     G, (kH, kW), C = case.geometry.groups, case.geometry.kernel_size, case.channels
     portion = max(PORTION, -(-N // LARGEST_COUNT))
     count = max(1, -(-N // portion))
@@ -411,7 +421,8 @@ def _scratch(case: _Case, images: int, threads: int, like: Tensor) -> Tensor:
 
 def _covers(geometry: ConvolutionGeometry) -> bool:
     """Whether the one window is the image: then each pixel is an input of its own."""
-    return geometry.input_size == geometry.kernel_size and not any(geometry.padding) and geometry.groups == 1
+    whole = geometry.input_size == geometry.kernel_size and not any(geometry.padding)
+    return whole and geometry.groups == 1
 
 
 def _flat(images: Tensor) -> Tensor:

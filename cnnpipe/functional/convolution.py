@@ -316,8 +316,8 @@ class _BiasGradient(Operator):
         return _BiasGradient.call(tangent)
 
     @classmethod
-    def vmap(cls, info: Any, in_dims: tuple[int, ...], g: Tensor) -> Batched:
-        channels = g.movedim(in_dims[0], 1).flatten(1, 2)
+    def vmap(cls, info: Any, in_dims: tuple[Any, ...], *operands: Any) -> Batched:
+        channels = operands[0].movedim(in_dims[0], 1).flatten(1, 2)
         return cls.call(channels).unflatten(0, (info.batch_size, -1)), 0
 
 
@@ -336,7 +336,7 @@ def conv2d_algorithm(
 ) -> str:
     """The algorithm that `conv2d` takes for "auto".
 
-    `compiled` on a CPU, where `cnnpipe.loops` can compile for it and the numbers are floating-point;
+    `compiled` for floating-point numbers on a CPU that `cnnpipe.loops` can compile for, and
     `im2col` elsewhere. It depends on the dtype and the device alone.
 
     Both carry a NaN or an infinity exactly to the outputs that the formula names. So does `direct`;

@@ -30,7 +30,9 @@ def gradient(logits: Tensor, targets: Tensor, smoothing: float, factor: Tensor) 
     result = torch.empty_like(logits, memory_format=torch.contiguous_format)
     N, C = logits.shape
     kernel = _gradient(_name(logits), C, smoothing)
-    kernel(-(-N // IMAGES), N, logits.contiguous(), targets.contiguous(), factor.contiguous(), result)
+    kernel(
+        -(-N // IMAGES), N, logits.contiguous(), targets.contiguous(), factor.contiguous(), result
+    )
     return result
 
 

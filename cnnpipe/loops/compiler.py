@@ -189,9 +189,7 @@ def _machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     cpu, features = _target()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu, features, opt=3, jit=True
-    )
+    return llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3, jit=True)
 
 
 @cache
@@ -223,7 +221,10 @@ def _openmp() -> ctypes.CDLL | None:
     beside = Path(torch.__file__).parents[1]
     for library in threadpoolctl.threadpool_info():
         file = Path(library["filepath"])
-        if library["user_api"] == "openmp" and file.parent in (beside / "torch/lib", beside / "torch.libs"):
+        if library["user_api"] == "openmp" and file.parent in (
+            beside / "torch/lib",
+            beside / "torch.libs",
+        ):
             openmp = ctypes.CDLL(str(file))
             return openmp if hasattr(openmp, "GOMP_parallel") else None
     return None

@@ -17,9 +17,9 @@ LEAST = -708.0
 def exp(nest: Nest, x: Vector) -> Vector:
     """e^x for x ≤ 0, of float64.
 
-    With the integer k next to x / log 2, e^x = 2^k·e^r with r = x − k·log 2, |r| ≤ ½·log 2. There the
-    Taylor series Σ r^n / n! needs 14 terms for 53 bits. log 2 is the sum of two numbers, the first
-    with so few bits that its product with k is exact.
+    With the integer k next to x / log 2, e^x = 2^k·e^r with r = x − k·log 2, |r| ≤ ½·log 2. There
+    the Taylor series Σ r^n / n! needs 14 terms for 53 bits. log 2 is the sum of two numbers, the
+    first with so few bits that its product with k is exact.
     """
 
     def number(value: float) -> Vector:

@@ -27,12 +27,10 @@ INDEX = ir.IntType(64)
 FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 BYTES = {"float32": 4, "float64": 8}
 
-Integer = "int | Index"
-
 
 @dataclass(frozen=True)
 class Index:
-    """An integer that is known when the code runs: a size, a loop's counter, or one for each lane."""
+    """An integer known when the code runs: a size, a loop's counter, or one for each lane."""
 
     builder: ir.IRBuilder
     value: Any
@@ -43,13 +41,11 @@ class Index:
     def __sub__(self, other: int | Index) -> Index:
         return self._with("sub", other)
 
-    def __mul__(self, other: int | Index) -> int | Index:
-        if isinstance(other, int) and other in (0, 1):
-            return self if other else 0
-        return self._with("mul", other)
+    def __mul__(self, other: int | Index) -> Index:
+        return self if isinstance(other, int) and other == 1 else self._with("mul", other)
 
     def __rsub__(self, other: int) -> Index:
-        return self * -1 + other  # type: ignore[operator, return-value]
+        return self * -1 + other
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -164,7 +160,9 @@ class Array:
     dtype: str
     steps: tuple[int | Index, ...]
 
-    def load(self, *indices: int | Index, lanes: int = 1, first: int | Index | None = None) -> Vector:
+    def load(
+        self, *indices: int | Index, lanes: int = 1, first: int | Index | None = None
+    ) -> Vector:
         """`lanes` neighbours along the last axis; of them only the `first` are read, if named."""
         builder, place = self.nest.builder, self._place(indices, lanes)
         if first is None or (isinstance(first, int) and first >= lanes):
@@ -181,7 +179,9 @@ class Array:
             ],
         )
 
-    def store(self, vector: Vector, *indices: int | Index, first: int | Index | None = None) -> None:
+    def store(
+        self, vector: Vector, *indices: int | Index, first: int | Index | None = None
+    ) -> None:
         builder = self.nest.builder
         lanes = vector.lanes
         place = self._place(indices, lanes)
@@ -284,11 +284,7 @@ class Nest:
 
     def range(self, *bounds: int | Index) -> Iterator[Index]:
         """As Python's: stop; start and stop; or start, stop and step."""
-        start, stop, step = {
-            1: lambda: (0, *bounds, 1),
-            2: lambda: (*bounds, 1),
-            3: lambda: bounds,
-        }[len(bounds)]()
+        start, stop, step = ((0, *bounds, 1), (*bounds, 1), bounds)[len(bounds) - 1]
         if isinstance(start, int) and isinstance(stop, int):
             times = len(range(start, stop, cast("int", step)))
             if times <= 1:
