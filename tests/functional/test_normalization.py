@@ -10,6 +10,7 @@ from tests.helpers.oracle import randn
 
 ROWS = torch.tensor([[1.0], [3.0], [5.0], [7.0]], dtype=torch.float64)
 """One channel with mean 4, variance (9 + 1 + 1 + 9) / 4 = 5, unbiased 20 / 3."""
+THREE, X = torch.ones(3), torch.ones(2, 3, 4, 4)
 
 
 def test_worked_values_in_training() -> None:
@@ -105,6 +106,18 @@ def test_16_bits_beside_parameters_of_32(dtype: torch.dtype, training: bool) -> 
         torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_gradient_lies_in_memory_as_the_input(training: bool) -> None:
+    """Whatever the order of the output's gradient: compilers are told so."""
+    last = torch.channels_last
+    for x, g in [(X, X.contiguous(memory_format=last)), (X.contiguous(memory_format=last), X)]:
+        leaf = x.clone().requires_grad_()
+        y = batch_norm(leaf, torch.ones(3), torch.ones(3), training=training)
+        y.backward(g)
+        assert leaf.grad is not None
+        assert y.stride() == leaf.grad.stride() == x.stride()
+
+
 @pytest.mark.parametrize("first", ["batch_norm_sums", "batch_norm_input_gradient"])
 def test_what_has_no_derivative_says_so(first: str) -> None:
     g, x, statistics = randn(4, 3).requires_grad_(), randn(4, 3), torch.ones(2, 3).double()
@@ -113,9 +126,6 @@ def test_what_has_no_derivative_says_so(first: str) -> None:
         operands = (g, x, statistics, None, statistics, 0.1, True)  # type: ignore[assignment]
     with pytest.raises(NotImplementedError, match="expected create_graph=True"):
         getattr(torch.ops.cnnpipe, first)(*operands).sum().backward()
-
-
-THREE, X = torch.ones(3), torch.ones(2, 3, 4, 4)
 
 
 @pytest.mark.parametrize(
