@@ -6,13 +6,16 @@ Arguments, initial weights and the keys of `state_dict` are the same.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from cnnpipe.functional import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid, tanh
 from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
+from cnnpipe.functional.block import can_fuse, norm_relu_pool2d, relu_pool2d
 from cnnpipe.functional.convolution import check_algorithm
 from cnnpipe.functional.convolution_arguments import Padding, as_padding, padding_sides
 from cnnpipe.functional.operator import let_count
@@ -144,6 +147,10 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
+        return batch_norm(input, *self.arguments())
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of `batch_norm` after the input; in training one more batch is counted."""
         training = self.training or self.running_mean is None
         tracked = self.track_running_stats or not self.training
         momentum = self.momentum
@@ -151,8 +158,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
             if momentum is None:  # the mean over all batches
                 momentum = 1 / float(self.num_batches_tracked)
-        return batch_norm(
-            input,
+        return (
             self.running_mean if tracked else None,
             self.running_var if tracked else None,
             self.weight,
@@ -201,6 +207,15 @@ class MaxPool2d(nn.Module):
             self.ceil_mode,
             self.return_indices,
         )
+
+    @property
+    def square(self) -> int:
+        """Side of windows that are squares side by side and cover the input; else 1."""
+        side = self.kernel_size
+        plain = (self.stride, self.padding, self.dilation) == (side, 0, 1)
+        if plain and isinstance(side, int) and not (self.ceil_mode or self.return_indices):
+            return side
+        return 1
 
     def extra_repr(self) -> str:
         return (
@@ -290,3 +305,62 @@ class Tanh(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return tanh(input)
+
+
+class Sequential(nn.Sequential):
+    """Layers one after the other, as `torch.nn.Sequential`.
+
+    A batch normalisation, a ReLU and a max pooling that follow each other, or ReLU and one of the
+    two, are computed in one pass over memory where they can be, and if no hook wants to see what
+    lies between them. Forward the numbers are the same; backward sums may be added in another
+    order.
+
+    >>> network = Sequential(BatchNorm2d(1), ReLU(), MaxPool2d(2))
+    >>> network(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)).flatten().tolist()
+    [0.0, 0.9999949932098389]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        layers = list(self)
+        while layers:
+            block = _Block.at_start(layers) if can_fuse(input) else None
+            if block:
+                input, layers = block(input), layers[block.length :]
+            else:
+                first, *layers = layers
+                input = first(input)
+        return input
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Layers that are computed together."""
+
+    norm: BatchNorm2d | None
+    pool: int
+    length: int
+
+    @classmethod
+    def at_start(cls, layers: Sequence[nn.Module]) -> Self | None:
+        """The block with which the layers begin."""
+        first, *others = layers
+        norm = first if type(first) is BatchNorm2d and first.affine else None
+        act, *others = (others or [None]) if norm else layers
+        if type(act) is not ReLU or act.inplace:
+            return None
+        pool = others[0].square if others and type(others[0]) is MaxPool2d else 1
+        length = 1 + (norm is not None) + (pool > 1)
+        if length == 1 or any(map(_is_watched, layers[:length])):
+            return None
+        return cls(norm, pool, length)
+
+    def __call__(self, input: Tensor) -> Tensor:
+        if self.norm is None:
+            return relu_pool2d(input, self.pool)
+        return norm_relu_pool2d(input, *self.norm.arguments(), pool=self.pool)
+
+
+def _is_watched(layer: nn.Module) -> bool:
+    """Whether a hook expects this layer to be called."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
+    return any((*hooks, layer._backward_pre_hooks)) or nn.modules.module._has_any_global_hook()

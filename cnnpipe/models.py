@@ -34,7 +34,7 @@ PREDICTION_BATCH = 500
 """Small enough for a block's activations to stay near the processor."""
 
 
-class _Network(nn.Sequential):
+class _Network(cnnpipe.layers.Sequential):
     """Named layers, one after the other; some of them are an `nn.Sequential`."""
 
     def __getitem__(self, which: Any) -> Any:

@@ -1,49 +1,115 @@
-"""Batch normalisation, ReLU and max pooling as one operator, where it is compiled."""
+"""Batch normalisation, ReLU and max pooling in one pass over memory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cnnpipe import loops
 from cnnpipe.functional import block_kernels
+from cnnpipe.functional.activation import relu
 from cnnpipe.functional.block_kernels import Block
+from cnnpipe.functional.normalization import BatchNorm, checked_statistics
+from cnnpipe.functional.operator import is_transformed, recorded
+from cnnpipe.functional.pooling import max_pool2d
 
 
-class NormReluPool(torch.autograd.Function):
+def can_fuse(input: Tensor) -> bool:
+    """Whether these images can be computed in one pass.
+
+    A single autograd function does it, which a compiler, a transform or a mode of PyTorch could not
+    look into: they get one operator after the other.
+    """
+    return (
+        input.ndim == 4
+        and input.dtype in (torch.float32, torch.float64)
+        and loops.unsupported(input) is None
+        and not is_transformed(input)
+    )
+
+
+def relu_pool2d(input: Tensor, pool: int) -> Tensor:
+    """`max_pool2d(relu(input), pool)`, for images that `can_fuse`."""
+    result: Tensor = _Block.apply(input, None, None, None, None, pool, False)
+    return result
+
+
+def norm_relu_pool2d(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+    *,
+    pool: int,
+) -> Tensor:
+    """`max_pool2d(relu(batch_norm(…)), pool)`, for images that `can_fuse`; 1 is no pooling.
+
+    Arguments and errors are those of `batch_norm`.
+    """
+    statistics = checked_statistics(
+        input, running_mean, running_var, weight, bias, training, momentum, eps
+    )
+    result: Tensor = _Block.apply(input, statistics, weight, bias, eps, pool, training)
+    return result
+
+
+class _Block(torch.autograd.Function):
+    """(x, (μ, σ²), γ, β) → max over windows of max(0, γ·x̂ + β); without γ of max(0, x)."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight, bias, statistics, epsilon, pool, training):
-        x = x.contiguous(memory_format=torch.channels_last)
-        block = Block.of(x, epsilon, relu=True, pool=pool)
-        parameters = () if statistics is None else (statistics, weight, bias)
-        ctx.block, ctx.training = block, training
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        statistics: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float | None,
+        pool: int,
+        training: bool,
+    ) -> Tensor:
+        parameters = [p for p in (statistics, weight, bias) if p is not None]
+        ctx.block, ctx.training = Block.of(x, eps, relu=True, pool=pool), training
         ctx.save_for_backward(x, *parameters)
-        return block_kernels.forward(block, x, parameters)
+        return block_kernels.forward(ctx.block, _channels_last(x), parameters)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor):
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
-        block = ctx.block
-        g = g.contiguous(memory_format=torch.channels_last)
-        if not parameters:
-            return block_kernels.input_gradient(block, g, x, parameters), *[None] * 6
-        sums = block_kernels.sums(block, g, x, parameters)
-        means = sums / (x.numel() // block.channels) if ctx.training else None
-        dx = block_kernels.input_gradient(block, g, x, parameters, means)
-        return dx, *sums, None, None, None, None
+        if recorded():  # somebody wants the derivatives of these derivatives
+            return _Block._differentiable(ctx, g, x, parameters)
+        g, last = _channels_last(g), _channels_last(x)
+        sums = means = None
+        if parameters:
+            sums = block_kernels.sums(ctx.block, g, last, parameters)
+            means = sums / (x.numel() // ctx.block.channels) if ctx.training else None
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = block_kernels.input_gradient(ctx.block, g, last, parameters, means)
+            dx = dx.contiguous() if x.is_contiguous() else dx
+        return dx, None, *([None, None] if sums is None else sums), None, None, None
+
+    @staticmethod
+    def _differentiable(
+        ctx: Any, g: Tensor, x: Tensor, parameters: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """By the operators one after the other."""
+        wanted = [tensor for tensor in (x, *parameters[1:]) if tensor.requires_grad]
+        y = x
+        if parameters:
+            y = BatchNorm.call(x, *parameters, ctx.block.epsilon, ctx.training)
+        y = relu(y)
+        y = max_pool2d(y, ctx.block.pool) if ctx.block.pool > 1 else y
+        found = iter(torch.autograd.grad(y, wanted, g, create_graph=True))
+        gradients = [next(found) if needed else None for needed in ctx.needs_input_grad[:4]]
+        return *gradients, None, None, None
 
 
-def block(x, norm, pool):
-    if norm is None:
-        return NormReluPool.apply(x, None, None, None, None, pool, False)
-    if norm.training:
-        with torch.no_grad():
-            statistics = block_kernels.statistics(x.contiguous(memory_format=torch.channels_last))
-            M = x.numel() // x.shape[1]
-            norm.num_batches_tracked += 1
-            norm.running_mean.lerp_(statistics[0], norm.momentum)
-            norm.running_var.lerp_(statistics[1] * (M / (M - 1)), norm.momentum)
-    else:
-        statistics = torch.stack([norm.running_mean, norm.running_var])
-    return NormReluPool.apply(x, norm.weight, norm.bias, statistics, norm.eps, pool, norm.training)
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)

@@ -276,7 +276,7 @@ def _taps(
         ]
         return
     for i in nest.range(first, last):
-        for offset, entry, length in case.runs:
+        for offset, entry, length in case.runs:  # in equal sets where that fills the registers
             best = max(size for size in range(1, most + 1) if length % size == 0)
             for start, size in nest.blocks(length, best if 2 * best > most else most):
                 yield [(i, offset, start + (entry + k), start + k) for k in range(size)]

@@ -29,7 +29,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnpipe import loops
+from cnnpipe.functional import block_kernels
 from cnnpipe.functional.arguments import FLOATS, as_float, check_bool, check_dtype
+from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Batched, Operator, merge_axis, recorded
 from cnnpipe.functional.windows import accumulation_dtype, empty_in_order_of, in_order_of
@@ -84,6 +87,23 @@ def batch_norm(
     tensor([[ 5.0000],
             [15.0000]])
     """
+    statistics = checked_statistics(
+        input, running_mean, running_var, weight, bias, training, momentum, eps
+    )
+    return BatchNorm.call(input, statistics, weight, bias, float(eps), training)
+
+
+def checked_statistics(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """μ and σ² (2, C), after a check of all arguments; in training the running ones move."""
     check_dtype(input, "input", FLOATS)
     if input.ndim < 2:
         raise ValueError(f"input: expected shape (N, C, …), got {tuple(input.shape)}")
@@ -104,11 +124,10 @@ def batch_norm(
             update_running(
                 running_mean, running_var, statistics, _values_per_channel(input), momentum
             )
-    elif running_mean is None or running_var is None:
+        return statistics
+    if running_mean is None or running_var is None:
         raise ValueError("running_mean, running_var: expected tensors in evaluation, got None")
-    else:
-        statistics = torch.stack([running_mean, running_var]).to(accumulation_dtype(input.dtype))
-    return BatchNorm.call(input, statistics, weight, bias, eps, training)
+    return torch.stack([running_mean, running_var]).to(accumulation_dtype(input.dtype))
 
 
 def update_running(
@@ -214,6 +233,30 @@ def _shift_and_scale(
     return mean, r if weight is None else r * weight
 
 
+# The same formulas as compiled loops.
+
+
+def _is_compiled(x: Tensor, *others: Tensor | None) -> bool:
+    one_dtype = all(other is None or other.dtype == x.dtype for other in others)
+    return one_dtype and x.dtype.itemsize >= 4 and loops.unsupported(x) is None
+
+
+def _images(x: Tensor) -> Tensor:
+    """(N, C, …) as (N, C, H, W), channels last."""
+    if x.ndim != 4:
+        x = (x.flatten(2) if x.ndim > 2 else x.unsqueeze(2)).unsqueeze(3)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _filled(
+    x: Tensor, statistics: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(μ, σ²), γ and β, of which those that are missing are 1 and 0."""
+    gamma = x.new_ones(x.shape[1]) if weight is None else weight.contiguous()
+    beta = x.new_zeros(x.shape[1]) if bias is None else bias.contiguous()
+    return statistics.contiguous(), gamma, beta
+
+
 def _reduced(x: Tensor) -> list[int]:
     """All axes but that of the channels."""
     return [0, *range(2, x.ndim)]
@@ -255,6 +298,8 @@ class BatchStatistics(_OfChannels):
 
     @staticmethod
     def compute(x: Tensor) -> Tensor:
+        if _is_compiled(x) and len(x):
+            return block_kernels.statistics(_images(x))
         return _statistics(x)
 
     @staticmethod
@@ -295,7 +340,12 @@ class BatchNorm(_OfChannels):
         eps: float,
         training: bool,
     ) -> Tensor:
-        return in_order_of(x, _normalize(x, statistics, weight, bias, eps))
+        if _is_compiled(x, weight, bias):
+            block, parameters = Block.of(_images(x), eps), _filled(x, statistics, weight, bias)
+            y = block_kernels.forward(block, _images(x), parameters).reshape(x.shape)
+        else:
+            y = _normalize(x, statistics, weight, bias, eps)
+        return in_order_of(x, y)
 
     @staticmethod
     def shape(x: Tensor, *_: Any) -> Tensor:
@@ -386,6 +436,9 @@ class BatchNormSums(_Gradient):
 
     @staticmethod
     def compute(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> Tensor:
+        if _is_compiled(x, g):
+            block, parameters = Block.of(_images(x), eps), _filled(x, statistics)
+            return block_kernels.sums(block, _images(g), _images(x), parameters)
         return torch.stack(_sums(g, x, statistics, eps))
 
     @staticmethod
@@ -411,7 +464,13 @@ class BatchNormInputGradient(_Gradient):
         eps: float,
         training: bool,
     ) -> Tensor:
-        gradient = _input_gradient(g, x, statistics, weight, sums.unbind(), eps, training)
+        if _is_compiled(x, g, weight):
+            block, parameters = Block.of(_images(x), eps), _filled(x, statistics, weight)
+            means = sums / max(1, _values_per_channel(x)) if training else None
+            operands = _images(g), _images(x), parameters, means
+            gradient = block_kernels.input_gradient(block, *operands).reshape(x.shape)
+        else:
+            gradient = _input_gradient(g, x, statistics, weight, sums.unbind(), eps, training)
         return in_order_of(x, gradient)
 
     @staticmethod

@@ -149,6 +149,23 @@ def recorded() -> bool:
     return torch.is_grad_enabled() or not _no_tangents()
 
 
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether more than plain autograd will see what happens to this tensor.
+
+    That is a compiler, a tracer, an exporter, autocast, `torch.func`, forward mode, a dispatch mode
+    such as the FLOP counter, or a subclass of Tensor.
+    """
+    return (
+        type(tensor) not in (Tensor, torch.nn.Parameter)
+        or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or not _no_tangents()
+        or torch.is_autocast_enabled(tensor.device.type)
+    )
+
+
 def _no_tangents() -> bool:
     return forward_ad._current_level < 0
 
