@@ -139,8 +139,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         (N, num_features, H, W) → (N, num_features, H, W)
 
     >>> layer = BatchNorm2d(1)
-    >>> layer(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)).flatten()  # mean 2, variance 1
-    tensor([-1.0000,  1.0000], grad_fn=<ViewBackward0>)
+    >>> layer(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)).detach().flatten()  # mean 2, variance 1
+    tensor([-1.0000,  1.0000])
     >>> layer.running_mean  # a tenth of the way from 0 to 2
     tensor([0.2000])
     """

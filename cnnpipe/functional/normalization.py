@@ -34,7 +34,7 @@ from cnnpipe.functional import block_kernels
 from cnnpipe.functional.arguments import FLOATS, as_float, check_bool, check_dtype
 from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.onnx import onnx_operator
-from cnnpipe.functional.operator import Batched, Operator, merge_axis, recorded
+from cnnpipe.functional.operator import Batched, Operator, is_differentiated, merge_axis
 from cnnpipe.functional.windows import accumulation_dtype, empty_in_order_of, in_order_of
 
 
@@ -144,9 +144,10 @@ def update_running(
     """
     if count == 0:
         return
-    mean, variance = statistics.to(running_mean.dtype).unbind()
-    running_mean.lerp_(mean, momentum)
-    running_var.lerp_(variance * (count / (count - 1)), momentum)
+    mean, variance = statistics.unbind()
+    unbiased = variance * (count / (count - 1))
+    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    running_var.lerp_(unbiased.to(running_var.dtype), momentum)
 
 
 def _check_parameters(
@@ -160,10 +161,11 @@ def _check_parameters(
         raise ValueError("running_mean, running_var: expected both or none, got one of them")
     running = {"running_mean": running_mean, "running_var": running_var}
     channels = input.shape[1]
+    allowed = sorted({input.dtype, accumulation_dtype(input.dtype)}, key=str)
     for name, tensor in {**running, "weight": weight, "bias": bias}.items():
         if tensor is None:
             continue
-        check_dtype(tensor, name, list({input.dtype: 0, accumulation_dtype(input.dtype): 0}))
+        check_dtype(tensor, name, allowed)
         if tensor.shape != (channels,):
             raise ValueError(f"{name}: expected shape ({channels},), got {tuple(tensor.shape)}")
         if tensor.device != input.device:
@@ -219,7 +221,7 @@ def _input_gradient(
     wide = g.to(scale.dtype)
     if training:
         _, r = _shift_and_scale(statistics, None, eps)
-        products, total = (-total / _values_per_channel(x) for total in sums)
+        products, total = (-each / _values_per_channel(x) for each in sums)
         wide = wide + torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
     return (wide * _along(x, scale)).to(x.dtype)
 
@@ -379,7 +381,7 @@ class BatchNorm(_OfChannels):
         eps, training = ctx.how
         needs_x, _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         dx = None
-        if recorded():
+        if is_differentiated():
             statistics = _statistics(x) if training else statistics
             of_weight, of_bias = sums = _sums(g, x, statistics, eps)
             if needs_x:

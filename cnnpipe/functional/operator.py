@@ -144,7 +144,7 @@ def merge_axis(tensor: Tensor, added: int | None, axis: int, size: int) -> Tenso
     return tensor.movedim(added, axis).flatten(axis, axis + 1)
 
 
-def recorded() -> bool:
+def is_differentiated() -> bool:
     """Whether the derivatives of what is computed now are wanted, in backward or forward mode."""
     return torch.is_grad_enabled() or not _no_tangents()
 
