@@ -345,7 +345,9 @@ class _Block:
         """The block with which the layers begin."""
         first, *others = layers
         norm = first if type(first) is BatchNorm2d and first.affine else None
-        act, *others = (others or [None]) if norm else layers
+        if norm is None:
+            others = [first, *others]
+        act, *others = others or [first]
         if type(act) is not ReLU or act.inplace:
             return None
         pool = others[0].square if others and type(others[0]) is MaxPool2d else 1

@@ -258,8 +258,8 @@ def _weight_gradient(nest: Nest, case: _Case) -> None:
                                 for v, total in enumerate(sums):
                                     total.value = nest.fma(pixel, upstream[v], total.value)
                     for (i, _, entry, _), sums in zip(taps, tile, strict=True):
-                        for v, total in zip(of_block, sums, strict=True):
-                            parts.store(total.value, g, i, entry, v * L)
+                        for vector, total in zip(of_block, sums, strict=True):
+                            parts.store(total.value, g, i, entry, vector * L)
 
 
 def _taps(
