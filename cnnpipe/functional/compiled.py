@@ -158,7 +158,7 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
     bands = nest.size()
     x, y = case.images(nest), case.outputs(nest)
     w = nest.array(case.dtype, *loops.steps(blocks, kH, kW * C, vectors * L))
-    bias = nest.array(case.dtype, case.vectors * L) if has_bias else None
+    bias = nest.array(case.dtype, case.out_channels) if has_bias else None
 
     # What a task reads and writes fits into the cache of its core.
     first_image = nest.task // bands * images
@@ -180,10 +180,10 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
                     # The register tile: a pixel is loaded for all vectors, a vector of kernel
                     # entries for all pixels, and no sum is loaded or stored on its way.
                     start = [
-                        bias.load(g, (block * vectors + v) * L, lanes=L)
+                        bias.load(g, vector * L, lanes=L, first=case.filled(vector))
                         if bias
                         else nest.number(0.0, case.dtype, L)
-                        for v in range(vectors)
+                        for vector in (block * vectors + v for v in range(vectors))
                     ]
                     tile = [
                         (n, t, [nest.variable(number) for number in start])
@@ -228,6 +228,9 @@ def _weight_gradient(nest: Nest, case: _Case) -> None:
     rows = (shares + (kH - 1)) // shares
     first = nest.task % shares * rows
     last = (first + rows).at_most(kH)
+    for g in nest.range(G):
+        for i in nest.range(first, last):
+            parts.at(g, i).zero(kW * C * case.vectors * L)
     for image in nest.range(number * portion, ((number + 1) * portion).at_most(images)):
         if case.is_padded:
             end = (last - 1) * dilation + (H_out - 1) * down + 1
@@ -297,8 +300,9 @@ def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Te
     if _covers(geometry):
         pixels = linear(_flat(grad), _flat(w).T)
         return pixels.view(len(grad), *geometry.input_size, -1).permute(0, 3, 1, 2)
-    flipped = w.flip(-2, -1).unflatten(0, (geometry.groups, -1)).transpose(1, 2)
-    return _cross_correlation(grad, flipped, geometry.adjoint(), spread=geometry.stride)
+    exchanged = w.unflatten(0, (geometry.groups, -1)).transpose(1, 2)
+    adjoint, stride = geometry.adjoint(), geometry.stride
+    return _cross_correlation(grad, exchanged, adjoint, spread=stride, flipped=True)
 
 
 def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
@@ -366,8 +370,9 @@ def _cross_correlation(
     geometry: ConvolutionGeometry,
     bias: Tensor | None = None,
     spread: Pair = (1, 1),
+    flipped: bool = False,
 ) -> Tensor:
-    """Images (N, G·C, H, W) with kernels (G, O, C, kH, kW)."""
+    """Images (N, G·C, H, W) with kernels (G, O, C, kH, kW), flipped or not."""
     N, dtype = len(images), accumulation_dtype(images.dtype)
     G, out_channels, channels = kernels.shape[:3]
     case = _Case(_name(dtype), channels, out_channels, geometry, spread)
@@ -375,12 +380,9 @@ def _cross_correlation(
     # Short rows leave registers free: two images share each vector of kernel entries.
     together = 2 if W_out * 2 <= REGISTERS // 2 and N % 2 == 0 and 4 * threads <= N else 1
     vectors = _tile(W_out, case.vectors, together)[1]
-    room = case.vectors * case.lanes - out_channels
-    packed = torch.nn.functional.pad(kernels.to(dtype), (0, 0, 0, 0, 0, 0, 0, room))
-    packed = packed.unflatten(1, (-1, vectors * case.lanes)).permute(0, 1, 4, 5, 3, 2).contiguous()
-    operands = [packed]
+    operands = [_packed(kernels.to(dtype), case.vectors // vectors, vectors * case.lanes, flipped)]
     if bias is not None:
-        operands.append(torch.nn.functional.pad(bias.to(dtype).view(G, -1), (0, room)))
+        operands.append(bias.to(dtype).contiguous())
     y = images.new_empty((N, H_out, W_out, G * out_channels), dtype=dtype)
     bands = 1 if 2 * threads <= N else min(H_out, 2 * threads)
     if case.is_padded:
@@ -388,6 +390,38 @@ def _cross_correlation(
     kernel = _forward(case, together, bias is not None)
     kernel(N // together * bands, bands, _channels_last(images, dtype), y, *operands)
     return y.permute(0, 3, 1, 2).to(images.dtype)
+
+
+def _packed(kernels: Tensor, blocks: int, width: int, flipped: bool) -> Tensor:
+    """(G, O, C, kH, kW) in the order in which `_forward` reads: (G, blocks, kH, kW, C, width)."""
+    G, out_channels, channels, kH, kW = kernels.shape
+    result = kernels.new_empty((G, blocks, kH, kW, channels, width))
+    g, o, c, i, j = kernels.stride()
+    start = kernels.data_ptr()
+    if flipped:  # from the last entry backwards
+        start += ((kH - 1) * i + (kW - 1) * j) * kernels.itemsize
+        i, j = -i, -j
+    sizes = blocks, kH, kW, channels, out_channels
+    _pack(_name(kernels.dtype), width)(G * blocks * kH, *sizes, g, o, c, i, j, start, result)
+    return result
+
+
+@compiled
+def _pack(nest: Nest, dtype: str, width: int) -> None:
+    """One task: a row of the kernels. Where output channels are missing, the last one is written.
+
+    Nobody reads what is computed with it.
+    """
+    blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(5))
+    steps = [nest.size() for _ in range(5)]
+    kernels = nest.array(dtype, *steps)
+    result = nest.array(dtype, kW * channels * width, channels * width, width)
+    g, block, i = nest.task // (kH * blocks), nest.task // kH % blocks, nest.task % kH
+    for j in nest.range(kW):
+        for c in nest.range(channels):
+            for lane in nest.range(width):
+                o = (block * width + lane).at_most(out_channels - 1)
+                result.store(kernels.load(g, o, c, i, j, 0), nest.task, j, c, lane)
 
 
 def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
@@ -398,7 +432,7 @@ def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
     threads = torch.get_num_threads()
     few = kH * kW * C * (2 - case.vectors % 2) <= REGISTERS
     shares = 1 if few or count >= 2 * threads else kH
-    parts = x.new_zeros((count, G, kH, kW * C, case.vectors * case.lanes))
+    parts = x.new_empty((count, G, kH, kW * C, case.vectors * case.lanes))
     memory = [_scratch(case, 1, threads, x)] if case.is_padded else []
     _weight_gradient(case)(count * shares, N, portion, shares, x, grad, parts, *memory)
     kernels = total(parts).view(G, kH, kW, C, -1)[..., : case.out_channels]
