@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 
 import torch
 from torch import Tensor
@@ -71,10 +72,21 @@ class _Case:
         return any(self.geometry.padding) or self.spread != (1, 1)
 
     @property
+    def pixel(self) -> int:
+        """Steps from one pixel to the next where the image is padded.
+
+        Steps of a large power of two bytes would bring all pixels of a window into the same few
+        lines of the cache.
+        """
+        channels = self.geometry.groups * self.channels
+        return channels + 16 if channels % 256 == 0 else channels
+
+    @property
     def runs(self) -> list[tuple[int, int, int]]:
         """What a window reads of one row, piece by piece: column, first kernel entry, length."""
         kW, across = self.geometry.kernel_size[1], self.geometry.dilation[1]
-        if across == self.geometry.groups == 1:
+        is_dense = not self.is_padded or self.pixel == self.channels
+        if across == self.geometry.groups == 1 and is_dense:
             return [(0, 0, kW * self.channels)]
         return [(j * across, j * self.channels, self.channels) for j in range(kW)]
 
@@ -113,37 +125,37 @@ def _tile(columns: int, vectors: int, images: int) -> Pair:
 
 
 def _padded(
-    nest: Nest, case: _Case, x: Array, images: list[Index], first: Index, last: Index
+    nest: Nest, case: _Case, x: Array, image: Index, images: int, first: Index, last: Index
 ) -> Array:
-    """Rows of images between zeros, in memory of this thread that stays in the cache.
+    """Rows of a few images between zeros, in memory of this thread that stays in the cache.
 
     A window at the border reads what any other reads, so the loops need no question.
     """
     (H, W), (H_padded, W_padded) = case.image_size, case.geometry.padded_size
-    C, (down, across) = case.geometry.groups * case.channels, case.spread
+    C, P, (down, across) = case.geometry.groups * case.channels, case.pixel, case.spread
     top, _, left, _ = case.geometry.padding
     # The image's columns that negative padding does not cut off, and where they come to lie.
     begin, end = max(0, -(left // across)), min(W, (W_padded - 1 - left) // across + 1)
     start, stop = begin * across + left, (end - 1) * across + left + 1
-    memory = nest.array(case.dtype, len(images) * H_padded * W_padded * C)
-    padded = memory.at(nest.thread, steps=(H_padded * W_padded * C, W_padded * C, C))
-    for number, image in enumerate(images):
+    memory = nest.array(case.dtype, images * H_padded * W_padded * P)
+    padded = memory.at(nest.thread, steps=(H_padded * W_padded * P, W_padded * P, P))
+    for number in nest.range(images):
         for y in nest.range(first, last):
             row, above = padded.at(number, y), y - top
             inside = nest.all(above >= 0, above < (H - 1) * down + 1, (above % down).equals(0))
             with nest.either(inside) as (then, otherwise):
                 with then:
-                    source = x.at(image, above // down)
-                    if across == 1:
+                    source = x.at(image + number, above // down)
+                    if across == 1 and P == C:
                         row.flat.zero(start * C)
                         row.at(start).copy((stop - start) * C, source.at(begin))
                         row.at(stop).zero((W_padded - stop) * C)
                     else:
-                        row.flat.zero(W_padded * C)
+                        row.flat.zero(W_padded * P)
                         for column in nest.range(begin, end):
                             row.at(column * across + left).copy(C, source.at(column))
                 with otherwise:
-                    row.flat.zero(W_padded * C)
+                    row.flat.zero(W_padded * P)
     return padded
 
 
@@ -166,9 +178,8 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
     first = nest.task % bands * rows
     last = (first + rows).at_most(H_out)
     if case.is_padded:
-        several = [first_image + number for number in range(images)]
         end = (last - 1) * down + case.geometry.extent[0]
-        x = _padded(nest, case, x, several, first * down, end)
+        x = _padded(nest, case, x, first_image, images, first * down, end)
     else:
         x = x.at(first_image, steps=x.steps[:-1])
     y = y.at(first_image, steps=y.steps[:-1])
@@ -234,7 +245,7 @@ def _weight_gradient(nest: Nest, case: _Case) -> None:
     for image in nest.range(number * portion, ((number + 1) * portion).at_most(images)):
         if case.is_padded:
             end = (last - 1) * dilation + (H_out - 1) * down + 1
-            source = _padded(nest, case, x, [image], first * dilation, end).at(0)
+            source = _padded(nest, case, x, image, 1, first * dilation, end).at(0)
         else:
             source = x.at(image)
         for g in nest.range(G):
@@ -449,8 +460,8 @@ def total(parts: Tensor) -> Tensor:
 
 def _scratch(case: _Case, images: int, threads: int, like: Tensor) -> Tensor:
     """Memory for the padded images of all threads."""
-    (H, W), channels = case.geometry.padded_size, case.geometry.groups * case.channels
-    return like.new_empty(threads * images * H * W * channels, dtype=getattr(torch, case.dtype))
+    numbers = images * prod(case.geometry.padded_size) * case.pixel
+    return like.new_empty(threads * numbers, dtype=getattr(torch, case.dtype))
 
 
 def _covers(geometry: ConvolutionGeometry) -> bool:
