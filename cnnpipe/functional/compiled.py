@@ -419,20 +419,21 @@ def _packed(kernels: Tensor, blocks: int, width: int, flipped: bool) -> Tensor:
 
 @compiled
 def _pack(nest: Nest, dtype: str, width: int) -> None:
-    """One task: a row of the kernels. Where output channels are missing, the last one is written.
-
-    Nobody reads what is computed with it.
-    """
+    """One task: a row of the kernels, with zeros where output channels are missing."""
     blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(5))
     steps = [nest.size() for _ in range(5)]
     kernels = nest.array(dtype, *steps)
     result = nest.array(dtype, kW * channels * width, channels * width, width)
     g, block, i = nest.task // (kH * blocks), nest.task // kH % blocks, nest.task % kH
+    first = block * width
+    filled = (out_channels - first).at_most(width)
     for j in nest.range(kW):
         for c in nest.range(channels):
-            for lane in nest.range(width):
-                o = (block * width + lane).at_most(out_channels - 1)
-                result.store(kernels.load(g, o, c, i, j, 0), nest.task, j, c, lane)
+            for lane in nest.range(filled):
+                number = kernels.load(g, first + lane, c, i, j, 0)
+                result.store(number, nest.task, j, c, lane)
+            for lane in nest.range(filled, width):
+                result.store(nest.number(0.0, dtype), nest.task, j, c, lane)
 
 
 def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
