@@ -8,6 +8,9 @@ from cnnpipe.functional.convolution import (
     conv2d_algorithm,
     convolve2d,
 )
+from cnnpipe.functional.dropout import dropout
+from cnnpipe.functional.linear import linear
+from cnnpipe.functional.loss import cross_entropy
 from cnnpipe.functional.pooling import avg_pool2d, max_pool2d
 
 __all__ = [
@@ -17,6 +20,9 @@ __all__ = [
     "conv2d",
     "conv2d_algorithm",
     "convolve2d",
+    "cross_entropy",
+    "dropout",
+    "linear",
     "max_pool2d",
     "relu",
     "sigmoid",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Sequence
+from numbers import Real
 from typing import SupportsIndex
 
 import torch
@@ -34,6 +35,14 @@ def as_int(value: SupportsIndex, name: str, least: int | None = None) -> int:
 def check_bool(value: bool, name: str) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
+
+
+def as_probability(value: float, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
+    return float(value)
 
 
 def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
@@ -120,6 +129,18 @@ def check_dtype(value: Tensor, name: str, allowed: Sequence[torch.dtype]) -> Non
     if value.dtype not in allowed:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
         raise TypeError(f"{name}: expected one of {names}, got {value.dtype}")
+
+
+def check_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    for name, tensor in [("weight", weight), ("bias", bias)]:
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise TypeError(f"{name}: expected the input's {input.dtype}, got {tensor.dtype}")
+
+
+def check_devices(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    for name, tensor in [("weight", weight), ("bias", bias)]:
+        if tensor is not None and tensor.device != input.device:
+            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
 
 
 def check_images(input: Tensor) -> None:

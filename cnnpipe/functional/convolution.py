@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 
 from cnnpipe.functional import direct, fft, im2col, implicit_gemm, taps, toeplitz, winograd
-from cnnpipe.functional.arguments import IntOrPair, check_size, numbers_of
+from cnnpipe.functional.arguments import IntOrPair, check_dtypes, check_size, numbers_of
 from cnnpipe.functional.autocast import cast_operand
+from cnnpipe.functional.bilinear import Shape
 from cnnpipe.functional.convolution_arguments import (
     Padding,
-    check_dtypes,
     check_operands,
     convolution_geometry,
 )
-from cnnpipe.functional.convolution_operator import ConvolutionOperator, Shape, flops
+from cnnpipe.functional.convolution_operator import ConvolutionOperator, flops
 from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.windows import is_finite
 from cnnpipe.geometry import ConvolutionGeometry, Pair
@@ -174,6 +174,7 @@ class _CrossCorrelation(ConvolutionOperator):
 
     schema = "conv2d(Tensor x, Tensor w, Tensor? bias, SymInt[] geometry, str algorithm) -> Tensor"
     operand_axes, result_axis = (1, 0, 0), 1
+    has_bias = True
 
     @staticmethod
     def compute(
@@ -183,7 +184,7 @@ class _CrossCorrelation(ConvolutionOperator):
         check_size(x, geometry)
         y = _compute("forward", algorithm, (x.shape[1], len(w)), x, w, geometry)
         if bias is not None:
-            y.add_(bias.view(-1, 1, 1))
+            y.add_(_CrossCorrelation.spread(bias))
         return y.contiguous(memory_format=torch.channels_last)
 
     @staticmethod

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnpipe.functional import avg_pool2d, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional import (
+    avg_pool2d,
+    conv2d,
+    cross_entropy,
+    linear,
+    max_pool2d,
+    relu,
+    sigmoid,
+    tanh,
+)
 from cnnpipe.verify.cases import FLOATS
 from cnnpipe.verify.reference import Operator
 from cnnpipe.verify.verification import OPERATORS, verify
@@ -36,6 +45,7 @@ def test_maximum_of_integers() -> None:
     assert [str(comparison) for comparison in comparisons if comparison.strain > 1] == []
 
 
+LOSS = partial(cross_entropy, target=torch.tensor([4, 0, 2, 2, 1]), label_smoothing=0.1)
 IMAGES, KERNELS, BIAS = randn(2, 2, 5, 5), randn(2, 2, 3, 3, seed=1), randn(2, seed=2)
 each_operator = pytest.mark.parametrize(
     ("operator", "operands"),
@@ -49,6 +59,9 @@ each_operator = pytest.mark.parametrize(
         (partial(avg_pool2d, kernel_size=3, stride=2, padding=1), (IMAGES,)),
         (partial(avg_pool2d, kernel_size=2, stride=3, ceil_mode=True), (IMAGES,)),
         *((activation, (IMAGES,)) for activation in (relu, sigmoid, tanh)),
+        (linear, (IMAGES, randn(2, 5), BIAS)),
+        (linear, (IMAGES[0, 0], randn(3, 5))),
+        (LOSS, (IMAGES[0, 0],)),
     ],
 )
 

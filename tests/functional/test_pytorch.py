@@ -21,12 +21,14 @@ from cnnpipe.functional import (
     CONV2D_ALGORITHMS,
     avg_pool2d,
     conv2d,
+    cross_entropy,
+    linear,
     max_pool2d,
     relu,
     sigmoid,
     tanh,
 )
-from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU, Sigmoid
+from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU, Sigmoid
 from cnnpipe.models import VGG, LeNet5, build_model
 from tests.helpers.operators import operators
 from tests.helpers.oracle import randn
@@ -88,11 +90,11 @@ def test_a_compiler_computes_by_the_same_algorithm(algorithm: str) -> None:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convolution": (
-        lambda: nn.Sequential(Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 1)),
+        lambda: nn.Sequential(Conv2d(1, 1, 1), nn.Flatten(), Linear(4, 1)),
         (1, 2, 2),
     ),
-    "pooling behind linear": (lambda: nn.Sequential(nn.Linear(4, 4), MaxPool2d(2)), (4, 4)),
-    "sigmoid behind linear": (lambda: nn.Sequential(nn.Linear(2, 2), Sigmoid()), (2,)),
+    "pooling behind linear": (lambda: nn.Sequential(Linear(4, 4), MaxPool2d(2)), (4, 4)),
+    "sigmoid behind linear": (lambda: nn.Sequential(Linear(2, 2), Sigmoid()), (2,)),
     "LeNet-5": (LeNet5, (1, 28, 28)),
     "LeNet-5 of 1998": (lambda: LeNet5(activation="tanh", pooling="avg"), (1, 28, 28)),
     "VGG": (lambda: VGG().eval(), (1, 28, 28)),
@@ -166,6 +168,8 @@ def test_onnx(name: str, overrides: dict[str, str], tmp_path: Path) -> None:
         MaxPool2d(2, ceil_mode=True),
         AvgPool2d(3, 2, 1, ceil_mode=True),
         AvgPool2d(3, 2, 1, count_include_pad=False),
+        Linear(9, 4),
+        Linear(9, 4, bias=False),
     ],
     ids=str,
 )
@@ -215,6 +219,8 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": tanh,
     "max_pool2d": lambda x: max_pool2d(x, 2, 1, 1),
     "avg_pool2d": lambda x: avg_pool2d(x, 2, 1, 1),
+    "linear": lambda x: linear(x, torch.arange(8.0, dtype=x.dtype).view(2, 4) / 8),
+    "cross_entropy": lambda x: cross_entropy(x.flatten(1), torch.tensor([3, 0]), 0.1).view(1),
     **{
         algorithm: lambda x, algorithm=algorithm: conv2d(
             x, torch.arange(1.0, 9, dtype=x.dtype).view(2, 1, 2, 2) / 8, algorithm=algorithm
@@ -247,6 +253,7 @@ def test_derivatives_of_batches_and_forward(name: str) -> None:
         torch.testing.assert_close(jacobian.sum(dim=tuple(range(y.ndim))), batched[0])
 
 
+TARGETS = torch.tensor([0, 3, 1, 1, 2])
 CALLS: dict[str, tuple[Any, ...]] = {
     "conv2d": (randn(2, 4, 6, 5), randn(6, 2, 3, 2), randn(6)),
     "conv2d_input_gradient": (randn(2, 6, 3, 4), randn(6, 2, 3, 2)),
@@ -261,6 +268,11 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "gate": (randn(2, 3, 4), relu(randn(2, 3, 4))),
     "sigmoid": (randn(2, 3, 4),),
     "tanh": (randn(2, 3, 4),),
+    "linear": (randn(5, 4), randn(3, 4), randn(3)),
+    "linear_input_gradient": (randn(5, 3), randn(3, 4)),
+    "linear_weight_gradient": (randn(5, 4), randn(5, 3)),
+    "cross_entropy": (randn(5, 4), TARGETS, 0.1),
+    "cross_entropy_gradient": (randn(5, 4), TARGETS, 0.1, randn()),
 }
 """An operand list for each operator of the library; windows are 3×2, stride 2×1, padding 1×0."""
 NUMBERS = [6, 5, 3, 2, 2, 1, 1, 1, 0, 0, 1, 1]
@@ -276,9 +288,13 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", operators())
 def test_what_pytorch_is_told_is_true(name: str, layout: str) -> None:
     """opcheck: schema, no aliases, shapes and strides of fakes, derivatives under AOTAutograd."""
-    operands = [LAYOUTS[layout](tensor) if tensor.ndim > 1 else tensor for tensor in CALLS[name]]
-    for tensor in operands:
-        tensor.requires_grad_(name != "max_pool2d_indices")
+    operands = [
+        LAYOUTS[layout](value) if isinstance(value, Tensor) and value.ndim > 1 else value
+        for value in CALLS[name]
+    ]
+    for value in operands:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            value.requires_grad_(name != "max_pool2d_indices")
     if "conv2d" in name:
         operands += [[*NUMBERS, 2], "im2col"]
     elif "pool" in name or "window" in name:
