@@ -102,13 +102,11 @@ class _CrossEntropy(Operator):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         logits, targets = ctx.saved_tensors
-        one = torch.ones_like(logits[..., 0, 0])
-        slope = _Gradient.call(logits, targets, ctx.smoothing, one)
-        return (slope * tangent).sum((-2, -1))
+        return _slope(logits, targets, ctx.smoothing, tangent)
 
 
 class _Gradient(Operator):
-    """(z, t, ε, g) → g·(s − q)/N."""
+    """(z, t, ε, g) → g·(s − q)/N, with derivatives that autograd can differentiate further."""
 
     schema = (
         "cross_entropy_gradient(Tensor logits, Tensor targets, float smoothing, Tensor g) -> Tensor"
@@ -116,9 +114,8 @@ class _Gradient(Operator):
 
     @staticmethod
     def compute(logits: Tensor, targets: Tensor, smoothing: float, g: Tensor) -> Tensor:
-        s = _softmax(logits)
-        excess = s - _probabilities(s, targets, smoothing)
-        return (excess * _for_each(g, s)).to(logits.dtype).contiguous()
+        excess = _excess(logits, targets, smoothing)
+        return (excess * _for_each(g, excess)).to(logits.dtype).contiguous()
 
     @staticmethod
     def shape(logits: Tensor, targets: Tensor, smoothing: float, g: Tensor) -> Tensor:
@@ -134,29 +131,42 @@ class _Gradient(Operator):
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
         logits, targets, g = ctx.saved_tensors
         needs_logits, _, _, needs_g, *_ = ctx.needs_input_grad
-        dg = None
-        if needs_g:
-            one = torch.ones_like(g)
-            dg = (_Gradient.call(logits, targets, ctx.smoothing, one) * v).sum((-2, -1))
-        return _curvature(logits, g, v) if needs_logits else None, None, None, dg
+        return (
+            _curvature(logits, g, v) if needs_logits else None,
+            None,
+            None,
+            _slope(logits, targets, ctx.smoothing, v) if needs_g else None,
+        )
 
     @staticmethod
     def jvp(ctx: Any, d_logits: Tensor | None, _: None, __: None, dg: Tensor | None) -> Tensor:
         logits, targets, g = ctx.saved_tensors
         terms = []
         if d_logits is not None:
-            terms.append(_curvature(logits, g, d_logits))  # it is symmetric
+            terms.append(_curvature(logits, g, d_logits))
         if dg is not None:
             terms.append(_Gradient.call(logits, targets, ctx.smoothing, dg))
         return sum(terms[1:], terms[0])
 
 
+def _slope(logits: Tensor, targets: Tensor, smoothing: float, v: Tensor) -> Tensor:
+    """The derivative of the loss along v: Σ v·(s − q)/N."""
+    excess = _excess(logits, targets, smoothing)
+    slope: Tensor = (excess * v / excess.shape[-2]).sum((-2, -1))
+    return slope.to(logits.dtype)
+
+
 def _curvature(logits: Tensor, g: Tensor, v: Tensor) -> Tensor:
-    """The second derivative g/N·∂s/∂z times v, in operations that autograd can differentiate."""
+    """The second derivative g/N·∂s/∂z, which is symmetric, times v."""
     s = _softmax(logits)
-    v = v.to(s.dtype)
     product = s * (v - (s * v).sum(-1, keepdim=True)) * _for_each(g, s)
     return product.to(logits.dtype)
+
+
+def _excess(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """s − q, in a dtype to compute in."""
+    s = _softmax(logits)
+    return s - _probabilities(s, targets, smoothing)
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Case:
     input: tuple[int, ...]
     """Shape."""
     weight: tuple[int, ...] | None
-    """Shape of a convolution's kernels."""
+    """Shape of the weight of a convolution or linear layer."""
     bias: bool
     arguments: Mapping[str, Any]
     values: Values = "uniform"
@@ -62,6 +62,8 @@ def argument_grid() -> list[Case]:
         *_max_pool2d_cases(),
         *_avg_pool2d_cases(),
         *_activation_cases(),
+        *_linear_cases(),
+        *_cross_entropy_cases(),
     ]
 
 
@@ -158,6 +160,34 @@ def _activation_cases() -> Iterator[Case]:
         yield activation((0, 3))
 
 
+def _linear_cases() -> Iterator[Case]:
+    linear = partial(case_of, "linear")
+    for shape, bias in product([(7,), (5, 7), (2, 3, 7)], [True, False]):
+        yield linear(shape, (4, 7), bias=bias)
+    yield linear((0, 7), (4, 7), bias=True)
+    yield linear((1, 1), (1, 1), bias=True)
+    for layout in ("transposed", "sliced", "expanded"):
+        yield linear((5, 7), (4, 7), bias=True, layout=layout)
+    yield linear((5, 7), (4, 7), bias=True, frozen=("input",))
+    yield linear((5, 7), (4, 7), bias=True, frozen=("weight", "bias"))
+    yield linear((5, 7), (4, 7), bias=True, values="special")
+    # Long sums, also of positive terms alone.
+    yield linear((64, 576), (32, 576), bias=True)
+    yield linear((64, 576), (32, 576), bias=True, values="positive")
+
+
+def _cross_entropy_cases() -> Iterator[Case]:
+    loss = partial(case_of, "cross_entropy")
+    for shape, smoothing in product([(6, 10), (1, 3), (128, 10), (3, 500)], [0.0, 0.1, 1.0]):
+        yield loss(shape, label_smoothing=smoothing)
+    for values in ("negative", "ties", "large", "special"):
+        for smoothing in (0.0, 0.1):
+            yield loss((40, 7), values=values, label_smoothing=smoothing)
+    for layout in ("transposed", "sliced"):
+        yield loss((6, 10), layout=layout, label_smoothing=0.1)
+    yield loss((5, 1))  # one class: nothing can be lost
+
+
 def _product(**choices: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """The arguments with each combination of their values."""
     for values in product(*choices.values()):
@@ -191,6 +221,9 @@ def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
         operands["weight"] = numbers(case.weight, rest)
         if case.bias:
             operands["bias"] = numbers(case.weight[:1], rest)
+    if case.operator == "cross_entropy":
+        rows, classes = case.input
+        operands["target"] = torch.randint(classes, (rows,), generator=generator)
     probes = draw_probes(
         case.operator, operands, case.arguments, partial(numbers, values=rest), case.frozen
     )
@@ -212,7 +245,11 @@ def draw_probes(
     """
     if not operands["input"].is_floating_point():
         return {}
-    shapes = {name: x.shape for name, x in operands.items() if name not in frozen}
+    shapes = {
+        name: x.shape
+        for name, x in operands.items()
+        if x.is_floating_point() and name not in frozen
+    }
     shapes["upstream"] = output_shape(operator, operands, arguments)
     return {name: numbers(shape) for name, shape in shapes.items()}
 
@@ -263,7 +300,7 @@ def _in_memory(tensor: Tensor, layout: Layout) -> Tensor:
             return tensor.contiguous(memory_format=torch.channels_last)
         case "transposed" if tensor.ndim > 1:
             return tensor.mT.contiguous().mT
-        case "sliced":
+        case "sliced" if tensor.ndim:
             return tensor.repeat_interleave(2, -1)[..., ::2]
         case "expanded":
             return tensor[..., :1].expand_as(tensor)

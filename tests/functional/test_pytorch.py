@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import functional_call, grad, jacrev, vjp, vmap
+from torch.func import functional_call, grad, jacfwd, jacrev, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -251,6 +251,18 @@ def test_derivatives_of_batches_and_forward(name: str) -> None:
             OPERATORS[name], x, vectorize=True, strategy=strategy
         )
         torch.testing.assert_close(jacobian.sum(dim=tuple(range(y.ndim))), batched[0])
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_forward_derivatives_of_forward_derivatives(name: str) -> None:
+    """Those of an `autograd.Function` are zero."""
+    x = randn(2, 1, 2, 4)
+    function = lambda x: OPERATORS[name](x).sin().sum()  # noqa: E731
+    expected = jacrev(jacrev(function))(x)
+    assert expected.any()
+    torch.testing.assert_close(jacfwd(jacfwd(function))(x), expected)
+    torch.testing.assert_close(jacfwd(jacrev(function))(x), expected)
+    torch.testing.assert_close(jacrev(jacfwd(function))(x), expected)
 
 
 TARGETS = torch.tensor([0, 3, 1, 1, 2])
