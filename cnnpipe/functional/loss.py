@@ -73,11 +73,7 @@ class _CrossEntropy(Operator):
     @staticmethod
     def compute(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         _check_classes(targets, logits.shape[-1])
-        z = _shifted(logits)
-        losses = z.exp().sum(-1).log_() - (1 - smoothing) * _at(z, targets)
-        if smoothing:  # else 0·(−∞) would be NaN
-            losses -= smoothing * z.mean(-1)
-        return losses.mean(-1).to(logits.dtype)
+        return _mean_loss(logits, targets, smoothing)
 
     @staticmethod
     def shape(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -85,9 +81,7 @@ class _CrossEntropy(Operator):
 
     @staticmethod
     def onnx(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        z = logits - logits.amax(-1, keepdim=True)
-        log_softmax = z - z.exp().sum(-1, keepdim=True).log()
-        return -(_probabilities(z, targets, smoothing) * log_softmax).sum(-1).mean(-1)
+        return _mean_loss(logits, targets, smoothing)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -149,6 +143,15 @@ class _Gradient(Operator):
         return sum(terms[1:], terms[0])
 
 
+def _mean_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    z = _shifted(logits)
+    of_targets = z.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    losses = z.exp().sum(-1).log() - (1 - smoothing) * of_targets
+    if smoothing:  # else 0·(−∞) would be NaN
+        losses = losses - smoothing * z.mean(-1)
+    return losses.mean(-1).to(logits.dtype)
+
+
 def _slope(logits: Tensor, targets: Tensor, smoothing: float, v: Tensor) -> Tensor:
     """The derivative of the loss along v: Σ v·(s − q)/N."""
     excess = _excess(logits, targets, smoothing)
@@ -190,10 +193,6 @@ def _for_each(g: Tensor, s: Tensor) -> Tensor:
     """g/N, broadcast to all classes of all rows."""
     rows: Tensor = g.to(s.dtype)[..., None, None] / s.shape[-2]
     return rows
-
-
-def _at(z: Tensor, targets: Tensor) -> Tensor:
-    return z.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
 
 def _check_classes(targets: Tensor, classes: int) -> None:

@@ -105,8 +105,7 @@ def train_step(
     """One step of the optimiser; the loss and the accuracy on the batch before it."""
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         logits = state.network(images)  # (N, classes)
-        cost = loss_function(params.backend)
-        loss = cost(logits, labels, label_smoothing=params.label_smoothing)
+        loss = loss_function(params.backend)(logits, labels, label_smoothing=params.label_smoothing)
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()

@@ -1,7 +1,7 @@
 """The oracle: the right value of each result of a call, and the error that rounding explains.
 
-Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling and
-activations.
+Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling, activations,
+linear layer and loss.
 
 **Truth.** Torch's operator, in float64 on the CPU, on the same numbers that the operator under test
 was given: each number of a smaller type is exactly a float64. Convolution has a second truth that
@@ -12,9 +12,10 @@ most
 
     |ŷ − y| ≤ γ_n(u) · Σ|terms|,   γ_n(u) = n·u / (1 − n·u)
 
-and each output, gradient and second derivative of convolution and pooling is such a sum. 16-bit
-types must be added up in float32 (u_sum); a term and the result may then each be rounded once more,
-to the 16 bits in which they are stored (u_store; k = 2 times). For each element, therefore,
+and each output, gradient and second derivative of convolution, linear layers and pooling is such a
+sum. 16-bit types must be added up in float32 (u_sum); a term and the result may then each be
+rounded once more, to the 16 bits in which they are stored (u_store; k = 2 times). For each element,
+therefore,
 
     bound = (γ_n(u_sum) + γ_k(u_store)) · Σ|terms|
 

@@ -1,7 +1,9 @@
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -143,6 +145,23 @@ def test_no_rows() -> None:
     loss = cross_entropy(logits, torch.zeros(0, dtype=torch.int64))
     assert loss.isnan()  # the mean of nothing
     assert torch.autograd.grad(loss, logits)[0].shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
+def test_onnx(tmp_path: Path) -> None:
+    class Loss(nn.Module):
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            return cross_entropy(logits, targets, 0.1)
+
+    operands = randn(4, 3, dtype=torch.float32), torch.tensor([2, 0, 1, 1])
+    program = torch.onnx.export(Loss(), operands, dynamo=True, verbose=False)
+    assert program is not None
+    program.save(tmp_path / "loss.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "loss.onnx")
+    names = [node.name for node in session.get_inputs()]
+    feed = {name: x.numpy() for name, x in zip(names, operands, strict=True)}
+    [loss] = session.run(None, feed)
+    torch.testing.assert_close(torch.tensor(loss), Loss()(*operands))
 
 
 def test_training_lowers_it_to_the_entropy_of_the_targets() -> None:
