@@ -103,6 +103,12 @@ def test_vmap_over_weights(in_dims: tuple[int | None, ...]) -> None:
     torch.testing.assert_close(actual, torch.func.vmap(nn.functional.linear, in_dims)(*operands))
 
 
+def test_vmap_over_rows_of_vmap_over_weights() -> None:
+    x, w = randn(3, 2, 5), randn(6, 4, 5)
+    actual = torch.func.vmap(lambda rows: torch.func.vmap(lambda one: linear(rows, one))(w))(x)
+    torch.testing.assert_close(actual, torch.einsum("bni,koi->bkno", x, w))
+
+
 @pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 3, 5)])
 def test_flops_are_those_of_torch(shape: tuple[int, ...]) -> None:
     counts = []
