@@ -13,7 +13,7 @@ from cnnpipe.functional import block_kernels
 from cnnpipe.functional.activation import relu
 from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.normalization import BatchNorm, checked_statistics
-from cnnpipe.functional.operator import is_transformed, recorded
+from cnnpipe.functional.operator import is_differentiated, is_transformed
 from cnnpipe.functional.pooling import max_pool2d
 
 
@@ -75,14 +75,14 @@ class _Block(torch.autograd.Function):
         training: bool,
     ) -> Tensor:
         parameters = [p for p in (statistics, weight, bias) if p is not None]
-        ctx.block, ctx.training = Block.of(x, eps, relu=True, pool=pool), training
+        ctx.block, ctx.training = Block.of(x, eps, has_relu=True, pool=pool), training
         ctx.save_for_backward(x, *parameters)
         return block_kernels.forward(ctx.block, _channels_last(x), parameters)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
-        if recorded():  # somebody wants the derivatives of these derivatives
+        if is_differentiated():  # somebody wants the derivatives of these derivatives
             return _Block._differentiable(ctx, g, x, parameters)
         g, last = _channels_last(g), _channels_last(x)
         sums = means = None
