@@ -75,7 +75,7 @@ class _Block(torch.autograd.Function):
         training: bool,
     ) -> Tensor:
         parameters = [p for p in (statistics, weight, bias) if p is not None]
-        ctx.block, ctx.training = Block.of(x, eps, relu=True, pool=pool), training
+        ctx.block, ctx.training = Block.of(x, eps, has_relu=True, pool=pool), training
         ctx.save_for_backward(x, *parameters)
         return block_kernels.forward(ctx.block, _channels_last(x), parameters)
 

@@ -359,14 +359,13 @@ def linear_weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """gradᵀ·x, (N, K) and (N, O) → (O, K)."""
     N, inputs, outputs = *x.shape, grad.shape[1]
     dtype = accumulation_dtype(x.dtype)
-    x, grad = x.to(dtype), grad.to(dtype)
-    total = x.new_zeros((outputs, inputs))
+    total = x.new_zeros((outputs, inputs), dtype=dtype)
     for first, last, width in _rows(N):
         case = _Case(_name(dtype), inputs, outputs, ConvolutionGeometry((1, width), (1, 1)))
-        rows = [tensor[first:last].contiguous() for tensor in (x, grad)]
+        rows = [tensor[first:last].to(dtype).contiguous() for tensor in (x, grad)]
         kernels = _summed(case, (last - first) // width, *rows)
         total = total + kernels.view_as(total)
-    return total
+    return total.to(x.dtype)
 
 
 def _rows(N: int) -> list[tuple[int, int, int]]:
@@ -462,7 +461,7 @@ def total(parts: Tensor) -> Tensor:
 def _scratch(case: _Case, images: int, threads: int, like: Tensor) -> Tensor:
     """Memory for the padded images of all threads."""
     numbers = images * prod(case.geometry.padded_size) * case.pixel
-    return like.new_empty(threads * numbers, dtype=getattr(torch, case.dtype))
+    return like.new_empty(threads * numbers, dtype=accumulation_dtype(like.dtype))
 
 
 def _covers(geometry: ConvolutionGeometry) -> bool:
@@ -507,7 +506,7 @@ def _total(nest: Nest, dtype: str) -> None:
     """One task: 1024 sums over all portions, one after the other."""
     count, size = nest.size(), nest.size()
     parts, totals = nest.array(dtype, size), nest.array(dtype)
-    lanes = 64 // torch.finfo(getattr(torch, dtype)).bits * 8
+    lanes = 16 if dtype == "float32" else 8
     for at in nest.range(nest.task * 1024, (nest.task * 1024 + 1024).at_most(size), lanes):
         left = size - at
         total = nest.variable(nest.number(0.0, dtype, lanes))
