@@ -193,11 +193,8 @@ def linears(
     draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES, batched: bool = False
 ) -> Call:
     """A fully connected layer behind any number of axes."""
-    axes = (
-        [draw(choice(2, 3))]
-        if batched
-        else [draw(choice(0, 1, 2, 3, 5))] * draw(choice(0, 1, 1, 2))
-    )
+    count = 1 if batched else draw(choice(0, 1, 1, 2))
+    axes = [draw(choice(2, 3) if batched else choice(0, 1, 2, 3, 5)) for _ in range(count)]
     in_features, out_features = (draw(choice(1, 2, 3, 5, 8, 17)) for _ in range(2))
     shapes: dict[str, Sequence[int]] = {
         "input": (*axes, in_features),
