@@ -266,14 +266,14 @@ def _weight_gradient(nest: Nest, case: _Case) -> None:
                                 )
                                 for v in of_block
                             ]
-                            for (i, offset, _, c), sums in zip(taps, tile, strict=True):
-                                window = row * down + i * dilation, column * across + offset
+                            for (at, offset, _, c), sums in zip(taps, tile, strict=True):
+                                window = row * down + at * dilation, column * across + offset
                                 pixel = source.broadcast(*window, c + g * C, lanes=L)
                                 for v, total in enumerate(sums):
                                     total.value = nest.fma(pixel, upstream[v], total.value)
-                    for (i, _, entry, _), sums in zip(taps, tile, strict=True):
+                    for (at, _, entry, _), sums in zip(taps, tile, strict=True):
                         for vector, total in zip(of_block, sums, strict=True):
-                            parts.store(total.value, g, i, entry, vector * L)
+                            parts.store(total.value, g, at, entry, vector * L)
 
 
 def _taps(
