@@ -76,8 +76,9 @@ class _CrossEntropy(Operator):
     def compute(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         _check_classes(targets, logits.shape[-1])
         if _is_compiled(logits):
-            losses = loss_kernels.losses(logits, targets, smoothing)
-            return compiled.total(losses) / len(losses)
+            wide = logits.to(accumulation_dtype(logits.dtype))
+            losses = loss_kernels.losses(wide, targets, smoothing)
+            return (compiled.total(losses) / len(losses)).to(logits.dtype)
         return _mean_loss(logits, targets, smoothing)
 
     @staticmethod
@@ -114,7 +115,9 @@ class _Gradient(Operator):
     @staticmethod
     def compute(logits: Tensor, targets: Tensor, smoothing: float, g: Tensor) -> Tensor:
         if _is_compiled(logits):
-            return loss_kernels.gradient(logits, targets, smoothing, g / len(logits))
+            wide = logits.to(accumulation_dtype(logits.dtype))
+            factor = g.to(wide.dtype) / len(wide)
+            return loss_kernels.gradient(wide, targets, smoothing, factor).to(logits.dtype)
         excess = _excess(logits, targets, smoothing)
         return (excess * _for_each(g, excess)).to(logits.dtype).contiguous()
 
@@ -151,8 +154,7 @@ class _Gradient(Operator):
 
 
 def _is_compiled(logits: Tensor) -> bool:
-    rows = logits.ndim == 2 and len(logits) > 0
-    return rows and logits.dtype.itemsize >= 4 and loops.unsupported(logits) is None
+    return logits.ndim == 2 and len(logits) > 0 and loops.unsupported(logits) is None
 
 
 def _mean_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:

@@ -8,7 +8,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnpipe.functional import linear
-from tests.helpers.oracle import assert_right, call_of, randn
+from tests.helpers.oracle import assert_right, call_of, first_order, randn
 
 X = torch.tensor([[1.0, 2, 3], [0, 1, -1]])
 W = torch.tensor([[1.0, 0, 2], [3, -1, 1]])
@@ -46,6 +46,29 @@ def test_no_features(sizes: tuple[int, int]) -> None:
         found.sum().backward()
     assert w.grad is not None
     assert w.grad.shape == sizes
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    call = call_of("linear", randn(70, 40), randn(30, 40, seed=1), randn(30, seed=2))
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            results.append(first_order(call))
+    finally:
+        torch.set_num_threads(threads)
+    one, *others = results
+    assert all(torch.equal(other[key], one[key]) for other in others for key in one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64], ids=str)
+def test_each_derivative_keeps_the_dtype(dtype: torch.dtype) -> None:
+    x, w, g = (torch.ones(shape, dtype=dtype) for shape in ((2, 3), (4, 3), (2, 4)))
+    ours = torch.ops.cnnpipe
+    assert ours.linear(x, w, None).dtype == dtype
+    assert ours.linear_input_gradient(g, w).dtype == dtype
+    assert ours.linear_weight_gradient(x, g).dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)

@@ -126,6 +126,20 @@ def test_autocast_makes_32_bits_as_torchs_does() -> None:
     assert cross_entropy(logits, TARGETS).dtype == torch.bfloat16
 
 
+def test_the_number_of_threads_changes_no_bit() -> None:
+    logits, targets = randn(300, 17).requires_grad_(), torch.arange(300) % 17
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            loss = cross_entropy(logits, targets, 0.1)
+            results.append((loss, *torch.autograd.grad(loss, logits)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(map(torch.equal, results[0] * 2, results[1] + results[2]))
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_numbers_that_are_not_finite_go_where_they_go_in_torch(smoothing: float) -> None:
     for value in (torch.inf, -torch.inf, torch.nan, 1e308, -1e308):

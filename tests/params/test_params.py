@@ -107,7 +107,11 @@ class TestGood:
         ("models.vgg.blocks", [[8], []], "models.vgg.blocks.1: got []; expected a list of length"),
         ("models.vgg.blocks", [[8, 0]], "models.vgg.blocks.0.1: got 0; expected an integer ≥ 1"),
         ("verify.normwise", 5, "verify.normwise: got 5; expected a mapping of auto, direct, im2"),
-        ("verify.normwise", {"tap": 2}, "verify.normwise.tap: unknown key; did you mean taps? all"),
+        (
+            "verify.normwise",
+            {"fftt": 2},
+            "verify.normwise.fftt: unknown key; did you mean fft? all",
+        ),
         ("verify.normwise", {1: 2}, "verify.normwise.1: unknown key; allowed here: auto, direct"),
         (
             "race.recipes",
