@@ -131,7 +131,7 @@ def _padded(
         for y in nest.range(first, last):
             row, above = padded.at(number, y), y - top
             inside = nest.all(above >= 0, above < (H - 1) * down + 1, (above % down).equals(0))
-            with nest.either(inside) as (then, otherwise):
+            with nest.if_else(inside) as (then, otherwise):
                 with then:
                     source = x.at(image, above // down)
                     if across == 1:
@@ -461,7 +461,7 @@ def _total(nest: Nest, dtype: str) -> None:
     """One task: 1024 sums over all portions, one after the other."""
     count, size = nest.size(), nest.size()
     parts, totals = nest.array(dtype, size), nest.array(dtype)
-    lanes = 64 // torch.finfo(getattr(torch, dtype)).bits * 8
+    lanes = 64 // getattr(torch, dtype).itemsize
     for at in nest.range(nest.task * 1024, (nest.task * 1024 + 1024).at_most(size), lanes):
         left = size - at
         total = nest.variable(nest.number(0.0, dtype, lanes))
