@@ -13,7 +13,17 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.functional import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional import (
+    avg_pool2d,
+    batch_norm,
+    conv2d,
+    dropout,
+    linear,
+    max_pool2d,
+    relu,
+    sigmoid,
+    tanh,
+)
 from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
 from cnnpipe.functional.block import can_fuse, norm_relu_pool2d, relu_pool2d
 from cnnpipe.functional.convolution import check_algorithm
@@ -305,6 +315,36 @@ class Tanh(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return tanh(input)
+
+
+class Linear(nn.Linear):
+    """Learned linear map and shift, `torch.nn.Linear` over `cnnpipe.functional.linear`.
+
+    Shape:
+        (…, in_features) → (…, out_features)
+
+    >>> layer = Linear(120, 84)
+    >>> layer(torch.zeros(10, 120)).shape
+    torch.Size([10, 84])
+    """
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        let_count()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+class Dropout(nn.Dropout):
+    """Random zeros in training, `torch.nn.Dropout` over `cnnpipe.functional.dropout`.
+
+    >>> Dropout(0.5).eval()(torch.ones(3))
+    tensor([1., 1., 1.])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p, self.training, self.inplace)
 
 
 class Sequential(nn.Sequential):

@@ -22,6 +22,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+import cnnpipe.functional
 import cnnpipe.layers
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.params.models import Activation, ModelName, Pooling
@@ -72,7 +73,7 @@ class LeNet5(_Network):
         backend: Backend = "scratch",
         algorithm: Algorithm = "auto",
     ) -> None:
-        conv, _, act, pool = _layers(backend, algorithm, activation, pooling)
+        conv, _, act, pool, linear, _ = _layers(backend, algorithm, activation, pooling)
         super().__init__(
             OrderedDict(
                 c1=conv(1, 6, 5, padding=2),  # (N, 6, 28, 28): the paper's 32×32 input is padded
@@ -84,9 +85,9 @@ class LeNet5(_Network):
                 c5=conv(16, 120, 5),  # (N, 120, 1, 1)
                 c5_act=act(),
                 flatten=nn.Flatten(),  # (N, 120)
-                f6=nn.Linear(120, 84),
+                f6=linear(120, 84),
                 f6_act=act(),
-                output=nn.Linear(84, classes),
+                output=linear(84, classes),
             )
         )
 
@@ -123,7 +124,7 @@ class VGG(_Network):
         backend: Backend = "scratch",
         algorithm: Algorithm = "auto",
     ) -> None:
-        conv, norm, relu, pool = _layers(backend, algorithm, "relu", "max")
+        conv, norm, relu, pool, linear, silence = _layers(backend, algorithm, "relu", "max")
         if not blocks or IMAGE_SIZE >> len(blocks) == 0:
             raise ValueError(
                 f"blocks: got {len(blocks)}; expected 1 to 4, as each halves {IMAGE_SIZE} pixels"
@@ -138,10 +139,10 @@ class VGG(_Network):
                 channels = out_channels
             plan[f"block{b}_pool"] = pool(2)  # (N, channels, H // 2, W // 2)
         plan["flatten"] = nn.Flatten()
-        plan["hidden"] = nn.Linear(channels * (IMAGE_SIZE >> len(blocks)) ** 2, hidden)
+        plan["hidden"] = linear(channels * (IMAGE_SIZE >> len(blocks)) ** 2, hidden)
         plan["hidden_relu"] = relu()
-        plan["dropout"] = nn.Dropout(dropout)
-        plan["output"] = nn.Linear(hidden, classes)
+        plan["dropout"] = silence(dropout)
+        plan["output"] = linear(hidden, classes)
         super().__init__(plan)
 
 
@@ -165,6 +166,18 @@ def build_model(name: str, *, backend: Backend = "scratch", **overrides: Any) ->
     """
     network: Callable[..., nn.Sequential] = _choose("model", name, {"lenet5": LeNet5, "vgg": VGG})
     return network(backend=backend, **overrides)
+
+
+def loss_function(backend: Backend = "scratch") -> Callable[..., Tensor]:
+    """The cross-entropy of logits: this project's, or torch's for a network of torch's layers.
+
+    >>> targets = torch.tensor([0])
+    >>> loss_function("scratch")(torch.zeros(1, 2), targets, label_smoothing=0.1)  # log 2
+    tensor(0.6931)
+    """
+    functions = {"scratch": cnnpipe.functional, "torch": nn.functional}
+    function: Callable[..., Tensor] = _choose("backend", backend, functions).cross_entropy
+    return function
 
 
 @torch.inference_mode()
@@ -287,7 +300,7 @@ def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequenti
 
 
 def _layers(backend: str, algorithm: str, activation: str, pooling: str) -> tuple[Any, ...]:
-    """The classes of a convolution, a normalisation, an activation and a pooling layer."""
+    """The classes of convolution, normalisation, activation, pooling, linear layer, dropout."""
     layers: Any = _choose("backend", backend, {"scratch": cnnpipe.layers, "torch": nn})
     conv = layers.Conv2d
     if backend == "scratch":
@@ -299,6 +312,8 @@ def _layers(backend: str, algorithm: str, activation: str, pooling: str) -> tupl
         layers.BatchNorm2d,
         getattr(layers, _choose("activation", activation, activations)),
         getattr(layers, _choose("pooling", pooling, poolings)),
+        layers.Linear,
+        layers.Dropout,
     )
 
 

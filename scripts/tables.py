@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 MARKED = re.compile(r"(<!-- results: (.+?) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
 CONTESTANTS = ("scratch", "torch", "torch, channels last")
 TIMES = ["cnnpipe, ms", "torch, ms", "torch channels last, ms", "cnnpipe / torch"]
-ALGORITHMS = ("im2col", "toeplitz", "taps", "winograd", "fft")
+ALGORITHMS = ("im2col", "winograd", "fft", "compiled")
 
 
 def filled(page: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnpipe.models import build_model
+from cnnpipe.models import build_model, loss_function
 from tests.helpers.from_scratch import ALLOWED_IN, violations
 from tests.helpers.operators import operators
 
@@ -22,7 +22,7 @@ MODULES = [
 ]
 KERNELS = (
     *("conv", "pool", "relu", "sigmoid", "tanh", "im2col", "col2im", "unfold", "threshold"),
-    "batch_norm",
+    *("batch_norm", "linear", "dropout", "bernoulli", "softmax", "nll_loss", "cross_entropy"),
 )
 
 
@@ -79,11 +79,12 @@ class Watch(TorchDispatchMode):
 
 
 def borrowed_kernels(name: str, **overrides: Any) -> set[str]:
-    """The kernels of convolution, pooling and activation in a forward and a backward pass."""
+    """The kernels of the layers and the loss in a forward and a backward pass."""
     model = build_model(name, **overrides)
+    cross_entropy = loss_function(overrides.get("backend", "scratch"))
     with Watch() as watch:
-        model(torch.randn(2, 1, 28, 28)).sum().backward()
-    assert "aten::mm" in watch.kernels  # of the linear layers: it is awake
+        cross_entropy(model(torch.randn(2, 1, 28, 28)), torch.tensor([0, 1])).backward()
+    assert watch.kernels & {"cnnpipe::linear", "aten::addmm"}  # it is awake
     theirs = {kernel for kernel in watch.kernels if not kernel.startswith("cnnpipe::")}
     return {kernel for kernel in theirs if any(word in kernel for word in KERNELS)}
 
@@ -101,3 +102,4 @@ def test_networks_run_none_of_torchs_kernels(name: str, overrides: dict[str, str
     assert not borrowed_kernels(name, **overrides)
     theirs = borrowed_kernels(name, backend="torch", **overrides)
     assert {"aten::convolution", "aten::convolution_backward"} < theirs
+    assert {"aten::_log_softmax", "aten::nll_loss_forward"} < theirs

@@ -13,6 +13,10 @@ CONVOLUTIONS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((2, 2, 3), {"padding": "same", "dilation": 2}),
     ((2, 4, 1), {"padding": "valid", "dtype": torch.float64}),
 ]
+LINEAR: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((8, 3), {}),
+    ((8, 5, False), {"dtype": torch.float64}),
+]
 WITHOUT_WEIGHTS: list[tuple[str, tuple[Any, ...]]] = [
     ("MaxPool2d", (2,)),
     ("MaxPool2d", (3, 2, 1, 2, True, True)),
@@ -22,22 +26,33 @@ WITHOUT_WEIGHTS: list[tuple[str, tuple[Any, ...]]] = [
     ("ReLU", (True,)),  # in place
     ("Sigmoid", ()),
     ("Tanh", ()),
+    ("Dropout", (0.0,)),
+    ("Dropout", (1.0, True)),  # in place
 ]
 
 
-@pytest.mark.parametrize(("arguments", "keywords"), CONVOLUTIONS)
-def test_convolution_is_that_of_torch(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments", "keywords"),
+    [
+        *(("Conv2d", *how) for how in CONVOLUTIONS),
+        *(("Linear", *how) for how in LINEAR),
+    ],
+)
+def test_layer_with_weights_is_that_of_torch(
+    name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> None:
     torch.manual_seed(3)
-    theirs = nn.Conv2d(*arguments, **keywords)
+    theirs = getattr(nn, name)(*arguments, **keywords)
     after_theirs = torch.rand(1)
     torch.manual_seed(3)
-    ours = layers.Conv2d(*arguments, **keywords)
+    ours = getattr(layers, name)(*arguments, **keywords)
     assert torch.rand(1) == after_theirs  # the same number of draws
     assert list(ours.state_dict()) == list(theirs.state_dict())
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
-    x = torch.randn(2, arguments[0], 9, 8, dtype=theirs.weight.dtype)
+    channels = arguments[0] if name == "Conv2d" else 2
+    x = torch.randn(2, channels, 9, 8, dtype=theirs.weight.dtype)
     torch.testing.assert_close(ours(x), theirs(x))
-    assert ours.extra_repr() == theirs.extra_repr()
+    assert repr(ours) == repr(theirs)
 
 
 @pytest.mark.parametrize(("name", "arguments"), WITHOUT_WEIGHTS)

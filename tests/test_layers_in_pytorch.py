@@ -61,11 +61,14 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_convolution(change: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("Conv2d", (2, 3, 3, 1, 1)), ("Linear", (5, 3))], ids=str
+)
+def test_layers_with_weights(name: str, arguments: tuple[int, ...], change: str) -> None:
     results = []
     for module in (layers, nn):
         torch.manual_seed(0)
-        layer = CHANGES[change](module.Conv2d(2, 3, 3, padding=1, dtype=torch.float64))
+        layer = CHANGES[change](getattr(module, name)(*arguments, dtype=torch.float64))
         if change == "moved to meta and back":
             torch.manual_seed(0)
             layer.reset_parameters()
@@ -120,7 +123,10 @@ def test_batch_normalization_refuses_what_are_no_images() -> None:
 @pytest.mark.parametrize("change", ["hooked", "deepcopy", "pickle"])
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("MaxPool2d", (2,)), ("AvgPool2d", (2,)), ("ReLU", ()), ("Sigmoid", ()), ("Tanh", ())],
+    [
+        *[("MaxPool2d", (2,)), ("AvgPool2d", (2,)), ("ReLU", ()), ("Sigmoid", ()), ("Tanh", ())],
+        ("Dropout", (1.0,)),
+    ],
 )
 def test_other_layers(name: str, arguments: tuple[int, ...], change: str) -> None:
     results = []

@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from cnnpipe import layers
 from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
 from cnnpipe.inspection.structure import layers_of
-from cnnpipe.models import IMAGE_SIZE, build_model
+from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.params.models import ModelName
 from cnnpipe.system.hardware import describe
@@ -142,10 +142,11 @@ def model_run(
     if phase == "forward":
         return _forward(model.eval(), images)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    loss = loss_function(backend)
 
     def step() -> None:
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), labels).backward()
+        loss(model(images), labels).backward()
         optimizer.step()
 
     return step

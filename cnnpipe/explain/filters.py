@@ -16,7 +16,7 @@ from cnnpipe.functional import conv2d
 from cnnpipe.inspection.activations import capture_activations, convolution_filters
 from cnnpipe.inspection.responses import Strongest
 from cnnpipe.inspection.structure import HiddenLayer, hidden_convolutions
-from cnnpipe.layers import Conv2d, ReLU
+from cnnpipe.layers import Conv2d, Linear, ReLU
 from cnnpipe.models import PREDICTION_BATCH, TrainedNetwork
 
 
@@ -166,7 +166,7 @@ def _shares(layer: nn.Module, inputs: Tensor, channels: int) -> Iterator[Tensor]
             one = slice(channel, channel + 1)
             maps, kernel = inputs[:, one].contiguous(), layer.weight[:, one].contiguous()
             yield conv2d(maps, kernel, None, layer.stride, layer.padding, layer.dilation)
-        elif isinstance(layer, nn.Linear):
+        elif isinstance(layer, Linear):
             columns = layer.weight.unflatten(1, (channels, -1))[:, channel]  # (out, H·W)
             yield inputs.unflatten(1, (channels, -1))[:, channel].flatten(1) @ columns.T
 

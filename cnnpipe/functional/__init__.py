@@ -8,6 +8,9 @@ from cnnpipe.functional.convolution import (
     conv2d_algorithm,
     convolve2d,
 )
+from cnnpipe.functional.dropout import dropout
+from cnnpipe.functional.linear import linear
+from cnnpipe.functional.loss import cross_entropy
 from cnnpipe.functional.normalization import batch_norm
 from cnnpipe.functional.pooling import avg_pool2d, max_pool2d
 
@@ -19,6 +22,9 @@ __all__ = [
     "conv2d",
     "conv2d_algorithm",
     "convolve2d",
+    "cross_entropy",
+    "dropout",
+    "linear",
     "max_pool2d",
     "relu",
     "sigmoid",

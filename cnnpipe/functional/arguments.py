@@ -43,6 +43,14 @@ def check_bool(value: bool, name: str) -> None:
         raise TypeError(f"{name}: expected True or False, got {value!r}")
 
 
+def as_probability(value: SupportsFloat, name: str) -> float:
+    """The value as a float from 0 to 1; True is refused."""
+    number = as_float(value, name)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {number}")
+    return number
+
+
 def as_pair(value: IntOrPair, name: str, least: int) -> Pair:
     """One int for both axes, alone or in a sequence, or a pair (of the H axis, of the W axis)."""
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
@@ -127,6 +135,18 @@ def check_dtype(value: Tensor, name: str, allowed: Sequence[torch.dtype]) -> Non
     if value.dtype not in allowed:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
         raise TypeError(f"{name}: expected one of {names}, got {value.dtype}")
+
+
+def check_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    for name, tensor in [("weight", weight), ("bias", bias)]:
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise TypeError(f"{name}: expected the input's {input.dtype}, got {tensor.dtype}")
+
+
+def check_devices(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    for name, tensor in [("weight", weight), ("bias", bias)]:
+        if tensor is not None and tensor.device != input.device:
+            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
 
 
 def check_images(input: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""`torch.autocast` as it treats torch's own convolution: it casts operands, never sums."""
+"""`torch.autocast` as it treats torch's own operators: it casts operands, never sums."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def cast_operand(operand: Tensor) -> Tensor:
     if not castable or not _is_enabled(device):
         return operand
     return operand.to(torch.get_autocast_dtype(device))
+
+
+def widen_operand(operand: Tensor) -> Tensor:
+    """The operand of a loss, of which autocast makes float32."""
+    narrow = operand.dtype in (torch.float16, torch.bfloat16)
+    return operand.float() if narrow and _is_enabled(operand.device.type) else operand
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:

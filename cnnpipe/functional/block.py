@@ -79,7 +79,7 @@ class _Block(torch.autograd.Function):
             for size in x.shape[2:]:
                 output_size(size, pool, pool)  # refuses a window that does not fit
         parameters = [p for p in (statistics, weight, bias) if p is not None]
-        ctx.block, ctx.training = Block.of(x, eps, relu=True, pool=pool), training
+        ctx.block, ctx.training = Block.of(x, eps, has_relu=True, pool=pool), training
         ctx.save_for_backward(x, *parameters)
         return block_kernels.forward(ctx.block, _channels_last(x), _dense(parameters))
 

@@ -35,17 +35,17 @@ class Block:
     channels: int
     epsilon: float | None = None
     """Added to the variance; None: nothing is normalised."""
-    relu: bool = False
+    has_relu: bool = False
     pool: int = 1
     """Side of the pooling's window and its stride."""
 
     @classmethod
     def of(
-        cls, x: Tensor, epsilon: float | None = None, relu: bool = False, pool: int = 1
+        cls, x: Tensor, epsilon: float | None = None, has_relu: bool = False, pool: int = 1
     ) -> Block:
         """For images (N, C, H, W)."""
         _, C, H, W = x.shape
-        return cls(str(x.dtype).removeprefix("torch."), H, W, C, epsilon, relu, pool)
+        return cls(str(x.dtype).removeprefix("torch."), H, W, C, epsilon, has_relu, pool)
 
     @property
     def lanes(self) -> int:
@@ -199,7 +199,9 @@ class _Parameters:
         """γ·x̂ + β, not less than 0 with ReLU."""
         if self._block.epsilon is not None:
             x = self._nest.fma(x - self._mean, self.scale, self._shift)
-        return self._nest.maximum(x, self._block.number(self._nest, 0.0)) if self._block.relu else x
+        if self._block.has_relu:
+            x = self._nest.maximum(x, self._block.number(self._nest, 0.0))
+        return x
 
     def routed(self, g: Vector, window: Sequence[Vector]) -> list[Vector]:
         """What reaches each number of a window before ReLU and pooling.
@@ -213,7 +215,7 @@ class _Parameters:
         for y in others:
             is_larger.append(nest.logical_or(y.compare(">", largest), y.is_nan()))
             largest = nest.where(is_larger[-1], y, largest)
-        if self._block.relu:
+        if self._block.has_relu:
             is_zero = largest.compare("==", zero)
             g = g * nest.where(is_zero, zero, self._block.number(nest, 1.0))
         routed = []

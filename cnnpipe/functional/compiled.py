@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 
 import torch
 from torch import Tensor
@@ -71,10 +72,21 @@ class _Case:
         return any(self.geometry.padding) or self.spread != (1, 1)
 
     @property
+    def pixel(self) -> int:
+        """Steps from one pixel to the next where the image is padded.
+
+        Steps of a large power of two bytes would bring all pixels of a window into the same few
+        lines of the cache.
+        """
+        channels = self.geometry.groups * self.channels
+        return channels + 16 if channels % 256 == 0 else channels
+
+    @property
     def runs(self) -> list[tuple[int, int, int]]:
         """What a window reads of one row, piece by piece: column, first kernel entry, length."""
         kW, across = self.geometry.kernel_size[1], self.geometry.dilation[1]
-        if across == self.geometry.groups == 1:
+        is_dense = not self.is_padded or self.pixel == self.channels
+        if across == self.geometry.groups == 1 and is_dense:
             return [(0, 0, kW * self.channels)]
         return [(j * across, j * self.channels, self.channels) for j in range(kW)]
 
@@ -113,37 +125,37 @@ def _tile(columns: int, vectors: int, images: int) -> Pair:
 
 
 def _padded(
-    nest: Nest, case: _Case, x: Array, images: list[Index], first: Index, last: Index
+    nest: Nest, case: _Case, x: Array, image: Index, images: int, first: Index, last: Index
 ) -> Array:
-    """Rows of images between zeros, in memory of this thread that stays in the cache.
+    """Rows of a few images between zeros, in memory of this thread that stays in the cache.
 
     A window at the border reads what any other reads, so the loops need no question.
     """
     (H, W), (H_padded, W_padded) = case.image_size, case.geometry.padded_size
-    C, (down, across) = case.geometry.groups * case.channels, case.spread
+    C, P, (down, across) = case.geometry.groups * case.channels, case.pixel, case.spread
     top, _, left, _ = case.geometry.padding
     # The image's columns that negative padding does not cut off, and where they come to lie.
     begin, end = max(0, -(left // across)), min(W, (W_padded - 1 - left) // across + 1)
     start, stop = begin * across + left, (end - 1) * across + left + 1
-    memory = nest.array(case.dtype, len(images) * H_padded * W_padded * C)
-    padded = memory.at(nest.thread, steps=(H_padded * W_padded * C, W_padded * C, C))
-    for number, image in enumerate(images):
+    memory = nest.array(case.dtype, images * H_padded * W_padded * P)
+    padded = memory.at(nest.thread, steps=(H_padded * W_padded * P, W_padded * P, P))
+    for number in nest.range(images):
         for y in nest.range(first, last):
             row, above = padded.at(number, y), y - top
             inside = nest.all(above >= 0, above < (H - 1) * down + 1, (above % down).equals(0))
             with nest.if_else(inside) as (then, otherwise):
                 with then:
-                    source = x.at(image, above // down)
-                    if across == 1:
+                    source = x.at(image + number, above // down)
+                    if across == 1 and P == C:
                         row.flat.zero(start * C)
                         row.at(start).copy((stop - start) * C, source.at(begin))
                         row.at(stop).zero((W_padded - stop) * C)
                     else:
-                        row.flat.zero(W_padded * C)
+                        row.flat.zero(W_padded * P)
                         for column in nest.range(begin, end):
                             row.at(column * across + left).copy(C, source.at(column))
                 with otherwise:
-                    row.flat.zero(W_padded * C)
+                    row.flat.zero(W_padded * P)
     return padded
 
 
@@ -158,7 +170,7 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
     bands = nest.size()
     x, y = case.images(nest), case.outputs(nest)
     w = nest.array(case.dtype, *loops.steps(blocks, kH, kW * C, vectors * L))
-    bias = nest.array(case.dtype, case.vectors * L) if has_bias else None
+    bias = nest.array(case.dtype, case.out_channels) if has_bias else None
 
     # What a task reads and writes fits into the cache of its core.
     first_image = nest.task // bands * images
@@ -166,9 +178,8 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
     first = nest.task % bands * rows
     last = (first + rows).at_most(H_out)
     if case.is_padded:
-        several = [first_image + number for number in range(images)]
         end = (last - 1) * down + case.geometry.extent[0]
-        x = _padded(nest, case, x, several, first * down, end)
+        x = _padded(nest, case, x, first_image, images, first * down, end)
     else:
         x = x.at(first_image, steps=x.steps[:-1])
     y = y.at(first_image, steps=y.steps[:-1])
@@ -180,10 +191,10 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
                     # The register tile: a pixel is loaded for all vectors, a vector of kernel
                     # entries for all pixels, and no sum is loaded or stored on its way.
                     start = [
-                        bias.load(g, (block * vectors + v) * L, lanes=L)
+                        bias.load(g, vector * L, lanes=L, first=case.filled(vector))
                         if bias
                         else nest.number(0.0, case.dtype, L)
-                        for v in range(vectors)
+                        for vector in (block * vectors + v for v in range(vectors))
                     ]
                     tile = [
                         (n, t, [nest.variable(number) for number in start])
@@ -228,10 +239,13 @@ def _weight_gradient(nest: Nest, case: _Case) -> None:
     rows = (shares + (kH - 1)) // shares
     first = nest.task % shares * rows
     last = (first + rows).at_most(kH)
+    for g in nest.range(G):
+        for i in nest.range(first, last):
+            parts.at(g, i).zero(kW * C * case.vectors * L)
     for image in nest.range(number * portion, ((number + 1) * portion).at_most(images)):
         if case.is_padded:
             end = (last - 1) * dilation + (H_out - 1) * down + 1
-            source = _padded(nest, case, x, [image], first * dilation, end).at(0)
+            source = _padded(nest, case, x, image, 1, first * dilation, end).at(0)
         else:
             source = x.at(image)
         for g in nest.range(G):
@@ -297,8 +311,9 @@ def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Te
     if _covers(geometry):
         pixels = linear(_flat(grad), _flat(w).T)
         return pixels.view(len(grad), *geometry.input_size, -1).permute(0, 3, 1, 2)
-    flipped = w.flip(-2, -1).unflatten(0, (geometry.groups, -1)).transpose(1, 2)
-    return _cross_correlation(grad, flipped, geometry.adjoint(), spread=geometry.stride)
+    exchanged = w.unflatten(0, (geometry.groups, -1)).transpose(1, 2)
+    adjoint, stride = geometry.adjoint(), geometry.stride
+    return _cross_correlation(grad, exchanged, adjoint, spread=stride, flipped=True)
 
 
 def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
@@ -344,14 +359,13 @@ def linear_weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """gradᵀ·x, (N, K) and (N, O) → (O, K)."""
     N, inputs, outputs = *x.shape, grad.shape[1]
     dtype = accumulation_dtype(x.dtype)
-    x, grad = x.to(dtype), grad.to(dtype)
-    total = x.new_zeros((outputs, inputs))
+    total = x.new_zeros((outputs, inputs), dtype=dtype)
     for first, last, width in _rows(N):
         case = _Case(_name(dtype), inputs, outputs, ConvolutionGeometry((1, width), (1, 1)))
-        rows = [tensor[first:last].contiguous() for tensor in (x, grad)]
+        rows = [tensor[first:last].to(dtype).contiguous() for tensor in (x, grad)]
         kernels = _summed(case, (last - first) // width, *rows)
         total = total + kernels.view_as(total)
-    return total
+    return total.to(x.dtype)
 
 
 def _rows(N: int) -> list[tuple[int, int, int]]:
@@ -366,8 +380,9 @@ def _cross_correlation(
     geometry: ConvolutionGeometry,
     bias: Tensor | None = None,
     spread: Pair = (1, 1),
+    flipped: bool = False,
 ) -> Tensor:
-    """Images (N, G·C, H, W) with kernels (G, O, C, kH, kW)."""
+    """Images (N, G·C, H, W) with kernels (G, O, C, kH, kW), flipped or not."""
     N, dtype = len(images), accumulation_dtype(images.dtype)
     G, out_channels, channels = kernels.shape[:3]
     case = _Case(_name(dtype), channels, out_channels, geometry, spread)
@@ -375,12 +390,9 @@ def _cross_correlation(
     # Short rows leave registers free: two images share each vector of kernel entries.
     together = 2 if W_out * 2 <= REGISTERS // 2 and N % 2 == 0 and 4 * threads <= N else 1
     vectors = _tile(W_out, case.vectors, together)[1]
-    room = case.vectors * case.lanes - out_channels
-    packed = torch.nn.functional.pad(kernels.to(dtype), (0, 0, 0, 0, 0, 0, 0, room))
-    packed = packed.unflatten(1, (-1, vectors * case.lanes)).permute(0, 1, 4, 5, 3, 2).contiguous()
-    operands = [packed]
+    operands = [_packed(kernels.to(dtype), case.vectors // vectors, vectors * case.lanes, flipped)]
     if bias is not None:
-        operands.append(torch.nn.functional.pad(bias.to(dtype).view(G, -1), (0, room)))
+        operands.append(bias.to(dtype).contiguous())
     y = images.new_empty((N, H_out, W_out, G * out_channels), dtype=dtype)
     bands = 1 if 2 * threads <= N else min(H_out, 2 * threads)
     if case.is_padded:
@@ -388,6 +400,39 @@ def _cross_correlation(
     kernel = _forward(case, together, bias is not None)
     kernel(N // together * bands, bands, _channels_last(images, dtype), y, *operands)
     return y.permute(0, 3, 1, 2).to(images.dtype)
+
+
+def _packed(kernels: Tensor, blocks: int, width: int, flipped: bool) -> Tensor:
+    """(G, O, C, kH, kW) in the order in which `_forward` reads: (G, blocks, kH, kW, C, width)."""
+    G, out_channels, channels, kH, kW = kernels.shape
+    result = kernels.new_empty((G, blocks, kH, kW, channels, width))
+    g, o, c, i, j = kernels.stride()
+    start = kernels.data_ptr()
+    if flipped:  # from the last entry backwards
+        start += ((kH - 1) * i + (kW - 1) * j) * kernels.itemsize
+        i, j = -i, -j
+    sizes = blocks, kH, kW, channels, out_channels
+    _pack(_name(kernels.dtype), width)(G * blocks * kH, *sizes, g, o, c, i, j, start, result)
+    return result
+
+
+@compiled
+def _pack(nest: Nest, dtype: str, width: int) -> None:
+    """One task: a row of the kernels, with zeros where output channels are missing."""
+    blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(5))
+    steps = [nest.size() for _ in range(5)]
+    kernels = nest.array(dtype, *steps)
+    result = nest.array(dtype, kW * channels * width, channels * width, width)
+    g, block, i = nest.task // (kH * blocks), nest.task // kH % blocks, nest.task % kH
+    first = block * width
+    filled = (out_channels - first).at_most(width)
+    for j in nest.range(kW):
+        for c in nest.range(channels):
+            for lane in nest.range(filled):
+                number = kernels.load(g, first + lane, c, i, j, 0)
+                result.store(number, nest.task, j, c, lane)
+            for lane in nest.range(filled, width):
+                result.store(nest.number(0.0, dtype), nest.task, j, c, lane)
 
 
 def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
@@ -398,7 +443,7 @@ def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
     threads = torch.get_num_threads()
     few = kH * kW * C * (2 - case.vectors % 2) <= REGISTERS
     shares = 1 if few or count >= 2 * threads else kH
-    parts = x.new_zeros((count, G, kH, kW * C, case.vectors * case.lanes))
+    parts = x.new_empty((count, G, kH, kW * C, case.vectors * case.lanes))
     memory = [_scratch(case, 1, threads, x)] if case.is_padded else []
     _weight_gradient(case)(count * shares, N, portion, shares, x, grad, parts, *memory)
     kernels = total(parts).view(G, kH, kW, C, -1)[..., : case.out_channels]
@@ -415,8 +460,8 @@ def total(parts: Tensor) -> Tensor:
 
 def _scratch(case: _Case, images: int, threads: int, like: Tensor) -> Tensor:
     """Memory for the padded images of all threads."""
-    (H, W), channels = case.geometry.padded_size, case.geometry.groups * case.channels
-    return like.new_empty(threads * images * H * W * channels, dtype=getattr(torch, case.dtype))
+    numbers = images * prod(case.geometry.padded_size) * case.pixel
+    return like.new_empty(threads * numbers, dtype=accumulation_dtype(like.dtype))
 
 
 def _covers(geometry: ConvolutionGeometry) -> bool:
@@ -461,7 +506,7 @@ def _total(nest: Nest, dtype: str) -> None:
     """One task: 1024 sums over all portions, one after the other."""
     count, size = nest.size(), nest.size()
     parts, totals = nest.array(dtype, size), nest.array(dtype)
-    lanes = 64 // getattr(torch, dtype).itemsize
+    lanes = 16 if dtype == "float32" else 8
     for at in nest.range(nest.task * 1024, (nest.task * 1024 + 1024).at_most(size), lanes):
         left = size - at
         total = nest.variable(nest.number(0.0, dtype, lanes))

@@ -24,15 +24,15 @@ from torch import Tensor
 
 from cnnpipe import loops
 from cnnpipe.functional import compiled, direct, fft, im2col, implicit_gemm, winograd
-from cnnpipe.functional.arguments import IntOrPair, check_size, numbers_of
+from cnnpipe.functional.arguments import IntOrPair, check_dtypes, check_size, numbers_of
 from cnnpipe.functional.autocast import cast_operand
+from cnnpipe.functional.bilinear import Shape
 from cnnpipe.functional.convolution_arguments import (
     Padding,
-    check_dtypes,
     check_operands,
     convolution_geometry,
 )
-from cnnpipe.functional.convolution_operator import ConvolutionOperator, Shape, flops
+from cnnpipe.functional.convolution_operator import ConvolutionOperator, flops
 from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Batched, Operator
 from cnnpipe.geometry import ConvolutionGeometry, Pair
@@ -174,6 +174,7 @@ class _CrossCorrelation(ConvolutionOperator):
 
     schema = "conv2d(Tensor x, Tensor w, Tensor? bias, SymInt[] geometry, str algorithm) -> Tensor"
     operand_axes, result_axis = (1, 0, 0), 1
+    has_bias = True
 
     @staticmethod
     def compute(
@@ -186,7 +187,7 @@ class _CrossCorrelation(ConvolutionOperator):
             return compiled.forward(x, w, geometry, bias)  # its sums start with the bias
         y = chosen.forward(x, w, geometry)
         if bias is not None:
-            y.add_(bias.view(-1, 1, 1))
+            y.add_(_CrossCorrelation.spread(bias))
         return y.contiguous(memory_format=torch.channels_last)
 
     @staticmethod

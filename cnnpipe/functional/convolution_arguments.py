@@ -11,6 +11,7 @@ from cnnpipe.functional.arguments import (
     IntOrPair,
     as_int,
     as_pair,
+    check_devices,
     check_dtype,
     check_images,
 )
@@ -43,15 +44,7 @@ def check_operands(input: Tensor, weight: Tensor, bias: Tensor | None, groups: i
         )
     if bias is not None and bias.shape != (out_channels,):
         raise ValueError(f"bias: expected shape ({out_channels},), got {tuple(bias.shape)}")
-    for name, tensor in [("weight", weight), ("bias", bias)]:
-        if tensor is not None and tensor.device != input.device:
-            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
-
-
-def check_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    for name, tensor in [("weight", weight), ("bias", bias)]:
-        if tensor is not None and tensor.dtype != input.dtype:
-            raise TypeError(f"{name}: expected the input's {input.dtype}, got {tensor.dtype}")
+    check_devices(input, weight, bias)
 
 
 def as_padding(padding: Padding, stride: Pair) -> Pair | Literal["same", "valid"]:

@@ -1,19 +1,16 @@
-"""What the three operators of a convolution share: product rule, rule for vmap, and FLOPs."""
+"""What the three operators of a convolution share: rule for vmap, and FLOPs."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from functools import reduce
 from math import prod
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cnnpipe.functional.operator import Batched, Operator, merge_axis
+from cnnpipe.functional.bilinear import BilinearOperator, Shape
+from cnnpipe.functional.operator import Batched, merge_axis
 from cnnpipe.geometry import ConvolutionGeometry
-
-Shape = Sequence[int]
 
 
 def flops(images: Shape, w: Shape, numbers: Sequence[int]) -> int:
@@ -21,7 +18,7 @@ def flops(images: Shape, w: Shape, numbers: Sequence[int]) -> int:
     return 2 * images[0] * prod(w) * prod(ConvolutionGeometry.of(numbers).output_size)
 
 
-class ConvolutionOperator(Operator):
+class ConvolutionOperator(BilinearOperator):
     """An operator of two operands (and a bias), the geometry's numbers and an algorithm.
 
     A subclass names the axes that groups divide: of each operand in `operand_axes`, of the result
@@ -32,27 +29,8 @@ class ConvolutionOperator(Operator):
     result_axis: ClassVar[int]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.how = inputs[-2:]
-        ctx.save_for_backward(*inputs[:2])
-        ctx.save_for_forward(*inputs[:2])
-
-    @classmethod
-    def jvp(cls, ctx: Any, *tangents: Any) -> Tensor:
-        """The product rule: the operator is linear in each operand."""
-        first, second = ctx.saved_tensors
-        d_first, d_second, *d_bias = tangents[:-2]
-        none = [None for _ in d_bias]
-        terms = []
-        if d_first is not None:
-            terms.append(cls.call(d_first, second, *none, *ctx.how))
-        if d_second is not None:
-            terms.append(cls.call(first, d_second, *none, *ctx.how))
-        for tangent in d_bias:
-            if tangent is not None:
-                zeros = cls.shape(first, second, None, *ctx.how).zero_()
-                terms.append(zeros + tangent.view(-1, 1, 1))
-        return reduce(operator.add, terms)
+    def spread(bias: Tensor) -> Tensor:
+        return bias.view(-1, 1, 1)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Batched:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -77,6 +78,15 @@ class Operator:
             with torch.set_grad_enabled(operands[-1]), forward_ad._set_fwd_grad_enabled(True):
                 return below_autograd(*operands[:-1])
 
+        def jvp(ctx: Any, *tangents: Any) -> Tensor:
+            # Here too the next level of torch.func needs what a Function switches off. Tangents of
+            # this level must stay out: the result is itself one.
+            saved = [forward_ad.unpack_dual(tensor).primal for tensor in ctx.saved_tensors]
+            primal = SimpleNamespace(**vars(ctx), saved_tensors=saved)
+            with forward_ad._set_fwd_grad_enabled(True):
+                result: Tensor = cls.jvp(primal, *tangents[:-1])
+                return result
+
         function: Any = type(
             cls.__name__,
             (_SingleLevelFunction,),
@@ -86,7 +96,7 @@ class Operator:
                     lambda ctx, inputs, output: cls.setup_context(ctx, inputs[:-1], output)
                 ),
                 "backward": staticmethod(lambda ctx, grad: (*cls.backward(ctx, grad), None)),
-                "jvp": staticmethod(lambda ctx, *tangents: cls.jvp(ctx, *tangents[:-1])),
+                "jvp": staticmethod(jvp),
             },
         )
 

@@ -7,9 +7,7 @@ from pydantic import Field
 from cnnpipe.params.section import Count, Fraction, Section
 
 Backend = Literal["scratch", "torch"]
-Algorithm = Literal[
-    "auto", "direct", "im2col", "toeplitz", "taps", "winograd", "fft", "implicit_gemm"
-]
+Algorithm = Literal["auto", "direct", "im2col", "winograd", "fft", "compiled", "implicit_gemm"]
 
 
 class AugmentParams(Section):

@@ -54,8 +54,9 @@ from torch import Tensor, nn
 from cnnpipe.findings.finding import Finding, Verdict, decide
 from cnnpipe.findings.intervals import mean_interval
 from cnnpipe.findings.wording import percent, short
+from cnnpipe.functional import cross_entropy
 from cnnpipe.inspection.activations import capture_activations
-from cnnpipe.layers import AvgPool2d, Conv2d, ReLU, Sigmoid, Tanh
+from cnnpipe.layers import AvgPool2d, Conv2d, Linear, ReLU, Sigmoid, Tanh
 from cnnpipe.params.models import Activation
 from cnnpipe.params.principles import ActivationParams
 from cnnpipe.principles.claim import Claim
@@ -135,10 +136,8 @@ def stack(
         plan[f"conv{layer}"] = conv  # (N, channels, 7, 7)
         plan[f"act{layer}"] = LAYERS[activation]()
     plan["flatten"] = nn.Flatten()
-    plan["output"] = nn.LazyLinear(classes)
-    model = nn.Sequential(plan)
-    model(torch.zeros(1, 1, 28, 28))
-    return model
+    plan["output"] = Linear(7 * 7 * channels, classes)
+    return nn.Sequential(plan)
 
 
 def gradients_at_the_start(
@@ -156,7 +155,7 @@ def gradients_at_the_start(
     ):
         torch.manual_seed(seed + number)
         model = stack(activation, depth, params.channels, classes, start)
-        nn.functional.cross_entropy(model(inputs), labels).backward()
+        cross_entropy(model(inputs), labels).backward()
         place = {"start": start, "activation": activation, "depth": depth, "seed": number}
         rows += [place | row for row in _gradients(model)]
     return pd.DataFrame(rows)

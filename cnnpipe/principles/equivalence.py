@@ -147,7 +147,7 @@ class TrueConv2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         output: Tensor = self.operator(
-            input, self.weight, self.bias, self.stride, self.padding, algorithm="taps"
+            input, self.weight, self.bias, self.stride, self.padding, algorithm="auto"
         )
         return output
 

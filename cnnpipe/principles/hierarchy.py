@@ -49,6 +49,7 @@ from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.responses import Strongest, cut, strongest
 from cnnpipe.inspection.structure import Field, hidden_convolutions, hidden_layers
 from cnnpipe.inspection.untrained import untrained
+from cnnpipe.layers import Linear
 from cnnpipe.params.principles import Schedule
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.estimates import Estimate, intervals, least, means
@@ -235,7 +236,7 @@ def linear_classifier(study: Study, steps: int) -> nn.Module:
     """Logits as a linear map of the pixels, trained on the whole training set."""
     split = study.dataset.train
     inputs = study.normalization(split.images).flatten(1)
-    build = partial(nn.Linear, inputs.shape[1], study.classes)
+    build = partial(Linear, inputs.shape[1], study.classes)
     schedule = Schedule(steps=steps, batch_size=256, lr=0.004)
     linear = train(build, (inputs, split.labels), schedule, study.seed)
     return nn.Sequential(nn.Flatten(), linear).requires_grad_(requires_grad=False)

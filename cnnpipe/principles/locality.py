@@ -37,6 +37,7 @@ from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.intervals import mean_interval
 from cnnpipe.findings.wording import count, percent, short
 from cnnpipe.inspection.structure import Field, layers_of
+from cnnpipe.layers import Linear
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.figures.locality import draw
 from cnnpipe.principles.study import Study
@@ -66,7 +67,7 @@ def measure(study: Study) -> Finding:
     rows, maps = [], []
     for model, network in study.models.items():
         for number, layer in enumerate(layers_of(network), 1):
-            linear = isinstance(layer.module, nn.Linear)
+            linear = isinstance(layer.module, Linear)
             if not (linear or layer.window):
                 continue
             upto = nn.Sequential(*list(network)[:number])

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
+from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU
 
 Reduction = Literal["max pooling", "average pooling", "strided convolution", "no pooling"]
 """How a network makes its feature maps smaller; the last one does not."""
@@ -38,7 +38,7 @@ def pooling_network(reduction: Reduction, classes: int) -> nn.Sequential:
         layers += [Conv2d(in_channels, out_channels, 5, stride), ReLU()]
         if reduction in (MAX, AVERAGE):
             layers.append(MaxPool2d(2) if reduction == MAX else AvgPool2d(2))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features(layers), classes))
+    return nn.Sequential(*layers, nn.Flatten(), Linear(features(layers), classes))
 
 
 def strided_network(classes: int) -> nn.Sequential:
@@ -52,9 +52,9 @@ def strided_network(classes: int) -> nn.Sequential:
         Conv2d(8, 16, 3, stride=2),  # (N, 16, 5, 5)
         ReLU(),
         nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 64),
+        Linear(16 * 5 * 5, 64),
         ReLU(),
-        nn.Linear(64, classes),
+        Linear(64, classes),
     )
 
 
@@ -63,9 +63,7 @@ def perceptron(hidden: int, classes: int) -> nn.Sequential:
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(28 * 28, hidden), ReLU(), nn.Linear(hidden, classes)
-    )
+    return nn.Sequential(nn.Flatten(), Linear(28 * 28, hidden), ReLU(), Linear(hidden, classes))
 
 
 def perceptron_as_large_as(network: nn.Module, classes: int) -> nn.Sequential:

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.findings.wording import count, title_of
+from cnnpipe.functional import cross_entropy
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.models import ModelName
 from cnnpipe.params.principles import Budget, PrinciplesParams, Schedule
@@ -133,14 +134,13 @@ def train(
     batch_size = min(schedule.batch_size, len(images))
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.lr, fused=True)
     one_cycle = OneCycleLR(optimizer, schedule.lr, total_steps=schedule.steps + 1)
-    loss_function = nn.CrossEntropyLoss()
     batches: list[Tensor] = []
     for step in range(schedule.steps):
         if not batches:
             order = torch.randperm(len(images), generator=generator)
             batches = [b for b in order.split(batch_size) if len(b) == batch_size]
         batch = batches.pop()
-        loss = loss_function(network(images[batch]), labels[batch])
+        loss = cross_entropy(network(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         if watch:

@@ -40,7 +40,7 @@ from cnnpipe.data.preprocessing import moved
 from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.wording import NBSP, count, percent, short, tenths
 from cnnpipe.inspection.structure import layers_of
-from cnnpipe.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU
+from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.estimates import Estimate, summarize
 from cnnpipe.principles.figures.translation import draw
@@ -161,7 +161,7 @@ def networks_of(classes: int) -> dict[str, Callable[[], nn.Module]]:
     they do not lose for lack of size.
     """
     return {
-        LINEAR: lambda: nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, classes)),
+        LINEAR: lambda: nn.Sequential(nn.Flatten(), Linear(28 * 28, classes)),
         MLP: partial(perceptron, 32, classes),
         NO_POOLING: partial(pooling_network, NO_POOLING, classes),
         AVERAGE: partial(pooling_network, AVERAGE, classes),

@@ -96,7 +96,7 @@ def run_recipe(
     device = training.images.device
     normalization = Normalization.of(training.images)
     torch.manual_seed(seed)
-    settings = recipe.vgg
+    settings = recipe.vgg.model_copy(update={"backend": backend})
     network = build_model(
         "vgg", backend=backend, algorithm=settings.algorithm, **settings.architecture()
     ).to(device)

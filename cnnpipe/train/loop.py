@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import Normalization, augment
-from cnnpipe.models import predict
+from cnnpipe.functional import cross_entropy
+from cnnpipe.models import loss_function, predict
 from cnnpipe.params.train import TrainParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import choose_dtype
@@ -91,7 +91,7 @@ def train_epoch(
     state.model.train()
     for images, labels in batches(state, training, params, normalization):
         lr = float(state.schedule.get_last_lr()[0])
-        session.after_step(*train_step(state, images, labels, params.label_smoothing, dtype))
+        session.after_step(*train_step(state, images, labels, params, dtype))
     return (*session.means(), lr)
 
 
@@ -99,13 +99,13 @@ def train_step(
     state: TrainingState,
     images: Tensor,
     labels: Tensor,
-    label_smoothing: float,
+    params: TrainParams,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """One step of the optimiser; the loss and the accuracy on the batch before it."""
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         logits = state.network(images)  # (N, classes)
-        loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        loss = loss_function(params.backend)(logits, labels, label_smoothing=params.label_smoothing)
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()

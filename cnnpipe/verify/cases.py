@@ -31,7 +31,7 @@ class Case:
     input: tuple[int, ...]
     """Shape."""
     weight: tuple[int, ...] | None
-    """Shape of a convolution's kernels, or of a normalisation's factors."""
+    """Shape of a convolution's kernels, a linear layer's weight or a normalisation's factors."""
     bias: bool
     arguments: Mapping[str, Any]
     values: Values = "uniform"
@@ -63,6 +63,8 @@ def argument_grid() -> list[Case]:
         *_avg_pool2d_cases(),
         *_activation_cases(),
         *_batch_norm_cases(),
+        *_linear_cases(),
+        *_cross_entropy_cases(),
     ]
 
 
@@ -180,6 +182,34 @@ def _batch_norm_cases() -> Iterator[Case]:
         yield norm((4, 3, 5, 6), (3,), frozen=("weight", "bias"))
 
 
+def _linear_cases() -> Iterator[Case]:
+    linear = partial(case_of, "linear")
+    for shape, bias in product([(7,), (5, 7), (2, 3, 7)], [True, False]):
+        yield linear(shape, (4, 7), bias=bias)
+    yield linear((0, 7), (4, 7), bias=True)
+    yield linear((1, 1), (1, 1), bias=True)
+    for layout in ("transposed", "sliced", "expanded"):
+        yield linear((5, 7), (4, 7), bias=True, layout=layout)
+    yield linear((5, 7), (4, 7), bias=True, frozen=("input",))
+    yield linear((5, 7), (4, 7), bias=True, frozen=("weight", "bias"))
+    yield linear((5, 7), (4, 7), bias=True, values="special")
+    # Long sums, also of positive terms alone.
+    yield linear((64, 576), (32, 576), bias=True)
+    yield linear((64, 576), (32, 576), bias=True, values="positive")
+
+
+def _cross_entropy_cases() -> Iterator[Case]:
+    loss = partial(case_of, "cross_entropy")
+    for shape, smoothing in product([(6, 10), (1, 3), (128, 10), (3, 500)], [0.0, 0.1, 1.0]):
+        yield loss(shape, label_smoothing=smoothing)
+    for values in ("negative", "ties", "large", "special"):
+        for smoothing in (0.0, 0.1):
+            yield loss((40, 7), values=values, label_smoothing=smoothing)
+    for layout in ("transposed", "sliced"):
+        yield loss((6, 10), layout=layout, label_smoothing=0.1)
+    yield loss((5, 1))  # one class: nothing can be lost
+
+
 def _product(**choices: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """The arguments with each combination of their values."""
     for values in product(*choices.values()):
@@ -216,6 +246,9 @@ def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
     if case.operator == "batch_norm" and not case.arguments["training"]:
         operands["running_mean"] = numbers(case.input[1:2], rest)
         operands["running_var"] = numbers(case.input[1:2], "positive")
+    if case.operator == "cross_entropy":
+        rows, classes = case.input
+        operands["target"] = torch.randint(classes, (rows,), generator=generator)
     probes = draw_probes(
         case.operator, operands, case.arguments, partial(numbers, values=rest), case.frozen
     )
@@ -237,8 +270,11 @@ def draw_probes(
     """
     if not operands["input"].is_floating_point():
         return {}
-    constants = (*frozen, "running_mean", "running_var")
-    shapes = {name: x.shape for name, x in operands.items() if name not in constants}
+    shapes = {
+        name: x.shape
+        for name, x in operands.items()
+        if x.is_floating_point() and name not in (*frozen, "running_mean", "running_var")
+    }
     shapes["upstream"] = output_shape(operator, operands, arguments)
     return {name: numbers(shape) for name, shape in shapes.items()}
 
@@ -291,7 +327,7 @@ def _in_memory(tensor: Tensor, layout: Layout) -> Tensor:
             return tensor.contiguous(memory_format=torch.channels_last)
         case "transposed" if tensor.ndim > 1:
             return tensor.mT.contiguous().mT
-        case "sliced":
+        case "sliced" if tensor.ndim:
             return tensor.repeat_interleave(2, -1)[..., ::2]
         case "expanded":
             return tensor[..., :1].expand_as(tensor)

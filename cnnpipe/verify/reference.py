@@ -1,7 +1,7 @@
 """The oracle: the right value of each result of a call, and the error that rounding explains.
 
-Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling,
-activations and normalisation.
+Besides `cnnpipe.race.tutorial` the only module that uses torch's convolution, pooling, activations,
+normalisation, linear layer and loss.
 
 **Truth.** Torch's operator, in float64 on the CPU, on the same numbers that the operator under test
 was given: each number of a smaller type is exactly a float64. Convolution has a second truth that
@@ -12,9 +12,10 @@ most
 
     |ŷ − y| ≤ γ_n(u) · Σ|terms|,   γ_n(u) = n·u / (1 − n·u)
 
-and each output, gradient and second derivative of convolution and pooling is such a sum. 16-bit
-types must be added up in float32 (u_sum); a term and the result may then each be rounded once more,
-to the 16 bits in which they are stored (u_store; k = 2 times). For each element, therefore,
+and each output, gradient and second derivative of convolution, linear layers and pooling is such a
+sum. 16-bit types must be added up in float32 (u_sum); a term and the result may then each be
+rounded once more, to the 16 bits in which they are stored (u_store; k = 2 times). For each element,
+therefore,
 
     bound = (γ_n(u_sum) + γ_k(u_store)) · Σ|terms|
 
@@ -66,8 +67,9 @@ class Call:
 
     operator: str
     operands: Tensors
-    """`input`, and for a convolution or a normalisation `weight` and perhaps `bias`; also the
-    running statistics of a normalisation in evaluation. All of one dtype."""
+    """`input`, and for a convolution, linear layer or normalisation `weight` and perhaps `bias`,
+    all of one dtype, as the running statistics of a normalisation in evaluation; for a loss
+    `target`, int64."""
     arguments: Mapping[str, Any]
     """The other arguments, by name."""
     probes: Tensors
@@ -173,7 +175,7 @@ def truths(call: Call) -> dict[str, Truth]:
         values = quantities(operator, operands, call.probes)
         return {key: Truth(value, torch.zeros(()), value.dtype) for key, value in values.items()}
 
-    operands, probes = _map(Tensor.double, call.operands), _map(Tensor.double, call.probes)
+    operands, probes = _map(_double, call.operands), _map(_double, call.probes)
     values = quantities(operator, operands, probes)
     terms = terms_of(operator, operands, probes)
     result = {
@@ -225,7 +227,7 @@ def judge(
 def output_shape(name: str, operands: Tensors, arguments: Mapping[str, Any]) -> torch.Size:
     """The shape of an operator's output."""
     operator, _ = _REFERENCES[name]
-    output = operator(**_map(Tensor.double, operands), **torch_arguments(arguments))
+    output = operator(**_map(_double, operands), **torch_arguments(arguments))
     shape: torch.Size = (output[0] if isinstance(output, tuple) else output).shape
     return shape
 
@@ -323,7 +325,8 @@ def _gamma(n: Count, u: float) -> Count:
 
 
 def _terms_of_sums(operator: partial[Any], operands: Tensors, probes: Tensors) -> dict[str, Terms]:
-    """Convolution and average pooling multiply and add: |terms| and ones go in as numbers do."""
+    """Convolution, linear layers and average pooling multiply and add: |terms| and ones go in as
+    numbers do."""
     magnitudes = quantities(operator, _map(torch.abs, operands), _map(torch.abs, probes))
     if operator.func is functional.avg_pool2d:  # its division would turn the number of terms into 1
         operator = partial(operator, divisor_override=1)
@@ -429,6 +432,47 @@ def _terms_of_normalization(
     return result
 
 
+def _terms_of_cross_entropy(
+    operator: partial[Any], operands: Tensors, probes: Tensors
+) -> dict[str, Terms]:
+    """Logits z (N, C) less the maximum of their row, s = softmax(z), targets q as probabilities.
+
+    z is rounded once, so e^z is good to |z| + 2 roundings and the sum S of C of them to E + C + 2,
+    with E = Σ s·|z|. Hence s = e^z / S is good to n·a roundings with n = C + 5 and
+    a = 1 + |z| + E; and log S is off by E + C + 2 roundings of 1 and 2 of itself.
+
+        L = 1/N Σ (log S − Σ q·z)                       terms 1 + E + log S, q·|z|
+        ∂L/∂z = g/N·(s − q)                             terms a·s, q
+        ∂²L/∂z² = g/N·s_j·(v_j − Σ_c s_c·v_c)           terms a_j·s_j, (a_j + a_c)·s_j·s_c
+    """
+    z, target = operands["input"], operands["target"]
+    g, v = probes["upstream"].abs(), probes["input"].abs()
+    (N, C), smoothing = z.shape, operator.keywords.get("label_smoothing", 0.0)
+    z = z - z.amax(-1, keepdim=True)
+    q = functional.one_hot(target, C) * (1 - smoothing) + smoothing / C
+    s, log_S = z.softmax(-1), z.logsumexp(-1)
+    # Where s or q is zero, z may be −∞.
+    s_z, q_z = ((p * z.abs()).nan_to_num(0, math.inf) for p in (s, q))
+    E = s_z.sum(-1, keepdim=True)
+    a_s = s * (1 + E) + s_z
+    first = a_s + q
+    second = a_s * v + a_s * (s * v).sum(-1, keepdim=True) + s * (a_s * v).sum(-1, keepdim=True)
+    terms = {
+        "forward": ((1 + E.squeeze(-1) + log_S + q_z.sum(-1)).mean(), C + N + 10),
+        "input_gradient": (first * g / N, C + 10),
+        "input_gradient_by_upstream": ((first * v / N).sum(), C + N * C + 10),
+        "input_gradient_by_input": (second * g / N, 2 * C + 15),
+    }
+    return {
+        key: Terms(magnitude, torch.full_like(magnitude, n), k=2)
+        for key, (magnitude, n) in terms.items()
+    }
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
 def _map(function: Callable[[Tensor], Tensor], tensors: Tensors) -> dict[str, Tensor]:
     return {name: function(tensor).contiguous().resolve_neg() for name, tensor in tensors.items()}
 
@@ -471,6 +515,8 @@ _REFERENCES: dict[str, tuple[Operator, Callable[..., dict[str, Terms]]]] = {
     # σ' = y − y², σ'' = y − 3y² + 2y³; tanh' = 1 − y², tanh'' = −2y + 2y³
     "sigmoid": (torch.sigmoid, partial(_terms_of_curves, ((0, 1, -1), (0, 1, -3, 2)))),
     "tanh": (torch.tanh, partial(_terms_of_curves, ((1, 0, -1), (0, -2, 0, 2)))),
+    "linear": (functional.linear, _terms_of_sums),
+    "cross_entropy": (functional.cross_entropy, _terms_of_cross_entropy),
 }
 
 

@@ -35,7 +35,11 @@ OPERATORS: Mapping[str, Operator] = {
     "sigmoid": functional.sigmoid,
     "tanh": functional.tanh,
     "batch_norm": functional.batch_norm,
+    "linear": functional.linear,
+    "cross_entropy": functional.cross_entropy,
 }
+CONVOLUTIONS = ("conv2d", "convolve2d")
+"""Those that have algorithms."""
 
 TRANSFORMED = (torch.float64, torch.float32)
 CASES_TRANSFORMED = 2
@@ -114,9 +118,7 @@ def _compare_case(
     tolerance = getattr(params.tolerance, dtype_name, 1.0)
     call = draw(case, dtype, seed)
     truth_of = truths(call)
-    choices: Sequence[Algorithm | None] = (
-        algorithms if case.operator in ("conv2d", "convolve2d") else [None]
-    )
+    choices: Sequence[Algorithm | None] = algorithms if case.operator in CONVOLUTIONS else [None]
     if dtype not in TRANSFORMED:
         transforms = {}
     for device, algorithm, transform in product(devices_with(dtype), choices, [None, *transforms]):

@@ -71,12 +71,12 @@ class TestTurns:
         runs = {
             TORCH: clock.contestant(TORCH, *slow),
             CHANNELS_LAST: clock.contestant(CHANNELS_LAST, *(time / 2 for time in slow)),
-            "taps": clock.contestant("taps", *(time * 3 for time in slow)),
+            "compiled": clock.contestant("compiled", *(time * 3 for time in slow)),
         }
         ratios = benchmark.in_turns(runs, 1e-3, CPU)["ratios"]
         assert ratios == {
-            "taps / torch": {"median": 3, "low": 3, "high": 3},
-            "taps / torch, channels last": {"median": 6, "low": 6, "high": 6},
+            "compiled / torch": {"median": 3, "low": 3, "high": 3},
+            "compiled / torch, channels last": {"median": 6, "low": 6, "high": 6},
         }
 
     def test_rounds_fill_the_time_given(self, monkeypatch):

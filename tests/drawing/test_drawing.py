@@ -48,7 +48,7 @@ MISTAKES = pd.DataFrame(
     {"index": [9999, 18, 4], "label": [9, 3, 0], "prediction": [0, 9, 6]}
     | {"confidence": [0.9999, 0.8, 0.4], "probability_of_label": [0.0001, 0.1, 0.3]}
 )
-ALGORITHMS = ["direct", "im2col", "toeplitz", "taps", "winograd", "fft", "implicit_gemm"]
+ALGORITHMS = ["direct", "im2col", "winograd", "fft", "compiled", "implicit_gemm"]
 
 LAYERS = [
     {"layer": f"{model} block3_conv{number}", "shape": "128×28×28 → 128, 11×11", "phase": phase}
@@ -360,32 +360,32 @@ def test_wires_show_sign_and_relative_strength():
 
 
 def test_each_algorithm_is_drawn_at_its_ratio_and_what_auto_takes_is_filled():
-    layer = {"layer": "c1", "shape": "1×2×2 → 3, 1×1", "phase": "forward", "auto": "taps"}
-    layer |= timed(im2col=8.0, taps=5.0)  # torch: 2.0, so the ratios are 4 and 2.5
+    layer = {"layer": "c1", "shape": "1×2×2 → 3, 1×1", "phase": "forward", "auto": "compiled"}
+    layer |= timed(im2col=8.0, compiled=5.0)  # torch: 2.0, so the ratios are 4 and 2.5
     figure = benchmark_figures.layer_ratios(
         [layer, layer | {"phase": "training"}], "forward", "Layers"
     )
     (axes,) = figure.axes
-    _one, channels_last, im2col_whisker, im2col, taps_whisker, taps = axes.lines
+    _one, channels_last, im2col_whisker, im2col, compiled_whisker, compiled = axes.lines
     assert channels_last.get_xdata().tolist() == [0.5]
     assert im2col_whisker.get_xdata() == pytest.approx([3.6, 4.8])
     assert (im2col.get_xdata().tolist(), im2col.get_markerfacecolor()) == ([4.0], "white")
-    assert taps_whisker.get_xdata() == pytest.approx([2.25, 3.0])
-    assert (taps.get_xdata().tolist(), taps.get_markerfacecolor()) == ([2.5], BLUE)
-    assert im2col.get_marker() != taps.get_marker()
+    assert compiled_whisker.get_xdata() == pytest.approx([2.25, 3.0])
+    assert (compiled.get_xdata().tolist(), compiled.get_markerfacecolor()) == ([2.5], BLUE)
+    assert im2col.get_marker() != compiled.get_marker()
     texts = texts_of(figure)
-    assert texts[texts.index("c1") :][2:4] == ["taps", "2.50"]
+    assert texts[texts.index("c1") :][2:4] == ["compiled", "2.50"]
 
 
 def test_an_algorithm_that_was_not_timed_for_a_layer_is_left_out_there():
-    both, one = timed(direct=6.0, taps=4.0), timed(taps=4.0)
-    what = {"layer": "c1", "shape": "", "phase": "training", "auto": "taps"}
+    both, one = timed(direct=6.0, compiled=4.0), timed(compiled=4.0)
+    what = {"layer": "c1", "shape": "", "phase": "training", "auto": "compiled"}
     figure = benchmark_figures.layer_ratios([what | both, what | one], "training", "Layers")
     markers = [line.get_marker() for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
-    direct, taps = markers[1], markers[2]
-    assert markers == ["|", direct, taps, "|", taps]
+    direct, compiled = markers[1], markers[2]
+    assert markers == ["|", direct, compiled, "|", compiled]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["direct", "taps", "torch, channels last"]
+    assert legend == ["direct", "compiled", "torch, channels last"]
 
 
 def test_steps_are_drawn_in_the_order_of_their_batch_size():

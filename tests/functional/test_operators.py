@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnpipe.functional import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional import (
+    avg_pool2d,
+    batch_norm,
+    conv2d,
+    cross_entropy,
+    linear,
+    max_pool2d,
+    relu,
+    sigmoid,
+    tanh,
+)
 from cnnpipe.verify.cases import FLOATS
 from cnnpipe.verify.reference import Operator
 from cnnpipe.verify.verification import OPERATORS, verify
@@ -36,6 +46,7 @@ def test_maximum_of_integers() -> None:
     assert [str(comparison) for comparison in comparisons if comparison.strain > 1] == []
 
 
+LOSS = partial(cross_entropy, target=torch.tensor([4, 0, 2, 2, 1]), label_smoothing=0.1)
 IMAGES, KERNELS, BIAS = randn(2, 2, 5, 5), randn(2, 2, 3, 3, seed=1), randn(2, seed=2)
 
 
@@ -61,6 +72,9 @@ each_operator = pytest.mark.parametrize(
         *((activation, (IMAGES,)) for activation in (relu, sigmoid, tanh)),
         (partial(batch_norm, training=True), (IMAGES,)),
         *((norm, (IMAGES, KERNELS[0, :, 0, 0], BIAS)) for norm in (normalized, evaluated)),
+        (linear, (IMAGES, randn(2, 5), BIAS)),
+        (linear, (IMAGES[0, 0], randn(3, 5))),
+        (LOSS, (IMAGES[0, 0],)),
     ],
 )
 

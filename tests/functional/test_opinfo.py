@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 from torch.testing._internal.common_methods_invocations import op_db
 
-from cnnpipe.functional import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid, tanh
+from cnnpipe.functional import (
+    avg_pool2d,
+    batch_norm,
+    conv2d,
+    cross_entropy,
+    dropout,
+    linear,
+    max_pool2d,
+    relu,
+    sigmoid,
+    tanh,
+)
 from cnnpipe.functional.arguments import FLOATS, NUMBERS, REALS
 
 OURS: dict[str, Callable[..., Any]] = {
@@ -20,6 +31,9 @@ OURS: dict[str, Callable[..., Any]] = {
     "nn.functional.batch_norm": batch_norm,
     "sigmoid": sigmoid,
     "tanh": tanh,
+    "nn.functional.linear": linear,
+    "nn.functional.dropout": dropout,
+    "nn.functional.cross_entropy": cross_entropy,
 }
 COMPUTED = {
     "nn.functional.conv2d": NUMBERS,
@@ -31,7 +45,23 @@ COMPUTED = {
     # complex numbers has other activations than these.
     "sigmoid": FLOATS,
     "tanh": FLOATS,
+    "nn.functional.linear": NUMBERS,
+    "nn.functional.dropout": FLOATS,
+    "nn.functional.cross_entropy": FLOATS,
 }
+KNOWN: dict[str, Callable[[Any], bool]] = {
+    # Where numbers are silenced at random, torch silences others.
+    "nn.functional.dropout": lambda sample: (
+        sample.kwargs.get("p") in (0, 1) or not sample.kwargs.get("training", True)
+    ),
+    # Classes of the rows of a matrix, and their mean; torch has more.
+    "nn.functional.cross_entropy": lambda sample: (
+        sample.input.ndim == 2
+        and sample.args[0].dtype == torch.int64
+        and sample.kwargs in ({}, {"label_smoothing": 0.5})
+    ),
+}
+"""The samples of what is computed here too, where it is not all of torch's."""
 TORCH = {op.name: op for op in op_db if op.name in OURS and not op.variant_test_name}
 CASES = [
     (name, dtype)
@@ -44,6 +74,8 @@ CASES = [
 def samples(name: str, dtype: torch.dtype) -> Iterator[Any]:
     differentiable = dtype.is_floating_point or dtype.is_complex
     all_samples = TORCH[name].sample_inputs("cpu", dtype, requires_grad=differentiable)
+    if name in KNOWN:
+        all_samples = filter(KNOWN[name], all_samples)
     # There are 1,000 of max_pool2d, and one dtype tries them all.
     yield from islice(all_samples, 0, None, 1 if dtype is torch.float64 else 7)
 

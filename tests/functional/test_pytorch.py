@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import functional_call, grad, jacrev, vjp, vmap
+from torch.func import functional_call, grad, jacfwd, jacrev, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,12 +22,14 @@ from cnnpipe.functional import (
     avg_pool2d,
     batch_norm,
     conv2d,
+    cross_entropy,
+    linear,
     max_pool2d,
     relu,
     sigmoid,
     tanh,
 )
-from cnnpipe.layers import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sigmoid
+from cnnpipe.layers import AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, ReLU, Sigmoid
 from cnnpipe.models import VGG, LeNet5, build_model
 from tests.helpers.operators import operators
 from tests.helpers.oracle import randn
@@ -103,11 +105,11 @@ def test_compiled_training_keeps_its_running_statistics(backend: str) -> None:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convolution": (
-        lambda: nn.Sequential(Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 1)),
+        lambda: nn.Sequential(Conv2d(1, 1, 1), nn.Flatten(), Linear(4, 1)),
         (1, 2, 2),
     ),
-    "pooling behind linear": (lambda: nn.Sequential(nn.Linear(4, 4), MaxPool2d(2)), (4, 4)),
-    "sigmoid behind linear": (lambda: nn.Sequential(nn.Linear(2, 2), Sigmoid()), (2,)),
+    "pooling behind linear": (lambda: nn.Sequential(Linear(4, 4), MaxPool2d(2)), (4, 4)),
+    "sigmoid behind linear": (lambda: nn.Sequential(Linear(2, 2), Sigmoid()), (2,)),
     "LeNet-5": (LeNet5, (1, 28, 28)),
     "LeNet-5 of 1998": (lambda: LeNet5(activation="tanh", pooling="avg"), (1, 28, 28)),
     "VGG": (lambda: VGG().eval(), (1, 28, 28)),
@@ -184,6 +186,8 @@ def test_onnx(name: str, overrides: dict[str, str], tmp_path: Path) -> None:
         AvgPool2d(3, 2, 1, count_include_pad=False),
         BatchNorm2d(2).eval(),
         BatchNorm2d(2, affine=False, track_running_stats=False),
+        Linear(9, 4),
+        Linear(9, 4, bias=False),
     ],
     ids=str,
 )
@@ -237,6 +241,8 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "batch_norm in evaluation": lambda x: batch_norm(
         x, torch.ones(1).to(x), 2 * torch.ones(1).to(x), weight=x[0, :, 0, 0]
     ),
+    "linear": lambda x: linear(x, torch.arange(8.0, dtype=x.dtype).view(2, 4) / 8),
+    "cross_entropy": lambda x: cross_entropy(x.flatten(1), torch.tensor([3, 0]), 0.1).view(1),
     **{
         algorithm: lambda x, algorithm=algorithm: conv2d(
             x, torch.arange(1.0, 9, dtype=x.dtype).view(2, 1, 2, 2) / 8, algorithm=algorithm
@@ -269,6 +275,19 @@ def test_derivatives_of_batches_and_forward(name: str) -> None:
         torch.testing.assert_close(jacobian.sum(dim=tuple(range(y.ndim))), batched[0])
 
 
+@pytest.mark.parametrize("name", OPERATORS)
+def test_forward_derivatives_of_forward_derivatives(name: str) -> None:
+    """Those of an `autograd.Function` are zero."""
+    x = randn(2, 1, 2, 4)
+    function = lambda x: OPERATORS[name](x).sin().sum()  # noqa: E731
+    expected = jacrev(jacrev(function))(x)
+    assert expected.any()
+    torch.testing.assert_close(jacfwd(jacfwd(function))(x), expected)
+    torch.testing.assert_close(jacfwd(jacrev(function))(x), expected)
+    torch.testing.assert_close(jacrev(jacfwd(function))(x), expected)
+
+
+TARGETS = torch.tensor([0, 3, 1, 1, 2])
 CALLS: dict[str, tuple[Any, ...]] = {
     "conv2d": (randn(2, 4, 6, 5), randn(6, 2, 3, 2), randn(6)),
     "conv2d_input_gradient": (randn(2, 6, 3, 4), randn(6, 2, 3, 2)),
@@ -291,6 +310,12 @@ CALLS: dict[str, tuple[Any, ...]] = {
         *(randn(2, 3, 4), randn(2, 3, 4), randn(2, 3).abs()),
         *(randn(3), randn(2, 3)),
     ),
+    "linear": (randn(5, 4), randn(3, 4), randn(3)),
+    "linear_input_gradient": (randn(5, 3), randn(3, 4)),
+    "linear_weight_gradient": (randn(5, 4), randn(5, 3)),
+    "linear_bias_gradient": (randn(5, 3),),
+    "cross_entropy": (randn(5, 4), TARGETS, 0.1),
+    "cross_entropy_gradient": (randn(5, 4), TARGETS, 0.1, randn()),
 }
 """An operand list for each operator of the library; windows are 3×2, stride 2×1, padding 1×0."""
 CONSTANT = (
@@ -311,9 +336,13 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", operators())
 def test_what_pytorch_is_told_is_true(name: str, layout: str) -> None:
     """opcheck: schema, no aliases, shapes and strides of fakes, derivatives under AOTAutograd."""
-    operands = [LAYOUTS[layout](tensor) if tensor.ndim > 1 else tensor for tensor in CALLS[name]]
-    for tensor in operands:
-        tensor.requires_grad_(name not in CONSTANT)
+    operands = [
+        LAYOUTS[layout](value) if isinstance(value, Tensor) and value.ndim > 1 else value
+        for value in CALLS[name]
+    ]
+    for value in operands:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            value.requires_grad_(name not in CONSTANT)
     if "conv2d" in name and "bias" not in name:
         operands += [[*NUMBERS, 2], "im2col"]
     elif "pool" in name or "window" in name:

@@ -33,7 +33,7 @@ from cnnpipe.verify.reference import (
     quantities,
     truths,
 )
-from cnnpipe.verify.verification import OPERATORS
+from cnnpipe.verify.verification import CONVOLUTIONS, OPERATORS
 from tests.helpers.project import ROOT
 
 CPU_ALGORITHMS = tuple(name for name in CONV2D_ALGORITHMS if name != "implicit_gemm")
@@ -112,7 +112,7 @@ def computes(algorithm: str, call: Call) -> bool:
 
 def algorithms_for(call: Call) -> list[str | None]:
     """The algorithms that compute a call; none has a name unless it is a convolution."""
-    if call.operator not in ("conv2d", "convolve2d"):
+    if call.operator not in CONVOLUTIONS:
         return [None]
     named = CPU_ALGORITHMS if has_four_sides(call) else ("auto", *CPU_ALGORITHMS)
     return [algorithm for algorithm in named if computes(algorithm, call)]

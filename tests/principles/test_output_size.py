@@ -41,7 +41,7 @@ def test_the_claim_holds():
     assert finding.interval is None
     table = finding.tables["operators"].set_index("operator")
     assert table.loc["conv2d, direct", "cases"] == len(set(grid(PARAMS))) == 6 * 3 * 2 * 2 * 2
-    assert table.loc["conv2d, toeplitz", "sizes"] == sum(
+    assert table.loc["conv2d, winograd", "sizes"] == sum(
         min(case.stride, case.size + 2 * case.padding) == 1  # a longer step is never taken
         and (case.dilation == 1 or case.kernel_size == 1)
         and counted(case) > 0

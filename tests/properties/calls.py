@@ -188,6 +188,39 @@ def normalizations(draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES) -
     return replace(call, operands={**call.operands, **positive})
 
 
+@st.composite
+def linears(
+    draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES, batched: bool = False
+) -> Call:
+    """A fully connected layer behind any number of axes."""
+    axes = (
+        [draw(choice(2, 3))]
+        if batched
+        else [draw(choice(0, 1, 2, 3, 5))] * draw(choice(0, 1, 1, 2))
+    )
+    in_features, out_features = (draw(choice(1, 2, 3, 5, 8, 17)) for _ in range(2))
+    shapes: dict[str, Sequence[int]] = {
+        "input": (*axes, in_features),
+        "weight": (out_features, in_features),
+    }
+    if draw(st.booleans()):
+        shapes["bias"] = (out_features,)
+    return draw(_calls("linear", shapes, draw(choice(*dtypes)), {}))
+
+
+@st.composite
+def losses(draw: st.DrawFn, *, dtypes: Sequence[torch.dtype] = DTYPES) -> Call:
+    """A cross-entropy; the reference knows the terms of logits that require a gradient only."""
+    dtype, rows = draw(choice(*dtypes)), draw(choice(1, 2, 3, 7, 64))
+    shape = rows, draw(choice(1, 2, 3, 10, 33))
+    logits = draw(numbers(shape, dtype)) * draw(choice(1, 1, 5, 30))
+    targets = draw(st.lists(st.integers(0, shape[1] - 1), min_size=rows, max_size=rows))
+    probes = {"upstream": draw(numbers((), dtype)), "input": draw(numbers(shape, dtype))}
+    arguments = {"label_smoothing": draw(choice(0.0, 0.05, 0.5, 1.0))}
+    operands = {"input": logits, "target": torch.tensor(targets)}
+    return Call("cross_entropy", operands, arguments, probes)
+
+
 def any_calls(
     dtypes: Sequence[torch.dtype] = DTYPES, *, batched: bool = False
 ) -> st.SearchStrategy[Call]:
@@ -196,6 +229,7 @@ def any_calls(
         convolutions(dtypes=dtypes, batched=batched)
         | poolings(dtypes=dtypes, batched=batched)
         | activations(dtypes=dtypes)
+        | linears(dtypes=dtypes, batched=batched)
     )
 
 

@@ -74,6 +74,16 @@ def test_normalizations(call: Call) -> None:
     check(call)
 
 
+@promise(
+    "linear and cross_entropy: the same of any shapes",
+    full=1000,
+    few=100,
+    call=calls.linears() | calls.losses(),
+)
+def test_linear_and_loss(call: Call) -> None:
+    check(call)
+
+
 def check(call: Call) -> None:
     """All quantities are right, and the result requires a gradient only if an operand does."""
     truth_of = truths(call)

@@ -99,6 +99,7 @@ TRANSFORMS: Mapping[str, Callable[[Operator, Operands], Any]] = {
     "jacrev": lambda f, x: jacrev(f)(*x.one),
     "jacrev(jacrev)": lambda f, x: jacrev(jacrev(scalar(f)))(*x.one),
     "jacfwd": lambda f, x: jacfwd(f)(*x.one),
+    "jacfwd(jacfwd)": lambda f, x: jacfwd(jacfwd(scalar(f)))(*x.one),
     "hessian": lambda f, x: hessian(scalar(f))(*x.one),
     "vmap": lambda f, x: vmap(f, x.axes, x.out_axis)(*x.batches),
     "vmap(grad)": lambda f, x: vmap(gradient(f, x), x.axes)(*x.batches),

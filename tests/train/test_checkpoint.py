@@ -213,7 +213,7 @@ class TestKey:
                 self.key(SETTINGS.model_copy(update={name: value}))
                 for name, value in {
                     "lr": 0.1, "epochs": 7, "batch_size": 8, "backend": "torch", "warmup": 0.1,
-                    "algorithm": "taps", "precision": "bfloat16", "weight_decay": 0.5,
+                    "algorithm": "fft", "precision": "bfloat16", "weight_decay": 0.5,
                     "label_smoothing": 0.5, "ema_decay": 0.1,
                     "augment": SETTINGS.augment.model_copy(update={"shear": 1}),
                 }.items()

@@ -159,6 +159,26 @@ def test_truths_of_a_curve_by_hand(name: str, values: list[float], terms: list[f
     assert [truth.bound.item() for truth in derivatives] == pytest.approx(expected, rel=1e-4)
 
 
+# Both logits are 0: S = 2, s = 1/2, and with the target 0: L = log 2, ∂L/∂z = s − q = (−1/2, 1/2).
+# The derivative of s − q along v = (1, 1) is 0: s·(v − Σ s·v) of terms 1/2, 1/2 and 1/2.
+def test_truths_of_a_loss_by_hand() -> None:
+    operands = {"input": torch.zeros(1, 2), "target": torch.tensor([0])}
+    probes = {"input": torch.ones(1, 2), "upstream": torch.tensor(1.0)}
+    found = truths(Call("cross_entropy", operands, {}, probes))
+    assert found["forward"].value.item() == pytest.approx(math.log(2))
+    assert found["input_gradient"].value.tolist() == [[-0.5, 0.5]]
+    assert found["input_gradient_by_upstream"].value.item() == 0
+    assert found["input_gradient_by_input"].value.abs().max() == 0
+    # C + N + 10, C + 10 and 2·C + 15 roundings, and 2 in storing
+    assert found["forward"].bound.item() == pytest.approx((1 + math.log(2)) * 15 * 2**-24, rel=1e-5)
+    assert found["input_gradient"].bound.flatten().tolist() == pytest.approx(
+        [1.5 * 14 * 2**-24, 0.5 * 14 * 2**-24], rel=1e-5
+    )
+    assert found["input_gradient_by_input"].bound.flatten().tolist() == pytest.approx(
+        [1.5 * 21 * 2**-24] * 2, rel=1e-5
+    )
+
+
 def test_integers_must_be_exact() -> None:
     operands = {"input": torch.tensor([[[[2**62, 2**62 + 1]]]])}  # the same number in float64
     found = truths(

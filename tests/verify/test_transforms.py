@@ -52,7 +52,7 @@ def report(operator: str, implementation: Any) -> dict[str, Any]:
         return summarize(list(comparisons), 1)
 
 
-@pytest.mark.parametrize("operator", ["conv2d", "max_pool2d", "tanh"])
+@pytest.mark.parametrize("operator", ["conv2d", "max_pool2d", "tanh", "linear", "cross_entropy"])
 def test_the_operators_pass(operator: str) -> None:
     checks = report(operator, OPERATORS[operator])["transforms"]
     assert {check["transform"] for check in checks} == set(TRANSFORMS)

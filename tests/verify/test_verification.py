@@ -81,6 +81,8 @@ def changed(name: str, change: Change = lambda arguments: arguments) -> Operator
         *((name, dtype, set()) for name in OPERATORS for dtype in (torch.float64, torch.float32)),
         # On the CPU torch adds the gradients of shared maxima in 16 bits.
         ("max_pool2d", torch.bfloat16, {"input_gradient"}),
+        # It adds up the logits of all classes, which float16 cannot hold.
+        ("cross_entropy", torch.float16, {"forward"}),
     ],
 )
 def test_torch_passes_but_for_16_bits(name: str, dtype: torch.dtype, caught: set[str]) -> None:
@@ -363,6 +365,36 @@ def in_one_pass(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
     return mean[0], (x.square().mean(axes, keepdim=True) - mean.square())[0]
 
 
+# --- Planted in the fully connected layer
+
+
+def linear_in_float32(**arguments: Any) -> Tensor:
+    return torchs("linear", **{key: x.float() for key, x in arguments.items()}).double()
+
+
+def linear_added_up_in_16_bits(**arguments: Any) -> Tensor:
+    images, weight = arguments["input"], arguments["weight"]
+    output = torch.zeros(*images.shape[:-1], len(weight), dtype=images.dtype)
+    for column, entry in zip(images.unbind(-1), weight.unbind(1), strict=True):
+        output = output + column[..., None] * entry
+    return output + arguments["bias"] if "bias" in arguments else output
+
+
+# --- Planted in the loss
+
+
+def without_the_maximum(input, target, label_smoothing=0.0):
+    chosen = (1 - label_smoothing) * input.gather(1, target[:, None]).squeeze(1)
+    losses = input.exp().sum(1).log() - chosen - label_smoothing * input.mean(1)
+    return losses.mean()
+
+
+def smoothed_over_the_other_classes(input, target, label_smoothing=0.0):
+    q = torch.full_like(input, label_smoothing / max(1, input.shape[1] - 1))
+    q = q.scatter(1, target[:, None], 1 - label_smoothing)
+    return torchs("cross_entropy", input=input, target=q)
+
+
 # --- What is planted, and what it must break
 
 CHANGES: list[tuple[str, Change, str]] = [
@@ -420,6 +452,40 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("batch_norm", gradient("bias", lambda grad: 2 * grad), "bias_gradient"),
     ("batch_norm", gradient("input", Tensor.detach), "input_gradient_by_upstream"),
     ("batch_norm", replaced("input", wrong_second_order), "input_gradient_by_input"),
+    ("linear", replaced("weight", lambda w: w.flip(-1)), "forward input_gradient"),
+    ("linear", without("bias"), "forward bias_gradient"),
+    ("linear", replaced("input", ignored_strides_of_memory), "forward"),
+    ("linear", averaged_bias_gradient, "bias_gradient"),
+    ("linear", gradient("weight", lambda grad: grad.flip(-1)), "weight_gradient"),
+    ("linear", weight_gradient_needs_input_gradient, "weight_gradient"),
+    (
+        "linear",
+        gradient("input", Tensor.detach),
+        "input_gradient_by_upstream input_gradient_by_weight",
+    ),
+    (
+        "linear",
+        replaced("weight", wrong_second_order),
+        "weight_gradient_by_input weight_gradient_by_upstream",
+    ),
+    ("cross_entropy", without("label_smoothing"), "forward input_gradient"),
+    ("cross_entropy", replaced("target", lambda t: t.flip(0)), "forward input_gradient"),
+    (
+        "cross_entropy",
+        lambda arguments: arguments | {"reduction": "sum"},
+        "forward input_gradient input_gradient_by_input",
+    ),
+    (
+        "cross_entropy",
+        gradient("input", lambda grad: grad - grad.mean(1, keepdim=True) / 1000),
+        "input_gradient",
+    ),
+    (
+        "cross_entropy",
+        gradient("input", Tensor.detach),
+        "input_gradient_by_upstream input_gradient_by_input",
+    ),
+    ("cross_entropy", replaced("input", wrong_second_order), "input_gradient_by_upstream"),
 ]
 
 
@@ -450,6 +516,8 @@ BUGS: list[tuple[str, Operator, str]] = [
     ("batch_norm", normalized(unbiased), "forward input_gradient"),
     ("batch_norm", normalized(constant), "input_gradient input_gradient_by_input"),
     ("batch_norm", normalized(in_one_pass), "forward"),
+    ("cross_entropy", without_the_maximum, "forward input_gradient"),  # overflows
+    ("cross_entropy", smoothed_over_the_other_classes, "forward input_gradient"),
 ]
 
 
@@ -461,9 +529,11 @@ def test_bug_is_caught(name: str, bug: Operator, caught_by: str) -> None:
 # Each type has its own way to go wrong: precision, overflow, sign, padding, too many digits.
 BUGS_OF_A_DTYPE: list[tuple[torch.dtype, str, Operator, str]] = [
     (torch.float64, "conv2d", computed_in_float32, "forward input_gradient weight_gradient"),
+    (torch.float64, "linear", linear_in_float32, "forward input_gradient weight_gradient"),
     (torch.float16, "conv2d", added_up_in_16_bits, FORWARD),
     (torch.bfloat16, "conv2d", added_up_in_16_bits, FORWARD),
     (torch.bfloat16, "batch_norm", normalized(in_the_dtype), "forward"),
+    (torch.bfloat16, "linear", linear_added_up_in_16_bits, "forward"),
     (torch.float16, "avg_pool2d", sum_in_16_bits, "forward"),
     (torch.uint8, "max_pool2d", pooled(replaced("input", Tensor.char)), "forward"),
     (torch.int32, "max_pool2d", pooled(zero_padding), "forward"),
