@@ -384,7 +384,7 @@ class _Block:
     def at_start(cls, layers: Sequence[nn.Module]) -> Self | None:
         """The block with which the layers begin."""
         first, *others = layers
-        norm = first if type(first) is BatchNorm2d and first.affine else None
+        norm = first if type(first) is BatchNorm2d and _is_affine(first) else None
         if norm is None:
             others = [first, *others]
         act, *others = others or [first]
@@ -400,6 +400,10 @@ class _Block:
         if self.norm is None:
             return relu_pool2d(input, self.pool)
         return norm_relu_pool2d(input, *self.norm.arguments(), pool=self.pool)
+
+
+def _is_affine(norm: BatchNorm2d) -> bool:
+    return isinstance(norm.weight, Tensor) and isinstance(norm.bias, Tensor)
 
 
 def _is_watched(layer: nn.Module) -> bool:

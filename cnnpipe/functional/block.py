@@ -15,6 +15,7 @@ from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.normalization import BatchNorm, checked_statistics
 from cnnpipe.functional.operator import is_differentiated, is_transformed
 from cnnpipe.functional.pooling import max_pool2d
+from cnnpipe.geometry import output_size
 
 
 def can_fuse(input: Tensor) -> bool:
@@ -74,17 +75,20 @@ class _Block(torch.autograd.Function):
         pool: int,
         training: bool,
     ) -> Tensor:
+        if pool > 1:
+            for size in x.shape[2:]:
+                output_size(size, pool, pool)  # refuses a window that does not fit
         parameters = [p for p in (statistics, weight, bias) if p is not None]
         ctx.block, ctx.training = Block.of(x, eps, has_relu=True, pool=pool), training
         ctx.save_for_backward(x, *parameters)
-        return block_kernels.forward(ctx.block, _channels_last(x), parameters)
+        return block_kernels.forward(ctx.block, _channels_last(x), _dense(parameters))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
-        if is_differentiated():  # somebody wants the derivatives of these derivatives
-            return _Block._differentiable(ctx, g, x, parameters)
-        g, last = _channels_last(g), _channels_last(x)
+        if is_differentiated() or is_transformed(g):
+            return _Block._by_operators(ctx, g, x, parameters)
+        g, last, parameters = _channels_last(g), _channels_last(x), _dense(parameters)
         sums = means = None
         if parameters:
             sums = block_kernels.sums(ctx.block, g, last, parameters)
@@ -96,20 +100,26 @@ class _Block(torch.autograd.Function):
         return dx, None, *([None, None] if sums is None else sums), None, None, None
 
     @staticmethod
-    def _differentiable(
+    def _by_operators(
         ctx: Any, g: Tensor, x: Tensor, parameters: Sequence[Tensor]
     ) -> tuple[Tensor | None, ...]:
-        """By the operators one after the other."""
+        """By one operator after the other: they can be differentiated and transformed."""
         wanted = [tensor for tensor in (x, *parameters[1:]) if tensor.requires_grad]
-        y = x
-        if parameters:
-            y = BatchNorm.call(x, *parameters, ctx.block.epsilon, ctx.training)
-        y = relu(y)
-        y = max_pool2d(y, ctx.block.pool) if ctx.block.pool > 1 else y
-        found = iter(torch.autograd.grad(y, wanted, g, create_graph=True))
+        is_recorded = torch.is_grad_enabled()
+        with torch.enable_grad():
+            y = x
+            if parameters:
+                y = BatchNorm.call(x, *parameters, ctx.block.epsilon, ctx.training)
+            y = relu(y)
+            y = max_pool2d(y, ctx.block.pool) if ctx.block.pool > 1 else y
+        found = iter(torch.autograd.grad(y, wanted, g, create_graph=is_recorded))
         gradients = [next(found) if needed else None for needed in ctx.needs_input_grad[:4]]
         return *gradients, None, None, None
 
 
 def _channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def _dense(parameters: Sequence[Tensor]) -> list[Tensor]:
+    return [parameter.contiguous() for parameter in parameters]

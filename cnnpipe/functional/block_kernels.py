@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, TypeVar
 
+import torch
 from torch import Tensor
 
 from cnnpipe.functional.compiled import total
@@ -93,9 +94,10 @@ def forward(block: Block, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     Shape:
         x (N, C, H, W), (μ, σ²) (2, C), γ (C,), β (C,) → (N, C, H // pool, W // pool)
     """
-    y = x.new_empty((len(x), block.rows, block.columns, block.channels))
+    shape = len(x), block.channels, block.rows, block.columns
+    y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)  # no view
     _forward(block)(len(x), x, y, *parameters)
-    return y.permute(0, 3, 1, 2)
+    return y
 
 
 def sums(block: Block, g: Tensor, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -211,7 +213,7 @@ class _Parameters:
         largest, *others = (self.output(x) for x in window)
         is_larger = []
         for y in others:
-            is_larger.append(nest.either_of(y.compare(">", largest), y.is_nan()))
+            is_larger.append(nest.logical_or(y.compare(">", largest), y.is_nan()))
             largest = nest.where(is_larger[-1], y, largest)
         if self._block.has_relu:
             is_zero = largest.compare("==", zero)

@@ -143,7 +143,7 @@ def _padded(
         for y in nest.range(first, last):
             row, above = padded.at(number, y), y - top
             inside = nest.all(above >= 0, above < (H - 1) * down + 1, (above % down).equals(0))
-            with nest.either(inside) as (then, otherwise):
+            with nest.if_else(inside) as (then, otherwise):
                 with then:
                     source = x.at(image + number, above // down)
                     if across == 1 and P == C:

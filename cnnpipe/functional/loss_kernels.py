@@ -45,7 +45,7 @@ def _losses(nest: Nest, dtype: str, C: int, smoothing: float) -> None:
     for image in _images(nest, images):
         logits = all_logits.at(image)
         largest = _largest(nest, logits, C)
-        powers, total = (nest.variable(nest.number(0.0, "float64")) for _ in "ab")
+        powers, total = (nest.variable(nest.number(0.0, "float64")) for _ in range(2))
         for c, count in nest.blocks(C, LANES):
             z = _shifted(nest, logits, c, count, largest)
             powers.value = powers.value + exp(nest, z).sum_of_first(count)

@@ -171,6 +171,7 @@ def is_transformed(tensor: Tensor) -> bool:
         or torch._C._get_tracing_state() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._functorch.is_legacy_batchedtensor(tensor)  # of `is_grads_batched`
         or not _no_tangents()
         or torch.is_autocast_enabled(tensor.device.type)
     )

@@ -20,14 +20,17 @@ from torch import Tensor
 
 from cnnpipe.loops.nest import Nest
 from cnnpipe.system.artifacts import atomic_write
+from cnnpipe.system.errors import InputError
 
 Kernel = Callable[..., None]
 
 CPU = "CNNPIPE_CPU"
-"""Environment variable with another processor to compile for, by LLVM's name, such as haswell."""
+"""Environment variable with a processor to compile for instead of this one."""
+PROCESSORS = ("haswell", "skylake-avx512")
+"""Its values, LLVM's names: the first one with AVX2 and FMA, and the first one with AVX-512."""
 
 SOURCES = ("loops", "functional", "geometry")
-"""Packages that decide what code is written."""
+"""Packages that decide what code is written, beside the file of the function that writes it."""
 
 _LOCK = threading.RLock()
 
@@ -97,13 +100,15 @@ def _missing() -> str | None:
 def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
     """Make a function that writes a nest one that returns its kernel, compiled once per case.
 
+    What it writes follows from its arguments, the case, which are told apart by their `repr`.
     A kernel is called with its number of tasks and the nest's arguments, tensors and ints; the
     tensors are dense, and stay alive while it runs.
     """
+    origin = f"{write.__module__}.{write.__qualname__} {_hash_of_file(write)}"
 
     @cache
     def kernel(*case: Any) -> Kernel:
-        code, run = _machine_code(write, case), _run()
+        code, run = _machine_code(write, case, origin), _run()
 
         def call(tasks: int, *arguments: Tensor | int) -> None:
             words = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
@@ -115,19 +120,18 @@ def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
     return kernel
 
 
-def _machine_code(write: Callable[..., None], case: tuple[Any, ...]) -> int:
+def _machine_code(write: Callable[..., None], case: tuple[Any, ...], origin: str) -> int:
     """The address of a kernel's code, which is kept on disk for the next process."""
-    name = f"{write.__module__}.{write.__name__} {case} {_origin()}"
-    key = hashlib.sha256(name.encode()).hexdigest()
-    file = _folder() / f"{key}.o"
-    code = _read(file)
+    decisive = f"{origin} {case} {_SOURCES_HASH} {_target()} {llvm.llvm_version_info}"
+    key = hashlib.sha256(decisive.encode()).hexdigest()
+    name = f"kernel_{key}"
+    code = _read(key)
     if code is None:
-        nest = Nest(f"kernel_{key}")
+        nest = Nest(name)
         write(nest, *case)
         code = _compile(nest.finish())
-        with suppress(OSError):  # where nothing can be kept, the next process compiles again
-            _keep(file, code)
-    return _load(f"kernel_{key}", code)
+        _keep(key, code)
+    return _load(name, code)
 
 
 def _load(name: str, code: bytes) -> int:
@@ -138,32 +142,45 @@ def _load(name: str, code: bytes) -> int:
         return address
 
 
-def _folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnnpipe"
+def _file(key: str) -> Path:
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return caches / "cnnpipe" / f"{key}.o"
 
 
-def _read(file: Path) -> bytes | None:
-    with suppress(OSError):
-        content = file.read_bytes()
+# Where nothing can be read or kept, each process compiles for itself. Without a home there is a
+# RuntimeError.
+
+
+def _read(key: str) -> bytes | None:
+    with suppress(OSError, RuntimeError):
+        content = _file(key).read_bytes()
         if hashlib.sha256(content[32:]).digest() == content[:32]:
             return content[32:]
     return None
 
 
-def _keep(file: Path, code: bytes) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with atomic_write(file, "wb") as out:
-        out.write(hashlib.sha256(code).digest() + code)
+def _keep(key: str, code: bytes) -> None:
+    with suppress(OSError, RuntimeError):
+        file = _file(key)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with atomic_write(file, "wb") as out:
+            out.write(hashlib.sha256(code).digest() + code)
 
 
-@cache
-def _origin() -> str:
-    """A hash of all that decides what code a case has: sources, processor, compiler."""
+def _hash_of_file(write: Callable[..., None]) -> str:
+    """Of the file that a function is from; of what was typed in, one that never comes again."""
+    try:
+        content = Path(write.__code__.co_filename).read_bytes()
+    except OSError:
+        content = os.urandom(32)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _hash_of_sources() -> str:
+    """Of all files in `SOURCES`."""
     package = Path(__file__).parents[1]
     files = sorted(file for name in SOURCES for file in (package / name).glob("*.py"))
-    content = hashlib.sha256(b"".join(file.read_bytes() for file in files))
-    content.update(f"{_target()} {llvm.llvm_version_info}".encode())
-    return content.hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _compile(text: str) -> bytes:
@@ -196,6 +213,8 @@ def _machine() -> Any:
 def _target() -> tuple[str, str]:
     """A processor's name and its features, both as LLVM spells them."""
     if cpu := os.environ.get(CPU):
+        if cpu not in PROCESSORS:  # by which LLVM would end the process
+            raise InputError(f"{CPU}: expected {' or '.join(PROCESSORS)}, got {cpu!r}")
         return cpu, ""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
@@ -231,3 +250,4 @@ def _openmp() -> ctypes.CDLL | None:
 
 
 _MISSING = _missing()
+_SOURCES_HASH = _hash_of_sources()  # of what is imported now, though it may be edited later

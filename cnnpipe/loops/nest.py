@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, cast
@@ -69,10 +68,6 @@ class Index:
     def at_most(self, other: int | Index) -> Index:
         smaller = self < other
         return Index(self.builder, self.builder.select(smaller, self.value, constant(other)))
-
-    def at_least(self, other: int | Index) -> Index:
-        smaller = self < other
-        return Index(self.builder, self.builder.select(smaller, constant(other), self.value))
 
     def _with(self, operation: str, other: int | Index) -> Index:
         operate, kind = getattr(self.builder, operation), self.value.type
@@ -283,7 +278,7 @@ class Nest:
         return Array(self, address, dtype, (*steps, 1))
 
     def range(self, *bounds: int | Index) -> Iterator[Index]:
-        """As Python's: stop; start and stop; or start, stop and step."""
+        """As Python's, for positive steps: stop; start and stop; or start, stop and step."""
         start, stop, step = ((0, *bounds, 1), (*bounds, 1), bounds)[len(bounds) - 1]
         if isinstance(start, int) and isinstance(stop, int):
             times = len(range(start, stop, cast("int", step)))
@@ -329,14 +324,9 @@ class Nest:
     def all(self, *conditions: Any) -> Any:
         return reduce(self.builder.and_, conditions)
 
-    def either(self, condition: Any) -> Any:
-        """Two blocks of code: `with nest.either(…) as (then, otherwise)`, each to be entered."""
+    def if_else(self, condition: Any) -> Any:
+        """Two blocks of code: `with nest.if_else(…) as (then, otherwise)`, each to be entered."""
         return self.builder.if_else(condition)
-
-    @contextmanager
-    def when(self, condition: Any) -> Iterator[None]:
-        with self.builder.if_then(condition):
-            yield
 
     def variable(self, start: Vector) -> Variable:
         return Variable(self, start)
@@ -374,11 +364,8 @@ class Nest:
     def where(self, condition: Vector, a: Vector, b: Vector) -> Vector:
         return Vector(self, self.builder.select(condition.value, a.value, b.value))
 
-    def either_of(self, a: Vector, b: Vector) -> Vector:
+    def logical_or(self, a: Vector, b: Vector) -> Vector:
         return Vector(self, self.builder.or_(a.value, b.value))
-
-    def but_not(self, a: Vector, b: Vector) -> Vector:
-        return Vector(self, self.builder.and_(a.value, self.builder.not_(b.value)))
 
     def converted(self, number: Index, dtype: str = "float64") -> Vector:
         return Vector(self, self.builder.sitofp(number.value, _like(number.value, FLOATS[dtype])))
