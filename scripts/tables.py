@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from cnnpipe.findings import ladder
 from cnnpipe.findings.wording import count, duration, plus_minus, short, title_of
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.race.contestants import table as race_table
@@ -180,6 +181,10 @@ def layers() -> str:
     return table(header, rows)
 
 
+def rungs() -> str:
+    return table(ladder.HEADINGS, ladder.cells(load("benchmark.json")["layers"]))
+
+
 def torture() -> str:
     rows = [
         [one["promise"], f"{one['tried']:,}", f"{one['held']:,}", f"{one['seconds']:,.0f}"]
@@ -204,6 +209,7 @@ TEXTS: dict[str, Callable[..., str]] = {
     "race": race,
     "record": record,
     "records": by_model(records),
+    "rungs": rungs,
     "scores": by_model(scores),
     "speed_up": speed_up,
     "step": step,

@@ -1,11 +1,11 @@
-"""Time this project's layers and torch's: reports/benchmark.json, with two figures."""
+"""Time this project's layers and torch's: reports/benchmark.json, with three figures."""
 
 import os
 
 import click
 
 from cnnpipe.benchmark import turns
-from cnnpipe.benchmark.figures import layer_ratios, time_against_batch_size
+from cnnpipe.benchmark.figures import layer_ratios, speeds, time_against_batch_size
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import count
 from cnnpipe.params.benchmark import BenchmarkParams
@@ -50,9 +50,12 @@ def main() -> None:
         "operators": list(turns.time_operators(budget, device)),
         "memory": list(turns.compare_memory(budget, architectures, device)),
     }
-    title = f"Own convolutions against torch’s, {count(budget.batch_size, 'image')} at a time"
+    images = count(budget.batch_size, "image")
     figures = {
-        "layers": layer_ratios(layers, "training", title),
+        "ladder": speeds(layers, f"From the formula to the processor’s peak, {images} at a time"),
+        "layers": layer_ratios(
+            layers, "training", f"Own convolutions against torch’s, {images} at a time"
+        ),
         "batch_size": time_against_batch_size(models, "Own layers against torch’s in whole models"),
     }
     for file, figure in figures.items():

@@ -1,6 +1,6 @@
-"""Our layers against torch's: every convolution by every algorithm, and whole models by batch.
+"""Our layers against torch's: a ladder of algorithms, every convolution, whole models by batch.
 
-In both figures blue is this project's, dark is torch's, and orange is torch's with channels last.
+In all figures blue is this project's, dark is torch's, and orange is torch's with channels last.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +17,8 @@ from cnnpipe.benchmark.turns import CHANNELS_LAST, SCRATCH, TORCH
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, MUTED, ORANGE
 from cnnpipe.drawing.curves import apart
+from cnnpipe.findings import ladder
+from cnnpipe.findings.wording import short
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -30,6 +32,12 @@ AUTO = 6.9
 """Inches from the left to the column that names what "auto" takes."""
 PITCH = 0.39
 """Inches from one layer to the next."""
+NAMES = 1.5
+"""Inches from the left to what stands beside the names of a ladder's rungs."""
+NUMBERS, SHARE = 1.0, 0.45
+"""Inches for a rung's speed in numbers, right of its bar, and for its share of the peak in them."""
+GAP = 0.3
+"""Inches between the panels of a ladder."""
 LABEL = 0.13
 """Inches that a line of small type takes."""
 
@@ -122,6 +130,55 @@ def _mark(place: int, *, filled: bool) -> dict[str, Any]:
     if filled:
         return style | {"color": BLUE, "markersize": 6.5}
     return style | {"color": MUTED, "markersize": 5, "markerfacecolor": "white"}
+
+
+@layout.styled
+def speeds(layers: Results, title: str) -> Figure:
+    """GFLOP/s of one convolution by each algorithm: a panel for each phase, a line at the peak.
+
+    A bar is the median over the rounds, its whisker spans the quartiles.
+
+    Args:
+        layers: `layers` of the benchmark's results.
+    """
+    phases = [ladder.timed(layers, phase) for phase in TIMED]
+    rungs = ladder.rungs_of(phases[0])
+    line = "line: the cores’ peak, multiply-adds in registers"
+    if not phases[0]["peak"]:
+        line = "the cores’ peak could not be measured here"
+    subtitle = f"{phases[0]['shape']}: multiply-adds of the formula in GFLOP/s; {line}"
+    top, height = layout.BODY + 0.45, PITCH * len(rungs)
+    page = layout.Page(top + height + 0.6, title, subtitle)
+    for row, rung in enumerate(rungs):
+        middle = top + PITCH * (row + 0.5)
+        page.heading(layout.MARGIN, middle - 0.01, rung.name, fontsize=8, va="bottom")
+        page.note(layout.MARGIN, middle + 0.02, rung.contestant, fontsize=6.5)
+    pitch = (layout.RIGHT + GAP - NAMES) / len(phases)
+    for column, layer in enumerate(phases):
+        left = NAMES + pitch * column
+        right = left + pitch - GAP
+        page.heading(left, layout.BODY, TIMED[layer["phase"]], fontsize=9)
+        axes = page.axes(left, top, right - left - NUMBERS, height)
+        axes.set(ylim=(len(rungs) - 0.5, -0.5), yticks=[], xlabel="GFLOP/s")
+        axes.grid(visible=True, axis="x")
+        for row, rung in enumerate(rungs):
+            colour = COLOURS.get(rung.contestant, BLUE)
+            speed, *quartiles = (
+                ladder.gflops(layer, rung.contestant, which) for which in ("median", "high", "low")
+            )
+            axes.barh(row, speed, height=0.6, color=colour)
+            axes.plot(quartiles, [row, row], color=INK, linewidth=0.8)
+            middle = top + PITCH * (row + 0.5)
+            style = {"color": colour, "ha": "right", "va": "center", "fontsize": 8}
+            page.heading(right - SHARE, middle, short(speed), **style)
+            page.text(right, middle, ladder.of_peak(layer, speed), **style)
+        page.note(right, top - 0.04, "of the peak", ha="right", va="baseline", fontsize=7.5)
+        if peak := layer["peak"]:
+            axes.axvline(peak, color=INK, linewidth=1.1)
+            style = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "baseline"}
+            text = f"peak {short(peak)}"
+            layout.label(axes, text, (peak, 1), (0, 3), fontweight="bold", **style)
+    return page.figure
 
 
 @layout.styled

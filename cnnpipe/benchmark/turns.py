@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, Literal
 
@@ -22,9 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from cnnpipe import layers
+from cnnpipe import layers, loops
 from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
+from cnnpipe.geometry import conv2d_macs
 from cnnpipe.inspection.structure import layers_of
+from cnnpipe.loops import peak
 from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.params.models import ModelName
@@ -38,6 +41,8 @@ Architectures = Mapping[ModelName, Mapping[str, Any]]
 """The keyword arguments of `build_model`, by the model's name."""
 
 CONTESTANTS = SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
+REGISTERS = {f"registers, {lanes} lanes": lanes for lanes in peak.LANES}
+"""Loops that show what the cores can do at most."""
 LEAST_ROUNDS = 5
 
 
@@ -53,6 +58,14 @@ class Shape:
     padding: int
     is_first: bool = False
     """The first layer of a network, whose input needs no gradient."""
+
+    def flops(self, images: int, phase: Phase) -> int:
+        """Operations of the formula, two for each multiply-add; each gradient has as many."""
+        size = self.size + 2 * self.padding - self.kernel_size + 1
+        kernel_size, output_size = (self.kernel_size,) * 2, (size,) * 2
+        macs = conv2d_macs(self.channels, self.out_channels, kernel_size, output_size)
+        times = 1 if phase == "forward" else 2 if self.is_first else 3
+        return 2 * times * images * macs
 
 
 WIDE = (
@@ -100,7 +113,7 @@ def in_turns(
         )
         for reference in (TORCH, CHANNELS_LAST)
         for name in contestants
-        if reference in contestants and name not in (TORCH, CHANNELS_LAST)
+        if reference in contestants and name not in (TORCH, CHANNELS_LAST, *REGISTERS)
     }
     return {
         "rounds": rounds,
@@ -153,14 +166,19 @@ def model_run(
 
 
 def time_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Each convolution of the default models, and wider ones, by every algorithm that can."""
+    """Each convolution of the default models, and wider ones, by every algorithm that can.
+
+    `flops` are those of the formula, `peak` is what the cores do in registers at the same time, in
+    GFLOP/s.
+    """
     for shape in (*model_shapes(), *WIDE):
         x = torch.randn(params.batch_size, shape.channels, shape.size, shape.size, device=device)
         arguments = (shape.channels, shape.out_channels, shape.kernel_size)
         auto = conv2d_algorithm(x, layers.Conv2d(*arguments).weight, padding=shape.padding)
         for phase in PHASES:
-            contestants = dict(_layer_runs(shape, x, phase))
+            contestants = {**dict(_layer_runs(shape, x, phase)), **_register_runs(device)}
             result = in_turns(contestants, params.seconds, device)
+            fastest = _take_peak(result["milliseconds"])
             own = {
                 algorithm: result["milliseconds"][algorithm]["median"]
                 for algorithm in CONV2D_ALGORITHMS
@@ -175,6 +193,8 @@ def time_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[
                 "auto": auto,
                 "best": best,
                 "auto_over_best": round(own[auto] / own[best], 3),
+                "flops": shape.flops(params.batch_size, phase),
+                "peak": fastest,
                 **result,
             }
 
@@ -213,6 +233,22 @@ def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Ru
         except UnsupportedError:
             continue
         yield algorithm, _layer_run(own, channels_last, phase, shape.is_first)
+
+
+def _register_runs(device: torch.device) -> dict[str, Run]:
+    if loops.unsupported(torch.empty(0, device=device)):
+        return {}
+    return {name: partial(peak.run, lanes) for name, lanes in REGISTERS.items()}
+
+
+def _take_peak(milliseconds: dict[str, Any]) -> float | None:
+    """Take the loops in registers out of the times: GFLOP/s of the fastest; None without them."""
+    speeds = [
+        peak.flops(lanes) / milliseconds.pop(name)["median"] / 1e6
+        for name, lanes in REGISTERS.items()
+        if name in milliseconds
+    ]
+    return float(f"{max(speeds):.4g}") if speeds else None
 
 
 def time_operators(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from cnnpipe.findings import ladder
 from cnnpipe.findings.wording import short, title_of
 from cnnpipe.system.artifacts import load_csv, load_json
 from cnnpipe.system.errors import InputError
@@ -170,6 +171,10 @@ class Sources:
             if layer["phase"] == "training"
         )
 
+    def ladder(self) -> list[list[str]]:
+        """One convolution by each algorithm, as cells below `ladder.HEADINGS`."""
+        return ladder.cells((self.benchmark or {})["layers"])
+
     def flat_params(self) -> list[tuple[str, Any]]:
         """Every parameter by its dotted key."""
         return list(flattened(self.params))
@@ -207,7 +212,11 @@ def read_sources(
         verification=_json(reports / "verify.json"),
         benchmark=_json(reports / "benchmark.json"),
         benchmark_pictures=read_pictures(
-            reports, [{"kind": "layers", "file": "figures/benchmark/layers.png"}]
+            reports,
+            [
+                {"kind": kind, "file": f"figures/benchmark/{kind}.png"}
+                for kind in ("ladder", "layers")
+            ],
         ),
         principles=[
             _read_finding(reports, name, "principles", summary)

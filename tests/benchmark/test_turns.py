@@ -10,11 +10,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from cnnpipe import layers
 from cnnpipe.benchmark import turns as benchmark
 from cnnpipe.benchmark.turns import CHANNELS_LAST, PHASES, SCRATCH, TORCH, WIDE, Shape
+from cnnpipe.findings import ladder
 from cnnpipe.functional import CONV2D_ALGORITHMS, conv2d_algorithm
+from cnnpipe.loops import peak
 from cnnpipe.models import build_model
 from cnnpipe.params.benchmark import BenchmarkParams
 from stages.benchmark import main
@@ -147,6 +150,43 @@ def test_what_auto_takes_is_among_the_contestants(shape, monkeypatch):
     assert ("direct" in runs) == (shape not in WIDE)
 
 
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_flops_are_those_that_torch_counts(shape, phase):
+    layer = torch.nn.Conv2d(
+        shape.channels, shape.out_channels, shape.kernel_size, padding=shape.padding, device="meta"
+    )
+    x = torch.empty(3, shape.channels, shape.size, shape.size, device="meta")
+    x.requires_grad_(not shape.is_first)
+    with FlopCounterMode(display=False) as counter:
+        y = layer(x)
+        if phase == "training":
+            y.sum().backward()
+    assert shape.flops(3, phase) == counter.get_total_flops()
+
+
+def test_the_ladders_rungs_are_contestants_of_a_layer_that_is_measured(monkeypatch):
+    [shape] = [shape for shape in SHAPES if shape.name == ladder.LAYER]
+    assert (shape.channels, shape.size, shape.out_channels, shape.kernel_size) == (32, 14, 32, 3)
+    assert {rung.contestant for rung in ladder.RUNGS} <= set(contestants(shape, monkeypatch))
+
+
+def test_the_peak_is_the_speed_of_the_fastest_loop_and_leaves_the_times():
+    own = {"median": 1.0}
+    times = {name: {"median": 2.0 * place} for place, name in enumerate(benchmark.REGISTERS, 1)}
+    milliseconds = {"im2col": own, **times}
+    flops = [peak.flops(lanes) for lanes in benchmark.REGISTERS.values()]
+    fastest = max(flops[0] / 2e6, flops[1] / 4e6)
+    assert benchmark._take_peak(milliseconds) == pytest.approx(fastest, rel=1e-3)
+    assert milliseconds == {"im2col": own}
+    assert benchmark._take_peak(milliseconds) is None
+
+
+def test_a_device_without_compiled_loops_has_no_peak():
+    assert benchmark._register_runs(torch.device("meta")) == {}
+    assert set(benchmark._register_runs(CPU)) == set(benchmark.REGISTERS)
+
+
 @pytest.mark.parametrize("is_first", [False, True])
 def test_training_asks_for_the_inputs_gradient_but_of_a_first_layer(is_first, monkeypatch):
     asked = []
@@ -206,7 +246,8 @@ def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
     shutil.copy2(ROOT / "params.yaml", tmp_path)
     for key, value in (SMALL | {"benchmark.batch_sizes": [1, 2]}).items():
         Project(tmp_path).set(key, value)
-    first, wide = Shape("first", 1, 6, 4, 3, 1, is_first=True), Shape("wide", 8, 6, 4, 3, 1)
+    first = Shape(ladder.LAYER, 1, 6, 4, 3, 1, is_first=True)
+    wide = Shape("wide", 8, 6, 4, 3, 1)
     monkeypatch.setattr(benchmark, "WIDE", (wide,))
     monkeypatch.setattr(benchmark, "model_shapes", lambda: iter([first]))
     monkeypatch.chdir(tmp_path)
@@ -224,13 +265,19 @@ def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
         *product(("lenet5", "vgg"), (1, 2), PHASES)
     ]
     assert [(layer["layer"], layer["phase"]) for layer in report["layers"]] == [
-        *product(("first", "wide"), PHASES)
+        *product((ladder.LAYER, "wide"), PHASES)
     ]
     for layer in report["layers"]:
         own = {name: time["median"] for name, time in layer["milliseconds"].items()}
         assert own[layer["best"]] == min(own[name] for name in own if name in CONV2D_ALGORITHMS)
         ratio = own[layer["auto"]] / own[layer["best"]]
         assert layer["auto_over_best"] == pytest.approx(ratio, abs=1e-3)
+        assert layer["peak"] > 0
+        assert not set(own) & set(benchmark.REGISTERS)
+    flops = 2 * (2 * 4 * 9 * 36)  # two for each multiply-add: images, channels, kernel, pixels
+    assert [layer["flops"] for layer in report["layers"]] == [
+        *(flops, 2 * flops, 8 * flops, 3 * 8 * flops)
+    ]
     assert "direct" not in report["layers"][-1]["milliseconds"]
     assert len(report["operators"]) == 2 * 5 * len(PHASES)
     assert [memory["model"] for memory in report["memory"]] == ["lenet5", "vgg"]
@@ -239,6 +286,6 @@ def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
         assert result["rounds"] >= benchmark.LEAST_ROUNDS
         for spread in (*result["milliseconds"].values(), *result["ratios"].values()):
             assert 0 < spread["low"] <= spread["median"] <= spread["high"]
-    for name in ("batch_size.png", "layers.png"):
+    for name in ("batch_size.png", "ladder.png", "layers.png"):
         with Image.open(tmp_path / "reports/figures/benchmark" / name) as image:
             assert image.size[0] == 1660

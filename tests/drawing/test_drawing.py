@@ -21,7 +21,7 @@ from cnnpipe.drawing.kernels import tiled
 from cnnpipe.explain.figures import attribution, patches
 from cnnpipe.visualize import confusion, curves, feature_maps, journey, mistakes, reliability
 from tests.helpers.contrast import luminance
-from tests.helpers.written_reports import timed
+from tests.helpers.written_reports import rungs, timed
 
 DIGITS = [str(digit) for digit in range(10)]
 GARMENTS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
@@ -90,6 +90,8 @@ def figures(classes):
     yield draw_kernels(RANDOM.normal(size=(64, 64, 3, 3)), "block3_conv2")
     yield feature_maps.draw(IMAGES, ACTIVATIONS, 1, classes, "Maps", "of a digit")
     yield journey.draw(IMAGES[0], first, SHARES, classes, "Journey")
+    yield benchmark_figures.speeds(rungs(), "Ladder")
+    yield benchmark_figures.speeds(rungs(peak=None), "A ladder without a peak")
     yield benchmark_figures.layer_ratios(LAYERS, "training", "Layers")
     yield benchmark_figures.time_against_batch_size(STEPS, "Batches")
 
@@ -357,6 +359,24 @@ def test_wires_show_sign_and_relative_strength():
     weak, strong = wires.get_edgecolors()
     np.testing.assert_allclose(strong, to_rgba("#c2540a"))  # lowers: orange, opaque
     np.testing.assert_allclose(weak, to_rgba("#1f6fb5", 0.5**0.7))  # raises: blue, half as strong
+
+
+def test_each_rung_is_drawn_at_its_speed_and_the_line_at_the_peak():
+    figure = benchmark_figures.speeds(rungs(), "Ladder")
+    for axes in figure.axes:
+        assert [bar.get_width() for bar in axes.patches] == pytest.approx([10, 50, 100])
+        *whiskers, peak = axes.lines
+        assert whiskers[0].get_xdata() == pytest.approx([10 / 1.2, 10 / 0.9])
+        assert peak.get_xdata() == [200, 200]
+        assert axes.get_xlim()[0] == 0
+    texts = texts_of(figure)
+    assert texts[texts.index("10") :][:6] == ["10", "5 %", "50", "25 %", "100", "50 %"]
+
+
+def test_a_ladder_without_a_peak_says_so():
+    figure = benchmark_figures.speeds(rungs(peak=None), "Ladder")
+    assert any("the cores’ peak could not be measured" in text for text in texts_of(figure))
+    assert [len(axes.lines) for axes in figure.axes] == [3, 3]  # whiskers
 
 
 def test_each_algorithm_is_drawn_at_its_ratio_and_what_auto_takes_is_filled():

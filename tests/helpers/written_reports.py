@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cnnpipe.findings import ladder
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.page import render
@@ -191,7 +192,7 @@ def write_reports(folder: Path, **options) -> Path:
     dataset = {"name": options.get("dataset", "mnist"), "classes": ["0"], "files": files}
     write(folder / "dataset.json", dataset)
     write(folder / "benchmark.json", benchmark())
-    draw(folder / "figures", "benchmark", {"layers": {}}, size)
+    draw(folder / "figures", "benchmark", {"ladder": {}, "layers": {}}, size)
     return folder
 
 
@@ -213,7 +214,7 @@ def timed(**milliseconds: float) -> dict:
 
 
 def benchmark() -> dict:
-    """A race that LeNet-5 wins and VGG loses, with one layer."""
+    """A race that LeNet-5 wins and VGG loses, with one layer of each."""
     layer = {"layer": "lenet5 c1", "shape": "1×28×28 → 6, 5×5", "auto": "compiled"}
     return {
         "machine": {"device": "cpu", "processor": "Example 3 GHz", "threads": 2, "torch": "2.14.1"},
@@ -223,9 +224,16 @@ def benchmark() -> dict:
             for name, ms in (("lenet5", 1.88), ("vgg", 2.5))
             for size in (1, 128)
         ],
-        "layers": [layer | {"phase": "training"} | timed(compiled=3.52)],
+        "layers": [layer | {"phase": "training"} | timed(compiled=3.52), *rungs()],
         "memory": [{"model": "lenet5", "ratio": 0.902}, {"model": "vgg", "ratio": 0.91}],
     }
+
+
+def rungs(peak: float | None = 200.0) -> list[dict]:
+    """The layer of the ladder: algorithms reach 10 and 50 GFLOP/s, torch's channels last 100."""
+    layer = {"layer": ladder.LAYER, "shape": "32×14×14 → 32, 3×3", "auto": "compiled"}
+    layer |= {"flops": 100_000_000, "peak": peak} | timed(direct=10.0, compiled=2.0)
+    return [layer | {"phase": phase} for phase in ("forward", "training")]
 
 
 def page_of(folder: Path) -> str:

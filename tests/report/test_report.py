@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import cnnpipe.report
+from cnnpipe.findings import ladder
 from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.sentences import verdicts
@@ -53,6 +54,7 @@ SAID = {
         "LeNet-5 trains as fast with this project’s layers as with torch’s: a step of 128 images "
         "takes 0.94 times torch’s time (quartiles 0.846 to 1.13)",
         "not supported VGG trains as fast",
+        "GFLOP/s of the forward pass: formula 10, compiled loops 50, vendor 100, peak 200.",
         "Peak memory of a training step, own layers over torch’s: LeNet-5 0.902; VGG 0.91.",
     ],
     "filters": [
@@ -100,6 +102,7 @@ def test_results_are_stated(document, phrases):
         (["c1", "1,040", "–"], 0),
         (["conv2d", "im2col", "cpu", "pass", "120", "0.25", "–"], 1),
         (["relu", "–", "cpu", "pass", "9", "–", "0.25"], 1),
+        (["peak", "–", ladder.PEAK.change, *["200", "100 %"] * 2], 1),
     ],
 )
 def test_numbers_are_tabulated(page, cells, times):
@@ -153,9 +156,9 @@ def test_page_has_landmarks_a_skip_link_and_headings_in_order(document):
 
 def test_every_figure_has_its_finding_and_its_numbers_as_a_table(page, document):
     images = document.all("img")
-    # Both models', the operators' race, one of a claim, two of the hand-crafted race; kernels are
-    # drawn on two scales.
-    figures = 2 * (len(FIGURES) + len(EXPLAINED) - 1) + 4
+    # Both models', two of the operators' race, one of a claim, two of the hand-crafted race;
+    # kernels are drawn on two scales.
+    figures = 2 * (len(FIGURES) + len(EXPLAINED) - 1) + 5
     assert len(document.all("figure")) == figures
     assert len(images) == figures + 2
     assert all(len(image["alt"]) > 40 for image in images)
