@@ -5,12 +5,13 @@ the data set, so that no image is handled one at a time.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import grid_sample, pad
 
 from cnnpipe.params.train import AugmentParams
 
@@ -28,12 +29,13 @@ class Normalization:
 
         The sums are over integers, so the result does not depend on their order.
         """
-        counts = torch.bincount(images.flatten(), minlength=256).double()
-        values = torch.arange(256, dtype=torch.float64, device=counts.device) / 255
-        mean = (counts * values).sum() / counts.sum()
-        variance = (counts * (values - mean).square()).sum() / counts.sum()
+        counts = torch.bincount(images.flatten(), minlength=256)
+        values = torch.arange(256, device=counts.device)
+        n, total = images.numel(), int((counts * values).sum())
+        squares = int((counts * values.square()).sum())
+        variance = (n * squares - total**2) / (255 * n) ** 2
         # An all-black set has no variance; dividing by 1 leaves it at zero.
-        return cls(mean.item(), math.sqrt(variance.item()) or 1.0)
+        return cls(total / (255 * n), math.sqrt(variance) or 1.0)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise stored images.
@@ -86,10 +88,24 @@ def augment(
         return images  # every map is the identity; resampling by it would only cost time
     maps = _random_affine_maps(len(images) * parts, params, generator)
     maps = maps.chunk(parts)[part].to(images.device)  # (N, 2, 3)
-    grid = affine_grid(maps, list(images.shape), align_corners=False)  # (N, H, W, 2)
+    grid = _grid(maps, *images.shape[2:])  # (N, H, W, 2)
     # Outside the image grid_sample reads 0: shift so that 0 is the background.
     shifted = images - background
     return grid_sample(shifted, grid, align_corners=False).add_(background)
+
+
+def _grid(maps: Tensor, H: int, W: int) -> Tensor:
+    """Where each output pixel is read: A·p + t, (N, 2, 3) → (N, H, W, 2).
+
+    `affine_grid` would take a matrix product, which adds up in another order on other processors.
+    """
+    y, x = (
+        (torch.arange(1 - size, size, 2, device=maps.device) / size).to(maps.dtype)
+        for size in (H, W)
+    )
+    along_x = maps[..., :1] * x  # (N, 2, W)
+    along_y = maps[..., 1:2] * y + maps[..., 2:]  # (N, 2, H)
+    return (along_y.unsqueeze(3) + along_x.unsqueeze(2)).permute(0, 2, 3, 1)
 
 
 def _random_affine_maps(count: int, params: AugmentParams, generator: torch.Generator) -> Tensor:
@@ -104,7 +120,13 @@ def _random_affine_maps(count: int, params: AugmentParams, generator: torch.Gene
     )
     uniform = torch.rand(count, 5, generator=generator) * 2 - 1
     angle, shear, scale, shift_x, shift_y = (uniform * half_widths).unbind(1)
-    cos, sin, slope = angle.cos(), angle.sin(), shear.tan()
+    cos, sin = _each(math.cos, angle), _each(math.sin, angle)
+    slope = _each(math.tan, shear)
     rows = [cos, cos * slope - sin, sin, sin * slope + cos]  # R(θ) · [[1, tan φ], [0, 1]]
     a, b, c, d = (row / (1 + scale) for row in rows)
     return torch.stack([a, b, shift_x, c, d, shift_y], dim=1).reshape(count, 2, 3)
+
+
+def _each(function: Callable[[float], float], numbers: Tensor) -> Tensor:
+    """A function of each number, (N,). torch's own differ in their last bits between processors."""
+    return torch.tensor([function(number) for number in numbers.tolist()])
