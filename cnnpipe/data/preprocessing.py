@@ -10,7 +10,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import grid_sample, pad
 
 from cnnpipe.params.train import AugmentParams
 
@@ -86,10 +86,23 @@ def augment(
         return images  # every map is the identity; resampling by it would only cost time
     maps = _random_affine_maps(len(images) * parts, params, generator)
     maps = maps.chunk(parts)[part].to(images.device)  # (N, 2, 3)
-    grid = affine_grid(maps, list(images.shape), align_corners=False)  # (N, H, W, 2)
+    grid = _grid(maps, *images.shape[2:])  # (N, H, W, 2)
     # Outside the image grid_sample reads 0: shift so that 0 is the background.
     shifted = images - background
     return grid_sample(shifted, grid, align_corners=False).add_(background)
+
+
+def _grid(maps: Tensor, H: int, W: int) -> Tensor:
+    """Where each output pixel is read: A·p + t, with the pixels' centres p in [−1, 1]².
+
+    `affine_grid` computes a product of matrices, whose last bits depend on the processor.
+
+    Shape: (N, 2, 3) → (N, H, W, 2).
+    """
+    x, y = ((2 * torch.arange(n, device=maps.device) + 1) / n - 1 for n in (W, H))
+    of_x, of_y, shift = maps[..., None, None].unbind(2)  # (N, 2, 1, 1) each
+    mapped = of_x * x + (of_y * y.unsqueeze(1) + shift)  # (N, 2, H, W)
+    return mapped.movedim(1, -1).contiguous()
 
 
 def _random_affine_maps(count: int, params: AugmentParams, generator: torch.Generator) -> Tensor:
