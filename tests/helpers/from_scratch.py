@@ -33,6 +33,7 @@ ALLOWED = {
     "modules as containers": "nn.Module nn.Sequential nn.Parameter nn.Flatten nn.init.*",
     "who looks on: compilers, tracers, transforms, modes, hooks": "compiler.is_compiling "
     "_C._get_tracing_state _C._len_torch_dispatch_stack _C._functorch.peek_interpreter_stack "
+    "_C._functorch.is_legacy_batchedtensor "
     "nn.modules.module._has_any_global_hook",
     "parameters and running statistics, of which our layer is a subclass": "nn.BatchNorm2d",
     "labels": "nn.functional.one_hot",
