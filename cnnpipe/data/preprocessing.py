@@ -5,6 +5,7 @@ the data set, so that no image is handled one at a time.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,12 +29,13 @@ class Normalization:
 
         The sums are over integers, so the result does not depend on their order.
         """
-        counts = torch.bincount(images.flatten(), minlength=256).double()
-        values = torch.arange(256, dtype=torch.float64, device=counts.device) / 255
-        mean = (counts * values).sum() / counts.sum()
-        variance = (counts * (values - mean).square()).sum() / counts.sum()
+        counts = torch.bincount(images.flatten(), minlength=256)
+        values = torch.arange(256, device=counts.device)
+        n, total = images.numel(), int((counts * values).sum())
+        squares = int((counts * values.square()).sum())
+        variance = (n * squares - total**2) / (255 * n) ** 2
         # An all-black set has no variance; dividing by 1 leaves it at zero.
-        return cls(mean.item(), math.sqrt(variance.item()) or 1.0)
+        return cls(total / (255 * n), math.sqrt(variance) or 1.0)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise stored images.
@@ -93,16 +95,17 @@ def augment(
 
 
 def _grid(maps: Tensor, H: int, W: int) -> Tensor:
-    """Where each output pixel is read: A·p + t, with the pixels' centres p in [−1, 1]².
+    """Where each output pixel is read: A·p + t, (N, 2, 3) → (N, H, W, 2).
 
-    `affine_grid` computes a product of matrices, whose last bits depend on the processor.
-
-    Shape: (N, 2, 3) → (N, H, W, 2).
+    `affine_grid` would take a matrix product, which adds up in another order on other processors.
     """
-    x, y = ((2 * torch.arange(n, device=maps.device) + 1) / n - 1 for n in (W, H))
-    of_x, of_y, shift = maps[..., None, None].unbind(2)  # (N, 2, 1, 1) each
-    mapped = of_x * x + (of_y * y.unsqueeze(1) + shift)  # (N, 2, H, W)
-    return mapped.movedim(1, -1).contiguous()
+    y, x = (
+        (torch.arange(1 - size, size, 2, device=maps.device) / size).to(maps.dtype)
+        for size in (H, W)
+    )
+    along_x = maps[..., :1] * x  # (N, 2, W)
+    along_y = maps[..., 1:2] * y + maps[..., 2:]  # (N, 2, H)
+    return (along_y.unsqueeze(3) + along_x.unsqueeze(2)).permute(0, 2, 3, 1)
 
 
 def _random_affine_maps(count: int, params: AugmentParams, generator: torch.Generator) -> Tensor:
@@ -117,7 +120,13 @@ def _random_affine_maps(count: int, params: AugmentParams, generator: torch.Gene
     )
     uniform = torch.rand(count, 5, generator=generator) * 2 - 1
     angle, shear, scale, shift_x, shift_y = (uniform * half_widths).unbind(1)
-    cos, sin, slope = angle.cos(), angle.sin(), shear.tan()
+    cos, sin = _each(math.cos, angle), _each(math.sin, angle)
+    slope = _each(math.tan, shear)
     rows = [cos, cos * slope - sin, sin, sin * slope + cos]  # R(θ) · [[1, tan φ], [0, 1]]
     a, b, c, d = (row / (1 + scale) for row in rows)
     return torch.stack([a, b, shift_x, c, d, shift_y], dim=1).reshape(count, 2, 3)
+
+
+def _each(function: Callable[[float], float], numbers: Tensor) -> Tensor:
+    """A function of each number, (N,). torch's own differ in their last bits between processors."""
+    return torch.tensor([function(number) for number in numbers.tolist()])

@@ -37,8 +37,7 @@ ALLOWED = {
     "nn.modules.module._has_any_global_hook",
     "parameters and running statistics, of which our layer is a subclass": "nn.BatchNorm2d",
     "labels": "nn.functional.one_hot",
-    "images moved and framed": "nn.functional.grid_sample "
-    "nn.functional.pad",
+    "images moved and framed": "nn.functional.grid_sample nn.functional.pad",
     "the data set": "torchvision.datasets.*",
 }
 ALLOWED_IN = {
