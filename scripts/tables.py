@@ -182,7 +182,9 @@ def layers() -> str:
 
 
 def rungs() -> str:
-    return table(ladder.HEADINGS, ladder.cells(load("benchmark.json")["layers"]))
+    speeds = ["forward, GFLOP/s", "of the peak", "training, GFLOP/s", "of the peak"]
+    header = ["rung", "algorithm", *speeds, "what changes"]
+    return table(header, ladder.cells(load("benchmark.json")["layers"]))
 
 
 def torture() -> str:

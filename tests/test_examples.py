@@ -24,8 +24,12 @@ def is_of(module: ModuleType, value: object) -> bool:
 PUBLIC = {
     functional: functional.__all__,
     geometry: geometry.__all__,
-    layers: [name for name, value in vars(layers).items() if is_of(layers, value)],
-    models: ["LeNet5", "VGG", "build_model", "predict", "load_model"],
+    layers: [
+        name
+        for name, value in vars(layers).items()
+        if is_of(layers, value) and not name.startswith("_")
+    ],
+    models: ["LeNet5", "VGG", "build_model", "loss_function", "predict", "load_model"],
 }
 
 

@@ -66,15 +66,6 @@ PEAK = Rung(
     "–",
     "Multiply-adds on all threads whose numbers stay in registers: nothing is loaded or stored.",
 )
-HEADINGS = (
-    "rung",
-    "algorithm",
-    "what changes",
-    "forward, GFLOP/s",
-    "of the peak",
-    "training, GFLOP/s",
-    "of the peak",
-)
 
 
 def timed(layers: Sequence[Mapping[str, Any]], phase: str) -> Mapping[str, Any]:
@@ -99,7 +90,7 @@ def of_peak(layer: Mapping[str, Any], speed: float) -> str:
 
 
 def cells(layers: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The ladder as a table below `HEADINGS`."""
+    """Each rung's name, algorithm, speed and share of the peak in both phases, and what changes."""
     phases = [timed(layers, phase) for phase in ("forward", "training")]
     rungs = [*rungs_of(phases[0]), *([PEAK] if phases[0]["peak"] else [])]
     rows = []
@@ -108,5 +99,5 @@ def cells(layers: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         for layer in phases:
             speed = layer["peak"] if rung is PEAK else gflops(layer, rung.contestant)
             numbers += [short(speed), of_peak(layer, speed)]
-        rows.append([rung.name, rung.contestant, rung.change, *numbers])
+        rows.append([rung.name, rung.contestant, *numbers, rung.change])
     return rows

@@ -14,8 +14,8 @@ CHAINS = 12
 chains keep it busy. AVX2 has 16 registers for the sums and their two factors."""
 STEPS = 4096
 """Of each chain, in one task."""
-TASKS = 64
-"""For each thread."""
+TASKS = 256
+"""For each thread: some milliseconds, beside which the waking of the threads counts little."""
 
 
 def run(lanes: int) -> None:

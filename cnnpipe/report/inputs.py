@@ -172,7 +172,7 @@ class Sources:
         )
 
     def ladder(self) -> list[list[str]]:
-        """One convolution by each algorithm, as cells below `ladder.HEADINGS`."""
+        """One convolution by each algorithm, as a table."""
         return ladder.cells((self.benchmark or {})["layers"])
 
     def flat_params(self) -> list[tuple[str, Any]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cnnpipe.findings import ladder
 from cnnpipe.findings.wording import count, duration, percent, points, short
 from cnnpipe.report.browser_data import Embedded
 from cnnpipe.report.inputs import Sources
@@ -51,6 +50,5 @@ def environment(*folders: Path) -> Environment:
         "short": short,
         "thousands": lambda number: f"{number:,}",
     }
-    templates.globals["ladder_headings"] = ladder.HEADINGS
     templates.globals["m"] = templates.get_template("macros.html.j2").module
     return templates

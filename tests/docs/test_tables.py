@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 
+from scripts import tables
 from scripts.tables import MARKED, PAGES, TEXTS, filled
 from tests.helpers.project import ROOT
+from tests.helpers.written_reports import rungs
 
 CALLS = [(page, found[2]) for page in PAGES for found in MARKED.finditer(page.read_text("utf-8"))]
 per_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -45,6 +47,15 @@ def test_a_table_keeps_its_markers_on_lines_of_their_own():
     )
     assert (begin, end) == ("<!-- results: race -->", "<!-- end -->")
     assert table.startswith("| target |")
+
+
+def test_the_ladder_has_a_row_for_each_rung_and_the_peak(monkeypatch):
+    monkeypatch.setattr(tables, "load", lambda file: {"layers": rungs()})
+    header, _, *rows = filled("<!-- results: rungs -->\nold\n<!-- end -->").splitlines()[1:-1]
+    assert {line.count("|") for line in (header, *rows)} == {8}
+    assert [row.split(" | ")[0] for row in rows] == [
+        *("| formula", "| compiled loops", "| vendor", "| peak")
+    ]
 
 
 def test_an_unknown_name_is_an_error():
