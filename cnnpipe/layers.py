@@ -407,6 +407,8 @@ def _is_affine(norm: BatchNorm2d) -> bool:
 
 
 def _is_watched(layer: nn.Module) -> bool:
-    """Whether a hook expects this layer to be called."""
+    """Whether a hook, or a `forward` of its own, expects this layer to be called."""
+    if "forward" in vars(layer):
+        return True
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
     return any((*hooks, layer._backward_pre_hooks)) or nn.modules.module._has_any_global_hook()
