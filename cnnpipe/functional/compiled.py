@@ -305,7 +305,12 @@ def forward(
 
 
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    """The forward pass with the kernel flipped, C and O exchanged, and zeros for the stride."""
+    """The forward pass with the kernel flipped, C and O exchanged, and zeros for the stride.
+
+    Where few channels would leave most lanes empty, windows are added to the image instead.
+    """
+    if _fills_lanes_better(w, geometry):
+        return _overlap_add(grad, w, geometry)
     if not is_finite(w):  # times the zeros around the gradient it would be NaN
         return im2col.input_gradient(grad, w, geometry)
     if _covers(geometry):
@@ -433,6 +438,71 @@ def _pack(nest: Nest, dtype: str, width: int) -> None:
                 result.store(number, nest.task, j, c, lane)
             for lane in nest.range(filled, width):
                 result.store(nest.number(0.0, dtype), nest.task, j, c, lane)
+
+
+def _fills_lanes_better(w: Tensor, geometry: ConvolutionGeometry) -> bool:
+    """Whether `_overlap_add` needs far fewer vectors of multiply-adds than the forward pass."""
+    (kH, kW), lanes = geometry.kernel_size, 64 // accumulation_dtype(w.dtype).itemsize
+    gathered = prod(geometry.input_size) * kH * kW * -(-w.shape[1] // lanes)
+    added = prod(geometry.output_size) * kH * -(-kW * w.shape[1] // lanes)
+    return geometry.groups == geometry.dilation[1] == 1 and 2 * added < gathered
+
+
+def _overlap_add(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
+    dtype = accumulation_dtype(grad.dtype)
+    case = _Case(_name(dtype), w.shape[1], len(w), geometry)
+    rows = w.to(dtype).permute(2, 0, 3, 1).contiguous()  # (kH, O, kW, C)
+    x = grad.new_empty((len(grad), *geometry.input_size, w.shape[1]), dtype=dtype)
+    memory = _scratch(case, 1, torch.get_num_threads(), grad)
+    _overlapping(case)(len(grad), _channels_last(grad, dtype), rows, x, memory)
+    return x.permute(0, 3, 1, 2).to(grad.dtype)
+
+
+@compiled
+def _overlapping(nest: Nest, case: _Case) -> None:
+    """One task: the gradient of an image, window by window.
+
+    The lanes are the numbers of a window's row, which lie side by side in the image.
+    """
+    (H, W), (H_padded, W_padded) = case.geometry.input_size, case.geometry.padded_size
+    (H_out, W_out), (kH, kW) = case.geometry.output_size, case.geometry.kernel_size
+    (down, across), dilation = case.geometry.stride, case.geometry.dilation[0]
+    top, _, left, _ = case.geometry.padding
+    C, run = case.channels, kW * case.channels
+    lanes = 16 if case.dtype == "float32" else 8
+    vectors = [(start, min(lanes, run - start)) for start in range(0, run, lanes)]
+    columns = max(1, min(W_out, REGISTERS // len(vectors)))
+    grad = nest.array(
+        case.dtype, H_out * W_out * case.out_channels, W_out * case.out_channels, case.out_channels
+    ).at(nest.task)
+    w = nest.array(case.dtype, case.out_channels * run, run)
+    x = nest.array(case.dtype, H * W * C, W * C, C).at(nest.task)
+    padded = nest.array(case.dtype, H_padded * W_padded * C).at(
+        nest.thread, steps=(W_padded * C, C)
+    )
+    padded.flat.zero(H_padded * W_padded * C)
+    for row in nest.range(H_out):
+        for i in nest.range(kH):
+            for column, count in nest.blocks(W_out, columns):
+                tile = [
+                    [nest.variable(nest.number(0.0, case.dtype, lanes)) for _ in vectors]
+                    for _ in range(count)
+                ]
+                for o in nest.range(case.out_channels):
+                    kernel = [
+                        w.load(i, o, start, lanes=lanes, first=filled) for start, filled in vectors
+                    ]
+                    for t, sums in enumerate(tile):
+                        pixel = grad.broadcast(row, column + t, o, lanes=lanes)
+                        for total, factors in zip(sums, kernel, strict=True):
+                            total.value = nest.fma(pixel, factors, total.value)
+                for t, sums in enumerate(tile):
+                    window = padded.at(row * down + i * dilation, (column + t) * across, steps=())
+                    for total, (start, filled) in zip(sums, vectors, strict=True):
+                        before = window.load(start, lanes=lanes, first=filled)
+                        window.store(before + total.value, start, first=filled)
+    for y in nest.range(H):
+        x.at(y).copy(W * C, padded.at(y + top, left))
 
 
 def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
