@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from math import prod
 
 import torch
@@ -37,6 +37,8 @@ PORTION = 16
 """Images whose gradients of the kernel are added in one chain; more where there are many images."""
 LARGEST_COUNT = 32
 """Of portions."""
+SUMS = 8192
+"""Numbers that one task adds up or puts in order: with fewer, waking a thread takes longer."""
 ROW = 16
 """Images of one pixel that stand side by side as one row of a picture: a tile over images."""
 
@@ -349,28 +351,27 @@ def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·wᵀ + bias, (N, K) and (O, K) → (N, O): images of one pixel, `ROW` of them as one row."""
     N, K = x.shape
-    y = x.new_empty(N, len(w), dtype=accumulation_dtype(x.dtype))
+    results = [x.new_empty((0, len(w)))]
     for first, last, width in _rows(N):
         picture = x[first:last].reshape(-1, 1, width, K).permute(0, 3, 1, 2)
         geometry = ConvolutionGeometry((1, width), (1, 1))
         result = _cross_correlation(picture, w[None, :, :, None, None], geometry, bias)
-        if first == 0 and last == N:
-            return result.permute(0, 2, 3, 1).reshape(N, -1)
-        y[first:last] = result.permute(0, 2, 3, 1).reshape(last - first, -1)
-    return y.to(x.dtype)
+        results.append(result.permute(0, 2, 3, 1).reshape(last - first, -1))
+    return results[-1] if len(results) <= 2 else torch.cat(results)
 
 
 def linear_weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """gradᵀ·x, (N, K) and (N, O) → (O, K)."""
     N, inputs, outputs = *x.shape, grad.shape[1]
     dtype = accumulation_dtype(x.dtype)
-    total = x.new_zeros((outputs, inputs), dtype=dtype)
+    results = []
     for first, last, width in _rows(N):
         case = _Case(_name(dtype), inputs, outputs, ConvolutionGeometry((1, width), (1, 1)))
         rows = [tensor[first:last].to(dtype).contiguous() for tensor in (x, grad)]
-        kernels = _summed(case, (last - first) // width, *rows)
-        total = total + kernels.view_as(total)
-    return total.to(x.dtype)
+        results.append(_summed(case, (last - first) // width, *rows).view(outputs, inputs))
+    if not results:
+        return x.new_zeros((outputs, inputs))
+    return reduce(torch.add, results).to(x.dtype)
 
 
 def _rows(N: int) -> list[tuple[int, int, int]]:
@@ -416,28 +417,33 @@ def _packed(kernels: Tensor, blocks: int, width: int, flipped: bool) -> Tensor:
     if flipped:  # from the last entry backwards
         start += ((kH - 1) * i + (kW - 1) * j) * kernels.itemsize
         i, j = -i, -j
-    sizes = blocks, kH, kW, channels, out_channels
-    _pack(_name(kernels.dtype), width)(G * blocks * kH, *sizes, g, o, c, i, j, start, result)
+    rows = G * blocks * kH
+    of_task = max(1, SUMS * rows // result.numel())
+    sizes = rows, of_task, blocks, kH, kW, channels, out_channels
+    kernel = _pack(_name(kernels.dtype), width)
+    kernel(-(-rows // of_task), *sizes, g, o, c, i, j, start, result)
     return result
 
 
 @compiled
 def _pack(nest: Nest, dtype: str, width: int) -> None:
-    """One task: a row of the kernels, with zeros where output channels are missing."""
-    blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(5))
+    """One task: some rows of the kernels, with zeros where output channels are missing."""
+    rows, of_task, blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(7))
     steps = [nest.size() for _ in range(5)]
     kernels = nest.array(dtype, *steps)
     result = nest.array(dtype, kW * channels * width, channels * width, width)
-    g, block, i = nest.task // (kH * blocks), nest.task // kH % blocks, nest.task % kH
-    first = block * width
-    filled = (out_channels - first).at_most(width)
-    for j in nest.range(kW):
-        for c in nest.range(channels):
-            for lane in nest.range(filled):
-                number = kernels.load(g, first + lane, c, i, j, 0)
-                result.store(number, nest.task, j, c, lane)
-            for lane in nest.range(filled, width):
-                result.store(nest.number(0.0, dtype), nest.task, j, c, lane)
+    first_row = nest.task * of_task
+    for row in nest.range(first_row, (first_row + of_task).at_most(rows)):
+        g, block, i = row // (kH * blocks), row // kH % blocks, row % kH
+        first = block * width
+        filled = (out_channels - first).at_most(width)
+        for j in nest.range(kW):
+            for c in nest.range(channels):
+                for lane in nest.range(filled):
+                    number = kernels.load(g, first + lane, c, i, j, 0)
+                    result.store(number, row, j, c, lane)
+                for lane in nest.range(filled, width):
+                    result.store(nest.number(0.0, dtype), row, j, c, lane)
 
 
 def _fills_lanes_better(w: Tensor, geometry: ConvolutionGeometry) -> bool:
@@ -516,14 +522,15 @@ def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
     parts = x.new_empty((count, G, kH, kW * C, case.vectors * case.lanes))
     memory = [_scratch(case, 1, threads, x)] if case.is_padded else []
     _weight_gradient(case)(count * shares, N, portion, shares, x, grad, parts, *memory)
-    kernels = total(parts).view(G, kH, kW, C, -1)[..., : case.out_channels]
+    summed = parts[0] if count == 1 else total(parts)
+    kernels = summed.view(G, kH, kW, C, -1)[..., : case.out_channels]
     return kernels.permute(0, 4, 3, 1, 2).reshape(-1, C, kH, kW)
 
 
 def total(parts: Tensor) -> Tensor:
     """The sum over the first axis, one after the other."""
     result = parts.new_empty(parts.shape[1:])
-    tasks = -(-result.numel() // 1024)
+    tasks = -(-result.numel() // SUMS)
     _total(_name(parts.dtype))(tasks, len(parts), result.numel(), parts, result)
     return result
 
@@ -573,11 +580,11 @@ def _channel_sums(nest: Nest, case: _Case) -> None:
 
 @compiled
 def _total(nest: Nest, dtype: str) -> None:
-    """One task: 1024 sums over all portions, one after the other."""
+    """One task: some sums over all portions, one after the other."""
     count, size = nest.size(), nest.size()
     parts, totals = nest.array(dtype, size), nest.array(dtype)
     lanes = 16 if dtype == "float32" else 8
-    for at in nest.range(nest.task * 1024, (nest.task * 1024 + 1024).at_most(size), lanes):
+    for at in nest.range(nest.task * SUMS, (nest.task * SUMS + SUMS).at_most(size), lanes):
         left = size - at
         total = nest.variable(nest.number(0.0, dtype, lanes))
         for part in nest.range(count):

@@ -12,6 +12,7 @@ it twice, so it can also be written to, as a slice, which compilers understand.
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Sequence
 
 import torch
@@ -125,7 +126,7 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def is_finite(numbers: Tensor) -> bool:
     """Whether all numbers are, in one pass; False as well if their sum overflows."""
-    return bool(numbers.sum(dtype=accumulation_dtype(numbers.dtype)).isfinite())
+    return cmath.isfinite(numbers.sum(dtype=accumulation_dtype(numbers.dtype)).item())
 
 
 CACHE_BYTES = 2 << 20
