@@ -202,17 +202,17 @@ def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
                         for t in range(columns)
                     ]
                     for i in nest.range(kH):
+                        at = 0, row * down + i * dilation, first_column * across, g * C
+                        windows = x.at(*at, steps=(x.steps[0], x.steps[2]))
                         for offset, entry, length in case.runs:
                             for k in nest.unrolled(length):
                                 kernel = [
                                     w.load(g, block, i, k + entry, v * L, lanes=L)
                                     for v in range(vectors)
                                 ]
+                                of_channel = windows.at(0, 0, k, steps=windows.steps[:-1])
                                 for n, t, sums in tile:
-                                    window = (first_column + t) * across + offset
-                                    pixel = x.broadcast(
-                                        n, row * down + i * dilation, window, k + g * C, lanes=L
-                                    )
+                                    pixel = of_channel.broadcast(n, t * across + offset, 0, lanes=L)
                                     for v, total in enumerate(sums):
                                         total.value = nest.fma(pixel, kernel[v], total.value)
                     for n, t, sums in tile:

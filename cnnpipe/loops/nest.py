@@ -32,16 +32,29 @@ class Index:
     """An integer known when the code runs: a size, a loop's counter, or one for each lane."""
 
     builder: ir.IRBuilder
-    value: Any
+    base: Any
+    plus: int = 0
+    """Added where the sum is needed: what differs by a constant has one register."""
+
+    @property
+    def value(self) -> Any:
+        return self.builder.add(self.base, self._constant(self.plus)) if self.plus else self.base
 
     def __add__(self, other: int | Index) -> Index:
-        return self if isinstance(other, int) and other == 0 else self._with("add", other)
+        if isinstance(other, int):
+            return Index(self.builder, self.base, self.plus + other)
+        return Index(self.builder, self.builder.add(self.base, other.base), self.plus + other.plus)
 
     def __sub__(self, other: int | Index) -> Index:
-        return self._with("sub", other)
+        return self + other * -1
 
     def __mul__(self, other: int | Index) -> Index:
-        return self if isinstance(other, int) and other == 1 else self._with("mul", other)
+        if not isinstance(other, int):
+            return self._with("mul", other)
+        if other == 1:
+            return self
+        product = self.builder.mul(self.base, self._constant(other))
+        return Index(self.builder, product, self.plus * other)
 
     def __rsub__(self, other: int) -> Index:
         return self * -1 + other
@@ -70,11 +83,13 @@ class Index:
         return Index(self.builder, self.builder.select(smaller, self.value, constant(other)))
 
     def _with(self, operation: str, other: int | Index) -> Index:
-        operate, kind = getattr(self.builder, operation), self.value.type
-        number = constant(other)
-        if isinstance(kind, ir.VectorType) and isinstance(other, int):
-            number = ir.Constant(kind, [other] * kind.count)
+        operate = getattr(self.builder, operation)
+        number = self._constant(other) if isinstance(other, int) else other.value
         return Index(self.builder, operate(self.value, number))
+
+    def _constant(self, number: int) -> Any:
+        kind = self.base.type
+        return kind([number] * kind.count if isinstance(kind, ir.VectorType) else number)
 
 
 def constant(number: int | Index) -> Any:
@@ -136,10 +151,13 @@ class Variable:
 
     @property
     def value(self) -> Vector:
+        if self._known_in is self._nest.builder.block:  # in a straight piece of code
+            return self._known
         return Vector(self._nest, self._nest.builder.load(self._place))
 
     @value.setter
     def value(self, new: Vector) -> None:
+        self._known, self._known_in = new, self._nest.builder.block
         self._nest.builder.store(new.value, self._place)
 
 
@@ -159,10 +177,11 @@ class Array:
         self, *indices: int | Index, lanes: int = 1, first: int | Index | None = None
     ) -> Vector:
         """`lanes` neighbours along the last axis; of them only the `first` are read, if named."""
-        builder, place = self.nest.builder, self._place(indices, lanes)
+        builder, place = self.nest.builder, self._place(indices)
+        kind = FLOATS[self.dtype]
+        kind = kind if lanes == 1 else ir.VectorType(kind, lanes)
         if first is None or (isinstance(first, int) and first >= lanes):
-            return Vector(self.nest, builder.load(place, align=BYTES[self.dtype]))
-        kind = ir.VectorType(FLOATS[self.dtype], lanes)
+            return Vector(self.nest, builder.load(place, align=BYTES[self.dtype], typ=kind))
         return self.nest.intrinsic(
             f"llvm.masked.load.v{lanes}{_suffix(self.dtype)}.p0",
             kind,
@@ -179,7 +198,7 @@ class Array:
     ) -> None:
         builder = self.nest.builder
         lanes = vector.lanes
-        place = self._place(indices, lanes)
+        place = self._place(indices)
         if first is None or (isinstance(first, int) and first >= lanes):
             builder.store(vector.value, place, align=BYTES[self.dtype])
             return
@@ -196,11 +215,11 @@ class Array:
     def at(self, *indices: int | Index, steps: Sequence[int | Index] | None = None) -> Array:
         """The array that starts at these indices, of the axes left; or with the steps named."""
         left = self.steps[len(indices) :] if steps is None else (*steps, 1)
-        return Array(self.nest, self._offset(indices), self.dtype, left)
+        return Array(self.nest, self._place(indices), self.dtype, left)
 
     def integer(self, *indices: int | Index) -> Index:
         """An entry of an array of int64."""
-        return Index(self.nest.builder, self.nest.builder.load(self._offset(indices)))
+        return Index(self.nest.builder, self.nest.builder.load(self._place(indices), typ=INDEX))
 
     @property
     def flat(self) -> Array:
@@ -224,23 +243,19 @@ class Array:
         limit = self.nest.repeated(Vector(self.nest, first.value), lanes)
         return self.nest.builder.icmp_signed("<", _numbers(lanes), limit.value)
 
-    def _offset(self, indices: Sequence[int | Index]) -> Any:
+    def _place(self, indices: Sequence[int | Index]) -> Any:
+        builder, start, kind = self.nest.builder, self.start, FLOATS.get(self.dtype, INDEX)
         fixed, moving = 0, None
         for index, step in zip(indices, self.steps, strict=False):
             distance = index * step
             if isinstance(distance, int):
                 fixed += distance
             else:
-                moving = distance if moving is None else moving + distance
-        builder, start = self.nest.builder, self.start
+                fixed += distance.plus
+                moving = distance.base if moving is None else builder.add(moving, distance.base)
         if moving is not None:
-            start = builder.gep(start, [moving.value], source_etype=FLOATS.get(self.dtype, INDEX))
-        # Last, so that what differs by a constant shares a register.
-        return builder.gep(start, [INDEX(fixed)], source_etype=FLOATS.get(self.dtype, INDEX))
-
-    def _place(self, indices: Sequence[int | Index], lanes: int) -> Any:
-        kind = FLOATS[self.dtype] if lanes == 1 else ir.VectorType(FLOATS[self.dtype], lanes)
-        return self.nest.builder.bitcast(self._offset(indices), kind.as_pointer())
+            start = builder.gep(start, [moving], source_etype=kind)
+        return builder.gep(start, [INDEX(fixed)], source_etype=kind) if fixed else start
 
 
 class Nest:
@@ -273,8 +288,7 @@ class Nest:
 
     def array(self, dtype: str, *steps: int | Index) -> Array:
         """The next argument, an array whose axes have these steps; the last one is 1."""
-        kind = FLOATS.get(dtype, INDEX)
-        address = self.builder.inttoptr(self.size().value, kind.as_pointer())
+        address = self.builder.inttoptr(self.size().value, ir.PointerType())
         return Array(self, address, dtype, (*steps, 1))
 
     def range(self, *bounds: int | Index) -> Iterator[Index]:
