@@ -200,7 +200,7 @@ def run_key(
     """16 hexadecimal digits of a SHA-256 over everything that a run's weights depend on.
 
     Besides the arguments: the imported files of cnnpipe, all operators, torch's version, and the
-    number of threads, which decides how sums are split.
+    number of threads, which decides how torch splits sums.
 
     Args:
         tensors: the images and labels, training and validation.

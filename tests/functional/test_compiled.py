@@ -93,12 +93,17 @@ CONVOLUTIONS = [
     Convolution((1, 1), (8, 8), (3, 3), stride=(2, 2), padding=(1, 1), groups=9),
     Convolution((9, 5), (6, 6), (3, 3), stride=(1, 3), dilation=(2, 1), groups=2),
     Convolution((3, 2), (1, 13), (1, 4), stride=(1, 5), padding=(0, 7)),
+    Convolution((2, 16), (9, 8), (3, 4), stride=(1, 2), padding=(4, 5)),
 ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("convolution", CONVOLUTIONS, ids=str)
 def test_values(convolution: Convolution, dtype: torch.dtype) -> None:
+    check(convolution, dtype)
+
+
+def check(convolution: Convolution, dtype: torch.dtype) -> None:
     expected = convolution.expected(*convolution.operands(dtype))
     tolerance = 1e-5 if dtype == torch.float32 else 1e-14
     for result, truth in zip(convolution.computed(dtype), expected, strict=True):
@@ -151,13 +156,25 @@ def test_threads_change_no_bit(threads: int, bits: str) -> None:
     assert fingerprint() == bits
 
 
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_narrower_vectors_change_no_bit(bits: str) -> None:
     code = "from tests.functional.test_compiled import fingerprint; print(fingerprint())"
-    environment = {**os.environ, compiler.CPU: "haswell"}
-    process = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    process = python("-c", code, CNNPIPE_CPU="haswell")
     assert process.stdout.strip() == bits, process.stderr
+
+
+def test_kernels_touch_no_memory_but_their_operands() -> None:
+    process = python("-m", "tests.helpers.guarded_memory")
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
