@@ -39,6 +39,8 @@ LARGEST_COUNT = 32
 """Of portions."""
 SUMS = 8192
 """Numbers that one task adds up or puts in order: with fewer, waking a thread takes longer."""
+ENOUGH = 2_000_000
+"""Operations that are worth a second thread."""
 ROW = 16
 """Images of one pixel that stand side by side as one row of a picture: a tile over images."""
 
@@ -400,7 +402,8 @@ def _cross_correlation(
     if bias is not None:
         operands.append(bias.to(dtype).contiguous())
     y = images.new_empty((N, H_out, W_out, G * out_channels), dtype=dtype)
-    bands = 1 if 2 * threads <= N else min(H_out, 2 * threads)
+    operations = 2 * N * H_out * W_out * kernels.numel()
+    bands = 1 if 2 * threads <= N or operations < ENOUGH else min(H_out, 2 * threads)
     if case.is_padded:
         operands.append(_scratch(case, together, threads, images))
     kernel = _forward(case, together, bias is not None)
@@ -518,7 +521,8 @@ def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
     count = max(1, -(-N // portion))
     threads = torch.get_num_threads()
     few = kH * kW * C * (2 - case.vectors % 2) <= REGISTERS
-    shares = 1 if few or count >= 2 * threads else kH
+    operations = 2 * grad.numel() * kH * kW * C
+    shares = 1 if few or count >= 2 * threads or operations < ENOUGH else kH
     parts = x.new_empty((count, G, kH, kW * C, case.vectors * case.lanes))
     memory = [_scratch(case, 1, threads, x)] if case.is_padded else []
     _weight_gradient(case)(count * shares, N, portion, shares, x, grad, parts, *memory)
