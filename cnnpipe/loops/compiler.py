@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -31,6 +32,9 @@ PROCESSORS = ("haswell", "skylake-avx512")
 
 SOURCES = ("loops", "functional", "geometry")
 """Packages that decide what code is written, beside the file of the function that writes it."""
+
+DAYS = 30
+"""For which machine code is kept on disk."""
 
 _LOCK = threading.RLock()
 
@@ -163,8 +167,18 @@ def _keep(key: str, code: bytes) -> None:
     with suppress(OSError, RuntimeError):
         file = _file(key)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget_old(file.parent)
         with atomic_write(file, "wb") as out:
             out.write(hashlib.sha256(code).digest() + code)
+
+
+@cache
+def _forget_old(folder: Path) -> None:
+    """Remove what was compiled `DAYS` ago: its sources may be gone. If not, it comes again."""
+    oldest = time.time() - DAYS * 24 * 60 * 60
+    for file in folder.glob("*.o"):
+        if file.stat().st_mtime < oldest:
+            file.unlink(missing_ok=True)
 
 
 def _hash_of_file(write: Callable[..., None]) -> str:

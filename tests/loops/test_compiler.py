@@ -1,6 +1,8 @@
 """Tasks and threads, the cache on disk, and where nothing can be compiled."""
 
+import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,6 +95,19 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "one bit": lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:],
     "no code": lambda content: content[:32],
 }
+
+
+def test_old_code_is_forgotten(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    now = time.time()
+    for name, days in (("old", compiler.DAYS + 1), ("new", compiler.DAYS - 1)):
+        (cache / f"{name}.o").touch()
+        os.utime(cache / f"{name}.o", (now - days * 86400,) * 2)
+    value(17.0)
+    left = {file.stem for file in cache.glob("*.o")}
+    assert "new" in left
+    assert "old" not in left
+    assert len(left) == 2
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -82,7 +82,7 @@ SAID = {
         "The first 40 of 50 rows.",
     ],
     "hand-crafted features": ["0.0123 gradients outside (95 % interval −0.01 to 0.03)"],
-    "other numbers of threads": [
+    "several processes": [
         f"no logit of a test image moved by more than {TOLERANCE} (make torture)"
     ],
 }
