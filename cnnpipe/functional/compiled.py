@@ -373,7 +373,7 @@ def linear_weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
         results.append(_summed(case, (last - first) // width, *rows).view(outputs, inputs))
     if not results:
         return x.new_zeros((outputs, inputs))
-    return reduce(torch.add, results).to(x.dtype)
+    return reduce(torch.add, results).to(x.dtype).contiguous()
 
 
 def _rows(N: int) -> list[tuple[int, int, int]]:
