@@ -251,9 +251,9 @@ def _run() -> Any:
 @cache
 def _openmp() -> ctypes.CDLL | None:
     """The library of torch's threads, if it can run a kernel's tasks."""
-    beside = Path(torch.__file__).parents[1]
+    beside = Path(torch.__file__).resolve().parents[1]  # the libraries' names are without links
     for library in threadpoolctl.threadpool_info():
-        file = Path(library["filepath"])
+        file = Path(library["filepath"]).resolve()
         if library["user_api"] == "openmp" and file.parent in (
             beside / "torch/lib",
             beside / "torch.libs",

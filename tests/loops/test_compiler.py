@@ -219,3 +219,13 @@ def test_only_the_library_of_torchs_threads_will_do(monkeypatch: pytest.MonkeyPa
         assert original() is None
     monkeypatch.setattr(compiler.threadpoolctl, "threadpool_info", lambda: elsewhere)
     assert original() is None
+
+
+def test_a_link_to_the_environment_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An environment may be reached by a link, while a library's name is without one."""
+    link = tmp_path / "packages"
+    link.symlink_to(Path(torch.__file__).parents[1])
+    monkeypatch.setattr(compiler.torch, "__file__", str(link / "torch" / "__init__.py"))
+    assert compiler._openmp.__wrapped__() is not None
