@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import cnnpipe.functional
 import cnnpipe.layers
+from cnnpipe import loops
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.params.models import Activation, ModelName, Pooling
 from cnnpipe.params.train import Algorithm, Backend
@@ -178,6 +179,18 @@ def loss_function(backend: Backend = "scratch") -> Callable[..., Tensor]:
     functions = {"scratch": cnnpipe.functional, "torch": nn.functional}
     function: Callable[..., Tensor] = _choose("backend", backend, functions).cross_entropy
     return function
+
+
+def layers_on(device: torch.device, backend: Backend = "scratch") -> str:
+    """Whose layers compute on a device, and how.
+
+    >>> layers_on(torch.device("cpu"), "torch")
+    "torch's layers"
+    """
+    if backend == "torch":
+        return "torch's layers"
+    missing = loops.unsupported(torch.empty(0, device=device))
+    return f"tensor code (the compiler of loops {missing})" if missing else "compiled loops"
 
 
 @torch.inference_mode()

@@ -5,10 +5,9 @@ from pathlib import Path
 import click
 import torch
 
-from cnnpipe import loops
 from cnnpipe.data.dataset import load_dataset, split_validation
 from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.models import build_model, save_model
+from cnnpipe.models import build_model, layers_on, save_model
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import MODEL_NAMES, ModelName, ModelsParams
@@ -57,19 +56,13 @@ def main(name: ModelName) -> None:
         save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
         save_csv(REPORTS / "curves" / f"{name}.csv", learning_curves(history))
         timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
-        missing = loops.unsupported(torch.empty(0, device=device))
-        hardware = describe(device) | {
-            "processes": distributed.processes(),
-            "loops": f"tensor code: {missing}" if missing else "compiled",
-        }
-        save_json(REPORTS / "timings" / f"{name}.json", timing | hardware)
+        how = {"processes": distributed.processes(), "layers": layers_on(device, run.backend)}
+        save_json(REPORTS / "timings" / f"{name}.json", timing | describe(device) | how)
         saved.remove()
     click.echo(
         f"{name}: {history[-1].validation_accuracy:.2%} of {len(validation)} validation images "
-        f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s on {device}"
+        f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s on {device}, {how['layers']}"
     )
-    if missing and device.type == "cpu" and run.backend == "scratch":
-        click.echo(f"Convolution was not compiled, which is slower: that {missing}")
 
 
 if __name__ == "__main__":
