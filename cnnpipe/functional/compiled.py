@@ -31,8 +31,8 @@ from cnnpipe.functional.windows import accumulation_dtype, is_finite
 from cnnpipe.geometry import ConvolutionGeometry, Pair
 from cnnpipe.loops import Array, Index, Nest, compiled
 
-REGISTERS = 28
-"""Sums that a tile holds: AVX-512 has 32 registers, and the factors need some."""
+SUMS_IN_REGISTERS = loops.REGISTERS - 4
+"""Vectors of sums that a tile holds; their factors need the other registers."""
 PORTION = 16
 """Images whose gradients of the kernel are added in one chain; more where there are many images."""
 LARGEST_COUNT = 32
@@ -58,7 +58,7 @@ class _Case:
 
     @property
     def lanes(self) -> int:
-        most = 16 if self.dtype == "float32" else 8
+        most = loops.lanes(self.dtype)
         return most if self.out_channels > most // 2 else most // 2
 
     @property
@@ -115,17 +115,19 @@ def _tile(columns: int, vectors: int, images: int) -> Pair:
     """The columns and vectors of the register tile that takes least time for each multiply-add.
 
     A tile of t columns and v vectors takes t + v loads for t·v multiply-adds, and a processor does
-    two of each at a time. With fewer than 8 sums, each would wait for its last addition. At the end
+    two of each at a time. With fewer than 9 sums, each would wait for its last addition. At the end
     of a row the tile is moved back, and computes some columns again.
     """
 
     def time(tile: Pair) -> tuple[float, int]:
         t, v = tile
-        cycles = max(images * t * v, images * t + v, 8)
+        cycles = max(images * t * v, images * t + v, 9)
         return cycles * -(-columns // t) / v, -t * v
 
     sizes = [(t, v) for v in range(1, 5) for t in range(1, columns + 1) if vectors % v == 0]
-    return min((tile for tile in sizes if images * tile[0] * tile[1] <= REGISTERS), key=time)
+    # Beside the sums there are a vector of the kernel for each of v, and a pixel.
+    fitting = [(t, v) for t, v in sizes if (images * t + 1) * v + 1 <= loops.REGISTERS]
+    return min(fitting, key=time)
 
 
 def _padded(
@@ -233,7 +235,7 @@ def _weight_gradient(nest: Nest, case: _Case) -> None:
     (H_out, W_out), (kH, kW) = case.geometry.output_size, case.geometry.kernel_size
     (down, across), (dilation, _) = case.geometry.stride, case.geometry.dilation
     vectors = 2 if case.vectors % 2 == 0 else 1
-    most = REGISTERS // vectors
+    most = SUMS_IN_REGISTERS // vectors
     images, portion, shares = nest.size(), nest.size(), nest.size()
     x, grad = case.images(nest), case.outputs(nest)
     parts = nest.array(case.dtype, *loops.steps(G, kH, kW * C, case.vectors * L))
@@ -396,7 +398,7 @@ def _cross_correlation(
     case = _Case(_name(dtype), channels, out_channels, geometry, spread)
     (H_out, W_out), threads = geometry.output_size, torch.get_num_threads()
     # Short rows leave registers free: two images share each vector of kernel entries.
-    together = 2 if W_out * 2 <= REGISTERS // 2 and N % 2 == 0 and 4 * threads <= N else 1
+    together = 2 if W_out < 8 and N % 2 == 0 and 4 * threads <= N else 1
     vectors = _tile(W_out, case.vectors, together)[1]
     operands = [_packed(kernels.to(dtype), case.vectors // vectors, vectors * case.lanes, flipped)]
     if bias is not None:
@@ -478,9 +480,9 @@ def _overlapping(nest: Nest, case: _Case) -> None:
     (down, across), dilation = case.geometry.stride, case.geometry.dilation[0]
     top, _, left, _ = case.geometry.padding
     C, run = case.channels, kW * case.channels
-    lanes = 16 if case.dtype == "float32" else 8
+    lanes = loops.lanes(case.dtype)
     vectors = [(start, min(lanes, run - start)) for start in range(0, run, lanes)]
-    columns = max(1, min(W_out, REGISTERS // len(vectors)))
+    columns = max(1, min(W_out, SUMS_IN_REGISTERS // len(vectors)))
     grad = nest.array(
         case.dtype, H_out * W_out * case.out_channels, W_out * case.out_channels, case.out_channels
     ).at(nest.task)
@@ -520,7 +522,7 @@ def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
     portion = max(PORTION, -(-N // LARGEST_COUNT))
     count = max(1, -(-N // portion))
     threads = torch.get_num_threads()
-    few = kH * kW * C * (2 - case.vectors % 2) <= REGISTERS
+    few = kH * kW * C * (2 - case.vectors % 2) <= SUMS_IN_REGISTERS
     operations = 2 * grad.numel() * kH * kW * C
     shares = 1 if few or count >= 2 * threads or operations < ENOUGH else kH
     parts = x.new_empty((count, G, kH, kW * C, case.vectors * case.lanes))

@@ -1,6 +1,17 @@
 """A small compiler of loop nests, on LLVM."""
 
-from cnnpipe.loops.compiler import compiled, unsupported
+from cnnpipe.loops.compiler import REGISTERS, compiled, lanes, unsupported
 from cnnpipe.loops.nest import Array, Index, Nest, Variable, Vector, steps
 
-__all__ = ["Array", "Index", "Nest", "Variable", "Vector", "compiled", "steps", "unsupported"]
+__all__ = [
+    "REGISTERS",
+    "Array",
+    "Index",
+    "Nest",
+    "Variable",
+    "Vector",
+    "compiled",
+    "lanes",
+    "steps",
+    "unsupported",
+]

@@ -19,7 +19,7 @@ import torch
 from llvmlite import binding as llvm
 from torch import Tensor
 
-from cnnpipe.loops.nest import Nest
+from cnnpipe.loops.nest import BYTES, Nest
 from cnnpipe.system.artifacts import atomic_write
 from cnnpipe.system.errors import InputError
 
@@ -233,6 +233,16 @@ def _target() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
+def lanes(dtype: str) -> int:
+    """How many numbers a register of this processor holds."""
+    return (16 if _is_wide() else 8) * 4 // BYTES[dtype]
+
+
+def _is_wide() -> bool:
+    """Whether the processor has AVX-512."""
+    return "+avx512f" in _target()[1] or "avx512" in _target()[0]
+
+
 @cache
 def _engine() -> Any:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
@@ -263,5 +273,7 @@ def _openmp() -> ctypes.CDLL | None:
     return None
 
 
+REGISTERS = 32 if _is_wide() else 16
+"""Of the vectors that a loop works with."""
 _MISSING = _missing()
 _SOURCES_HASH = _hash_of_sources()  # of what is imported now, though it may be edited later
