@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -65,6 +66,15 @@ class TestGood:
         changed_text, changes = re.subn(r"\n  lr: \S+", f"\n  lr: {text}", TEXT, count=1)
         assert changes
         assert load_params(Params, write(tmp_path / "p.yaml", changed_text)).train.lr == 0.001
+
+    def test_a_value_that_dvc_sets_changes_one_line(self, tmp_path: Path) -> None:
+        """DVC writes the whole file; comments beside lists, and lists in brackets, would go."""
+        copy = tmp_path / "params.yaml"
+        copy.write_text(TEXT, encoding="utf-8")
+        apply_overrides(copy, ["runtime.checkpoint=60"])
+        before, after = TEXT.splitlines(), copy.read_text(encoding="utf-8").splitlines()
+        differing = [line for line, was in zip(after, before, strict=True) if line != was]
+        assert [line.split(" #")[0] for line in differing] == ["  checkpoint: 60"]
 
     def test_parameters_cannot_change(self) -> None:
         params = load_params(Params, ROOT / "params.yaml")
