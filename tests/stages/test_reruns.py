@@ -79,3 +79,11 @@ def test_a_setting_of_the_machine_runs_only_validate(restored):
     assert stale(restored) == ["validate"]
     restored.repro("validate")
     assert stale(restored) == []
+
+
+def test_what_this_machine_cannot_train_costs_no_result(restored):
+    before = restored.snapshot()
+    restored.set("models.lenet5.algorithm", "implicit_gemm")  # which needs a GPU
+    output = restored.repro(check=False)
+    assert "Error: models.lenet5: cannot be trained on cpu: algorithm: 'implicit_gemm'" in output
+    assert restored.snapshot() == before
