@@ -4,8 +4,8 @@ DVC removes a stage's old results before it runs the stage. This stage runs firs
 a bad parameter stops the pipeline while all results are still there.
 
 It also writes what other stages depend on and DVC cannot read from params.yaml: the kind of device
-that `auto` is on this machine, the algorithm of each model's convolutions, and all parameters that
-can change a result.
+that `auto` is on this machine, the algorithm of each model's convolutions, which models there are
+and what they are built with, and all parameters that can change a result.
 """
 
 from pathlib import Path
@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.system.artifacts import save_json
 from cnnpipe.system.command import REPORTS, stage
 from cnnpipe.validate.schema import Params, json_schema
@@ -30,7 +29,8 @@ def main() -> None:
     facts = {
         "passed": True,
         "device": choose_device(params.runtime.device).type,
-        "algorithms": {name: params.models.of(name).algorithm for name in MODEL_NAMES},
+        "algorithms": {name: model.algorithm for name, model in params.models.items()},
+        "architectures": {name: model.architecture() for name, model in params.models.items()},
         "params": params.model_dump(exclude={"runtime"}),
     }
     for name, fact in facts.items():
