@@ -4,8 +4,8 @@ DVC removes a stage's old results before it runs the stage. This stage runs firs
 a bad parameter stops the pipeline while all results are still there.
 
 It also writes what other stages depend on and DVC cannot read from params.yaml: the kind of device
-that `auto` is on this machine, the algorithm of each model's convolutions, which models there are
-and what they are built with, and all parameters that can change a result.
+that `auto` is on this machine, the algorithms of the convolutions, which models there are and what
+they are built with, and all parameters that can change a result.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def main() -> None:
     facts = {
         "passed": True,
         "device": choose_device(params.runtime.device).type,
-        "algorithms": {name: model.algorithm for name, model in params.models.items()},
+        "algorithms": sorted({model.algorithm for model in params.models.values()}),
         "architectures": {name: model.architecture() for name, model in params.models.items()},
         "params": params.model_dump(exclude={"runtime"}),
     }

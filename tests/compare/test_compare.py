@@ -157,7 +157,7 @@ def test_only_what_differs_is_listed(comparison):
         ("train.note", f"{EVIL}3", f"{EVIL}6"),
     ]
     _, vgg = comparison.models
-    assert vgg.verdict.text == "Both classify the same of 10 test images correctly."
+    assert vgg.verdict.text == "main and longer classify the same of 10 test images correctly."
     assert vgg.changed == []
 
 

@@ -308,7 +308,7 @@ def failed(folder):
         (
             lambda folder: wrong(folder, [3], [3]),
             "measured",
-            "Both classify the same of 10 test images correctly.",
+            "LeNet-5 and VGG classify the same of 10 test images correctly.",
         ),
         (
             lambda folder: None,

@@ -1,8 +1,12 @@
-"""Every stage, run by DVC in a new repository, on real digits that need no network."""
+"""Every stage, run by DVC in a new repository, on real digits that need no network.
+
+The project has one network more than this one: its plan and its section of params.yaml are enough.
+"""
 
 import pytest
 
 from tests.helpers.stages import run_here
+from tests.helpers.third_network import NAME, TITLE, add_third_network
 from torture.project import DVC, Project
 
 
@@ -10,6 +14,7 @@ from torture.project import DVC, Project
 def project(tmp_path_factory):
     """The pipeline after one `dvc repro`; each test restores what it changes."""
     project = Project.create(tmp_path_factory.mktemp("a project with spaces and ümläuts"))
+    add_third_network(project.folder)
     project.repro()
     return project
 
@@ -17,7 +22,8 @@ def project(tmp_path_factory):
 def test_all_results_are_there(project):
     metrics = project.json("reports/metrics.json")
     assert metrics["lenet5"]["parameters"] == 61_706
-    for name in ("lenet5", "vgg"):
+    assert list(metrics) == ["lenet5", "vgg", NAME]
+    for name in metrics:
         assert metrics[name]["test_accuracy"] > 0.3  # ten classes: guessing gives a tenth
         images = project.json(f"reports/evaluation/{name}.json")["images"]
         accuracy = 1 - metrics[name]["test_errors"] / images
@@ -35,6 +41,7 @@ def test_all_results_are_there(project):
     assert project.json("reports/handcrafted.json")["verdict"]
     page = (project.folder / "reports/index.html").read_text(encoding="utf-8")
     assert "digits" in page
+    assert page.count(f'aria-labelledby="{NAME}-score"') == page.count(f">{TITLE}</h3>") // 2 == 1
 
 
 def test_nothing_runs_twice(project):
@@ -59,7 +66,8 @@ def test_the_same_parameters_give_the_same_results(project, tmp_path, monkeypatc
         before, after = project.snapshot(), again.snapshot()
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}
-    times = {"timings/lenet5.json", "timings/vgg.json", "handcrafted_timings.json"}
+    times = {f"timings/{name}.json" for name in ("lenet5", "vgg", NAME)}
+    times.add("handcrafted_timings.json")
     assert changed <= {f"reports/{name}" for name in times}
 
 
