@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ import cnnpipe.functional
 import cnnpipe.layers
 from cnnpipe import loops
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.data.sources import DIGITS
 from cnnpipe.networks import NETWORKS
 from cnnpipe.params.messages import worst_problem
 from cnnpipe.params.models import ModelParams
@@ -137,12 +138,22 @@ def layers_on(device: torch.device, backend: Backend = "scratch") -> str:
 def predict(model: nn.Module, images: Tensor, normalization: Normalization) -> Tensor:
     """Logits of stored images, on the device where they and the model are.
 
-    Shape: uint8 (N, H, W) → float32 (N, classes).
+    Shape: uint8 (N, 28, 28), white on black → float32 (N, classes).
+
+    Raises:
+        TypeError: `images` is no tensor of bytes.
+        ValueError: another shape.
 
     >>> images = torch.zeros(3, 28, 28, dtype=torch.uint8)
     >>> predict(build_model("lenet5"), images, Normalization(mean=0.13, std=0.31)).shape
     torch.Size([3, 10])
     """
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        got = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"images: got {got}; expected a tensor of torch.uint8, 0 to 255")
+    if images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+        expected = f"(N, {IMAGE_SIZE}, {IMAGE_SIZE})"
+        raise ValueError(f"images: got shape {tuple(images.shape)}; expected {expected}")
     with evaluation_mode(model):
         dtype = next((weight.dtype for weight in model.parameters()), torch.float32)
         batches = (normalization(batch).to(dtype) for batch in images.split(PREDICTION_BATCH))
@@ -179,37 +190,40 @@ class TrainedNetwork:
     model: nn.Sequential
     """In evaluation mode."""
     normalization: Normalization
+    classes: tuple[str, ...] = DIGITS
+    """Their names, in the order of the logits."""
 
     @classmethod
-    def load(cls, path: Path, *, backend: Backend = "scratch") -> Self:
+    def load(cls, path: str | Path, *, backend: Backend = "scratch") -> Self:
         """Build the network that `save_model` described, with its weights.
 
         Args:
-            path: <name>.safetensors, whose name is the network's.
+            path: of a file that `save_model` wrote.
             backend: whose layers.
 
         Raises:
-            InputError: the file is missing, damaged, another network's, or no model of this
-                project.
+            InputError: the file is missing, damaged, or no model of this project.
         """
-        state, metadata = load_weights(path)
+        state, metadata = load_weights(Path(path))
         try:
             description = json.loads(metadata["cnnpipe"])
             name = description["name"]
-            if name != path.stem:
-                raise ValueError(f"the weights of {name}")
             model = build_model(name, backend=backend, **description["architecture"])
             model.to(state["output.weight"].dtype).load_state_dict(state)
             normalization = Normalization(**description["normalization"])
+            outputs = len(state["output.weight"])
+            classes = tuple(description.get("classes", _numbers(outputs)))
+            if len(classes) != outputs:
+                raise ValueError(f"{len(classes)} names for {outputs} classes")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: not a model of this version: {reason}") from error
-        return cls(name, model.eval(), normalization)
+        return cls(name, model.eval(), normalization, classes)
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits of stored images.
 
-        Shape: uint8 (N, H, W) → float32 (N, classes).
+        Shape: uint8 (N, 28, 28) → float32 (N, classes).
         """
         return predict(self.model, images, self.normalization)
 
@@ -220,17 +234,27 @@ def save_model(
     name: str,
     architecture: Mapping[str, Any],
     normalization: Normalization,
+    classes: Sequence[str] = DIGITS,
 ) -> None:
     """Write the weights with all that is needed to build the network again.
 
     Of a model within `torch.compile` or `DataParallel`, those are the inner network's.
+
+    Args:
+        classes: their names, in the order of the logits; "0", "1", "2", … need not be written.
     """
-    description = {
+    description: dict[str, Any] = {
         "name": name,
         "architecture": dict(architecture),
         "normalization": {"mean": normalization.mean, "std": normalization.std},
     }
+    if tuple(classes) != _numbers(len(classes)):
+        description["classes"] = list(classes)
     save_weights(path, _unwrapped(model).state_dict(), {"cnnpipe": json.dumps(description)})
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -240,7 +264,9 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def load_model(path: Path, *, backend: Backend = "scratch") -> tuple[nn.Sequential, Normalization]:
+def load_model(
+    path: str | Path, *, backend: Backend = "scratch"
+) -> tuple[nn.Sequential, Normalization]:
     """The network and the normalisation that `TrainedNetwork.load` reads.
 
     >>> model, normalization = build_model("lenet5"), Normalization(0.13, 0.31)

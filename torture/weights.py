@@ -273,7 +273,6 @@ def _zip(other: Path) -> bytes:
 
 
 FOREIGN: dict[str, Callable[[Path, Path], bytes]] = {
-    "another network's file": lambda other, trap: other.read_bytes(),
     "weights without a digest": lambda other, trap: safetensors.torch.save(load_weights(other)[0]),
     "a pickle": lambda other, trap: pickle.dumps(other.read_bytes()),
     "a pickle that runs": lambda other, trap: pickle.dumps(_RunsWhenUnpickled(trap)),
