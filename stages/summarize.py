@@ -1,27 +1,25 @@
-"""Gather what the models scored: reports/metrics.json, and their times in reports/timings.json."""
+"""Gather what the models scored and how long they took, and write a card for each.
 
-from typing import Any
+Files: reports/metrics.json, reports/timings.json, reports/cards/<model>.md.
+"""
 
 import click
 
-from cnnpipe.params.loading import load_params
-from cnnpipe.params.section import Selection
+from cnnpipe.summarize.card import model_card
 from cnnpipe.summarize.metrics import compared
-from cnnpipe.system.artifacts import load_json, save_json
+from cnnpipe.system.artifacts import atomic_write, load_json, save_json
 from cnnpipe.system.command import REPORTS, stage
-
-
-class Settings(Selection):
-    models: dict[str, Any]
 
 
 @stage
 def main() -> None:
     metrics, timings = {}, {}
-    for name in load_params(Settings).models:
+    for name, architecture in load_json(REPORTS / "validate" / "architectures.json").items():
         evaluation = load_json(REPORTS / "evaluation" / f"{name}.json")
         metrics[name] = compared(evaluation)
         timings[name] = load_json(REPORTS / "timings" / f"{name}.json")
+        with atomic_write(REPORTS / "cards" / f"{name}.md") as file:
+            file.write(model_card(evaluation, architecture, timings[name]["epochs"]))
     save_json(REPORTS / "metrics.json", metrics)
     save_json(REPORTS / "timings.json", timings)
     for name, scores in metrics.items():
