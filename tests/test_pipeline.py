@@ -100,6 +100,8 @@ def keys(section: type[Section], prefix: str = "") -> Iterator[str]:
 
 
 WRITTEN_BY_VALIDATE = {
+    "data.path": "reports/validate/folder.json",
+    "data.test": "reports/validate/folder.json",
     "runtime": "reports/validate/device.json",
     "models.lenet5.algorithm": "reports/validate/algorithms.json",
     "models.vgg.algorithm": "reports/validate/algorithms.json",
