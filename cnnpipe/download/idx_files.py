@@ -17,7 +17,7 @@ Source: G. Cohen, S. Afshar, J. Tapson, A. van Schaik, "EMNIST: an extension of 
 import gzip
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnpipe.data import idx
+from cnnpipe.download.mirrors import GZIP
 from cnnpipe.system.errors import InputError
 
 NAME = re.compile(
@@ -33,9 +34,10 @@ NAME = re.compile(
 CLASSES = "classes.txt"
 LABELS = 256
 """A label is a byte."""
-GZIP = b"\x1f\x8b"
 
 Bytes = NDArray[np.uint8]
+Files = Mapping[Path, re.Match[str]]
+"""What lies in the folder, and the parts of its name."""
 
 
 class Part(NamedTuple):
@@ -80,31 +82,36 @@ def read_idx_files(folder: Path) -> tuple[list[str], Part, Part | None]:
     )
 
 
-def _read_part(folder: Path, files: Mapping[Path, re.Match[str]], part: str) -> Part:
-    own = {
-        path: match
-        for path, match in files.items()
-        if (match["part"] == "train") == (part == "train")
-    }
-    contents = []
-    for kind in ("images", "labels"):
-        found = [path for path, match in own.items() if match["kind"] == kind]
-        if len(found) != 1:
-            names = " and ".join(path.name for path in found) or "no file"
-            raise InputError(
-                f"{folder}: {names} of {part} {kind}; expected one, {part}-{kind}-idx…"
-            )
-        contents.append(found[0])
-    images_file, labels_file = contents
-    try:
-        place, images = images_file, idx.parse_images(_content(images_file))
-        place, labels = labels_file, idx.parse_labels(_content(labels_file), LABELS)
-        if len(labels) != len(images):
-            raise ValueError(f"{len(labels)} labels for {len(images)} images")
-    except ValueError as error:
-        raise InputError(f"{place}: damaged: {error}") from None
-    turned = next(iter(own.values()))["word"].startswith("emnist-")
+def _read_part(folder: Path, files: Files, part: str) -> Part:
+    of_images, of_labels = (_only(folder, files, part, kind) for kind in ("images", "labels"))
+    images = _parsed(of_images, idx.parse_images)
+    labels = _parsed(of_labels, lambda content: idx.parse_labels(content, LABELS))
+    if len(labels) != len(images):
+        raise InputError(
+            f"{of_labels}: {len(labels)} labels; {of_images.name} has {len(images)} images"
+        )
+    turned = files[of_images]["word"].startswith("emnist-")
     return Part(images.transpose(0, 2, 1) if turned else images, labels)
+
+
+def _only(folder: Path, files: Files, part: str, kind: str) -> Path:
+    """The one file of images or labels to train or test with."""
+    found = [
+        path
+        for path, match in files.items()
+        if match["kind"] == kind and (match["part"] == "train") == (part == "train")
+    ]
+    if len(found) != 1:
+        names = " and ".join(path.name for path in found) or "no file"
+        raise InputError(f"{folder}: {names} of {part} {kind}; expected one, {part}-{kind}-idx…")
+    return found[0]
+
+
+def _parsed(path: Path, parse: Callable[[bytes], Bytes]) -> Bytes:
+    try:
+        return parse(_content(path))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged: {error}") from None
 
 
 def _content(path: Path) -> bytes:
