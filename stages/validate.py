@@ -26,17 +26,20 @@ SCHEMA = Path("params.schema.json")
 @stage
 def main() -> None:
     params = load_params(Params)
+    models = {name: params.models.of(name) for name in MODEL_NAMES}
     own = None
     if params.data.name == "folder":
         own = read_folder(Path(params.data.path), params.data.test)
         click.echo(own.summary)
+        for run in models.values():
+            own.check_batch_size(run.batch_size, params.data.validation)
     # It imports torch, which takes longer than to refuse a bad parameter.
     from cnnpipe.system.hardware import choose_device
 
     facts = {
         "passed": True,
         "device": choose_device(params.runtime.device).type,
-        "algorithms": {name: params.models.of(name).algorithm for name in MODEL_NAMES},
+        "algorithms": {name: run.algorithm for name, run in models.items()},
         "folder": own and own.identity(),
         "params": params.model_dump(exclude={"runtime"}),
     }

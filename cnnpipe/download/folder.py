@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cnnpipe.data import idx
+from cnnpipe.data.dataset import held_out_of
 from cnnpipe.data.sources import (
     FILE_NAMES,
     TEST_IMAGES,
@@ -54,6 +55,19 @@ class OwnData(NamedTuple):
         """The names of the classes and the SHA-256 of each file: other data has another one."""
         digests = {file: hashlib.sha256(self.files[file]).hexdigest() for file in FILE_NAMES}
         return {"classes": list(self.classes), "sha256": digests}
+
+    def check_batch_size(self, batch_size: int, validation: float) -> None:
+        """
+        Raises:
+            InputError: fewer images than one batch are left to train with.
+        """
+        labels = idx.parse_labels(self.files[TRAIN_LABELS], len(self.classes))
+        left = sum(count - held_out_of(count, validation) for count in np.bincount(labels).tolist())
+        if batch_size > left:
+            raise InputError(
+                f"batch_size: got {batch_size}; expected at most {left}, the number of images to "
+                f"train with ({self.summary})"
+            )
 
 
 def read_folder(folder: Path, test: float) -> OwnData:
@@ -122,7 +136,7 @@ def _split(part: Part, fraction: float) -> tuple[Part, Part]:
     for label in np.unique(part.labels):
         members = np.flatnonzero(part.labels == label).tolist()
         members.sort(key=lambda index: _digest(part.images[index]))
-        tested[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+        tested[members[: held_out_of(len(members), fraction)]] = True
     return (
         Part(part.images[~tested], part.labels[~tested]),
         Part(part.images[tested], part.labels[tested]),

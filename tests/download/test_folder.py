@@ -111,6 +111,16 @@ class TestPictures:
         every = {image for image, _ in (*trained_with(own), *judged_with(own))}
         assert (255 - picture(0, 250)).tobytes() in every
 
+    def test_a_batch_is_not_larger_than_what_is_trained_with(self, tmp_path: Path) -> None:
+        """Of 8 training images of each class one is held out for validation."""
+        classes_of_ten(tmp_path)
+        own = read_folder(tmp_path, test=0.2)
+        own.check_batch_size(21, validation=0.05)
+        with pytest.raises(
+            InputError, match=r"batch_size: got 22; expected at most 21, the number"
+        ):
+            own.check_batch_size(22, validation=0.05)
+
     def test_links_are_followed(self, tmp_path: Path) -> None:
         classes_of_ten(tmp_path / "there")
         (tmp_path / "here").mkdir()
