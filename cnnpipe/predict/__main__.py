@@ -37,8 +37,8 @@ def main(pictures: tuple[Path, ...], models: tuple[ModelName, ...], explain: Pat
     from cnnpipe.predict.reading import Reader
     from cnnpipe.predict.seen import see
 
-    if explain and len(pictures) > 1:
-        raise click.UsageError("--explain draws one picture")
+    if explain and (len(pictures) > 1 or explain.suffix.lower() != ".png"):
+        raise click.UsageError("--explain draws one picture, into a file that ends in .png")
     try:
         reader = Reader.load([MODELS / f"{name}.safetensors" for name in models])
     except (InputError, OSError) as error:

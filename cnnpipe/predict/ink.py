@@ -3,9 +3,9 @@
 Nothing asks whether the ink is darker or lighter than the paper, or which colour it has: the colour
 that differs most from the paper around it is the ink's.
 
-    D = picture − paper           paper: the median of a wide window, per colour
-    d = median of the D that are longest
-    ink = D·d / |d|²              0 is paper, 1 is full ink
+    D = picture − paper        paper: a quadratic function of the place, and a median of the rest
+    d = median of the longest D
+    ink = D·d / |d|²           0 is paper, 1 is full ink
 
 Axes: H height, W width, 3 red, green and blue.
 """
@@ -48,13 +48,13 @@ def find_ink(picture: Array) -> Array:
     soft = gaussian_filter(picture, (blur, blur, 0))
     difference = soft - paper(soft)
     length = np.linalg.norm(difference, axis=2)
-    count = max(12, round(STRONGEST * length.size))
+    count = min(length.size, max(12, round(STRONGEST * length.size)))
     strongest = length >= np.partition(length.ravel(), -count)[-count]
     colour = np.median(difference[strongest], axis=0)
     typical = float(np.linalg.norm(colour))
     # The strongest differences of noise point in all directions, so that their median is short.
     scattered = typical < 0.5 * np.median(length[strongest])
-    if typical < FAINTEST or scattered or typical < 5 * np.median(length):
+    if typical < FAINTEST or scattered or typical < 3 * np.median(length):
         raise InputError("empty: nothing differs from the paper more than noise does")
     projected = difference @ colour / typical**2  # (H, W)
     stroke = apply_hysteresis_threshold(projected, NEAR, LIKE)  # type: ignore[no-untyped-call]
@@ -70,6 +70,19 @@ def paper(picture: Array) -> Array:
     H, W = picture.shape[:2]
     sides = [max(1, round(GRID * side / max(H, W))) for side in (H, W)]
     small = resize(picture, sides, anti_aliasing=True)  # type: ignore[no-untyped-call]
-    window = round(WINDOW * min(small.shape[:2])) | 1
-    flat = np.dstack([median_filter(small[..., c], window, mode="reflect") for c in range(3)])
-    return np.asarray(resize(flat, picture.shape))  # type: ignore[no-untyped-call]
+    light = _slope(small)
+    window = round(WINDOW * min(sides)) | 1
+    flat = [median_filter((small - light)[..., c], window, mode="reflect") for c in range(3)]
+    return np.asarray(resize(light + np.dstack(flat), picture.shape))  # type: ignore[no-untyped-call]
+
+
+def _slope(picture: Array) -> Array:
+    """The quadratic function of the place that fits a picture best: what a median would cut off.
+
+    Shape: (H, W, 3) → (H, W, 3).
+    """
+    H, W = picture.shape[:2]
+    y, x = np.mgrid[-1 : 1 : H * 1j, -1 : 1 : W * 1j].reshape(2, -1)
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)  # (H·W, 6)
+    factors = np.linalg.lstsq(terms, picture.reshape(-1, 3), rcond=None)[0]  # (6, 3)
+    return np.asarray((terms @ factors).reshape(picture.shape))
