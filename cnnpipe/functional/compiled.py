@@ -69,6 +69,10 @@ def convolution(
 class Convolution:
     """The three derivatives of T(x, w, g) = Σ g · (x ⋆ w) for given shapes.
 
+    Loops that leave out the zeros around an image leave out 0·∞ and 0·NaN, too. Where a factor is
+    not finite, im2col computes. A gradient's number that is not finite shows in the kernels'
+    gradient: each of its numbers is a factor there.
+
     Shape:
         x (N, G·C, H, W), w (G·O, C, kH, kW), g (N, G·O, H_out, W_out), of one dtype and any memory
         layout. Results are new; the channels of images lie side by side in memory.
@@ -99,6 +103,9 @@ class Convolution:
         """x ⋆ w + bias."""
         if self._linear:
             return self._linear.forward(_flat(x), _flat(w), bias)[:, :, None, None]
+        if self._correlation.leaves_out and not is_finite(w):
+            y = im2col.forward(x, w, self._geometry)
+            return _last(y if bias is None else y + bias.view(-1, 1, 1), self._dtype)
         y = self._images(self._y_shape)
         self._correlation(_last(x, self._wide), w, bias, y)
         return y.to(self._dtype)
@@ -126,7 +133,10 @@ class Convolution:
             kernel = self._linear.weight_gradient(_flat(x), _flat(grad))
             size = self._geometry.kernel_size
             return kernel.view(len(kernel), *size, -1).permute(0, 3, 1, 2)
-        return self._summation(_last(x, self._wide), _last(grad, self._wide)).to(self._dtype)
+        kernel = self._summation(_last(x, self._wide), _last(grad, self._wide))
+        if self._summation.leaves_out and not is_finite(kernel):
+            return im2col.weight_gradient(x, grad, self._geometry)
+        return kernel.to(self._dtype)
 
     def _images(self, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(shape, dtype=self._wide, memory_format=torch.channels_last)
@@ -263,10 +273,11 @@ class _Correlation:
         operations = 2 * N * H_out * W_out * G * O * C * kH * kW
         bands = 1 if 2 * threads <= N or operations < ENOUGH else min(H_out, 2 * threads)
         self._tasks, self._bands = N // together * bands, bands
-        self._padded = threads * together * case.padded_numbers if case.is_padded else 0
+        columns, vectors = kernels.register_tile(W_out, case.vectors, together)
+        self._copy = threads * together * case.padded_numbers if case.copies(columns) else 0
+        self.leaves_out = case.is_padded and not self._copy
         self._kernel = cache(partial(kernels.forward, case, together))  # of `has_bias`
 
-        vectors = kernels.register_tile(W_out, case.vectors, together)[1]
         blocks, width = case.vectors // vectors, vectors * case.lanes
         rows, numbers = G * blocks * kH, kW * C * width  # of packed kernels
         of_task = max(1, SUMS // numbers)
@@ -280,8 +291,8 @@ class _Correlation:
         operands = [self._in_order(w.to(y.dtype))]
         if bias is not None:
             operands.append(_dense(bias, y.dtype))
-        if self._padded:
-            operands.append(y.new_empty(self._padded))
+        if self._copy:
+            operands.append(y.new_empty(self._copy))
         self._kernel(bias is not None)(self._tasks, self._bands, images, y, *operands)
 
     def _in_order(self, w: Tensor) -> Tensor:
@@ -314,13 +325,14 @@ class _Summation:
         self._kernel = kernels.weight_gradient(case)
         self._tasks, self._sizes = count * shares, (N, portion, shares)
         self._parts = count, G, kH, kW, C, case.vectors * case.lanes
-        self._padded = threads * case.padded_numbers if case.is_padded else 0
+        self._copy = threads * case.padded_numbers if case.gradient_copies else 0
+        self.leaves_out = case.is_padded and not self._copy
         self._out_channels = O
 
     def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
         """(G·O, C, kH, kW), from images and gradients that are dense, with channels last."""
         parts = x.new_empty(self._parts)
-        memory = [x.new_empty(self._padded)] if self._padded else []
+        memory = [x.new_empty(self._copy)] if self._copy else []
         self._kernel(self._tasks, *self._sizes, x, grad, parts, *memory)
         summed = parts[0] if len(parts) == 1 else total(parts)
         of_group = summed[..., : self._out_channels].permute(0, 4, 3, 1, 2)

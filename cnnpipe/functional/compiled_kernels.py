@@ -30,6 +30,10 @@ from cnnpipe.loops import Array, Index, Nest, compiled
 
 SUMS_IN_REGISTERS = loops.REGISTERS - 4
 """Vectors of sums that a tile holds; their factors need the other registers."""
+LONGEST = 12
+"""Pairs of a tile and a column of the window for which code is written."""
+FEWEST = 12
+"""Sums that keep a core busy: with fewer, each waits for the one before it."""
 SUMS = 8192
 """Numbers that one task adds up or puts in order: with fewer, waking a thread takes longer."""
 
@@ -64,26 +68,65 @@ class Case:
     def is_padded(self) -> bool:
         return any(self.geometry.padding) or self.spread != (1, 1)
 
+    def copies(self, columns: int) -> bool:
+        """Whether the forward pass, in tiles of so many columns, reads a copy between zeros.
+
+        Other code leaves out what lies outside of the image. It is written anew for each tile of a
+        row and each column of the window: too long where they are many. Channels that are a large
+        power of two are better copied, too: see `pixel`.
+        """
+        tiles = -(-self.geometry.output_size[1] // columns)
+        is_long = tiles * self.geometry.kernel_size[1] > LONGEST
+        return self.is_padded and (is_long or self.spread != (1, 1) or self._is_crowded)
+
+    @property
+    def gradient_copies(self) -> bool:
+        """Whether the kernels' gradient does, instead of leaving out what lies outside.
+
+        To leave it out takes a tile for each of the window's pixels; few channels do not fill it.
+        """
+        are_few = self.channels * (2 - self.vectors % 2) < FEWEST
+        return self.is_padded and (are_few or self._is_crowded or not self._sees_all)
+
+    @property
+    def _sees_all(self) -> bool:
+        """Whether each window has a pixel inside of the image."""
+        geometry = self.geometry
+        places = zip(
+            geometry.input_size,
+            geometry.output_size,
+            geometry.kernel_size,
+            geometry.stride,
+            geometry.dilation,
+            geometry.padding[::2],
+            strict=True,
+        )
+        return all(
+            any(0 <= start * stride + tap * dilation - before < size for tap in range(taps))
+            for size, count, taps, stride, dilation, before in places
+            for start in range(count)
+        )
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether all pixels of a window would lie in the same few lines of the cache."""
+        return self.geometry.groups * self.channels % 256 == 0
+
     @property
     def pixel(self) -> int:
-        """Steps from one pixel to the next where the image is padded.
-
-        Steps of a large power of two bytes would bring all pixels of a window into the same few
-        lines of the cache.
-        """
+        """Steps from one pixel to the next in a copy."""
         channels = self.geometry.groups * self.channels
-        return channels + 16 if channels % 256 == 0 else channels
+        return channels + 16 if self._is_crowded else channels
 
     @property
     def padded_numbers(self) -> int:
         """Of one image between zeros."""
         return prod(self.geometry.padded_size) * self.pixel
 
-    @property
-    def runs(self) -> list[tuple[int, int, int]]:
+    def runs(self, *, is_copied: bool) -> list[tuple[int, int, int]]:
         """What a window reads of one row, piece by piece: column, first kernel entry, length."""
         kW, across = self.geometry.kernel_size[1], self.geometry.dilation[1]
-        is_dense = not self.is_padded or self.pixel == self.channels
+        is_dense = self.pixel == self.channels if is_copied else not self.is_padded
         if across == self.geometry.groups == 1 and is_dense:
             return [(0, 0, kW * self.channels)]
         return [(j * across, j * self.channels, self.channels) for j in range(kW)]
@@ -165,6 +208,7 @@ def forward(nest: Nest, case: Case, images: int, has_bias: bool) -> None:
     L, C, G = case.lanes, case.channels, case.geometry.groups
     (H_out, W_out), (kH, kW) = case.geometry.output_size, case.geometry.kernel_size
     (down, across), (dilation, _) = case.geometry.stride, case.geometry.dilation
+    rows_inside, W = case.geometry.input_size
     columns, vectors = register_tile(W_out, case.vectors, images)
     blocks = case.vectors // vectors
     bands = nest.size()
@@ -177,17 +221,18 @@ def forward(nest: Nest, case: Case, images: int, has_bias: bool) -> None:
     rows = (bands + (H_out - 1)) // bands
     first = nest.task % bands * rows
     last = (first + rows).at_most(H_out)
-    if case.is_padded:
+    top, _, left, _ = case.geometry.padding
+    is_copied = case.copies(columns)
+    if is_copied:
         end = (last - 1) * down + case.geometry.extent[0]
         x = _padded(nest, case, x, first_image, images, first * down, end)
     else:
-        x = x.at(first_image, steps=x.steps[:-1])
+        x = x.at(first_image, -top, -left, steps=x.steps[:-1])
     y = y.at(first_image, steps=y.steps[:-1])
     for g in nest.range(G):
         for block in nest.range(blocks):  # outside, so that its kernels stay in the cache
             for row in nest.range(first, last):
-                for column in nest.range(0, W_out, columns):
-                    first_column = column.at_most(W_out - columns)
+                for first_column in _starts(nest, case, W_out, columns, is_copied):
                     # The register tile: a pixel is loaded for all vectors, a vector of kernel
                     # entries for all pixels, and no sum is loaded or stored on its way.
                     start = [
@@ -201,17 +246,23 @@ def forward(nest: Nest, case: Case, images: int, has_bias: bool) -> None:
                         for n in range(images)
                         for t in range(columns)
                     ]
-                    for i in nest.range(kH):
+                    for i in _inside(nest, row * down - top, dilation, rows_inside, kH):
                         at = 0, row * down + i * dilation, first_column * across, g * C
                         windows = x.at(*at, steps=(x.steps[0], x.steps[2]))
-                        for offset, entry, length in case.runs:
+                        for offset, entry, length in case.runs(is_copied=is_copied):
+                            met = [
+                                (n, t, sums)
+                                for n, t, sums in tile
+                                if isinstance(first_column, Index)
+                                or 0 <= (first_column + t) * across + offset - left < W
+                            ]
                             for k in nest.unrolled(length):
                                 kernel = [
                                     w.load(g, block, i, k + entry, v * L, lanes=L)
                                     for v in range(vectors)
                                 ]
                                 of_channel = windows.at(0, 0, k, steps=windows.steps[:-1])
-                                for n, t, sums in tile:
+                                for n, t, sums in met:
                                     pixel = of_channel.broadcast(n, t * across + offset, 0, lanes=L)
                                     for v, total in enumerate(sums):
                                         total.value = nest.fma(pixel, kernel[v], total.value)
@@ -222,12 +273,49 @@ def forward(nest: Nest, case: Case, images: int, has_bias: bool) -> None:
                             y.store(total.value, *place, first=case.filled(vector))
 
 
+def _starts(
+    nest: Nest, case: Case, width: int, columns: int, is_copied: bool
+) -> Iterator[Index | int]:
+    """Where the tiles of a row start, ints where code is written for each. The last moves back."""
+    if case.is_padded and not is_copied:
+        yield from (min(start, width - columns) for start in range(0, width, columns))
+        return
+    for start in nest.range(0, width, columns):
+        yield start.at_most(width - columns)
+
+
+def _inside(nest: Nest, offset: Index | int, step: int, size: int, count: int) -> Iterator[Index]:
+    """Those of `count` places, `step` apart from `offset` on, that lie inside of `size`."""
+    if isinstance(offset, int):
+        inside = [k for k in range(count) if 0 <= offset + k * step < size]
+        return nest.range(inside[0], inside[-1] + 1) if inside else nest.range(0)
+    first = ((offset * -1).at_least(0) + (step - 1)) // step
+    return nest.range(first, ((size - offset + (step - 1)) // step).at_most(count))
+
+
+def _met(
+    nest: Nest, case: Case, row: int | Index, column: int
+) -> tuple[Iterator[Index], Iterator[Index]]:
+    """Rows and columns of the outputs that a kernel's entry is for; all where zeros are copied."""
+    geometry = case.geometry
+    (H, W), (H_out, W_out) = geometry.input_size, geometry.output_size
+    if case.gradient_copies:
+        return nest.range(H_out), nest.range(W_out)
+    (down, across), (top, _, left, _) = geometry.stride, geometry.padding
+    above = row * geometry.dilation[0] - top
+    return (
+        _inside(nest, above, down, H, H_out),
+        _inside(nest, column - left, across, W, W_out),
+    )
+
+
 @compiled
 def weight_gradient(nest: Nest, case: Case) -> None:
     """One task: some rows of the kernels, summed over a portion of the images."""
     L, C, G = case.lanes, case.channels, case.geometry.groups
-    (H_out, W_out), (kH, kW) = case.geometry.output_size, case.geometry.kernel_size
+    H_out, (kH, kW) = case.geometry.output_size[0], case.geometry.kernel_size
     (down, across), (dilation, _) = case.geometry.stride, case.geometry.dilation
+    top, _, left, _ = case.geometry.padding
     vectors = 2 if case.vectors % 2 == 0 else 1
     most = SUMS_IN_REGISTERS // vectors
     images, portion, shares = nest.size(), nest.size(), nest.size()
@@ -243,11 +331,11 @@ def weight_gradient(nest: Nest, case: Case) -> None:
         for i in nest.range(first, last):
             parts.at(g, i).zero(kW * C * case.vectors * L)
     for image in nest.range(number * portion, ((number + 1) * portion).at_most(images)):
-        if case.is_padded:
+        if case.gradient_copies:
             end = (last - 1) * dilation + (H_out - 1) * down + 1
             source = _padded(nest, case, x, image, 1, first * dilation, end).at(0)
         else:
-            source = x.at(image)
+            source = x.at(image, -top, -left, steps=x.steps[1:-1])
         for g in nest.range(G):
             for block in nest.range(case.vectors // vectors):
                 of_block = [block * vectors + v for v in range(vectors)]
@@ -258,8 +346,9 @@ def weight_gradient(nest: Nest, case: Case) -> None:
                         [nest.variable(parts.load(g, i, entry, v * L, lanes=L)) for v in of_block]
                         for i, _, entry, _ in taps
                     ]
-                    for row in nest.range(H_out):
-                        for column in nest.range(W_out):
+                    met_rows, met_columns = _met(nest, case, *taps[0][:2])
+                    for row in met_rows:
+                        for column in met_columns:
                             upstream = [
                                 grad.load(
                                     image, row, column, g, v * L, lanes=L, first=case.filled(v)
@@ -281,16 +370,18 @@ def _taps(
 ) -> Iterator[list[tuple[int | Index, int, int | Index, int | Index]]]:
     """Cut the kernel's entries into sets that fit the registers: row, column, entry, channel."""
     kH, C = case.geometry.kernel_size[0], case.channels
-    if kH * case.geometry.kernel_size[1] * C <= most:
+    runs = case.runs(is_copied=case.gradient_copies)
+    reads_all = case.gradient_copies or not case.is_padded
+    if reads_all and kH * case.geometry.kernel_size[1] * C <= most:
         yield [
             (row, offset, entry + k, k)
             for row in range(kH)
-            for offset, entry, length in case.runs
+            for offset, entry, length in runs
             for k in range(length)
         ]
         return
     for i in nest.range(first, last):
-        for offset, entry, length in case.runs:  # in equal sets where that fills the registers
+        for offset, entry, length in runs:  # in equal sets where that fills the registers
             best = max(size for size in range(1, most + 1) if length % size == 0)
             for start, size in nest.blocks(length, best if 2 * best > most else most):
                 yield [(i, offset, start + (entry + k), start + k) for k in range(size)]

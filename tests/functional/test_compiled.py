@@ -188,8 +188,8 @@ def test_what_is_not_finite_goes_where_the_formula_says(
     """To the results that have it as a factor, where nothing is padded; NaN times 0 is NaN."""
     operands = convolution.operands(torch.float64)
     operands[operand].view(-1)[operands[operand].numel() // 2] = value
-    x, w, bias, g = operands
     expected = convolution.expected(*operands)
+    x, w, bias, g = (operand.detach() for operand in operands)
     geometry = convolution.geometry
     results = (
         compiled.forward(x, w, geometry, bias),
