@@ -78,13 +78,15 @@ def can_fuse(input: Tensor) -> bool:
 
 def are_plain(*tensors: Tensor | None) -> bool:
     """Whether compiled loops can read the numbers of these tensors from their memory."""
-    return all(
+    return all(_is_plain(tensor) for tensor in tensors if tensor is not None)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
         type(tensor) in (Tensor, nn.Parameter)
         and tensor.layout is torch.strided
         and not (tensor.is_neg() or tensor._is_zerotensor())
         and loops.unsupported(tensor) is None
-        for tensor in tensors
-        if tensor is not None
     )
 
 

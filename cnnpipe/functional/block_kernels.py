@@ -86,10 +86,10 @@ class Block:
 def statistics(x: Tensor) -> Tensor:
     """Mean and biased variance of each channel: (N, C, H, W), channels last → (2, C)."""
     block = Block.of(x.shape, x.dtype)
-    pairs = x.new_empty((len(x), 2, block.channels))
-    _statistics(block)(len(x), x, pairs)
+    pairs = x.new_empty((x.shape[0], 2, block.channels))
+    _statistics(block)(x.shape[0], x, pairs)
     result = x.new_empty((2, block.channels))
-    _combined(block)(1, len(x), pairs, result)
+    _combined(block)(1, x.shape[0], pairs, result)
     return result
 
 
@@ -103,16 +103,16 @@ def forward(block: Block, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     if block.pool == 1:
         y = torch.empty_like(x)
     else:
-        shape = len(x), block.channels, block.rows, block.columns
+        shape = x.shape[0], block.channels, block.rows, block.columns
         y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)  # no view
-    _forward(block)(len(x), x, y, *parameters)
+    _forward(block)(x.shape[0], x, y, *parameters)
     return y
 
 
 def sums(block: Block, g: Tensor, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Σ g'·x̂ and Σ g' (2, C), where g' is the gradient that reaches γ·x̂ + β."""
-    pairs = x.new_empty((len(x), 2, block.channels))
-    _sums(block)(len(x), g, x, pairs, *parameters)
+    pairs = x.new_empty((x.shape[0], 2, block.channels))
+    _sums(block)(x.shape[0], g, x, pairs, *parameters)
     return total(pairs)
 
 
@@ -122,7 +122,7 @@ def input_gradient(
     """∂L/∂x; in training `means` are the `sums` divided by the numbers of a channel."""
     dx = torch.empty_like(x)
     further = parameters if means is None else (*parameters, means)
-    _input_gradient(block, means is not None)(len(x), g, x, dx, *further)
+    _input_gradient(block, means is not None)(x.shape[0], g, x, dx, *further)
     return dx
 
 

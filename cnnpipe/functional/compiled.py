@@ -108,7 +108,7 @@ class Convolution:
             return _last(y if bias is None else y + bias.view(-1, 1, 1), self._dtype)
         y = self._images(self._y_shape)
         self._correlation(_last(x, self._wide), w, bias, y)
-        return y.to(self._dtype)
+        return _as(y, self._dtype)
 
     def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
         """∂T/∂x: forward with kernels flipped, C and O exchanged, and zeros for the stride.
@@ -125,7 +125,7 @@ class Convolution:
         x = self._images(self._x_shape)
         adjoint = self._overlap_add if is_overlapped else self._adjoint
         adjoint(_last(grad, self._wide), w, None, x)
-        return x.to(self._dtype)
+        return _as(x, self._dtype)
 
     def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
         """∂T/∂w."""
@@ -136,7 +136,7 @@ class Convolution:
         kernel = self._summation(_last(x, self._wide), _last(grad, self._wide))
         if self._summation.leaves_out and not is_finite(kernel):
             return im2col.weight_gradient(x, grad, self._geometry)
-        return kernel.to(self._dtype)
+        return _as(kernel, self._dtype)
 
     def _images(self, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(shape, dtype=self._wide, memory_format=torch.channels_last)
@@ -204,10 +204,10 @@ class Linear:
         if not self._N:
             return x.new_zeros(self._sizes, dtype=self._dtype)
         parts = [
-            summation(x[first:last], grad[first:last]).view(self._sizes)
-            for (first, last, _), summation in zip(self._rows, self._summations, strict=True)
+            summation(*rows).view(self._sizes)
+            for summation, rows in zip(self._summations, self._cut(x, grad), strict=True)
         ]
-        return reduce(torch.add, parts).to(self._dtype)
+        return _as(reduce(torch.add, parts), self._dtype)
 
     def _product(
         self,
@@ -217,16 +217,21 @@ class Linear:
         bias: Tensor | None = None,
     ) -> Tensor:
         x = _dense(x, self._wide)
-        y = x.new_empty((self._N, len(w)))
-        for (first, last, _), correlation in zip(self._rows, correlations, strict=True):
-            correlation(x[first:last], w, bias, y[first:last])
-        return y.to(self._dtype)
+        y = x.new_empty((self._N, w.shape[0]))
+        for correlation, (rows, results) in zip(correlations, self._cut(x, y), strict=True):
+            correlation(rows, w, bias, results)
+        return _as(y, self._dtype)
 
     @cached_property
     def _rows(self) -> list[tuple[int, int, int]]:
         """Images that make rows of one width: first, last, width."""
         N, whole = self._N, self._N // ROW * ROW
         return [(a, b, width) for a, b, width in [(0, whole, ROW), (whole, N, N - whole)] if a < b]
+
+    def _cut(self, first: Tensor, second: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if len(self._rows) == 1:
+            return [(first, second)]
+        return [(first[a:b], second[a:b]) for a, b, _ in self._rows]
 
     def _cases(self, outputs: int, inputs: int) -> list[tuple[Case, int]]:
         """For each width of a row: what is compiled, and the number of rows."""
@@ -288,7 +293,7 @@ class _Correlation:
 
     def __call__(self, images: Tensor, w: Tensor, bias: Tensor | None, y: Tensor) -> None:
         """Write the result to y; both y and the images are dense, and their channels come last."""
-        operands = [self._in_order(w.to(y.dtype))]
+        operands = [self._in_order(_as(w, y.dtype))]
         if bias is not None:
             operands.append(_dense(bias, y.dtype))
         if self._copy:
@@ -334,7 +339,7 @@ class _Summation:
         parts = x.new_empty(self._parts)
         memory = [x.new_empty(self._copy)] if self._copy else []
         self._kernel(self._tasks, *self._sizes, x, grad, parts, *memory)
-        summed = parts[0] if len(parts) == 1 else total(parts)
+        summed = parts[0] if parts.shape[0] == 1 else total(parts)
         of_group = summed[..., : self._out_channels].permute(0, 4, 3, 1, 2)
         return of_group.flatten(0, 1)
 
@@ -358,8 +363,13 @@ def _flat(tensor: Tensor) -> Tensor:
 
 def _last(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images whose channels lie side by side in memory."""
-    return images.to(dtype).contiguous(memory_format=torch.channels_last)
+    return _as(images, dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _dense(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype).contiguous()
+    return _as(tensor, dtype).contiguous()
+
+
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)`; to ask first is faster."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)

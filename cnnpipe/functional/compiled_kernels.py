@@ -404,11 +404,14 @@ def pack(nest: Nest, dtype: str, width: int) -> None:
                 packed = result.at(row, j, c)
                 numbers = kernels.at(g, first, c, i, j, steps=steps[1:2])
                 with nest.if_else(filled.equals(width)) as (then, otherwise):
-                    with then:
-                        number = numbers
-                        for place in range(width):  # unrolled: each is one addition further
-                            packed.store(number.load(0, 0), place)
-                            number = number.at(1, steps=steps[1:2])
+                    with then, nest.if_else(steps[1].equals(1)) as (dense, apart):
+                        with dense:
+                            packed.copy(width, numbers)
+                        with apart:
+                            number = numbers
+                            for place in range(width):  # unrolled: each is one addition further
+                                packed.store(number.load(0, 0), place)
+                                number = number.at(1, steps=steps[1:2])
                     with otherwise:
                         for lane in nest.range(filled):
                             packed.store(numbers.load(lane, 0), lane)
@@ -482,7 +485,7 @@ def total(parts: Tensor) -> Tensor:
     """The sum over the first axis, one after the other."""
     result = parts.new_empty(parts.shape[1:])
     size = result.numel()
-    _total(loops.dtype_name(parts.dtype))(-(-size // SUMS), len(parts), size, parts, result)
+    _total(loops.dtype_name(parts.dtype))(-(-size // SUMS), parts.shape[0], size, parts, result)
     return result
 
 
