@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnpipe.data import idx
-from cnnpipe.download.mirrors import GZIP
 from cnnpipe.system.errors import InputError
 
 NAME = re.compile(
@@ -120,7 +119,7 @@ def _content(path: Path) -> bytes:
         ValueError: it is a damaged gzip file.
     """
     content = path.read_bytes()
-    if content[:2] != GZIP:
+    if content[:2] != idx.GZIP:
         return content
     try:
         return gzip.decompress(content)
