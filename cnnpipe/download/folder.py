@@ -29,6 +29,7 @@ from cnnpipe.data.sources import (
 )
 from cnnpipe.download.idx_files import MOST_CLASSES, Bytes, Part, has_idx_files, read_idx_files
 from cnnpipe.download.picture import SUFFIXES, border_grey, read_picture
+from cnnpipe.system.artifacts import project_root
 from cnnpipe.system.errors import InputError
 
 LITTER = ("Thumbs.db", "desktop.ini")
@@ -115,9 +116,11 @@ def read_folder(folder: Path, test: float) -> OwnData:
 def _check_names(folder: Path, names: Sequence[str]) -> None:
     if not 2 <= len(names) <= MOST_CLASSES:
         found = {0: "no class", 1: "one class"}.get(len(names), f"{len(names)} classes")
+        is_copy = project_root().resolve() != Path.cwd()
+        hint = ". The queue’s copy of the project has only what git or DVC tracks: see docs/data.md"
         raise InputError(
             f"{folder}: holds {found}; expected 2 to {MOST_CLASSES}, each a folder of pictures, or "
-            "the four idx files of a data set"
+            f"the four idx files of a data set{hint if is_copy else ''}"
         )
     for name in names:
         if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):

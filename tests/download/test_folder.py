@@ -344,3 +344,11 @@ def test_refused_in_one_line(make: Callable[[Path], None], said: str, tmp_path: 
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/{said}")) as raised:
         read_folder(folder, test=0.2)
     assert "\n" not in str(raised.value)
+
+
+def test_in_a_copy_of_the_queue_it_is_said_what_is_missing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with pytest.raises(InputError, match=r"holds no class; .* only what git or DVC tracks: see"):
+        read_folder(tmp_path, test=0.2)
