@@ -5,8 +5,9 @@ This stage runs first and is quick, so a bad parameter or picture stops the pipe
 results are still there.
 
 It also writes what other stages depend on and DVC cannot read from params.yaml: the kind of device
-that `auto` is on this machine, the algorithm of each model's convolutions, the content of a data
-set of one's own, and all parameters that can change a result.
+that `auto` is on this machine, the algorithms of the convolutions, which models there are and what
+they are built with, the content of a data set of one's own, and all parameters that can change a
+result.
 """
 
 from pathlib import Path
@@ -15,7 +16,6 @@ import click
 
 from cnnpipe.download.folder import read_folder
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.system.artifacts import save_json
 from cnnpipe.system.command import REPORTS, stage
 from cnnpipe.validate.schema import Params, json_schema
@@ -26,12 +26,11 @@ SCHEMA = Path("params.schema.json")
 @stage
 def main() -> None:
     params = load_params(Params)
-    models = {name: params.models.of(name) for name in MODEL_NAMES}
     own = None
     if params.data.name == "folder":
         own = read_folder(Path(params.data.path), params.data.test)
         click.echo(own.summary)
-        for run in models.values():
+        for run in params.models.values():
             own.check_batch_size(run.batch_size, params.data.validation)
     # It imports torch, which takes longer than to refuse a bad parameter.
     from cnnpipe.system.hardware import choose_device
@@ -39,7 +38,8 @@ def main() -> None:
     facts = {
         "passed": True,
         "device": choose_device(params.runtime.device).type,
-        "algorithms": {name: run.algorithm for name, run in models.items()},
+        "algorithms": sorted({model.algorithm for model in params.models.values()}),
+        "architectures": {name: model.architecture() for name, model in params.models.items()},
         "folder": own and own.identity(),
         "params": params.model_dump(exclude={"runtime"}),
     }

@@ -283,9 +283,10 @@ class Project:
         """The files and folders that a stage makes."""
         name, _, model = stage.partition("@")
         text = (self.folder / "dvc.yaml").read_text(encoding="utf-8")
-        listed = YAML(typ="safe").load(text)["stages"][name]["outs"]
+        entry = YAML(typ="safe").load(text)["stages"][name]
+        listed = entry.get("do", entry)["outs"]
         names = [next(iter(out)) if isinstance(out, dict) else out for out in listed]
-        return [self.folder / out.replace("${item.model}", model) for out in names]
+        return [self.folder / out.replace("${key}", model) for out in names]
 
     def forget(self, stage: str) -> None:
         """Undo a stage: its outputs, its entry in dvc.lock, and all that DVC has cached of runs."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from cnnpipe.networks import NETWORKS
+
 NBSP = "\N{NO-BREAK SPACE}"
 TITLES = {
-    "lenet5": "LeNet-5",
-    "vgg": "VGG",
+    **{name: network.title for name, network in NETWORKS.items()},
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "kmnist": "Kuzushiji-MNIST",

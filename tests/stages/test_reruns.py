@@ -9,6 +9,7 @@ import json
 import pytest
 from PIL import Image
 
+from tests.helpers.third_network import NAME, add_third_network
 from torture.project import DVC, Project
 
 
@@ -37,14 +38,16 @@ def stale(project):
 
 @pytest.fixture
 def restored(project):
+    networks = project.folder / "cnnpipe" / "networks"
     names = ["params.yaml", "params.schema.json", "dvc.lock", "data/own/README.md"]
     files = [project.folder / name for name in names]
     files += project.folder.glob("reports/validate/*")
-    files += project.folder.glob("cnnpipe/[pv]a*/*.py")
+    files += [*project.folder.glob("cnnpipe/[pv]a*/*.py"), networks / "__init__.py"]
     before = {path: path.read_bytes() for path in files}
     yield project
     for path, content in before.items():
         path.write_bytes(content)
+    (networks / f"{NAME}.py").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,14 @@ def test_comments_and_docstrings_of_the_parameters_code_run_only_validate(restor
     restored.repro("validate")
     assert "Changed." in (restored.folder / "params.schema.json").read_text(encoding="utf-8")
     assert stale(restored) == []
+
+
+def test_another_network_leaves_the_others_as_they_are(restored):
+    add_third_network(restored.folder)
+    restored.repro("validate")
+    once = {"summarize", "principles", "handcrafted", "benchmark", "report"}
+    of_it = {f"{stage}@{NAME}" for stage in ("train", "evaluate", "visualize", "explain")}
+    assert set(stale(restored)) == once | of_it
 
 
 def test_a_setting_of_the_machine_runs_only_validate(restored):
