@@ -56,7 +56,7 @@ def test_all_results_are_there(project):
         assert all((project.folder / "reports" / file).is_file() for file in files)
     assert project.json("reports/handcrafted.json")["verdict"]
     page = (project.folder / "reports/index.html").read_text(encoding="utf-8")
-    assert "This run used your own data, not MNIST" in page
+    assert "This run used a custom data set, not MNIST" in page
     assert all(f"“{escape(name)}”" in page for name in CLASSES)
     assert page.count(f'aria-labelledby="{NAME}-score"') == page.count(f">{TITLE}</h3>") // 2 == 1
 
