@@ -19,6 +19,8 @@ PER_ROW = 10
 TILE, GAP = 0.7, 0.1
 ROW = TILE + 0.62
 """Inches for a row of maps with the two lines of text below it."""
+CHART = 2.5
+"""Inches for a row of two charts."""
 
 
 @layout.styled
@@ -29,7 +31,7 @@ def draw(tables: Tables, details: Details) -> Figure:
     rows = sum(ceil((layers["model"] == model).sum() / PER_ROW) for model in models)
     charts = layout.BODY + 0.12 + rows * ROW + 0.26 * len(models)
     page = layout.Page(
-        charts + 2.5,
+        charts + CHART * ceil(len(models) / 2),
         "What does one neuron see?",
         "mean size of its gradients by pixel of the image, each map from 0 to its own peak; "
         "orange: the field by theory",
@@ -53,7 +55,9 @@ def draw(tables: Tables, details: Details) -> Figure:
         top += ceil(len(rows_of_model) / PER_ROW) * ROW
     for place, model in enumerate(models):
         local = layers[(layers["model"] == model) & layers["local"]]
-        _sizes(page, place, charts, local, image_side=maps["row"].max() + 1)
+        line, column = divmod(place, 2)
+        top = charts + line * CHART
+        _sizes(page, 0.55 + 4 * column, top, local, image_side=maps["row"].max() + 1)
     return page.figure
 
 
@@ -75,11 +79,10 @@ def _map(
 
 
 def _sizes(
-    page: layout.Page, place: int, top: float, layers: pd.DataFrame, image_side: int
+    page: layout.Page, left: float, top: float, layers: pd.DataFrame, image_side: int
 ) -> None:
     """Sides of the fields in theory and in effect, layer by layer."""
-    width = 2.85
-    axes = page.axes(0.55 + place * (width + 1.15), top + 0.2, width, 1.4)
+    axes = page.axes(left, top + 0.2, 2.85, 1.4)
     axes.grid(visible=True)
     x = np.arange(len(layers))
     for column, colour in [("theory", ORANGE), ("effective", BLUE)]:
