@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, MUTED, ORANGE, SEQUENTIAL, Scale
+from cnnpipe.drawing.curves import apart
 from cnnpipe.findings.wording import title_of
 from cnnpipe.principles.figures import Details, Tables
 
@@ -21,6 +22,8 @@ ROW = TILE + 0.62
 """Inches for a row of maps with the two lines of text below it."""
 CHART = 2.5
 """Inches for a row of two charts."""
+LINE = 0.15
+"""Inches from one name of a curve to the next."""
 
 
 @layout.styled
@@ -82,12 +85,17 @@ def _sizes(
     page: layout.Page, left: float, top: float, layers: pd.DataFrame, image_side: int
 ) -> None:
     """Sides of the fields in theory and in effect, layer by layer."""
-    axes = page.axes(left, top + 0.2, 2.85, 1.4)
+    height, most = 1.4, 1.1 * max(image_side, layers["theory"].max())
+    axes = page.axes(left, top + 0.2, 2.85, height)
     axes.grid(visible=True)
     x = np.arange(len(layers))
+    last = layers.iloc[-1]
+    ends = {column: height * float(last[column]) / most for column in ("theory", "effective")}
+    places = apart(ends, LINE)
     for column, colour in [("theory", ORANGE), ("effective", BLUE)]:
         axes.plot(x, layers[column], color=colour, marker="o")
-        layout.label(axes, column, (x[-1], layers[column].iloc[-1]), (7, 0), color=colour)
+        offset = (7, 72 * (places[column] - ends[column]))
+        layout.label(axes, column, (x[-1], last[column]), offset, color=colour)
     axes.axhline(image_side, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     style = {"va": "baseline", "fontsize": 7, "color": MUTED}
     layout.label(axes, "the image", (0, image_side), (0, 3), **style)
@@ -95,7 +103,7 @@ def _sizes(
     axes.set_xticks(x, names)
     if len(names) > 6:
         layout.slanted(axes, 35)
-    axes.set_ylim(0, 1.1 * max(image_side, layers["theory"].max()))
+    axes.set_ylim(0, most)
     model = layers["model"].iloc[0]
     title = f"{title_of(model)}: side of the field, pixels"
     axes.set_title(title)
