@@ -53,14 +53,8 @@ def main(name: str) -> None:
         )
         if distributed.rank() > 0:
             return
-        save_model(
-            MODELS / f"{name}.safetensors",
-            trained,
-            name,
-            architecture,
-            normalization,
-            dataset.classes,
-        )
+        file = MODELS / f"{name}.safetensors"
+        save_model(file, trained, name, architecture, normalization, dataset.classes)
         save_csv(REPORTS / "curves" / f"{name}.csv", learning_curves(history))
         timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
         how = {"processes": distributed.processes(), "layers": layers_on(device, run.backend)}

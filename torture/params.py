@@ -91,7 +91,8 @@ def wrong_values(place: Place) -> list[Any]:
         exclusive = ("exclusiveMinimum", "exclusiveMaximum")
         wrong += [schema[limit] for limit in exclusive if limit in schema]
     if kind == "string":
-        wrong += ["", "text", f"{schema['pattern']}", "auto\n", "http://a b"]
+        texts = ["", " ", "text", schema["pattern"], "auto\n", "http://a b"]
+        wrong += [text for text in texts if not re.fullmatch(schema["pattern"].strip("^$"), text)]
     if kind == "array":
         items = [value for at, value in places(TREE) if at == (*place, 0)]
         wrong += [[]] if schema.get("minItems") else []

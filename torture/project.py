@@ -28,6 +28,7 @@ from torture.campaign import failed
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages")
+OWN_DATA = "data/own/README.md"
 DVC = (sys.executable, "-m", "dvc")
 
 SMALL: dict[str, Any] = {
@@ -141,6 +142,8 @@ class Project:
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)
+        (folder / OWN_DATA).parent.mkdir(parents=True)
+        shutil.copy2(ROOT / OWN_DATA, folder / OWN_DATA)
         project.temporary.mkdir()
         project.run("git", "init", "--quiet")
         (folder / ".git" / "info").mkdir(exist_ok=True)

@@ -64,7 +64,7 @@ class SourceFile:
     """One file of a data set; exactly one of its two digests is known beforehand."""
 
     name: str
-    """Of the decompressed file; a mirror holds it as `name`.gz."""
+    """Of the decompressed file; a mirror holds `name`.gz or, if its SHA-256 is known, this one."""
     size: int
     """Bytes of the decompressed file."""
     sha256: str | None = None

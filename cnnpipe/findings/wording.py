@@ -11,6 +11,7 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
     "kmnist": "Kuzushiji-MNIST",
     "digits": "scikit-learn’s digits",
+    "folder": "your own data",
 }
 """Of models and data sets, by their names in params.yaml."""
 

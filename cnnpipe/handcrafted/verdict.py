@@ -189,8 +189,8 @@ def judge(
         f"{count(details['copies'], 'randomly mapped copy', 'randomly mapped copies')} of each "
         "training image, LeNet-5 a fresh one in every epoch",
         limits="Severities of different corruptions cannot be compared, these corruptions are not "
-        "all there are, and digits are not photographs. With other numbers of training images "
-        "the order may be another.",
+        "all there are, and images of 28×28 are not photographs. With other numbers of training "
+        "images the order may be another.",
     )
 
 

@@ -7,6 +7,7 @@ writes them into dvc.lock.
 import json
 
 import pytest
+from PIL import Image
 
 from tests.helpers.third_network import NAME, add_third_network
 from torture.project import DVC, Project
@@ -38,7 +39,7 @@ def stale(project):
 @pytest.fixture
 def restored(project):
     networks = project.folder / "cnnpipe" / "networks"
-    names = ["params.yaml", "params.schema.json", "dvc.lock"]
+    names = ["params.yaml", "params.schema.json", "dvc.lock", "data/own/README.md"]
     files = [project.folder / name for name in names]
     files += project.folder.glob("reports/validate/*")
     files += [*project.folder.glob("cnnpipe/[pv]a*/*.py"), networks / "__init__.py"]
@@ -90,3 +91,30 @@ def test_a_setting_of_the_machine_runs_only_validate(restored):
     assert stale(restored) == ["validate"]
     restored.repro("validate")
     assert stale(restored) == []
+
+
+def test_own_data_runs_only_validate_while_another_data_set_is_used(restored):
+    readme = restored.folder / "data/own/README.md"
+    readme.write_text("changed", encoding="utf-8")
+    assert stale(restored) == ["validate"]
+    restored.repro("validate")
+    assert stale(restored) == []
+
+
+def test_a_changed_picture_runs_download_and_a_hidden_file_does_not(restored, tmp_path):
+    """The folder lies outside of the project. What depends on data/raw is up to its content."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for grey in (1, 2):
+            Image.new("L", (28, 28), grey).save(tmp_path / name / f"{grey}.png")
+    restored.set("data.name", "folder")
+    restored.set("data.path", str(tmp_path))
+    restored.repro("validate")
+    restored.run(*DVC, "commit", "--force", "--quiet", "download")
+    (tmp_path / "cat" / ".DS_Store").write_text("")
+    assert "validate" in stale(restored)
+    restored.repro("validate")
+    assert stale(restored) == ["report"]  # it shows all parameters
+    Image.new("L", (28, 28), 9).save(tmp_path / "cat" / "1.png")
+    restored.repro("validate")
+    assert stale(restored) == ["download", "report"]

@@ -46,7 +46,7 @@ def draw(table: pd.DataFrame) -> Figure:
         table: columns method, training, corruption, severity, accuracy, images.
     """
     subtitle = f"accuracy on {table['images'].max():,} test images, against severity; 0 is clean"
-    page = layout.Page(5.2, "How far each feature carries when the digit changes", subtitle)
+    page = layout.Page(5.2, "How far each feature carries when the image changes", subtitle)
     present = dict.fromkeys(zip(table["method"], table["training"], strict=True))
     drawn = {key: line for key, line in LINES.items() if key in present}
     others = [key for key in present if key[1] == "pipeline" and key not in LINES]
