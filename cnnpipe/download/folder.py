@@ -27,13 +27,13 @@ from cnnpipe.data.sources import (
     TRAIN_IMAGES,
     TRAIN_LABELS,
 )
-from cnnpipe.download.idx_files import Bytes, Part, has_idx_files, read_idx_files
+from cnnpipe.download.idx_files import MOST_CLASSES, Bytes, Part, has_idx_files, read_idx_files
 from cnnpipe.download.picture import SUFFIXES, border_grey, read_picture
+from cnnpipe.system.artifacts import project_root
 from cnnpipe.system.errors import InputError
 
 LITTER = ("Thumbs.db", "desktop.ini")
 """What file managers leave. It is passed over, as is each name that begins with a full stop."""
-MOST_CLASSES = 256
 LONGEST_NAME = 40
 """Characters of a class's name."""
 MIDDLE_GREY = 127
@@ -81,11 +81,16 @@ def read_folder(folder: Path, test: float) -> OwnData:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; data.path names it")
+    note = ""
     if has_idx_files(folder):
         names, training, testing = read_idx_files(folder)
         _check_names(folder, names)
     else:
         names, training, testing = _read_pictures(folder)
+        # MNIST's ground is dark, too, and so is what comes in at the edges of a moved image.
+        if np.median([border_grey(image) for image in training.images]) > MIDDLE_GREY:
+            training, testing = _inverted(training), testing and _inverted(testing)
+            note = "; inverted, as most stand on a light ground"
     if testing is None:
         training, testing = _split(training, test)
     for part, what in ((training, "train"), (testing, "test")):
@@ -104,16 +109,18 @@ def read_folder(folder: Path, test: float) -> OwnData:
             TEST_IMAGES: idx.encode_idx(testing.images),
             TEST_LABELS: idx.encode_idx(testing.labels),
         },
-        f"{folder}: {counts} of {len(names)} classes",
+        f"{folder}: {counts} of {len(names)} classes{note}",
     )
 
 
 def _check_names(folder: Path, names: Sequence[str]) -> None:
     if not 2 <= len(names) <= MOST_CLASSES:
         found = {0: "no class", 1: "one class"}.get(len(names), f"{len(names)} classes")
+        is_copy = project_root().resolve() != Path.cwd()
+        hint = ". The queue’s copy of the project has only what git or DVC tracks: see docs/data.md"
         raise InputError(
             f"{folder}: holds {found}; expected 2 to {MOST_CLASSES}, each a folder of pictures, or "
-            "the four idx files of a data set"
+            f"the four idx files of a data set{hint if is_copy else ''}"
         )
     for name in names:
         if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
@@ -159,7 +166,7 @@ def _read_pictures(folder: Path) -> tuple[list[str], Part, Part | None]:
         parts = [_classes_in(folder)]
     names = list(parts[0])
     _check_names(folder, names)
-    training, *rest = _on_dark_ground([_read_part(part) for part in parts])
+    training, *rest = [_read_part(part) for part in parts]
     return names, training, rest[0] if rest else None
 
 
@@ -205,11 +212,5 @@ def _read_part(classes: Classes) -> Part:
     return Part(np.stack(images)[order], labels[order])
 
 
-def _on_dark_ground(parts: list[Part]) -> list[Part]:
-    """The images, all inverted if the border of most training images is light.
-
-    MNIST's ground is black, too, and so is what comes in at the edges when an image is moved.
-    """
-    if np.median([border_grey(image) for image in parts[0].images]) <= MIDDLE_GREY:
-        return parts
-    return [part._replace(images=255 - part.images) for part in parts]
+def _inverted(part: Part) -> Part:
+    return part._replace(images=255 - part.images)

@@ -25,14 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnpipe.data import idx
-from cnnpipe.download.mirrors import GZIP
 from cnnpipe.system.errors import InputError
 
 NAME = re.compile(
     r"(?P<word>(?:.+-)?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx[13]-ubyte(\.gz)?"
 )
 CLASSES = "classes.txt"
-LABELS = 256
+MOST_CLASSES = 256
 """A label is a byte."""
 
 Bytes = NDArray[np.uint8]
@@ -85,7 +84,7 @@ def read_idx_files(folder: Path) -> tuple[list[str], Part, Part | None]:
 def _read_part(folder: Path, files: Files, part: str) -> Part:
     of_images, of_labels = (_only(folder, files, part, kind) for kind in ("images", "labels"))
     images = _parsed(of_images, idx.parse_images)
-    labels = _parsed(of_labels, lambda content: idx.parse_labels(content, LABELS))
+    labels = _parsed(of_labels, lambda content: idx.parse_labels(content, MOST_CLASSES))
     if len(labels) != len(images):
         raise InputError(
             f"{of_labels}: {len(labels)} labels; {of_images.name} has {len(images)} images"
@@ -111,7 +110,7 @@ def _parsed(path: Path, parse: Callable[[bytes], Bytes]) -> Bytes:
     try:
         return parse(_content(path))
     except ValueError as error:
-        raise InputError(f"{path}: damaged: {error}") from None
+        raise InputError(f"{path}: {error}") from None
 
 
 def _content(path: Path) -> bytes:
@@ -120,12 +119,12 @@ def _content(path: Path) -> bytes:
         ValueError: it is a damaged gzip file.
     """
     content = path.read_bytes()
-    if content[:2] != GZIP:
+    if content[:2] != idx.GZIP:
         return content
     try:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"as a gzip file: {error}") from None
+        raise ValueError(f"damaged gzip file: {error}") from None
 
 
 def _numbered(part: Part, labels: Bytes) -> Part:
@@ -136,7 +135,10 @@ def _numbered(part: Part, labels: Bytes) -> Part:
 def _class_names(folder: Path, word: str, labels: list[int]) -> list[str]:
     mapping, names = folder / f"{word}mapping.txt", folder / CLASSES
     if names.is_file():
-        lines = names.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = names.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{names}: not in UTF-8 ({error})") from None
         if len(lines) != len(labels):
             raise InputError(
                 f"{names}: got {len(lines)} lines; expected a name for each of the labels, "

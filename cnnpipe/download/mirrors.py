@@ -22,6 +22,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from cnnpipe.data.idx import GZIP
 from cnnpipe.data.sources import Source, SourceFile
 from cnnpipe.system.artifacts import project_root
 from cnnpipe.system.errors import InputError
@@ -32,8 +33,6 @@ REDIRECTS = 5
 """At most this many are followed for one file."""
 PATIENCE = 15
 """A mirror may take this many time-outs for one file in all, even if it keeps sending."""
-GZIP = b"\x1f\x8b"
-"""How a gzip file begins."""
 GZIP_OVERHEAD = 2**16
 """Bytes by which a gzip file of incompressible content may exceed it."""
 

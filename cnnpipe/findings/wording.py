@@ -11,7 +11,7 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
     "kmnist": "Kuzushiji-MNIST",
     "digits": "scikit-learn’s digits",
-    "folder": "your own data",
+    "folder": "a custom data set",
 }
 """Of models and data sets, by their names in params.yaml."""
 

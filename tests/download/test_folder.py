@@ -110,6 +110,7 @@ class TestPictures:
         own = read_folder(tmp_path, test=0.2)
         every = {image for image, _ in (*trained_with(own), *judged_with(own))}
         assert (255 - picture(0, 250)).tobytes() in every
+        assert own.summary.endswith("; inverted, as most stand on a light ground")
 
     def test_a_batch_is_not_larger_than_what_is_trained_with(self, tmp_path: Path) -> None:
         """Of 8 training images of each class one is held out for validation."""
@@ -331,7 +332,7 @@ def few_names(folder: Path) -> None:
         (bomb, "own/cat/0.pgm: not readable: Image size (268435456 pixels) exceeds limit"),
         (odd_name, "own: a class is called 'fox\\n'; expected 1 to 40 characters"),
         (missing_labels, "own: no file of test labels; expected one, test-labels-idx"),
-        (damaged_idx, "own/train-images-idx3-ubyte.gz: damaged: as a gzip file: "),
+        (damaged_idx, "own/train-images-idx3-ubyte.gz: damaged gzip file: "),
         (two_sets, "own: holds files of several data sets, emnist-digits-… and emnist-letters-…"),
         (few_names, "own/classes.txt: got 2 lines; expected a name for each of the labels, 3 from"),
     ],
@@ -343,3 +344,11 @@ def test_refused_in_one_line(make: Callable[[Path], None], said: str, tmp_path: 
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/{said}")) as raised:
         read_folder(folder, test=0.2)
     assert "\n" not in str(raised.value)
+
+
+def test_in_a_copy_of_the_queue_it_is_said_what_is_missing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with pytest.raises(InputError, match=r"holds no class; .* only what git or DVC tracks: see"):
+        read_folder(tmp_path, test=0.2)

@@ -45,6 +45,8 @@ def test_all_results_are_there(project):
         accuracy = 1 - metrics[name]["test_errors"] / images
         assert metrics[name]["test_accuracy"] == pytest.approx(accuracy)
         assert project.json("reports/timings.json")[name]["train_seconds"] > 0
+        card = (project.folder / f"reports/cards/{name}.md").read_text(encoding="utf-8")
+        assert f"| errors | {metrics[name]['test_errors']} |" in card
         assert list((project.folder / "reports/figures" / name).glob("*.png"))
         assert list((project.folder / "reports/figures/explanation" / name).glob("*.png"))
         explained = project.json(f"reports/explanation/{name}.json")
@@ -56,7 +58,7 @@ def test_all_results_are_there(project):
         assert all((project.folder / "reports" / file).is_file() for file in files)
     assert project.json("reports/handcrafted.json")["verdict"]
     page = (project.folder / "reports/index.html").read_text(encoding="utf-8")
-    assert "This run used your own data, not MNIST" in page
+    assert "This run used a custom data set, not MNIST" in page
     assert all(f"“{escape(name)}”" in page for name in CLASSES)
     assert page.count(f'aria-labelledby="{NAME}-score"') == page.count(f">{TITLE}</h3>") // 2 == 1
 
