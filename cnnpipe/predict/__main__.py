@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cnnpipe.params.models import MODEL_NAMES, ModelName
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.system.command import MODELS, RAW
 from cnnpipe.system.errors import InputError
 
@@ -19,23 +19,20 @@ from cnnpipe.system.errors import InputError
     "models",
     type=click.Choice(MODEL_NAMES),
     multiple=True,
-    default=MODEL_NAMES,
-    show_default=True,
-    help="Network to ask; may be given more than once.",
+    help="Network to ask, once for each; by default all that are trained.",
 )
 @click.option(
     "--explain",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw what was seen of one picture, and why it was answered so, as PNG.",
 )
-def main(pictures: tuple[Path, ...], models: tuple[ModelName, ...], explain: Path | None) -> None:
+def main(pictures: tuple[Path, ...], models: tuple[str, ...], explain: Path | None) -> None:
     """Read the digits in pictures: photos, scans, drawings, screen captures.
 
     A picture that cannot be read is named, and the others are read all the same.
     """
     # Imported here, as torch takes longer to import than --help takes to answer.
     from cnnpipe.predict.reading import Reader
-    from cnnpipe.predict.seen import see
 
     if explain and (len(pictures) > 1 or explain.suffix.lower() != ".png"):
         raise click.UsageError("--explain draws one picture, into a file that ends in .png")
@@ -48,7 +45,7 @@ def main(pictures: tuple[Path, ...], models: tuple[ModelName, ...], explain: Pat
     refused = False
     for path in pictures:
         try:
-            seen = see(path)
+            seen = reader.see(path)
         except (InputError, OSError) as error:
             click.echo(f"Error: {error}", err=True)
             refused = True

@@ -5,13 +5,16 @@ Axes: H height, W width, 3 red, green and blue.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from cnnpipe.download.picture import grey, opened
 from cnnpipe.system.errors import InputError
 
 Array = NDArray[np.float64]
@@ -19,8 +22,6 @@ Source = str | Path | Image.Image | NDArray[Any]
 
 LARGEST = 1000
 """Pixels of the longer side; what is larger is made smaller."""
-SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
-"""Pillow's modes for PNG and TIFF of 16 bits."""
 
 
 def read_picture(source: Source) -> Array:
@@ -29,25 +30,34 @@ def read_picture(source: Source) -> Array:
     Shape: (H, W, 3); arrays are uint8, (H, W) or (H, W, 3 or 4).
 
     Raises:
-        InputError: the file is missing, no picture, or damaged; an array has another form.
+        InputError: as `image_of` does.
 
     >>> read_picture(np.array([[0, 255]], dtype=np.uint8))[0].tolist()
     [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
+    with image_of(source) as image:
+        deep = image.mode.startswith(("I", "F"))  # more than 8 bits
+        transparent = not deep and image.has_transparency_data
+        converted = (grey(image) if deep else image).convert("RGBA" if transparent else "RGB")
+    times = -(-max(converted.size) // LARGEST)  # rounded up
+    values = np.asarray(converted.reduce(times), dtype=np.float64) / 255
+    return _on_paper(values[..., :3], values[..., 3]) if transparent else values
+
+
+@contextmanager
+def image_of(source: Source) -> Iterator[Image.Image]:
+    """A file, a Pillow image or an array as an upright image.
+
+    Raises:
+        InputError: the file is missing, no picture, or damaged; an array has another form.
+    """
     if isinstance(source, np.ndarray):
-        return _colours(_from_array(source))
-    if isinstance(source, Image.Image):
-        return _colours(source)
-    path = Path(source)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            return _colours(image)
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: no picture that Pillow can read, such as PNG or JPEG") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: damaged: {' '.join(str(error).split())}") from None
+        yield _from_array(source)
+    elif isinstance(source, Image.Image):
+        yield ImageOps.exif_transpose(source)
+    else:
+        with opened(Path(source)) as image:
+            yield image
 
 
 def _from_array(values: NDArray[Any]) -> Image.Image:
@@ -58,18 +68,6 @@ def _from_array(values: NDArray[Any]) -> Image.Image:
             "expected uint8, (H, W) or (H, W, 3 or 4)"
         )
     return Image.fromarray(values)
-
-
-def _colours(image: Image.Image) -> Array:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in SIXTEEN_BITS:
-        values = np.asarray(upright, dtype=np.float64) / (2**16 - 1)
-        upright = Image.fromarray((255 * values.clip(0, 1)).astype(np.float32))
-    transparent = upright.has_transparency_data
-    converted = upright.convert("RGBA" if transparent else "RGB")
-    times = -(-max(converted.size) // LARGEST)  # rounded up
-    values = np.asarray(converted.reduce(times), dtype=np.float64) / 255
-    return _on_paper(values[..., :3], values[..., 3]) if transparent else values
 
 
 def _on_paper(colours: Array, opacity: Array) -> Array:

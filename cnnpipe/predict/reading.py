@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnpipe.data.raw import DESCRIPTION
+from cnnpipe.data.sources import BOXED, DIGITS
 from cnnpipe.findings.wording import percent, title_of
 from cnnpipe.models import TrainedNetwork
-from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.predict.digits import Digit
 from cnnpipe.predict.familiarity import Familiarity
 from cnnpipe.predict.picture import Source
-from cnnpipe.predict.seen import see
+from cnnpipe.predict.seen import Seen, see, see_whole
+from cnnpipe.system.artifacts import load_json
 from cnnpipe.system.command import MODELS, RAW
-
-TRAINED = tuple(MODELS / f"{name}.safetensors" for name in MODEL_NAMES)
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,37 @@ class Reader:
     networks: Sequence[TrainedNetwork]
     familiarities: Sequence[Familiarity | None]
     """Of each network; None where there are no training images to compare with."""
+    boxed: bool
+    """Whether the networks know digits in MNIST's form, and not images of another data set."""
 
     @classmethod
-    def load(cls, models: Iterable[str | Path] = TRAINED, raw: Path = RAW) -> Self:
+    def load(cls, models: Iterable[str | Path] | None = None, raw: Path = RAW) -> Self:
         """Networks from their files, and what is familiar to them from the training images.
 
         Args:
-            models: files that `save_model` wrote.
+            models: files that `save_model` wrote; by default all trained networks.
             raw: folder of the data set; without it, no image is called unfamiliar.
 
         Raises:
             InputError: a file is missing, damaged, or no model of this project.
         """
-        paths = [Path(path) for path in models]
+        paths = [Path(path) for path in models or trained()]
         networks = [TrainedNetwork.load(path) for path in paths]
         if not raw.is_dir():
-            return cls(networks, [None] * len(networks))
+            digits = all(network.classes == DIGITS for network in networks)
+            return cls(networks, [None] * len(networks), digits)
         pairs = zip(networks, paths, strict=True)
-        return cls(networks, [Familiarity.load(network, path, raw) for network, path in pairs])
+        familiarities = [Familiarity.load(network, path, raw) for network, path in pairs]
+        return cls(networks, familiarities, load_json(raw / DESCRIPTION)["name"] in BOXED)
+
+    def see(self, picture: Source) -> Seen:
+        """The digits of a picture; for networks of another data set, the picture as one image.
+
+        Raises:
+            InputError: the picture cannot be read, or is empty, or it cannot be decided which of
+                its parts are a digit.
+        """
+        return see(picture) if self.boxed else see_whole(picture)
 
     def read(self, digits: Sequence[Digit]) -> list[Reading]:
         """What the networks say of each digit."""
@@ -125,15 +139,22 @@ class Reader:
         ]
 
 
-def classify(picture: Source, models: Iterable[str | Path] = TRAINED) -> list[Reading]:
+def trained(models: Path = MODELS) -> list[Path]:
+    """The trained networks; the first one that could be if there are none."""
+    paths = [models / f"{name}.safetensors" for name in MODEL_NAMES]
+    return [path for path in paths if path.is_file()] or paths[:1]
+
+
+def classify(picture: Source, models: Iterable[str | Path] | None = None) -> list[Reading]:
     """Read the digits of one picture; for many pictures, load a `Reader` once.
 
     Args:
         picture: a file, a Pillow image, or a uint8 array (H, W) or (H, W, 3 or 4).
-        models: files that `save_model` wrote.
+        models: files that `save_model` wrote; by default all trained networks of the pipeline.
 
     Raises:
         InputError: a model is missing or damaged; the picture cannot be read, or is empty, or it
             cannot be decided which of its parts are a digit.
     """
-    return Reader.load(models).read(see(picture).digits)
+    reader = Reader.load(models)
+    return reader.read(reader.see(picture).digits)

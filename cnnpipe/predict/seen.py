@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnpipe.predict.digits import Digit, cut_digits, ready_digit
+import numpy as np
+
+from cnnpipe.data.idx import IMAGE_SIDE
+from cnnpipe.download.folder import MIDDLE_GREY
+from cnnpipe.download.picture import border_grey, grey
+from cnnpipe.download.picture import fitted as whole
+from cnnpipe.predict.digits import Box, Digit, Frame, cut_digits, ready_digit
 from cnnpipe.predict.ink import find_ink
-from cnnpipe.predict.picture import Array, Source, read_picture
+from cnnpipe.predict.picture import Array, Source, image_of, read_picture
 from cnnpipe.system.errors import InputError
 
 
@@ -40,3 +46,21 @@ def see(source: Source) -> Seen:
         if isinstance(source, str | Path):
             raise InputError(f"{source}: {error}") from None
         raise
+
+
+def see_whole(source: Source) -> Seen:
+    """The whole picture as one image, as a data set of one's own is read.
+
+    For networks that were trained on other images than digits in MNIST's form. A picture on a
+    light ground is inverted.
+
+    Raises:
+        InputError: the picture cannot be read.
+    """
+    with image_of(source) as picture:
+        image = whole(grey(picture))
+    if border_grey(image) > MIDDLE_GREY:
+        image = 255 - image
+    digit = Digit(Box(0, 0, IMAGE_SIDE, IMAGE_SIDE), image, Frame(0, 0, 1))
+    shown = np.repeat(1 - image[..., None] / 255, 3, axis=2)
+    return Seen(shown, image / 255, [digit])

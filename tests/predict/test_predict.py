@@ -14,6 +14,7 @@ from PIL import Image
 from cnnpipe.data.digits import digits_files
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.data.raw import read_raw, write_raw
+from cnnpipe.download.picture import read_picture as as_stored
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.predict import Reader, classify, see
@@ -255,9 +256,8 @@ def test_what_cannot_be_read_is_refused(picture, message):
     ("content", "message"),
     [
         (None, "no such file"),
-        (b"Dear network, read this.", "no picture"),
-        (b"", "no picture"),
-        (next(pictures(0, 1)).content[:9000], "damaged"),
+        (b"Dear network, read this.", "not readable: not a picture of the formats BMP, JPEG, PNG"),
+        (next(pictures(0, 1)).content[:9000], "not readable: image file is truncated"),
     ],
 )
 def test_a_file_that_is_no_picture_is_named(tmp_path, content, message):
@@ -379,6 +379,17 @@ def test_what_is_familiar_is_kept_until_weights_or_data_change(inside, tmp_path,
     other = save_random_model(tmp_path, "lenet5", seed=1)
     Familiarity.load(TrainedNetwork.load(other), other, raw)
     assert len(measured) == 1
+
+
+def test_networks_of_other_data_get_the_picture_as_one_image(inside, tmp_path, monkeypatch):
+    path = save_random_model(tmp_path, "lenet5")
+    for picture in (drawn_three(), 255 - drawn_three()):
+        Image.fromarray(picture).save(tmp_path / "three.png")
+        reader = Reader([TrainedNetwork.load(path)], [None], boxed=False)
+        [digit] = reader.see(tmp_path / "three.png").digits
+        stored = as_stored(tmp_path / "three.png")
+        lit = stored if stored[0, 0] < 128 else 255 - stored
+        np.testing.assert_array_equal(digit.image, lit)
 
 
 def test_networks_that_disagree_are_doubted(inside):
