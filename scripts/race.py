@@ -55,6 +55,11 @@ HELD_OUT = 1 / 6
 def main(only: tuple[str, ...], fresh: bool, held_out: bool) -> None:
     params = load_params(Params)
     dataset = load_dataset(RAW)
+    if len(dataset.classes) != 10:
+        raise InputError(
+            f"{RAW}: a data set of {len(dataset.classes)} classes; the race is for ten, as the "
+            "tutorial's network has"
+        )
     device = choose_device(params.runtime.device)
     waiting = {name.lower(): os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     machine = describe(device) | {"torchvision": torchvision.__version__} | waiting

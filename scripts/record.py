@@ -33,8 +33,8 @@ from dvc_data.index import DataIndexDirError
 from repro import PATIENCE, clone_problem, handle, stop
 
 from cnnpipe.findings.wording import count, duration, percent, plus_minus
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.loading import load_params, read_yaml
-from cnnpipe.params.models import MODEL_NAMES, ModelName
 from cnnpipe.record.seeds import Run, summarize_runs
 from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.command import REPORTS, stage
@@ -50,7 +50,7 @@ RESULTS = ("reports/evaluation/{}.json", "reports/predictions/{}.csv", "reports/
 class Seed:
     """One seed of one model, as an experiment of DVC."""
 
-    model: ModelName
+    model: str
     number: int
     overrides: Mapping[str, Any]
     head: str
@@ -93,16 +93,16 @@ class Seed:
 @click.argument("models", nargs=-1, type=click.Choice(MODEL_NAMES))
 @click.option("--seeds", default="1,2,3,4,5", show_default=True, help="Separated by commas.")
 @click.option("--jobs", type=click.IntRange(1), help="Seeds at a time; default: one per core.")
-def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
-    """Run the record settings of MODELS (both by default) over several seeds."""
+def main(models: tuple[str, ...], seeds: str, jobs: int | None) -> None:
+    """Run the record settings of MODELS (by default, all that have some) over several seeds."""
     numbers = read_seeds(seeds)
     if problem := clone_problem() or changed_files():
         raise InputError(problem)
     settings = read_settings()
     head = git("rev-parse", "HEAD")
     planned = [
-        Seed(name, number, settings[name], head)
-        for name in models or MODEL_NAMES
+        Seed(name, number, settings.get(name, {}), head)
+        for name in models or settings
         for number in numbers
     ]
     if missing := [seed for seed in planned if not seed.commit()]:
@@ -111,7 +111,7 @@ def main(models: tuple[ModelName, ...], seeds: str, jobs: int | None) -> None:
                 run_all(repo, missing, jobs or default_jobs())
         except DvcException as error:
             raise InputError(" ".join(str(error).split())) from error
-    for name in models or MODEL_NAMES:
+    for name in models or settings:
         report(name, [seed for seed in planned if seed.model == name])
     if failed := [seed.name for seed in missing if not seed.commit()]:
         raise InputError(
@@ -140,9 +140,10 @@ def changed_files() -> str | None:
 
 def read_settings() -> dict[str, dict[str, Any]]:
     """By model, the dotted keys of params.yaml that the record runs set."""
-    allowed = f"a mapping of {' and '.join(MODEL_NAMES)}"
+    allowed = f"a mapping of {', '.join(MODEL_NAMES)}"
     tree = read_yaml(SETTINGS, allowed)
-    if set(tree) != set(MODEL_NAMES) or not all(isinstance(part, dict) for part in tree.values()):
+    known = set(tree) <= set(MODEL_NAMES)
+    if not known or not all(isinstance(part, dict) for part in tree.values()):
         raise InputError(f"{SETTINGS}: expected {allowed}")
     return tree
 
@@ -240,7 +241,7 @@ def end_all(queue: LocalCeleryQueue, names: set[str]) -> None:
         time.sleep(0.5)
 
 
-def report(name: ModelName, seeds: Sequence[Seed]) -> None:
+def report(name: str, seeds: Sequence[Seed]) -> None:
     """Print a model's results; write them to reports/records.json if no seed is missing."""
     done = [(seed, commit) for seed in seeds if (commit := seed.commit())]
     if not done:

@@ -15,7 +15,6 @@ import click
 
 from cnnpipe.findings import ladder
 from cnnpipe.findings.wording import count, duration, plus_minus, short, title_of
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.race.contestants import table as race_table
 from cnnpipe.system.artifacts import atomic_write, load_json
 from cnnpipe.system.command import REPORTS, stage
@@ -49,13 +48,14 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def by_model(column: Callable[[str], dict[str, object]]) -> Callable[[], str]:
-    """A table with one column for each model, from the named cells of a column."""
+def by_model(column: Callable[[str], dict[str, object]], file: str) -> Callable[[], str]:
+    """A table with one column for each model of a file, from the named cells of a column."""
 
     def text() -> str:
-        columns = [column(name) for name in MODEL_NAMES]
+        names = list(load(file))
+        columns = [column(name) for name in names]
         rows = ([row, *(cells[row] for cells in columns)] for row in columns[0])
-        return table(["", *map(title_of, MODEL_NAMES)], rows)
+        return table(["", *map(title_of, names)], rows)
 
     return text
 
@@ -206,13 +206,13 @@ TEXTS: dict[str, Callable[..., str]] = {
     "contracts": contracts,
     "layers": layers,
     "machine": machine,
-    "memory": by_model(memory),
+    "memory": by_model(memory, "metrics.json"),
     "operators": operators,
     "race": race,
     "record": record,
-    "records": by_model(records),
+    "records": by_model(records, "records.json"),
     "rungs": rungs,
-    "scores": by_model(scores),
+    "scores": by_model(scores, "metrics.json"),
     "speed_up": speed_up,
     "step": step,
     "steps": steps,

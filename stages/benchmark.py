@@ -8,9 +8,9 @@ from cnnpipe.benchmark import turns
 from cnnpipe.benchmark.figures import layer_ratios, speeds, time_against_batch_size
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.findings.wording import count
+from cnnpipe.networks import ModelsParams
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, LeNet5Architecture, PerModel, VGGArchitecture
 from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Selection
 from cnnpipe.system.artifacts import save_json
@@ -20,7 +20,7 @@ from cnnpipe.system.hardware import choose_device
 
 class Settings(Selection):
     benchmark: BenchmarkParams
-    models: PerModel[LeNet5Architecture, VGGArchitecture]
+    models: ModelsParams
     runtime: RuntimeParams
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the memory profiler's messages about GPUs
     params = load_params(Settings)
     budget, device = params.benchmark, choose_device(params.runtime.device)
-    architectures = {name: params.models.of(name).architecture() for name in MODEL_NAMES}
+    architectures = {name: model.architecture() for name, model in params.models.items()}
 
     models = []
     for result in turns.time_models(budget, architectures, device):

@@ -5,9 +5,9 @@ import click
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.evaluate.evaluation import evaluate, summary
 from cnnpipe.models import TrainedNetwork
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.evaluate import EvaluateParams
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, ModelName
 from cnnpipe.params.section import Selection
 from cnnpipe.system.artifacts import save_csv, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
@@ -19,7 +19,7 @@ class Settings(Selection):
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
-def main(name: ModelName) -> None:
+def main(name: str) -> None:
     shift = load_params(Settings).evaluate.shift
     dataset = load_dataset(RAW)
     network = TrainedNetwork.load(MODELS / f"{name}.safetensors")

@@ -11,9 +11,9 @@ from cnnpipe.explain.figures import attribution_figure, filter_figures
 from cnnpipe.findings.mistakes import images_to_draw
 from cnnpipe.findings.wording import title_of
 from cnnpipe.models import TrainedNetwork
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.explain import ExplainParams
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, ModelName
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.params.visualize import DrawnParams
 from cnnpipe.system.artifacts import load_csv, save_csv, save_json
@@ -28,7 +28,7 @@ class Settings(Selection):
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
-def main(name: ModelName) -> None:
+def main(name: str) -> None:
     params, title = load_params(Settings), title_of(name)
     dataset = load_dataset(RAW)
     network = TrainedNetwork.load(MODELS / f"{name}.safetensors")

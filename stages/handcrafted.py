@@ -10,13 +10,13 @@ from cnnpipe.handcrafted import figures
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.results import figure_file, summary
 from cnnpipe.handcrafted.robustness import time_methods
-from cnnpipe.handcrafted.verdict import TITLES
+from cnnpipe.handcrafted.verdict import NETWORK, TITLES
 from cnnpipe.handcrafted.views import strips, views
 from cnnpipe.models import TrainedNetwork
+from cnnpipe.networks import ModelsParams
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, LeNet5Selection
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.system.artifacts import save_csv, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
@@ -27,22 +27,23 @@ class Settings(Selection):
     seed: Seed
     data: SplitParams
     handcrafted: HandcraftedParams
-    models: LeNet5Selection
+    models: ModelsParams
 
 
 @stage
 def main() -> None:
     params, dataset = load_params(Settings), load_dataset(RAW)
-    sizes, lenet5, validation = params.handcrafted, params.models.lenet5, params.data.validation
-    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in MODEL_NAMES]
+    sizes, lenet5, validation = params.handcrafted, params.models[NETWORK], params.data.validation
+    networks = {name: TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models}
+    trained = list(networks.values())
     outcome = experiment(
-        dataset, networks, sizes, lenet5, RAW.parent, validation=validation, seed=params.seed
+        dataset, trained, sizes, lenet5, RAW.parent, validation=validation, seed=params.seed
     )
     finding, digit = outcome.finding, outcome.test.images[0].numpy()
 
     for name, table in finding.tables.items():
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
-    lenet, shown = networks[0], f"a test image of {title_of(dataset.name)}"
+    lenet, shown = networks[NETWORK], f"a test image of {title_of(dataset.name)}"
     drawn = {
         "robustness": figures.robustness.draw(finding.tables["robustness"]),
         "corruptions": figures.corruptions.draw(digit, strips(digit, params.seed), shown),

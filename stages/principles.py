@@ -1,12 +1,13 @@
 """Measure the theory's claims: reports/principles.json, with a CSV per table and a figure each."""
 
+from typing import Any
+
 import click
 
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.drawing.layout import save_png
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.params.principles import PrinciplesParams
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.principles.claims import EXPERIMENTS
@@ -19,12 +20,13 @@ from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
 class Settings(Selection):
     seed: Seed
     principles: PrinciplesParams
+    models: dict[str, Any]
 
 
 @stage
 def main() -> None:
     params = load_params(Settings)
-    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in MODEL_NAMES]
+    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models]
     study = Study.of(load_dataset(RAW), networks, params.principles, params.seed)
     claims = {experiment.CLAIM.name: experiment.CLAIM for experiment in EXPERIMENTS}
     findings = {}

@@ -3,7 +3,6 @@
 import click
 
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.browser_data import read_embedded
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.page import render
@@ -15,7 +14,7 @@ from cnnpipe.validate.schema import Params
 @stage
 def main() -> None:
     params = load_params(Params).model_dump(exclude={"runtime"})
-    sources = read_sources(REPORTS, RAW / "dataset.json", params, MODEL_NAMES)
+    sources = read_sources(REPORTS, RAW / "dataset.json", params)
     path = REPORTS / "index.html"
     page = render(sources, read_embedded(MODELS, RAW, sources))
     with atomic_write(path) as file:

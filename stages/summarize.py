@@ -1,20 +1,25 @@
-"""Gather what both models scored: reports/metrics.json, and their times in reports/timings.json."""
+"""Gather what the models scored and how long they took, and write a card for each.
+
+Files: reports/metrics.json, reports/timings.json, reports/cards/<model>.md.
+"""
 
 import click
 
-from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.summarize.card import model_card
 from cnnpipe.summarize.metrics import compared
-from cnnpipe.system.artifacts import load_json, save_json
+from cnnpipe.system.artifacts import atomic_write, load_json, save_json
 from cnnpipe.system.command import REPORTS, stage
 
 
 @stage
 def main() -> None:
     metrics, timings = {}, {}
-    for name in MODEL_NAMES:
+    for name, architecture in load_json(REPORTS / "validate" / "architectures.json").items():
         evaluation = load_json(REPORTS / "evaluation" / f"{name}.json")
         metrics[name] = compared(evaluation)
         timings[name] = load_json(REPORTS / "timings" / f"{name}.json")
+        with atomic_write(REPORTS / "cards" / f"{name}.md") as file:
+            file.write(model_card(evaluation, architecture, timings[name]["epochs"]))
     save_json(REPORTS / "metrics.json", metrics)
     save_json(REPORTS / "timings.json", timings)
     for name, scores in metrics.items():

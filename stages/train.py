@@ -8,9 +8,9 @@ import torch
 from cnnpipe.data.dataset import load_dataset, split_validation
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, layers_on, save_model
+from cnnpipe.networks import MODEL_NAMES, ModelsParams, section_of
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, ModelName, ModelsParams
 from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.system.artifacts import load_json, save_json
@@ -31,11 +31,11 @@ class Settings(Selection):
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
-def main(name: ModelName) -> None:
+def main(name: str) -> None:
     if load_json(REPORTS / "verify.json")["verdict"] != "pass":
         raise InputError("reports/verify.json: the operators are wrong; training does not start")
     params = load_params(Settings)
-    run, seed, runtime = params.models.of(name), params.seed, params.runtime
+    run, seed, runtime = section_of(name, params.models), params.seed, params.runtime
     dataset = load_dataset(RAW)
     if distributed.launch(runtime, run.batch_size, "-m", "stages.train", name):
         return
@@ -54,7 +54,8 @@ def main(name: ModelName) -> None:
         )
         if distributed.rank() > 0:
             return
-        save_model(MODELS / f"{name}.safetensors", trained, name, architecture, normalization)
+        file = MODELS / f"{name}.safetensors"
+        save_model(file, trained, name, architecture, normalization, dataset.classes)
         timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
         how = {"processes": distributed.processes(), "layers": layers_on(device, run.backend)}
         save_json(REPORTS / "timings" / f"{name}.json", timing | describe(device) | how)

@@ -6,7 +6,7 @@ import click
 import torch
 
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, AlgorithmParams, PerModel
+from cnnpipe.params.models import AlgorithmParams
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
@@ -19,7 +19,7 @@ from cnnpipe.verify.verification import require_pass, summarize, summary_table, 
 class Settings(Selection):
     seed: Seed
     verify: VerifyParams
-    models: PerModel[AlgorithmParams, AlgorithmParams]
+    models: dict[str, AlgorithmParams]
 
 
 @stage
@@ -28,7 +28,7 @@ def main() -> None:
     # The tensors are small: several threads would wait for each other longer than they work.
     torch.set_num_threads(1)
     # `implicit_gemm` has to be compiled for each shape, so it is verified only where it is used.
-    unused = {"implicit_gemm"} - {params.models.of(name).algorithm for name in MODEL_NAMES}
+    unused = {"implicit_gemm"} - {model.algorithm for model in params.models.values()}
     algorithms = [name for name in get_args(Algorithm) if name not in unused]
     comparisons = verify(params.verify, params.seed, algorithms=algorithms, transforms=TRANSFORMS)
     report = summarize(list(comparisons), params.seed)

@@ -9,8 +9,8 @@ from cnnpipe.drawing.illustration import save_illustrations
 from cnnpipe.findings.mistakes import images_to_draw
 from cnnpipe.findings.wording import title_of
 from cnnpipe.models import TrainedNetwork
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES, ModelName
 from cnnpipe.params.section import Selection
 from cnnpipe.params.visualize import VisualizeParams
 from cnnpipe.system.artifacts import load_csv, load_json, save_json
@@ -24,7 +24,7 @@ class Settings(Selection):
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
-def main(name: ModelName) -> None:
+def main(name: str) -> None:
     params = load_params(Settings).visualize
     dataset = load_dataset(RAW)
     network = TrainedNetwork.load(MODELS / f"{name}.safetensors")

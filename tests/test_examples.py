@@ -29,7 +29,7 @@ PUBLIC = {
         for name, value in vars(layers).items()
         if is_of(layers, value) and not name.startswith("_")
     ],
-    models: ["LeNet5", "VGG", "build_model", "loss_function", "predict", "load_model"],
+    models: ["build_model", "loss_function", "predict", "load_model"],
 }
 
 

@@ -3,6 +3,7 @@
 import itertools
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -101,9 +102,13 @@ def test_backends_agree_step_by_step(name, overrides):
             "backend: got 'jax'; expected 'scratch' or 'torch'",
         ),
         ({"name": "lenet5", "activation": "gelu"}, "activation: got 'gelu'"),
-        ({"name": "lenet5", "pooling": "min"}, "pooling: got 'min'; expected 'max' or 'avg'"),
-        ({"name": "vgg", "blocks": [[4]] * 5}, "blocks: got 5; expected 1 to 4"),
-        ({"name": "vgg", "blocks": []}, "blocks: got 0; expected 1 to 4"),
+        ({"name": "lenet5", "pooling": "min"}, "pooling: got 'min'; expected one of max, avg"),
+        (
+            {"name": "vgg", "blocks": [[4]] * 5},
+            r"^blocks: got .*; expected a list of length ≥ 1 and of length ≤ 4$",
+        ),
+        ({"name": "vgg", "blocks": []}, r"blocks: got \[\]; expected a list of length ≥ 1"),
+        ({"name": "vgg", "kernel_size": 2}, "kernel_size: got 2; expected one of 1, 3, 5, 7"),
     ],
 )
 def test_build_model_refuses(arguments, message):
@@ -128,8 +133,24 @@ def test_a_saved_model_comes_back_with_its_plan_and_normalisation(tmp_path):
         assert not loaded.model.training
         assert loaded.normalization == normalization
         torch.testing.assert_close(loaded.predict(images), predict(model, images, normalization))
-    pair = load_model(tmp_path / "vgg.safetensors")
+        assert loaded.classes == tuple("0123456789")
+    renamed = (tmp_path / "vgg.safetensors").rename(tmp_path / "any name")
+    pair = load_model(str(renamed))
     assert torch.equal(predict(pair[0], images, pair[1]), predict(model, images, normalization))
+
+
+def test_names_of_classes_that_are_no_numbers_are_saved(tmp_path):
+    path, plain = tmp_path / "model", Normalization(0.1, 0.3)
+    model = build_model("lenet5", classes=3)
+    for classes in (("cat", "dog", "Ünal"), ("0", "1", "2")):
+        save_model(path, model, "lenet5", {"classes": 3}, plain, classes)
+        assert TrainedNetwork.load(path).classes == classes
+    numbers = path.read_bytes()
+    save_model(path, model, "lenet5", {"classes": 3}, plain)
+    assert path.read_bytes() == numbers
+    save_model(path, model, "lenet5", {"classes": 3}, plain, ("cat", "dog"))
+    with pytest.raises(InputError, match="2 names for 3 classes"):
+        load_model(path)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +158,7 @@ def test_a_saved_model_comes_back_with_its_plan_and_normalisation(tmp_path):
     [
         ("lenet5", {}, {"activation": "gelu"}, "activation: got 'gelu'"),
         ("lenet5", {}, {"classes": 11}, r"size mismatch for output\.weight"),
-        ("vgg", {"blocks": [[4]], "hidden": 16}, {}, "the weights of vgg$"),
+        ("vgg", {"blocks": [[4]], "hidden": 16}, {"hidden": 17}, r"size mismatch for hidden"),
     ],
 )
 def test_load_model_says_in_one_line_what_does_not_fit(tmp_path, name, built, written, message):
@@ -157,11 +178,25 @@ def test_predict_evaluates_and_each_layer_keeps_its_mode():
     assert torch.equal(first, predict(model, images, Normalization(0.1, 0.3)))  # no dropout
     assert model.block1_norm1.num_batches_tracked == 0
     with pytest.raises(ValueError, match="input: expected shape"):
-        predict(model, images[:, :9], Normalization(0.1, 0.3))
-    with pytest.raises(ValueError, match="input: expected shape"):
         layers_of(model, (1, 9, 9))
     layers_of(model)
     assert [layer.training for layer in model.modules()] == modes
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (torch.rand(2, 28, 28), TypeError, "got torch.float32; expected a tensor of torch.uint8"),
+        (np.zeros((2, 28, 28)), TypeError, "got float64; expected"),
+        ([[0]], TypeError, "got list; expected"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), ValueError, r"got shape \(2, 1, 28, 28\)"),
+        (torch.zeros(28, 28, dtype=torch.uint8), ValueError, r"expected \(N, 28, 28\)"),
+        (torch.zeros(2, 9, 28, dtype=torch.uint8), ValueError, r"got shape \(2, 9, 28\)"),
+    ],
+)
+def test_predict_refuses(images, error, message):
+    with pytest.raises(error, match=message):
+        predict(build_model("lenet5"), images, Normalization(0.1, 0.3))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)

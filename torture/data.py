@@ -329,7 +329,9 @@ def _download(folder: Path, good: Path, mirror: Path) -> None:
     """As the stage does it; the small data set has no mirrors of its own."""
     with redirect_stderr(io.StringIO()):
         if good.name == "digits":
-            params = DataParams(name="digits", validation=0.1, mirrors=[], timeout=1)
+            params = DataParams(
+                name="digits", path="none", test=0.5, validation=0.1, mirrors=[], timeout=1
+            )
             download(params, folder)
         else:
             source = replace(SOURCE, files=tuple(_file(good / name) for name in FILE_NAMES))

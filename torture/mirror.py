@@ -36,7 +36,7 @@ SOURCE = Source(
 TIMEOUT = 0.3
 """Seconds; long for a loopback answer, short for a trial."""
 
-GOOD = ("good", "labelled", "moved", "flood")
+GOOD = ("good", "plain", "labelled", "moved", "flood")
 """Behaviours that give the file."""
 
 Body = Callable[[bytes], bytes]
@@ -124,16 +124,17 @@ class Mirror(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         _, behaviours, *_, file = self.path.split("/")
         each = behaviours.split(",")
-        place = FILE_NAMES.index(file.removesuffix(".gz"))
+        name = file.removesuffix(".gz")
+        place, archive = FILE_NAMES.index(name), ARCHIVES[f"{name}.gz"]
         behaviour = each[place % len(each)]
         self.server.asked.append(behaviour)
         if behaviour.isdigit():
             self.send_error(int(behaviour))
         elif behaviour in BODIES:
             body, _ = BODIES[behaviour]
-            self.answer(body(ARCHIVES[file]))
+            self.answer(body(archive))
         elif hasattr(self, behaviour):
-            getattr(self, behaviour)(ARCHIVES[file])
+            getattr(self, behaviour)(archive)
         else:
             self.send_error(404)
 
@@ -156,6 +157,13 @@ class Mirror(BaseHTTPRequestHandler):
 
     def labelled(self, archive: bytes) -> None:
         self.answer(archive, Content_Type="application/x-gzip", Content_Encoding="gzip")
+
+    def plain(self, archive: bytes) -> None:
+        """The decompressed file, under its own name only."""
+        if self.path.endswith(".gz"):
+            self.send_error(404)
+        else:
+            self.answer(gzip.decompress(archive))
 
     def moved(self, archive: bytes) -> None:
         self.redirect(self.path.replace("moved", "good"))

@@ -17,8 +17,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.messages import schema_at
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.validate.schema import json_schema
 from torture.campaign import Trial, in_turn, promise
 from torture.damage import OBSTACLES, FileDamage
@@ -69,7 +69,8 @@ def wrong_values(place: Place) -> list[Any]:
     wrong: list[Any] = [None]
     if "enum" in schema:
         first = schema["enum"][0]
-        return [*wrong, f"{first}x", first[:-1], first.upper(), "", 3, True, [first], {first: 1}]
+        wrong += [f"{first}x", "", 4, True, [first], {first: 1}]
+        return wrong + ([first[:-1], first.upper()] if isinstance(first, str) else [float(first)])
     kind = schema["type"]
     if kind != "string":
         wrong += ["", "text", "1"]
@@ -90,7 +91,8 @@ def wrong_values(place: Place) -> list[Any]:
         exclusive = ("exclusiveMinimum", "exclusiveMaximum")
         wrong += [schema[limit] for limit in exclusive if limit in schema]
     if kind == "string":
-        wrong += ["", "text", f"{schema['pattern']}", "auto\n", "http://a b"]
+        texts = ["", " ", "text", schema["pattern"], "auto\n", "http://a b"]
+        wrong += [text for text in texts if not re.fullmatch(schema["pattern"].strip("^$"), text)]
     if kind == "array":
         items = [value for at, value in places(TREE) if at == (*place, 0)]
         wrong += [[]] if schema.get("minItems") else []

@@ -28,6 +28,7 @@ from torture.campaign import failed
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages")
+OWN_DATA = "data/own/README.md"
 DVC = (sys.executable, "-m", "dvc")
 
 SMALL: dict[str, Any] = {
@@ -141,6 +142,8 @@ class Project:
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)
+        (folder / OWN_DATA).parent.mkdir(parents=True)
+        shutil.copy2(ROOT / OWN_DATA, folder / OWN_DATA)
         project.temporary.mkdir()
         project.run("git", "init", "--quiet")
         (folder / ".git" / "info").mkdir(exist_ok=True)
@@ -280,9 +283,10 @@ class Project:
         """The files and folders that a stage makes."""
         name, _, model = stage.partition("@")
         text = (self.folder / "dvc.yaml").read_text(encoding="utf-8")
-        listed = YAML(typ="safe").load(text)["stages"][name]["outs"]
+        entry = YAML(typ="safe").load(text)["stages"][name]
+        listed = entry.get("do", entry)["outs"]
         names = [next(iter(out)) if isinstance(out, dict) else out for out in listed]
-        return [self.folder / out.replace("${item.model}", model) for out in names]
+        return [self.folder / out.replace("${key}", model) for out in names]
 
     def forget(self, stage: str) -> None:
         """Undo a stage: its outputs, its entry in dvc.lock, and all that DVC has cached of runs."""

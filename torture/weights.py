@@ -26,7 +26,6 @@ from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, load_model, save_model
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import ModelName
 from cnnpipe.system.artifacts import TEMPORARY, load_weights, save_weights
 from cnnpipe.system.errors import InputError
 from cnnpipe.train.checkpoint import Checkpoints
@@ -36,7 +35,7 @@ from torture.campaign import Trial, failed, in_turn, promise
 from torture.damage import BYTES, OBSTACLES, Damage, FileDamage, rewritten
 from torture.project import ROOT
 
-SMALL: dict[ModelName, dict[str, Any]] = {
+SMALL: dict[str, dict[str, Any]] = {
     "lenet5": {"activation": "relu", "pooling": "max", "classes": 10},
     "vgg": {"blocks": [[4, 4], [8]], "hidden": 16, "dropout": 0.5, "classes": 10},
 }
@@ -274,7 +273,6 @@ def _zip(other: Path) -> bytes:
 
 
 FOREIGN: dict[str, Callable[[Path, Path], bytes]] = {
-    "another network's file": lambda other, trap: other.read_bytes(),
     "weights without a digest": lambda other, trap: safetensors.torch.save(load_weights(other)[0]),
     "a pickle": lambda other, trap: pickle.dumps(other.read_bytes()),
     "a pickle that runs": lambda other, trap: pickle.dumps(_RunsWhenUnpickled(trap)),
@@ -325,7 +323,7 @@ def models(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
         yield Trial(f"{name}: {done}", wrong)
 
 
-def _save(name: ModelName, folder: Path) -> Path:
+def _save(name: str, folder: Path) -> Path:
     generator = torch.Generator().manual_seed(len(name))
     model = build_model(name, **SMALL[name])
     with torch.no_grad():

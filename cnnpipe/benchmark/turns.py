@@ -30,14 +30,13 @@ from cnnpipe.inspection.structure import layers_of
 from cnnpipe.loops import peak
 from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
-from cnnpipe.params.models import ModelName
 from cnnpipe.system.hardware import describe
 
 Phase = Literal["forward", "training"]
 PHASES: tuple[Phase, ...] = ("forward", "training")
 Run = Callable[[], object]
 
-Architectures = Mapping[ModelName, Mapping[str, Any]]
+Architectures = Mapping[str, Mapping[str, Any]]
 """The keyword arguments of `build_model`, by the model's name."""
 
 CONTESTANTS = SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
@@ -136,7 +135,7 @@ def time_models(
 
 
 def model_run(
-    name: ModelName,
+    name: str,
     architecture: Mapping[str, Any],
     contestant: str,
     batch_size: int,

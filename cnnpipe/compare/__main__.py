@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.system.artifacts import atomic_write
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.surroundings import be_independent

@@ -88,7 +88,12 @@ def split_validation(train: Split, fraction: float, seed: int) -> tuple[Split, S
     held_out = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        count = held_out_of(len(members), fraction)
         held_out[generator.permutation(members)[:count]] = True
     mask = torch.from_numpy(held_out)
     return train[~mask], train[mask]
+
+
+def held_out_of(images: int, fraction: float) -> int:
+    """How many of a class's images are held out: one at least, but never all of them."""
+    return min(max(1, round(fraction * images)), images - 1)

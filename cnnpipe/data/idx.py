@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 UNSIGNED_BYTE = 8
 
+GZIP = b"\x1f\x8b"
+"""How a gzip file begins, as which idx files are published."""
+
 IMAGE_SIDE = 28
 """Height and width of every image of every data set here, pixels."""
 

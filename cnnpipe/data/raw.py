@@ -5,7 +5,7 @@ the bytes came from, so that every mirror leaves the same folder.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from cnnpipe.data import idx, sources
 from cnnpipe.data.sources import (
     FILE_NAMES,
-    MNIST_SIZES,
     TEST_IMAGES,
     TEST_LABELS,
     TRAIN_IMAGES,
@@ -26,6 +25,8 @@ from cnnpipe.system.artifacts import atomic_write, load_json, save_json
 from cnnpipe.system.errors import InputError
 
 DESCRIPTION = "dataset.json"
+LARGEST = 2**40
+"""Bytes that no file reaches."""
 CURE = "delete the folder and run `dvc repro` to make it again"
 
 
@@ -40,22 +41,35 @@ class RawDataset(NamedTuple):
     test_labels: NDArray[np.uint8]
 
 
-def write_raw(folder: Path, name: DatasetName, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write the files as they come, and dataset.json when all are there."""
+def write_raw(
+    folder: Path,
+    name: DatasetName,
+    files: Iterable[tuple[str, bytes]],
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Write the files as they come, and dataset.json when all are there.
+
+    Args:
+        classes: of a data set whose classes are not known beforehand.
+    """
     digests, sizes = {}, {}
     for file, content in files:
         with atomic_write(folder / file, "wb") as out:
             out.write(content)
         digests[file], sizes[file] = hashlib.sha256(content).hexdigest(), len(content)
-    save_json(folder / DESCRIPTION, _description(name, digests, sizes))
+    description = _description(name, classes or sources.CLASSES[name], digests, sizes)
+    save_json(folder / DESCRIPTION, description)
 
 
 def _description(
-    name: DatasetName, digests: Mapping[str, str], sizes: Mapping[str, int]
+    name: DatasetName,
+    classes: Sequence[str],
+    digests: Mapping[str, str],
+    sizes: Mapping[str, int],
 ) -> dict[str, Any]:
     """What dataset.json holds."""
     files = {file: {"sha256": digests[file], "bytes": sizes[file]} for file in FILE_NAMES}
-    return {"name": name, "classes": list(sources.CLASSES[name]), "files": files}
+    return {"name": name, "classes": list(classes), "files": files}
 
 
 def read_raw(folder: Path) -> RawDataset:
@@ -64,12 +78,13 @@ def read_raw(folder: Path) -> RawDataset:
     Raises:
         InputError: a file is missing or damaged; the text names it and the cure.
     """
-    described, name, digests = _read_description(folder / DESCRIPTION)
-    contents = {file: _read_pinned(folder / file, digests[file]) for file in FILE_NAMES}
-    sizes = {file: len(content) for file, content in contents.items()}
-    if described != _description(name, digests, sizes):
+    described, name, classes, digests, sizes = _read_description(folder / DESCRIPTION)
+    contents = {
+        file: _read_pinned(folder / file, digests[file], sizes[file]) for file in FILE_NAMES
+    }
+    found = {file: len(content) for file, content in contents.items()}
+    if described != _description(name, classes, digests, found):
         raise InputError(f"{folder / DESCRIPTION}: damaged: not of the files beside it; {CURE}")
-    classes = sources.CLASSES[name]
 
     def images(file: str) -> NDArray[np.uint8]:
         try:
@@ -97,28 +112,34 @@ def read_raw(folder: Path) -> RawDataset:
     )
 
 
-def _read_description(path: Path) -> tuple[Any, DatasetName, dict[str, str]]:
-    """The whole description, the data set's name, and the digest that each file must have."""
+def _read_description(
+    path: Path,
+) -> tuple[Any, DatasetName, tuple[str, ...], dict[str, str], dict[str, int]]:
+    """The whole description; the data set's name and classes; each file's digest and size."""
     described = load_json(path)
     try:
         name: DatasetName = described["name"]
         if name not in get_args(DatasetName):
             raise ValueError(f"unknown data set {name!r}")
-        if tuple(described["classes"]) != sources.CLASSES[name]:
+        classes = tuple(map(str, described["classes"]))
+        if classes != sources.CLASSES.get(name, classes) or len(set(classes)) < 2:
             raise ValueError(f"these are not the classes of {name}")
-        recorded = {file: str(described["files"][file]["sha256"]) for file in FILE_NAMES}
-    except (KeyError, TypeError, ValueError) as error:
+        files = {file: described["files"][file] for file in FILE_NAMES}
+        digests = {file: str(entry["sha256"]) for file, entry in files.items()}
+        sizes = {file: int(entry["bytes"]) for file, entry in files.items()}
+        if not all(0 < size < LARGEST for size in sizes.values()):
+            raise ValueError(f"impossible sizes {sizes}")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: damaged: {error!r}; {CURE}") from None
     # Digests that the project pins replace those in the folder.
-    return described, name, sources.PINS.get(name, recorded)
+    return described, name, classes, sources.PINS.get(name, digests), sizes
 
 
-def _read_pinned(path: Path, digest: str) -> bytes:
+def _read_pinned(path: Path, digest: str, size: int) -> bytes:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {CURE}")
     with path.open("rb") as file:
-        # No data set's file is larger than MNIST's, however much lies there.
-        content = file.read(MNIST_SIZES[path.name] + 1)
+        content = file.read(size + 1)  # however much lies there
     if hashlib.sha256(content).hexdigest() != digest:
         raise InputError(f"{path}: damaged: its SHA-256 is not the pinned one; {CURE}")
     return content

@@ -40,6 +40,8 @@ PINS: dict[str, dict[str, str]] = {
 """SHA-256 of the decompressed files."""
 
 DIGITS = tuple("0123456789")
+BOXED = ("mnist", "digits")
+"""Data sets whose images are 20×20 boxes in 28×28 pixels, as MNIST's."""
 CLASSES: dict[DatasetName, tuple[str, ...]] = {
     "mnist": DIGITS,
     "fashion_mnist": (
@@ -64,7 +66,7 @@ class SourceFile:
     """One file of a data set; exactly one of its two digests is known beforehand."""
 
     name: str
-    """Of the decompressed file; a mirror holds it as `name`.gz."""
+    """Of the decompressed file; a mirror holds `name`.gz or, if its SHA-256 is known, this one."""
     size: int
     """Bytes of the decompressed file."""
     sha256: str | None = None

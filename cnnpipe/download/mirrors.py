@@ -1,7 +1,8 @@
 """Getting a file's bytes from mirrors that may answer anything.
 
 A mirror is an http(s) URL or a folder. Whatever it answers is held in memory, bounded in size and
-time, and counts only if it decompresses to the pinned content; otherwise the next mirror is asked.
+time, and counts only if it is the pinned content, compressed by gzip or not; otherwise the next
+mirror is asked.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from cnnpipe.data.idx import GZIP
 from cnnpipe.data.sources import Source, SourceFile
 from cnnpipe.system.artifacts import project_root
 from cnnpipe.system.errors import InputError
@@ -42,6 +44,10 @@ class SourcesUnreachable(InputError):  # noqa: N818 - a state, said to a person
 
 class MirrorError(Exception):
     """A mirror answered, but not with the file."""
+
+
+class MissingFileError(MirrorError):
+    """A mirror has no file of that name."""
 
 
 class DeadMirrorError(MirrorError):
@@ -96,11 +102,10 @@ def fetch(source: Source, mirrors: Sequence[Mirror], timeout: float) -> Iterator
     said: list[str] = []
     for mirror in mirrors:
         for file in tuple(missing):
-            place = _join(mirror, f"{file.name}.gz")
             try:
-                content = _fetch_file(place, file, timeout)
+                place, content = _fetch_from(mirror, file, timeout)
             except MirrorError as answer:
-                said.append(f"{_shown(place)}: {answer}")
+                said.append(str(answer))
                 tqdm.write(said[-1], file=sys.stderr)
                 if isinstance(answer, DeadMirrorError):
                     break
@@ -115,12 +120,13 @@ def fetch(source: Source, mirrors: Sequence[Mirror], timeout: float) -> Iterator
 
 def _unreachable(source: Source, missing: list[SourceFile], said: list[str]) -> str:
     names = ", ".join(file.name for file in missing)
+    decompressed = ", or all without .gz" if source.files[0].sha256 is not None else ""
     lines = [f"data set {source.name}: no mirror gave {names}"]
     lines += [f"  {line}" for line in said or ["no mirror is named: see data.mirrors"]]
     lines += [
         "two ways on:",
         f"  set CNNPIPE_MIRROR to a URL or a folder that holds {source.files[0].name}.gz "
-        f"and the other {len(source.files) - 1} files, and run `dvc repro` again",
+        f"and the other {len(source.files) - 1} files{decompressed}, and run `dvc repro` again",
         "  or take digits, which needs no network (`make repro` does this by itself): "
         "dvc exp run -S data.name=digits",
     ]
@@ -140,20 +146,44 @@ def _shown(place: Mirror) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
+def _fetch_from(mirror: Mirror, file: SourceFile, timeout: float) -> tuple[Mirror, bytes]:
+    """Where a mirror has a file, compressed or, if it is not there, as it is; and its content.
+
+    Raises:
+        MirrorError: it has neither, or not with the right content; the text begins with the place.
+    """
+    names = [f"{file.name}.gz"]
+    if file.sha256 is not None:  # of other files only the gzip file has a known digest
+        names.append(file.name)
+    answers = []
+    for name in names:
+        place = _join(mirror, name)
+        try:
+            return place, _fetch_file(place, file, timeout)
+        except MirrorError as error:
+            answers.append(type(error)(f"{_shown(place)}: {error}"))
+            if not isinstance(error, MissingFileError):
+                raise answers[-1] from None
+    raise answers[0]
+
+
 def _fetch_file(place: Mirror, file: SourceFile, timeout: float) -> bytes:
-    """One file from one place, decompressed and checked."""
+    """One file from one place, checked, and decompressed if it is not already."""
     limit = file.size + GZIP_OVERHEAD
     if isinstance(place, Path):
-        compressed = _read_file(place, limit)
+        body = _read_file(place, limit)
     else:
-        compressed = _read_url(place, file.name, limit, timeout)
-    if compressed[:2] != b"\x1f\x8b":
-        raise MirrorError(f"wrong content: {_kind(compressed)} instead of a gzip file")
-    if file.gzip_md5 is not None:
-        found = hashlib.md5(compressed, usedforsecurity=False).hexdigest()
-        if found != file.gzip_md5:
-            raise MirrorError("wrong content: its MD5 is not the published one")
-    content = decompress(compressed, file.size)
+        body = _read_url(place, file.name, limit, timeout)
+    if body[:2] == GZIP:
+        if file.gzip_md5 is not None:
+            found = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            if found != file.gzip_md5:
+                raise MirrorError("wrong content: its MD5 is not the published one")
+        content = decompress(body, file.size)
+    elif file.sha256 is not None and len(body) == file.size:
+        content = body
+    else:
+        raise MirrorError(f"wrong content: {_kind(body)} instead of a gzip file")
     if file.sha256 is not None and hashlib.sha256(content).hexdigest() != file.sha256:
         raise MirrorError("wrong content: its SHA-256 is not the pinned one")
     return content
@@ -192,7 +222,7 @@ def _read_file(path: Path, limit: int) -> bytes:
     if not path.parent.is_dir():
         raise DeadMirrorError("no such folder")
     if not path.is_file():
-        raise MirrorError("no such file")
+        raise MissingFileError("no such file")
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
@@ -280,6 +310,8 @@ class _Reception:
         raise MirrorError(f"more than {REDIRECTS} redirects")
 
     def _keep(self, answer: requests.Response) -> None:
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            raise MissingFileError(_line(f"{answer.status_code} {answer.reason}"))
         if answer.status_code != HTTPStatus.OK:
             raise MirrorError(_line(f"{answer.status_code} {answer.reason}"))
         self.length = answer.raw.length_remaining

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ RIGHT = WIDTH - MARGIN
 """Inches from the left edge of the page to the right margin."""
 INNER_WIDTH = WIDTH - 2 * MARGIN
 """Inches between the margins."""
+LEAST_LINE = 0.07
+"""Inches of a line of the smallest text that can be read."""
+POINTS = 72
+"""Of an inch."""
+LINE = 1.2
+"""Height of a line of text, in units of its size."""
 BODY = 0.78
 """Inches from the top edge down to what is drawn: the title stands above."""
 
@@ -182,6 +188,16 @@ def slanted(axes: Axes, degrees: float) -> None:
     axes.tick_params(axis="x", labelrotation=degrees)
     for name in axes.get_xticklabels():
         name.set(ha="right", rotation_mode="anchor")
+
+
+def names_apart(pitch: float) -> tuple[int, float]:
+    """How names that stand `pitch` inches apart can be read.
+
+    Returns:
+        every how many-th of them has room, and the size of its text, points.
+    """
+    step = ceil(LEAST_LINE / pitch)
+    return step, min(STYLE["ytick.labelsize"], POINTS * step * pitch / LINE)
 
 
 def whole_dots(inches: float) -> float:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
+from cnnpipe.networks import NETWORKS
+
 NBSP = "\N{NO-BREAK SPACE}"
 TITLES = {
-    "lenet5": "LeNet-5",
-    "vgg": "VGG",
+    **{name: network.title for name, network in NETWORKS.items()},
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "kmnist": "Kuzushiji-MNIST",
     "digits": "scikit-learn’s digits",
+    "folder": "a custom data set",
 }
 """Of models and data sets, by their names in params.yaml."""
 

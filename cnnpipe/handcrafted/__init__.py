@@ -6,7 +6,7 @@
     robustness.py   the measurements: accuracy by corruption and severity, on other data, and time
     experiment.py   all of it, from a data set and trained models to a finding
     other_data.py   the data sets that features are carried over to
-    views.py        one digit as each feature sees it, to be drawn
+    views.py        one image as each feature sees it, to be drawn
     verdict.py      the claim, and what follows from the numbers
     results.py      the finding as reports/handcrafted.json holds it
     figures/        the figures of robustness, corruptions and views

@@ -12,7 +12,7 @@ from cnnpipe.handcrafted.robustness import judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.handcrafted import HandcraftedParams
-from cnnpipe.params.models import LeNet5Params
+from cnnpipe.params.models import ModelParams
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def experiment(
     dataset: Dataset,
     networks: Sequence[TrainedNetwork],
     sizes: HandcraftedParams,
-    lenet: LeNet5Params,
+    lenet: ModelParams,
     folder: Path,
     *,
     validation: float,

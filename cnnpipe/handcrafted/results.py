@@ -43,7 +43,7 @@ def captions(finding: Finding) -> dict[str, str]:
         f"lines are this pipeline’s models, trained on all images. {finding.limits}",
         "corruptions": "Every corruption at every severity, on one test image; 0 is the image as "
         "stored. All methods are given these very bytes.",
-        "views": "What does each feature make of one digit, clean and corrupted? Sobel, Canny and "
+        "views": "What does each feature make of one image, clean and corrupted? Sobel, Canny and "
         "HOG drop the sign of a gradient, so under inversion they stay as they are; what a network "
         "learned need not. One scale for all Sobel maps and one for all learned maps. The circles "
         "are SIFT’s own keypoints; the classifier counts words on a regular grid. A picture is no "

@@ -33,6 +33,7 @@ from cnnpipe.findings.wording import NBSP, count, listed, percent, title_of, wri
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
 from cnnpipe.handcrafted.methods import Key, Method, Training
 from cnnpipe.handcrafted.robustness import Hits, Robustness, Transfer, methods_table, transfer_table
+from cnnpipe.networks import NEEDED, NETWORKS
 
 NAME = "handcrafted"
 CLAIM = "Hand-crafted features are brittle, domain-specific, and failed to generalize."
@@ -42,10 +43,9 @@ TITLES = {
     "canny": "Canny edges",
     "hog": "HOG",
     "sift": "SIFT words",
-    "lenet5": title_of("lenet5"),
-    "vgg": title_of("vgg"),
+    **{name: network.title for name, network in NETWORKS.items()},
 }
-NETWORK = "lenet5"
+NETWORK = NEEDED
 SAME: Training = "augmented"
 """The training that both sides of a comparison have had."""
 
@@ -189,8 +189,8 @@ def judge(
         f"{count(details['copies'], 'randomly mapped copy', 'randomly mapped copies')} of each "
         "training image, LeNet-5 a fresh one in every epoch",
         limits="Severities of different corruptions cannot be compared, these corruptions are not "
-        "all there are, and digits are not photographs. With other numbers of training images "
-        "the order may be another.",
+        "all there are, and images of 28×28 are not photographs. With other numbers of training "
+        "images the order may be another.",
     )
 
 

@@ -6,13 +6,17 @@ from pydantic import ConfigDict, Field
 
 from cnnpipe.params.section import Selection
 
-DatasetName = Literal["mnist", "fashion_mnist", "kmnist", "digits"]
+DatasetName = Literal["mnist", "fashion_mnist", "kmnist", "digits", "folder"]
 
 
 class SourceParams(Selection):
     """Where the data set comes from."""
 
     name: DatasetName
+    path: Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+    """The folder that the data set named folder is read from; relative to params.yaml."""
+    test: Annotated[float, Field(gt=0, lt=1)]
+    """Fraction of each class that is tested with, where that folder has no test set."""
     mirrors: list[Annotated[str, Field(pattern=r"^https?://\S+$")]]
     """Where MNIST's files are fetched from, first to last."""
     timeout: Annotated[float, Field(gt=0, le=600)]

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from cnnpipe.params.models import MODEL_NAMES
-
 
 def add_train_defaults(tree: dict[Any, Any]) -> None:
     """Fill each model's section, and each recipe's, with the keys of `train` it does not override.
@@ -14,11 +12,10 @@ def add_train_defaults(tree: dict[Any, Any]) -> None:
     if not isinstance(train, dict):
         return
     recipes = race.get("recipes") if isinstance(race, dict) else None
-    places = [(tree.get("models"), name) for name in MODEL_NAMES]
-    places += [(recipe, "vgg") for recipe in (recipes if isinstance(recipes, list) else [])]
-    for section, name in places:
-        if isinstance(section, dict) and isinstance(own := section.get(name), dict):
-            section[name] = _override(train, own)
+    for section in [tree.get("models"), *(recipes if isinstance(recipes, list) else [])]:
+        for name, own in section.items() if isinstance(section, dict) else ():
+            if isinstance(own, dict):
+                section[name] = _override(train, own)
 
 
 def _override(shared: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:

@@ -5,6 +5,7 @@ names the key, the value and what is allowed. Of YAML it accepts plain values on
 """
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,14 +46,21 @@ def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Setti
     return settings
 
 
-def _left_to_default(section: Section) -> list[str]:
-    """Where a key of the section is missing; defaults are for Python, the file names every key."""
-    for key in type(section).model_fields:
-        if key not in section.model_fields_set:
-            return [key]
-        value = getattr(section, key)
-        if isinstance(value, Section) and (below := _left_to_default(value)):
-            return [key, *below]
+def _left_to_default(node: Any) -> list[int | str]:
+    """Where a section lacks a key; defaults are for Python, the file names every key."""
+    below: Iterable[tuple[int | str, Any]] = ()
+    if isinstance(node, Section):
+        for key in type(node).model_fields:
+            if key not in node.model_fields_set:
+                return [key]
+        below = node
+    elif isinstance(node, dict):
+        below = node.items()
+    elif isinstance(node, list):
+        below = enumerate(node)
+    for place, value in below:
+        if location := _left_to_default(value):
+            return [place, *location]
     return []
 
 

@@ -86,8 +86,9 @@ def schema_at(schema: dict[str, Any], place: Sequence[int | str]) -> dict[str, A
 
 
 def _keys(node: dict[str, Any]) -> list[str]:
-    """The keys that the JSON schema of a mapping allows."""
-    return list(node["properties"] if "properties" in node else node["propertyNames"]["enum"])
+    """The keys that the JSON schema of a mapping allows; empty if it allows any."""
+    names = node.get("propertyNames", {}).get("enum", ())
+    return list(node.get("properties", names))
 
 
 def expected(node: dict[str, Any]) -> str:
@@ -95,7 +96,7 @@ def expected(node: dict[str, Any]) -> str:
     if "enum" in node:
         return f"one of {', '.join(map(str, node['enum']))}"
     if node["type"] == "object":
-        return f"a mapping of {', '.join(_keys(node))}"
+        return f"a mapping of {', '.join(_keys(node)) or 'any keys'}"
     words = KINDS[node["type"]]
     limits = [f"{sign} {node[limit]}" for limit, sign in LIMITS.items() if limit in node]
     return " ".join([words, " and ".join(limits)]) if limits else words

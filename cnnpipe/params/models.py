@@ -1,83 +1,44 @@
-"""Settings of the models: what each is built of, and what it overrides of `train`."""
+"""A model's section of params.yaml: what the network is built of, and how it is trained."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
-
-from cnnpipe.params.section import Count, Fraction, Selection
+from cnnpipe.params.section import Selection
 from cnnpipe.params.train import Algorithm, TrainParams
 
-ModelName = Literal["lenet5", "vgg"]
 Activation = Literal["relu", "tanh", "sigmoid"]
 Pooling = Literal["max", "avg"]
 
-MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 
-LeNet5 = TypeVar("LeNet5")
-VGG = TypeVar("VGG")
+class ModelParams(TrainParams):
+    """The section of one network, completed by the keys of `train`; `cnnpipe.networks` has them.
 
+    A subclass declares what else its network is built with, each key with its type, limits and
+    default. `cnnpipe.models.build_model` takes the same keys, with the same limits.
+    """
 
-class ArchitectureParams(Selection):
-    """What a network is built with."""
+    title: ClassVar[str]
+    """What people call the network."""
+
+    @abstractmethod
+    def plan(self, layers: Any, classes: int) -> dict[str, Any]:
+        """The layers in the order in which they run, by name; the last is called output.
+
+        Shape: normalised images (N, 1, 28, 28) → logits (N, classes).
+
+        Args:
+            layers: the classes of layers, which have the names and arguments of `torch.nn`'s.
+            classes: number of logits.
+        """
+
+    @classmethod
+    def architecture_keys(cls) -> list[str]:
+        """The keys that say what the network is built with, without those of `train`."""
+        return [key for key in cls.model_fields if key not in TrainParams.model_fields]
 
     def architecture(self) -> dict[str, Any]:
         """Keyword arguments of `cnnpipe.models.build_model`."""
-        return self.model_dump(exclude=set(TrainParams.model_fields))
-
-
-class LeNet5Architecture(ArchitectureParams):
-    activation: Activation
-    pooling: Pooling
-
-
-class VGGArchitecture(ArchitectureParams):
-    blocks: Annotated[
-        list[Annotated[list[Count], Field(min_length=1)]], Field(min_length=1, max_length=4)
-    ]
-    """Output channels of each 3×3 convolution, block by block; a 2×2 max pooling ends a block."""
-    hidden: Count
-    """Neurons of the fully connected layer before the logits."""
-    dropout: Fraction
-
-
-class ModelParams(TrainParams, ArchitectureParams):
-    """A model's own section: what it is built of, and its settings of the training run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class LeNet5Params(ModelParams, LeNet5Architecture):
-    """LeNet-5's section, completed by the keys of `train`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class VGGParams(ModelParams, VGGArchitecture):
-    """VGG's section, completed by the keys of `train`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class PerModel(Selection, Generic[LeNet5, VGG]):
-    """What a stage reads of each model's section."""
-
-    lenet5: LeNet5
-    vgg: VGG
-
-    def of(self, name: ModelName) -> LeNet5 | VGG:
-        return self.lenet5 if name == "lenet5" else self.vgg
-
-
-class ModelsParams(PerModel[LeNet5Params, VGGParams]):
-    """The models' sections, completed by the keys of `train`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class LeNet5Selection(Selection):
-    """For a stage that trains LeNet-5 alone."""
-
-    lenet5: LeNet5Params
+        return self.model_dump(include=set(self.architecture_keys()))
 
 
 class AlgorithmParams(Selection):

@@ -24,8 +24,9 @@ whole training set.
 
 The claim is supported if in every network probes rise, rise more than in the untrained network, end
 above that linear classifier, and receptive fields grow; partly, if some network does all that;
-otherwise not: random weights refute it. Intervals are 95 %, bootstrap over the test images; all of
-an interval must lie above zero.
+otherwise not: random weights refute it. Networks of a single convolution have no hierarchy and are
+left out. Intervals are 95 %, bootstrap over the test images; all of an interval must lie above
+zero.
 
 Sources: Alain, Bengio, "Understanding intermediate layers using linear classifier probes", 2016;
 Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
@@ -95,6 +96,8 @@ def measure(study: Study) -> Finding:
     probes, purities, patches = [], [], []
     for name, model in study.models.items():
         field_of = {layer: hidden.field for layer, hidden in hidden_convolutions(model).items()}
+        if len(field_of) == 1:
+            continue
         fields[name] = [field.size for field in field_of.values()]
         fresh = untrained(model, training[0][:500], seed=seed)
         rise: dict[str, Array] = {}

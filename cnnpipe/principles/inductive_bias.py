@@ -54,7 +54,7 @@ CLAIM = Claim(
     limits=(
         "One pair of small networks, one learning rate and a fixed number of steps: with "
         "{seen:,} images seen, larger sets are seen in part, and the curves level off there for "
-        "lack of steps. Digits are not all of visual data."
+        "lack of steps. Images of 28×28 are not all of visual data."
     ),
     draw=draw,
 )

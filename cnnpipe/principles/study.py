@@ -14,7 +14,6 @@ from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.findings.wording import count, title_of
 from cnnpipe.functional import cross_entropy
 from cnnpipe.models import TrainedNetwork
-from cnnpipe.params.models import ModelName
 from cnnpipe.params.principles import Budget, PrinciplesParams, Schedule
 from cnnpipe.system.errors import InputError
 
@@ -29,7 +28,7 @@ class Study:
     dataset: Dataset
     normalization: Normalization
     """Measured on the training images."""
-    models: Mapping[ModelName, nn.Sequential]
+    models: Mapping[str, nn.Sequential]
     """As the pipeline trained them, in evaluation mode. params.yaml decides how many layers they
     have and which activation: find layers by their kind, not by their name."""
     params: PrinciplesParams

@@ -28,6 +28,7 @@ from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.findings.intervals import mean_and_sd
 from cnnpipe.findings.wording import plus_minus, points, tenths
 from cnnpipe.models import build_model, predict
+from cnnpipe.networks.vgg import VGG
 from cnnpipe.params.race import RaceParams, RecipeParams
 from cnnpipe.params.train import Backend
 from cnnpipe.race import tutorial
@@ -83,7 +84,7 @@ class Watch:
 
 
 def run_recipe(
-    recipe: RecipeParams, backend: Backend, training: Split, test: Split, *, seed: int
+    recipe: RecipeParams[VGG], backend: Backend, training: Split, test: Split, *, seed: int
 ) -> dict[str, Any]:
     """Train by a recipe to its end, and measure test accuracy after each epoch.
 
@@ -175,7 +176,7 @@ def _rounded(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": mean, "sd": sd}
 
 
-def entries(params: RaceParams) -> list[dict[str, Any]]:
+def entries(params: RaceParams[VGG]) -> list[dict[str, Any]]:
     """Each contestant with its target, without runs; the tutorial has the first recipe's target."""
     planned: list[dict[str, Any]] = [
         {
@@ -191,7 +192,7 @@ def entries(params: RaceParams) -> list[dict[str, Any]]:
     return [entry | {"runs": []} for entry in planned]
 
 
-def recipe_settings(recipe: RecipeParams, contestant: Contestant) -> dict[str, Any]:
+def recipe_settings(recipe: RecipeParams[VGG], contestant: Contestant) -> dict[str, Any]:
     """What a run's time depends on; the race uses one process and takes no checkpoints."""
     return recipe.vgg.model_dump() | {"backend": BACKENDS[contestant]}
 

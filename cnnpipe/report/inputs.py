@@ -192,23 +192,21 @@ class Sources:
         return list(rows.values())
 
 
-def read_sources(
-    reports: Path, dataset: Path, params: Mapping[str, Any], models: Sequence[str]
-) -> Sources:
+def read_sources(reports: Path, dataset: Path, params: Mapping[str, Any]) -> Sources:
     """Read what there is; a file that is absent makes its section say so.
 
     Args:
         reports: folder of the pipeline's results.
         dataset: the data set's description, dataset.json.
-        params: params.yaml, as the schema read it.
-        models: names, in the order in which they are shown.
+        params: params.yaml, as the schema read it; it names the models, which are shown in its
+            order.
 
     Raises:
         InputError: a file is there and damaged.
     """
     timings = _json(reports / "timings.json") or {}
     return Sources(
-        models=[_read_model(reports, name, timings.get(name)) for name in models],
+        models=[_read_model(reports, name, timings.get(name)) for name in params["models"]],
         verification=_json(reports / "verify.json"),
         benchmark=_json(reports / "benchmark.json"),
         benchmark_pictures=read_pictures(

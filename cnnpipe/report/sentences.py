@@ -128,7 +128,9 @@ def paired_verdict(
         names: of the two, for people.
     """
     if only_first == only_second == 0:
-        text = f"Both classify the same of {count(images, 'test image')} correctly."
+        text = (
+            f"{' and '.join(names)} classify the same of {count(images, 'test image')} correctly."
+        )
         return Verdict("measured", text)
     p = mcnemar_p_value(only_first, only_second)
     holds = p < SIGNIFICANCE

@@ -1,1 +1,1 @@
-"""The summarize stage: the metrics and times of all models, gathered."""
+"""The summarize stage: the metrics and times of all models, gathered, and a card of each."""

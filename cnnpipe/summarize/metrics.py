@@ -1,4 +1,4 @@
-"""What both models scored, in one place."""
+"""What the models scored, in one place."""
 
 from typing import Any
 

@@ -135,8 +135,9 @@ def load_json(path: Path) -> Any:
     Raises:
         InputError: the file is missing or is not JSON.
     """
+    content = _read_bytes(path)
     try:
-        return json.loads(_read_bytes(path).decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"not JSON ({error})") from None
 
@@ -161,9 +162,10 @@ def load_csv(path: Path) -> pd.DataFrame:
 
     import pandas as pd
 
+    content = _read_bytes(path)
     try:
         return pd.read_csv(
-            io.StringIO(_read_bytes(path).decode("utf-8")),
+            io.StringIO(content.decode("utf-8")),
             # A class may be called "NA" or "null"; only an empty cell is a missing value.
             keep_default_na=False,
             na_values=[""],

@@ -3,15 +3,13 @@
 import torch
 
 from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
-from cnnpipe.params.models import ModelName, ModelsParams
+from cnnpipe.params.models import ModelParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import choose_dtype
 from cnnpipe.train.distributed import check_batch, check_device
 
 
-def check_training(
-    name: ModelName, models: ModelsParams, device: torch.device, processes: int
-) -> None:
+def check_training(name: str, run: ModelParams, device: torch.device, processes: int) -> None:
     """Refuse what training would refuse, by one forward and one backward pass.
 
     Training itself is too late: DVC has removed the old weights then.
@@ -21,7 +19,6 @@ def check_training(
             among them, the network cannot be built, or the device cannot compute it with the run's
             algorithm and precision.
     """
-    run = models.of(name)
     check_device(device, processes)
     check_batch(run.batch_size, processes)
     dtype = choose_dtype(run.precision, device)

@@ -3,12 +3,13 @@
 from functools import cache
 from typing import Any
 
+from cnnpipe.networks import NETWORKS, ModelsParams
+from cnnpipe.networks.vgg import VGG
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.params.data import DataParams
 from cnnpipe.params.evaluate import EvaluateParams
 from cnnpipe.params.explain import ExplainParams
 from cnnpipe.params.handcrafted import HandcraftedParams
-from cnnpipe.params.models import LeNet5Params, ModelsParams, VGGParams
 from cnnpipe.params.principles import PrinciplesParams
 from cnnpipe.params.race import RaceParams
 from cnnpipe.params.runtime import RuntimeParams
@@ -32,7 +33,7 @@ class Params(Section):
     principles: PrinciplesParams
     handcrafted: HandcraftedParams
     benchmark: BenchmarkParams
-    race: RaceParams
+    race: RaceParams[VGG]
     runtime: RuntimeParams
 
 
@@ -44,11 +45,12 @@ def json_schema() -> dict[str, Any]:
     """
     schema = Params.model_json_schema()
     definitions = schema["$defs"]
-    for section in definitions.values():
-        section["required"] = list(section["properties"])  # also what has a default in Python
+    for name, section in definitions.items():
+        if name != "ModelsParams":
+            section["required"] = list(section["properties"])  # also what has a default in Python
     shared = definitions[TrainParams.__name__]["properties"]
-    for model in (LeNet5Params, VGGParams):
-        section = definitions[model.__name__]
+    for network in NETWORKS.values():
+        section = definitions[network.__name__]
         section["required"] = [key for key in section["required"] if key not in shared]
         section["properties"]["augment"] = {"$ref": "#/$defs/AugmentOverrides"}
     overrides = {k: v for k, v in definitions[AugmentParams.__name__].items() if k != "required"}

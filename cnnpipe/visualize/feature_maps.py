@@ -24,6 +24,8 @@ from cnnpipe.findings.wording import count, short
 
 HEADING, GAP, BARS = 0.27, 0.2, 1.5
 """Inches above a layer's maps for its name, below them, and for the logits' bars."""
+NUMBER = 0.4
+"""Inches of a bar that has room for its number."""
 NAMES = 1.15
 """Inches for the layer's name, left of its shape."""
 
@@ -58,7 +60,9 @@ def draw(
     input_side = layout.whole_dots(0.84 / images.shape[1]) * images.shape[1]
     heights = [input_side, *(strip.height for strip in strips.values()), BARS]
     page = layout.Page(
-        layout.BODY + sum(HEADING + height + GAP for height in heights), title, subtitle
+        layout.BODY + sum(HEADING + height + GAP for height in heights) + _below(classes),
+        title,
+        subtitle,
     )
 
     top = layout.BODY
@@ -127,14 +131,34 @@ def _bars(page: layout.Page, top: float, logits: Array, classes: Sequence[str]) 
     axes = page.axes(layout.MARGIN, top, layout.INNER_WIDTH, BARS - 0.35)
     colours = [BLUE if logit > 0 else ORANGE for logit in logits]
     bars = axes.bar(range(len(logits)), logits, color=colours, width=0.72)
-    axes.bar_label(bars, [short(logit) for logit in logits], fontsize=6.5, padding=2, color=MUTED)
+    pitch = layout.INNER_WIDTH / len(logits)
+    best = int(logits.argmax())
+    numbers = [
+        short(logit) if pitch > NUMBER or position == best else ""
+        for position, logit in enumerate(logits)
+    ]
+    axes.bar_label(bars, numbers, fontsize=6.5, padding=2, color=MUTED)
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.margins(x=0.01, y=0.22)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.get_xticklabels()[int(logits.argmax())].set(fontweight="bold", color=INK)
+    step, size = layout.names_apart(pitch)
+    if not _below(classes):
+        step = 1
+    shown = range(best % step, len(classes), step)  # the answer among them
+    names = [classes[k] for k in shown]
+    axes.set_xticks(shown, names, parse_math=False, fontsize=size)
+    if _below(classes):
+        axes.tick_params(axis="x", labelrotation=90)
+    axes.get_xticklabels()[best // step].set(fontweight="bold", color=INK)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, pad=2)
+
+
+def _below(classes: Sequence[str]) -> float:
+    """Inches below the bars for the names of the classes, which then stand upright; 0 if each has
+    room below its own bar."""
+    longest = 0.065 * max(map(len, classes))
+    return longest if longest > layout.INNER_WIDTH / len(classes) else 0.0
 
 
 def _frame(axes: Axes, rows: int, columns: int, colour: str) -> None:

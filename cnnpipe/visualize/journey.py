@@ -20,6 +20,8 @@ WIRES = 220
 """Wires between two layers that are drawn: the strongest."""
 STAGE = 3.8
 """Inches from the top of the maps to their bottom."""
+COVERED = 0.14
+"""Inches above and, twice as many, below the answer that its text takes."""
 LARGEST_TILE, SPACE, STRIP = 0.95, 0.05, 0.18
 """Inches: side of a map, between the two maps of a row, width of a column of neurons."""
 
@@ -173,9 +175,14 @@ def _answer(page: layout.Page, column: _Column, classes: Sequence[str]) -> None:
     odds = np.exp(logits - logits.max())
     best = int(logits.argmax())
     left = column.left + column.width + 0.1
+    step, size = layout.names_apart(column.pitch)
+    _, answer = column.box(best)
     for position, name in enumerate(classes):
         _, middle = column.box(position)
-        style = {"color": MUTED, "va": "center", "fontsize": 8}
+        is_covered = -COVERED < middle - answer < 2 * COVERED  # by the answer and its probability
+        if position != best and (position % step or is_covered):
+            continue
+        style = {"color": MUTED, "va": "center", "fontsize": min(8, size + 0.5)}
         if position == best:
             style |= {"color": BLUE, "fontweight": "bold", "fontsize": 14 if len(name) < 3 else 8}
             probability = percent(odds[best] / odds.sum())

@@ -16,7 +16,7 @@ from cnnpipe.compare.differences import compare
 from cnnpipe.compare.revisions import Revision, read_revision
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, save_model
-from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.report.page import environment
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import (
@@ -157,7 +157,7 @@ def test_only_what_differs_is_listed(comparison):
         ("train.note", f"{EVIL}3", f"{EVIL}6"),
     ]
     _, vgg = comparison.models
-    assert vgg.verdict.text == "Both classify the same of 10 test images correctly."
+    assert vgg.verdict.text == "main and longer classify the same of 10 test images correctly."
     assert vgg.changed == []
 
 

@@ -104,11 +104,3 @@ def test_contributing_names_files_that_exist():
 def test_contributing_quotes_the_rules_for_imports():
     rules = (ROOT / "pyproject.toml").read_text("utf-8").partition("[[tool.importlinter.con")[2]
     assert rules.strip() in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-
-
-def test_the_example_in_the_readme_runs():
-    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    values = {}
-    exec(example[1], values)
-    assert values["maps"].shape == (8, 16, 32, 32)
-    assert values["scores"].shape == (1, 10)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cnnpipe.data.sources import FILE_NAMES, MNIST_SIZES, Source, from_torchvision
+from cnnpipe.data.sources import FILE_NAMES, MNIST_SIZES, Source, SourceFile, from_torchvision
 from cnnpipe.download.files import download
 from cnnpipe.download.mirrors import (
     MirrorError,
@@ -161,6 +161,34 @@ def test_files_may_come_from_different_mirrors(archives: Path, server: Server) -
     (archives / f"{FILE_NAMES[1]}.gz").unlink()
     assert fetched(archives, f"{server.url}/good") == CONTENT
     assert server.asked == ["good"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_files_may_be_decompressed(kind: str, archives: Path, server: Server) -> None:
+    """All without .gz; and one of them called .gz all the same, as browsers leave it."""
+    for name, content in CONTENT.items():
+        (archives / f"{name}.gz").unlink()
+        (archives / name).write_bytes(content)
+    (archives / FILE_NAMES[3]).rename(archives / f"{FILE_NAMES[3]}.gz")
+    assert fetched(archives if kind == "folder" else f"{server.url}/plain") == CONTENT
+
+
+def test_a_wrong_decompressed_file_is_named(archives: Path) -> None:
+    archive = archives / f"{FILE_NAMES[0]}.gz"
+    file = archives / FILE_NAMES[0]
+    archive.unlink()
+    file.write_bytes(bytes(len(CONTENT[FILE_NAMES[0]])))
+    with pytest.raises(SourcesUnreachable) as raised:
+        fetched(archives)
+    assert f"\n  {file}: wrong content: its SHA-256 is not the pinned one\n" in str(raised.value)
+
+
+def test_a_file_known_by_its_archive_alone_is_not_asked_for_otherwise(archives: Path) -> None:
+    name = FILE_NAMES[0]
+    (archives / f"{name}.gz").rename(archives / name)
+    source = Source("tiny", (SourceFile(name, 1_150, gzip_md5="0" * 32),), ())
+    with pytest.raises(SourcesUnreachable, match=r"idx3-ubyte\.gz: no such file\n"):
+        fetched(archives, source=source)
 
 
 def test_a_refused_connection_is_reported() -> None:

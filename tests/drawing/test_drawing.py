@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 from cnnpipe.benchmark import figures as benchmark_figures
@@ -120,6 +121,32 @@ def test_no_text_is_cut_off(classes):
         title = figure.texts[0].get_text()
         assert 0 <= ink.x0 < ink.x1 <= width, title
         assert 0 <= ink.y0 < ink.y1 <= height, title
+
+
+@pytest.mark.parametrize("K", [47, 256])
+def test_names_of_many_classes_have_room(K):
+    names = [f"class {number} of $" for number in range(K)]
+    *hidden, last = ACTIVATIONS
+    activations = {name: ACTIVATIONS[name] for name in hidden}
+    activations[last] = RANDOM.normal(size=(3, K))
+    first = {name: values[0] for name, values in activations.items()}
+    shares = [*SHARES[:-1], RANDOM.normal(size=(K, 84))]
+    for figure in (
+        confusion.draw(np.eye(K, dtype=np.int64), names, "Confusion"),
+        feature_maps.draw(IMAGES, activations, 1, names, "Maps", ""),
+        journey.draw(IMAGES[0], first, shares, names, "Journey"),
+    ):
+        ink, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert 0 <= ink.x0 < ink.x1 <= width
+        assert 0 <= ink.y0 < ink.y1 <= height
+        shown = [
+            text
+            for text in figure.findobj(Text)
+            if text.get_visible() and text.get_text().startswith("class ")
+        ]
+        boxes = [text.get_window_extent() for text in shown if text.get_rotation() in (0, 90)]
+        assert len(boxes) > 20
+        assert not any(one.padded(-1).overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_same_arrays_give_the_same_bytes_whatever_the_user_configured(tmp_path):

@@ -5,8 +5,8 @@ from typing import get_args
 import pytest
 
 from cnnpipe.findings.wording import count, duration, percent, short, title_of
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.data import DatasetName
-from cnnpipe.params.models import ModelName
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_numbers_as_people_read_them(text, expected):
 
 
 def test_names_of_params_have_one_title_each():
-    names = [*get_args(ModelName), *get_args(DatasetName)]
+    names = [*MODEL_NAMES, *get_args(DatasetName)]
     titles = [title_of(name) for name in names]
     assert titles[:3] == ["LeNet-5", "VGG", "MNIST"]
     assert not set(names) & set(titles)

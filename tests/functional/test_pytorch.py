@@ -30,7 +30,7 @@ from cnnpipe.functional import (
     tanh,
 )
 from cnnpipe.layers import AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, ReLU, Sigmoid
-from cnnpipe.models import VGG, LeNet5, build_model
+from cnnpipe.models import build_model
 from tests.helpers.operators import operators
 from tests.helpers.oracle import randn
 
@@ -68,7 +68,7 @@ def test_compiled_transforms(transform: Any) -> None:
 
 
 def test_compiled_gradient_of_a_network() -> None:
-    network, images = LeNet5().double(), randn(2, 1, 28, 28)
+    network, images = build_model("lenet5").double(), randn(2, 1, 28, 28)
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
     gradients = grad(lambda w: functional_call(network, w, (images,)).sin().sum())
     torch.testing.assert_close(compiled(gradients)(weights), gradients(weights))
@@ -94,7 +94,7 @@ def test_compiled_training_keeps_its_running_statistics(backend: str) -> None:
     results = []
     for how in (lambda network: network, lambda network: compiled(network, backend)):
         torch.manual_seed(0)
-        network = VGG(blocks=[[2], [3]], hidden=4, dropout=0.0).double()
+        network = build_model("vgg", blocks=[[2], [3]], hidden=4, dropout=0.0).double()
         step = how(network)
         for seed in range(2):
             step(randn(4, 1, 28, 28, seed=seed)).sin().sum().backward()
@@ -110,9 +110,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "pooling behind linear": (lambda: nn.Sequential(Linear(4, 4), MaxPool2d(2)), (4, 4)),
     "sigmoid behind linear": (lambda: nn.Sequential(Linear(2, 2), Sigmoid()), (2,)),
-    "LeNet-5": (LeNet5, (1, 28, 28)),
-    "LeNet-5 of 1998": (lambda: LeNet5(activation="tanh", pooling="avg"), (1, 28, 28)),
-    "VGG": (lambda: VGG().eval(), (1, 28, 28)),
+    "LeNet-5": (lambda: build_model("lenet5"), (1, 28, 28)),
+    "LeNet-5 of 1998": (
+        lambda: build_model("lenet5", activation="tanh", pooling="avg"),
+        (1, 28, 28),
+    ),
+    "VGG": (lambda: build_model("vgg").eval(), (1, 28, 28)),
     "batch normalisation in training": (lambda: BatchNorm2d(2), (2, 2, 2)),
 }
 
@@ -202,24 +205,24 @@ def test_onnx_of_layers(layer: nn.Module, tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(output), layer(images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", [LeNet5, VGG])
-def test_meta_tensors(build: Any) -> None:
-    network = build().to("meta")
+@pytest.mark.parametrize("name", ["lenet5", "vgg"])
+def test_meta_tensors(name: str) -> None:
+    network = build_model(name).to("meta")
     network(torch.empty(2, 1, 28, 28, device="meta")).sum().backward()
     assert {weight.grad.shape == weight.shape for weight in network.parameters()} == {True}
 
 
-@pytest.mark.parametrize("build", [LeNet5, VGG])
-def test_fake_tensors(build: Any) -> None:
+@pytest.mark.parametrize("name", ["lenet5", "vgg"])
+def test_fake_tensors(name: str) -> None:
     with FakeTensorMode():
-        network = build()
+        network = build_model(name)
         network(torch.randn(2, 1, 28, 28)).sum().backward()
         assert {weight.grad.shape == weight.shape for weight in network.parameters()} == {True}
 
 
 @pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
 def test_make_fx(mode: Any) -> None:
-    network = LeNet5().double()
+    network = build_model("lenet5").double()
     weights = dict(network.named_parameters())
 
     def gradients(weights: dict[str, Tensor], images: Tensor) -> tuple[Tensor, ...]:
@@ -366,8 +369,9 @@ def test_flops_are_counted_as_those_of_torch(name: str, device: str) -> None:
 
 def test_a_counter_made_before_the_first_call_counts() -> None:
     code = (
-        "import torch; from cnnpipe.models import LeNet5;"
-        "from torch.utils.flop_counter import FlopCounterMode as Counter; network = LeNet5()\n"
+        "import torch; from cnnpipe.models import build_model;"
+        "from torch.utils.flop_counter import FlopCounterMode as Counter\n"
+        "network = build_model('lenet5')\n"
         "with Counter(display=False) as counter: network(torch.zeros(1, 1, 28, 28))\n"
         "print(counter.get_total_flops())"
     )

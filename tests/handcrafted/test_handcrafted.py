@@ -366,7 +366,7 @@ def outcome(digit_set, tmp_path_factory):
             dataset,
             networks,
             sizes,
-            params.models.lenet5,
+            params.models["lenet5"],
             tmp_path_factory.mktemp("data"),
             validation=params.data.validation,
             seed=params.seed,

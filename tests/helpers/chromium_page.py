@@ -25,8 +25,8 @@ from cnnpipe.data.sources import DIGITS
 from cnnpipe.evaluate.evaluation import Evaluation, summary
 from cnnpipe.layers import Sigmoid
 from cnnpipe.models import TrainedNetwork, build_model, save_model
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.loading import load_params
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.browser_data import read_embedded
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.page import render
@@ -136,7 +136,7 @@ def randomise(model: nn.Module) -> nn.Module:
 
 def save_random_model(folder: Path, name: str, seed: int = 0, **changes) -> Path:
     """As the train stage saves it, whose description is complete."""
-    params = load_params(Params, ROOT / "params.yaml").models.of(name)
+    params = load_params(Params, ROOT / "params.yaml").models[name]
     architecture = params.architecture() | {"classes": 10} | changes
     torch.manual_seed(seed)
     model = randomise(build_model(name, **architecture))
@@ -167,7 +167,7 @@ def write_page(reports: Path, models: Path, raw: Path, to: Path | None = None) -
         network = {key: fresh[key] for key in ("layers", "parameters")}
         save_json(evaluation, fresh | there | network)
     params = load_params(Params, ROOT / "params.yaml").model_dump()
-    sources = read_sources(reports, raw / "dataset.json", params, MODEL_NAMES)
+    sources = read_sources(reports, raw / "dataset.json", params)
     path = (to or reports) / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(sources, read_embedded(models, raw, sources)), encoding="utf-8")

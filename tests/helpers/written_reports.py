@@ -10,7 +10,6 @@ import pandas as pd
 from PIL import Image
 
 from cnnpipe.findings import ladder
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.page import render
 
@@ -19,7 +18,7 @@ SMALL, WIDE = (166, 40), (1660, 400)
 PARAMS = {
     "seed": 1,
     "data": {"name": "mnist", "validation": 0.05},
-    "models": {"vgg": {"lr": 0.004}},
+    "models": {"lenet5": {"lr": 0.004}, "vgg": {"lr": 0.004}},
 }
 TITLES = {"lenet5": "LeNet-5", "vgg": "VGG"}
 ANSWER = {"index": 0, "label": "7", "prediction": "7", "confidence": 0.9991}
@@ -237,7 +236,7 @@ def rungs(peak: float | None = 200.0) -> list[dict]:
 
 
 def page_of(folder: Path) -> str:
-    return render(read_sources(folder, folder / "dataset.json", PARAMS, MODEL_NAMES))
+    return render(read_sources(folder, folder / "dataset.json", PARAMS))
 
 
 class Document(HTMLParser):

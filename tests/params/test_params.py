@@ -121,7 +121,7 @@ class TestGood:
         ("runtime.device", "cpu\n", r"runtime.device: got 'cpu\n'; expected text matching"),
         ("train.augment", 3, "train.augment: got 3; expected a mapping of degrees, translate,"),
         ("train", [], "train: got []; expected a mapping of backend, algorithm,"),
-        ("models.lenet5", None, "models.lenet5: got None; expected a mapping of activation,"),
+        ("models.lenet5", None, "models.lenet5: got None; expected a mapping of backend,"),
         ("data.name", "mnst", "data.name: got 'mnst'; expected one of mnist, fashion_mnist, kmni"),
         ("data.mirrors", "http://a", "data.mirrors: got 'http://a'; expected a list"),
         ("data.mirrors", ["ftp://a"], r"data.mirrors.0: got 'ftp://a'; expected text matching ^h"),
@@ -137,7 +137,7 @@ class TestGood:
         (
             "race.recipes",
             [{"target": 0.9, "vgg": {"blocks": [[4]], "dropout": 0.0}}],
-            "race.recipes.0.vgg.hidden: missing; expected an integer",
+            "race.recipes.0.vgg.kernel_size: missing; expected one of 1, 3, 5, 7",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_bad_values(tmp_path: Path, key: str, value: Any, said: str) -> None:
     assert problem(write(tmp_path / "p.yaml", changed(key, value))).startswith(said)
 
 
-@pytest.mark.parametrize("key", [*Params.model_fields, "data.name", "models.vgg", "train.lr"])
+@pytest.mark.parametrize("key", [*Params.model_fields, "data.name", "models.lenet5", "train.lr"])
 def test_missing_keys(tmp_path: Path, key: str) -> None:
     content = tree()
     *sections, last = key.split(".")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.messages import schema_at
-from cnnpipe.params.models import MODEL_NAMES
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
 from tests.properties.promises import QUIET
@@ -79,8 +78,7 @@ def test_every_valid_tree_comes_back_from_its_file(tmp_path: Path, tree: dict[st
     found = load_params(Params, tmp_path / "params.yaml").model_dump()
     assert agrees(found, tree)
     train = tree["train"]
-    for name in MODEL_NAMES:
-        own = tree["models"][name]
+    for name, own in tree["models"].items():
         augment = train["augment"] | own.get("augment", {})
         assert agrees(found["models"][name], train | own | {"augment": augment})
 

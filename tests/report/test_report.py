@@ -14,7 +14,7 @@ from PIL import Image
 
 import cnnpipe.report
 from cnnpipe.findings import ladder
-from cnnpipe.params.models import MODEL_NAMES
+from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.sentences import verdicts
 from cnnpipe.system.errors import InputError
@@ -308,7 +308,7 @@ def failed(folder):
         (
             lambda folder: wrong(folder, [3], [3]),
             "measured",
-            "Both classify the same of 10 test images correctly.",
+            "LeNet-5 and VGG classify the same of 10 test images correctly.",
         ),
         (
             lambda folder: None,
@@ -332,7 +332,7 @@ def failed(folder):
 def test_sentences_follow_from_the_numbers(tmp_path, change, kind, sentence):
     folder = write_reports(tmp_path)
     change(folder)
-    sources = read_sources(folder, folder / "dataset.json", PARAMS, MODEL_NAMES)
+    sources = read_sources(folder, folder / "dataset.json", PARAMS)
     kinds = {made.text.replace("\N{NO-BREAK SPACE}", " "): made.kind for made in verdicts(sources)}
     assert kinds[sentence] == kind
 

@@ -7,7 +7,9 @@ writes them into dvc.lock.
 import json
 
 import pytest
+from PIL import Image
 
+from tests.helpers.third_network import NAME, add_third_network
 from torture.project import DVC, Project
 
 
@@ -36,14 +38,16 @@ def stale(project):
 
 @pytest.fixture
 def restored(project):
-    names = ["params.yaml", "params.schema.json", "dvc.lock"]
+    networks = project.folder / "cnnpipe" / "networks"
+    names = ["params.yaml", "params.schema.json", "dvc.lock", "data/own/README.md"]
     files = [project.folder / name for name in names]
     files += project.folder.glob("reports/validate/*")
-    files += project.folder.glob("cnnpipe/[pv]a*/*.py")
+    files += [*project.folder.glob("cnnpipe/[pv]a*/*.py"), networks / "__init__.py"]
     before = {path: path.read_bytes() for path in files}
     yield project
     for path, content in before.items():
         path.write_bytes(content)
+    (networks / f"{NAME}.py").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,14 @@ def test_comments_and_docstrings_of_the_parameters_code_run_only_validate(restor
     assert stale(restored) == []
 
 
+def test_another_network_leaves_the_others_as_they_are(restored):
+    add_third_network(restored.folder)
+    restored.repro("validate")
+    once = {"summarize", "principles", "handcrafted", "benchmark", "report"}
+    of_it = {f"{stage}@{NAME}" for stage in ("train", "evaluate", "visualize", "explain")}
+    assert set(stale(restored)) == once | of_it
+
+
 def test_a_setting_of_the_machine_runs_only_validate(restored):
     """On this machine without a GPU `auto` and `cpu` are the same device."""
     for key, value in (("checkpoint", 5), ("processes", 2), ("device", "cpu")):
@@ -79,6 +91,33 @@ def test_a_setting_of_the_machine_runs_only_validate(restored):
     assert stale(restored) == ["validate"]
     restored.repro("validate")
     assert stale(restored) == []
+
+
+def test_own_data_runs_only_validate_while_another_data_set_is_used(restored):
+    readme = restored.folder / "data/own/README.md"
+    readme.write_text("changed", encoding="utf-8")
+    assert stale(restored) == ["validate"]
+    restored.repro("validate")
+    assert stale(restored) == []
+
+
+def test_a_changed_picture_runs_download_and_a_hidden_file_does_not(restored, tmp_path):
+    """The folder lies outside of the project. What depends on data/raw is up to its content."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for grey in (1, 2):
+            Image.new("L", (28, 28), grey).save(tmp_path / name / f"{grey}.png")
+    restored.set("data.name", "folder")
+    restored.set("data.path", str(tmp_path))
+    restored.repro("validate")
+    restored.run(*DVC, "commit", "--force", "--quiet", "download")
+    (tmp_path / "cat" / ".DS_Store").write_text("")
+    assert "validate" in stale(restored)
+    restored.repro("validate")
+    assert stale(restored) == ["report"]  # it shows all parameters
+    Image.new("L", (28, 28), 9).save(tmp_path / "cat" / "1.png")
+    restored.repro("validate")
+    assert stale(restored) == ["download", "report"]
 
 
 def test_what_this_machine_cannot_train_costs_no_result(restored):

@@ -1,28 +1,52 @@
-"""Every stage, run by DVC in a new repository, on real digits that need no network."""
+"""Every stage, run by DVC in a new repository, on a folder of pictures of three classes.
+
+The project has one network more than this one: its plan and its section of params.yaml are enough.
+"""
+
+from html import escape
 
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.helpers.stages import run_here
-from torture.project import DVC, Project
+from tests.helpers.third_network import NAME, TITLE, add_third_network
+from torture.project import DVC, SMALL, Project
+
+CLASSES = ("<none>", "a $ of ones", "Siebener-Ä")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The pipeline after one `dvc repro`; each test restores what it changes."""
-    project = Project.create(tmp_path_factory.mktemp("a project with spaces and ümläuts"))
+    settings = SMALL | {"data.name": "folder", "train.batch_size": 16}
+    project = Project.create(tmp_path_factory.mktemp("a project with spaces and ümläuts"), settings)
+    add_third_network(project.folder)
+    scans = load_digits()
+    for digit, name in zip((0, 1, 7), CLASSES, strict=True):
+        folder = project.folder / "data/own" / name
+        folder.mkdir()
+        for number, scan in enumerate(scans.images[scans.target == digit]):
+            ink_on_paper = Image.fromarray(255 - (15 * scan).astype("uint8"))
+            ink_on_paper.resize((56, 64)).save(folder / f"{number}.png")
     project.repro()
     return project
 
 
 def test_all_results_are_there(project):
     metrics = project.json("reports/metrics.json")
-    assert metrics["lenet5"]["parameters"] == 61_706
-    for name in ("lenet5", "vgg"):
-        assert metrics[name]["test_accuracy"] > 0.3  # ten classes: guessing gives a tenth
-        images = project.json(f"reports/evaluation/{name}.json")["images"]
+    assert metrics["lenet5"]["parameters"] == 61_111  # 595 fewer than with ten classes
+    assert list(metrics) == ["lenet5", "vgg", NAME]
+    for name in metrics:
+        assert metrics[name]["test_accuracy"] > 0.6  # three classes: guessing gives a third
+        evaluation = project.json(f"reports/evaluation/{name}.json")
+        assert [row["class"] for row in evaluation["per_class"]] == sorted(CLASSES)
+        images = evaluation["images"]
         accuracy = 1 - metrics[name]["test_errors"] / images
         assert metrics[name]["test_accuracy"] == pytest.approx(accuracy)
         assert project.json("reports/timings.json")[name]["train_seconds"] > 0
+        card = (project.folder / f"reports/cards/{name}.md").read_text(encoding="utf-8")
+        assert f"| errors | {metrics[name]['test_errors']} |" in card
         assert list((project.folder / "reports/figures" / name).glob("*.png"))
         assert list((project.folder / "reports/figures/explanation" / name).glob("*.png"))
         explained = project.json(f"reports/explanation/{name}.json")
@@ -34,7 +58,9 @@ def test_all_results_are_there(project):
         assert all((project.folder / "reports" / file).is_file() for file in files)
     assert project.json("reports/handcrafted.json")["verdict"]
     page = (project.folder / "reports/index.html").read_text(encoding="utf-8")
-    assert "digits" in page
+    assert "This run used a custom data set, not MNIST" in page
+    assert all(f">{escape(name)}<" in page for name in CLASSES)
+    assert page.count(f'aria-labelledby="{NAME}-score"') == page.count(f">{TITLE}</h3>") // 2 == 1
 
 
 def test_nothing_runs_twice(project):
@@ -59,7 +85,8 @@ def test_the_same_parameters_give_the_same_results(project, tmp_path, monkeypatc
         before, after = project.snapshot(), again.snapshot()
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}
-    times = {"timings/lenet5.json", "timings/vgg.json", "handcrafted_timings.json"}
+    times = {f"timings/{name}.json" for name in ("lenet5", "vgg", NAME)}
+    times.add("handcrafted_timings.json")
     assert changed <= {f"reports/{name}" for name in times}
 
 

@@ -1,4 +1,4 @@
-"""One digit under every corruption."""
+"""One image under every corruption."""
 
 from collections.abc import Mapping
 
@@ -13,14 +13,14 @@ from cnnpipe.handcrafted.figures.views import outline
 
 @layout.styled
 def draw(clean: Array, levels: Mapping[Corruption, Array], subtitle: str) -> Figure:
-    """One digit under every corruption at every severity; 0 is the digit as stored.
+    """One image under every corruption at every severity; 0 is the image as stored.
 
     Shape: clean (H, W); images of each corruption (severities, H, W), all 0 to 255.
     """
     rows = -(-len(levels) // 2)
     tile, pitch = 0.6, 1.05
     page = layout.Page(
-        layout.BODY + rows * pitch + 0.1, f"One digit under {len(levels)} corruptions", subtitle
+        layout.BODY + rows * pitch + 0.1, f"One image under {len(levels)} corruptions", subtitle
     )
     for place, (corruption, images) in enumerate(levels.items()):
         column, row = divmod(place, rows)

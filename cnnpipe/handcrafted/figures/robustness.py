@@ -1,5 +1,6 @@
 """How accurate each feature stays as each corruption grows."""
 
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -19,19 +20,21 @@ from cnnpipe.drawing.colours import (
 )
 from cnnpipe.findings.wording import short
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
-from cnnpipe.handcrafted.verdict import TITLES
+from cnnpipe.handcrafted.verdict import NETWORK, TITLES
 
+BROKEN: dict[str, Any] = {"linestyle": "--", "mfc": "white"}
 LINES: dict[tuple[str, str], dict[str, Any]] = {
     ("pixels", "augmented"): {"color": MUTED, "linestyle": ":", "marker": ""},
     ("sobel", "augmented"): {"color": PALE_BLUE, "marker": "v"},
     ("canny", "augmented"): {"color": LIGHT_BLUE, "marker": "^"},
     ("hog", "augmented"): {"color": BLUE, "marker": "s"},
     ("sift", "augmented"): {"color": DARK_BLUE, "marker": "D"},
-    ("lenet5", "augmented"): {"color": ORANGE, "marker": "o"},
-    ("lenet5", "pipeline"): {"color": ORANGE, "marker": "o", "linestyle": "--", "mfc": "white"},
-    ("vgg", "pipeline"): {"color": DARK_ORANGE, "marker": "P", "linestyle": "--", "mfc": "white"},
+    (NETWORK, "augmented"): {"color": ORANGE, "marker": "o"},
+    (NETWORK, "pipeline"): {"color": ORANGE, "marker": "o"} | BROKEN,
 }
 """Blue: designed; orange: learned; broken: learned from all training images."""
+MARKERS = ("P", "X", "d", "h", "*")
+"""Of the other networks that the pipeline has trained, in their order."""
 STROKE: dict[str, Any] = {"linewidth": 1.2, "markersize": 3}
 
 
@@ -43,9 +46,12 @@ def draw(table: pd.DataFrame) -> Figure:
         table: columns method, training, corruption, severity, accuracy, images.
     """
     subtitle = f"accuracy on {table['images'].max():,} test images, against severity; 0 is clean"
-    page = layout.Page(5.2, "How far each feature carries when the digit changes", subtitle)
-    present = set(zip(table["method"], table["training"], strict=True))
+    page = layout.Page(5.2, "How far each feature carries when the image changes", subtitle)
+    present = dict.fromkeys(zip(table["method"], table["training"], strict=True))
     drawn = {key: line for key, line in LINES.items() if key in present}
+    others = [key for key in present if key[1] == "pipeline" and key not in LINES]
+    for key, marker in zip(others, cycle(MARKERS), strict=False):
+        drawn[key] = {"color": DARK_ORANGE, "marker": marker} | BROKEN
     for place, corruption in enumerate(CORRUPTIONS):
         row, column = divmod(place, 4)
         axes = page.axes(0.55 + 1.97 * column, layout.BODY + 0.2 + 2.15 * row, 1.6, 1.45)

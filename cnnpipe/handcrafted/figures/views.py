@@ -1,4 +1,4 @@
-"""What each feature sees of one digit."""
+"""What each feature sees of one image."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from cnnpipe.drawing.colours import BLUE, INK, INTENSITY, ORANGE, RULE, Array, S
 
 @layout.styled
 def draw(seen: Mapping[str, Mapping[str, Array]], network: str, subtitle: str) -> Figure:
-    """What each feature sees of one digit, a row for each version of it.
+    """What each feature sees of one image, a row for each version of it.
 
     All Sobel maps share one scale, and all learned maps another.
 
@@ -26,7 +26,7 @@ def draw(seen: Mapping[str, Mapping[str, Array]], network: str, subtitle: str) -
     gap, name = 0.22, 0.62
     tile = (layout.INNER_WIDTH - name - gap - 0.05 * (columns - 1)) / columns
     height = layout.BODY + 0.4 + len(seen) * (tile + 0.1) + 0.1
-    page = layout.Page(height, "What each feature sees of one digit", subtitle)
+    page = layout.Page(height, "What each feature sees of one image", subtitle)
     sobel_scale = scale_of(np.stack([view["sobel"] for view in seen.values()]))
     map_scale = scale_of(np.stack([view["maps"] for view in seen.values()]))
     lefts = layout.MARGIN + name + (tile + 0.05) * np.arange(columns)
@@ -76,7 +76,7 @@ def _hog_glyphs(axes: Axes, view: Mapping[str, Array]) -> None:
 
 
 def _keypoints(axes: Axes, view: Mapping[str, Array]) -> None:
-    """SIFT's own keypoints, with scale and orientation, on the pale digit."""
+    """SIFT's own keypoints, with scale and orientation, on the pale image."""
     Scale(0, 600, INTENSITY.colours).show(axes, view["image"])
     _fit(axes, *view["image"].shape)
     for y, x, radius, angle in view["keypoints"]:
