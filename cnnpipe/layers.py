@@ -406,7 +406,7 @@ class _Block:
 
     product: Conv2d | Linear | None
     norm: BatchNorm2d | None
-    relu: ReLU | None
+    act: ReLU | None
     pool: MaxPool2d | None
 
     @classmethod
@@ -442,7 +442,7 @@ class _Block:
             input,
             None if self.product is None else self.product.kernels,
             None if self.norm is None else self.norm.arguments(),
-            has_relu=self.relu is not None,
+            has_relu=self.act is not None,
             pool=1 if self.pool is None else self.pool.square,
         )
 

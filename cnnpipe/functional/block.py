@@ -69,9 +69,10 @@ def can_fuse(input: Tensor) -> bool:
     the other.
     """
     return (
-        not is_transformed(input)
-        and input.ndim in (2, 4)
+        input.ndim in (2, 4)
         and input.dtype in (torch.float32, torch.float64)
+        and loops.unsupported(input) is None
+        and not is_transformed(input)
         and are_plain(input)
     )
 
@@ -127,7 +128,7 @@ class _Plan:
 
     def __init__(
         self,
-        shape: torch.Size,
+        shape: tuple[int, ...],
         dtype: torch.dtype,
         threads: int,  # noqa: ARG002 (the product asks for it)
         kernels: tuple[Any, ...] | None,
@@ -152,7 +153,7 @@ class _Plan:
                 self.product = compiled.convolution(N, outputs, inputs, geometry, dtype)
                 size = geometry.output_size
             check_dtypes(x, w, bias)
-            shape = torch.Size([N, outputs, *size])
+            shape = N, outputs, *size
         self.block = None
         if epsilon is not None or has_relu or pool > 1:
             if pool > 1:
@@ -181,7 +182,7 @@ class _Plan:
 _plan = lru_cache(compiled.KEPT)(_Plan)
 
 
-def _nothing(shape: torch.Size, dtype: torch.dtype) -> Tensor:
+def _nothing(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 

@@ -207,7 +207,7 @@ class Linear:
             summation(*rows).view(self._sizes)
             for summation, rows in zip(self._summations, self._cut(x, grad), strict=True)
         ]
-        return _as(reduce(torch.add, parts), self._dtype)
+        return _dense(reduce(torch.add, parts), self._dtype)
 
     def _product(
         self,

@@ -22,7 +22,6 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cnnpipe.data.dataset import load_dataset, split_validation
 from cnnpipe.data.raw import DESCRIPTION
@@ -107,7 +106,9 @@ def _features(network: TrainedNetwork, images: Tensor) -> Tensor:
     with evaluation_mode(network.model):
         batches = (network.normalization(batch) for batch in images.split(PREDICTION_BATCH))
         features = [network.model[:-1](batch).flatten(1) for batch in batches]
-    return normalize(torch.cat(features).float())
+    directions = torch.cat(features).float()
+    lengths = directions.square().sum(1, keepdim=True).sqrt()
+    return directions / lengths.clamp_min(1e-12)
 
 
 def _distances(features: Tensor, others: Tensor) -> Tensor:
