@@ -105,7 +105,7 @@ def test_a_changed_picture_runs_download_and_a_hidden_file_does_not(restored, tm
     """The folder lies outside of the project. What depends on data/raw is up to its content."""
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
-        for grey in (1, 2):
+        for grey in range(90):  # enough for a batch
             Image.new("L", (28, 28), grey).save(tmp_path / name / f"{grey}.png")
     restored.set("data.name", "folder")
     restored.set("data.path", str(tmp_path))
@@ -115,6 +115,6 @@ def test_a_changed_picture_runs_download_and_a_hidden_file_does_not(restored, tm
     assert "validate" in stale(restored)
     restored.repro("validate")
     assert stale(restored) == ["report"]  # it shows all parameters
-    Image.new("L", (28, 28), 9).save(tmp_path / "cat" / "1.png")
+    Image.new("L", (28, 28), 99).save(tmp_path / "cat" / "1.png")
     restored.repro("validate")
     assert stale(restored) == ["download", "report"]
