@@ -6,9 +6,9 @@ Arguments, initial weights and the keys of `state_dict` are the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,20 @@ from cnnpipe.functional import (
     tanh,
 )
 from cnnpipe.functional.arguments import IntOrPair, as_int, as_pair, pooling_arguments
-from cnnpipe.functional.block import can_fuse, norm_relu_pool2d, relu_pool2d
+from cnnpipe.functional.block import (
+    ALGORITHMS,
+    Kernels,
+    Normalization,
+    are_plain,
+    block,
+    can_fuse,
+)
 from cnnpipe.functional.convolution import check_algorithm
 from cnnpipe.functional.convolution_arguments import Padding, as_padding, padding_sides
 from cnnpipe.functional.operator import let_count
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Conv2d(nn.Module):
@@ -103,21 +111,29 @@ class Conv2d(nn.Module):
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        padding: Padding = self.padding
+        kernels = self.kernels
+        if input.ndim == 4 and self._is_usual and can_fuse(input) and are_plain(*kernels[:2]):
+            return block(input, kernels, has_relu=False, pool=1)
         if self.padding_mode != "zeros":
             sides = padding_sides(self.padding, self.kernel_size, self.dilation)
             input = nn.functional.pad(input, sides[2:] + sides[:2], self.padding_mode)
-            padding = 0
-        return conv2d(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            padding,
-            self.dilation,
-            self.groups,
-            algorithm=self.algorithm,
-        )
+            kernels = kernels._replace(padding=0)
+        return conv2d(input, *kernels, algorithm=self.algorithm)
+
+    @property
+    def kernels(self) -> Kernels:
+        """Arguments of `conv2d` after the input. A parametrization computes the weight anew."""
+        windows = self.stride, self.padding, self.dilation, self.groups
+        return Kernels(self.weight, self.bias, *windows)
+
+    @property
+    def fits_block(self) -> bool:
+        """Whether layers that follow can be computed together with this one."""
+        return self._is_usual and are_plain(self.weight, self.bias)
+
+    @property
+    def _is_usual(self) -> bool:
+        return self.padding_mode == "zeros" and self.algorithm in ALGORITHMS
 
     def extra_repr(self) -> str:
         parts = [
@@ -159,7 +175,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         self._check_input_dim(input)
         return batch_norm(input, *self.arguments())
 
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> Normalization:
         """Those of `batch_norm` after the input; in training one more batch is counted."""
         training = self.training or self.running_mean is None
         tracked = self.track_running_stats or not self.training
@@ -168,7 +184,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
             if momentum is None:  # the mean over all batches
                 momentum = 1 / float(self.num_batches_tracked)
-        return (
+        return Normalization(
             self.running_mean if tracked else None,
             self.running_var if tracked else None,
             self.weight,
@@ -333,7 +349,20 @@ class Linear(nn.Linear):
         let_count()
 
     def forward(self, input: Tensor) -> Tensor:
-        return linear(input, self.weight, self.bias)
+        kernels = self.kernels
+        if input.ndim == 2 and can_fuse(input) and are_plain(*kernels[:2]):
+            return block(input, kernels, has_relu=False, pool=1)
+        return linear(input, *kernels[:2])
+
+    @property
+    def kernels(self) -> Kernels:
+        """Arguments of `linear` after the input."""
+        return Kernels(self.weight, self.bias)
+
+    @property
+    def fits_block(self) -> bool:
+        """Whether layers that follow can be computed together with this one."""
+        return are_plain(self.weight, self.bias)
 
 
 class Dropout(nn.Dropout):
@@ -350,10 +379,9 @@ class Dropout(nn.Dropout):
 class Sequential(nn.Sequential):
     """Layers one after the other, as `torch.nn.Sequential`.
 
-    A batch normalisation, a ReLU and a max pooling that follow each other, or ReLU and one of the
-    two, are computed in one pass over memory where they can be, and if no hook wants to see what
-    lies between them. Forward the numbers are the same; backward sums may be added in another
-    order.
+    A convolution, a batch normalisation, a ReLU and a max pooling that follow each other, or some
+    of them, are computed by one function where they can be, and if no hook wants to see what lies
+    between them. Forward the numbers are the same; backward sums may be added in another order.
 
     >>> network = Sequential(BatchNorm2d(1), ReLU(), MaxPool2d(2))
     >>> network(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)).flatten().tolist()
@@ -363,9 +391,9 @@ class Sequential(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         layers = list(self)
         while layers:
-            block = _Block.at_start(layers) if can_fuse(input) else None
-            if block:
-                input, layers = block(input), layers[block.length :]
+            found = _Block.at_start(layers, input.ndim) if can_fuse(input) else None
+            if found and len(found) > 1:
+                input, layers = found(input), layers[len(found) :]
             else:
                 first, *layers = layers
                 input = first(input)
@@ -376,34 +404,52 @@ class Sequential(nn.Sequential):
 class _Block:
     """Layers that are computed together."""
 
+    product: Conv2d | Linear | None
     norm: BatchNorm2d | None
-    pool: int
-    length: int
+    act: ReLU | None
+    pool: MaxPool2d | None
 
     @classmethod
-    def at_start(cls, layers: Sequence[nn.Module]) -> Self | None:
-        """The block with which the layers begin."""
-        first, *others = layers
-        norm = first if type(first) is BatchNorm2d and _is_affine(first) else None
-        if norm is None:
-            others = [first, *others]
-        act, *others = others or [first]
-        if type(act) is not ReLU or act.inplace:
-            return None
-        pool = others[0].square if others and type(others[0]) is MaxPool2d else 1
-        length = 1 + (norm is not None) + (pool > 1)
-        if length == 1 or any(map(_is_watched, layers[:length])):
-            return None
-        return cls(norm, pool, length)
+    def at_start(cls, layers: Sequence[nn.Module], ndim: int) -> Self:
+        """The block with which the layers begin, for images (4 axes) or rows (2)."""
+        waiting = list(layers[:4])
+
+        def take(kind: type[Layer], fits: Callable[[Layer], bool]) -> Layer | None:
+            """The next layer, if it may follow in a block."""
+            layer = waiting[0] if waiting else None
+            if not isinstance(layer, kind) or type(layer) is not kind:  # a subclass may differ
+                return None
+            if _is_watched(layer) or not fits(layer):
+                return None
+            del waiting[0]
+            return layer
+
+        if ndim == 2:
+            product = take(Linear, lambda linear: linear.fits_block)
+            return cls(product, None, take(ReLU, lambda relu: not relu.inplace), None)
+        return cls(
+            take(Conv2d, lambda conv: conv.fits_block),
+            take(BatchNorm2d, _is_affine),
+            take(ReLU, lambda relu: not relu.inplace),
+            take(MaxPool2d, lambda pool: pool.square > 1),
+        )
+
+    def __len__(self) -> int:
+        return sum(layer is not None for layer in vars(self).values())
 
     def __call__(self, input: Tensor) -> Tensor:
-        if self.norm is None:
-            return relu_pool2d(input, self.pool)
-        return norm_relu_pool2d(input, *self.norm.arguments(), pool=self.pool)
+        return block(
+            input,
+            None if self.product is None else self.product.kernels,
+            None if self.norm is None else self.norm.arguments(),
+            has_relu=self.act is not None,
+            pool=1 if self.pool is None else self.pool.square,
+        )
 
 
 def _is_affine(norm: BatchNorm2d) -> bool:
-    return isinstance(norm.weight, Tensor) and isinstance(norm.bias, Tensor)
+    factors = norm.weight, norm.bias
+    return all(isinstance(factor, Tensor) for factor in factors) and are_plain(*factors)
 
 
 def _is_watched(layer: nn.Module) -> bool:

@@ -46,19 +46,11 @@ LAYERS = (
     "Linear",
     "MaxPool2d",
     "ReLU",
+    "Sequential",
     "Sigmoid",
     "Tanh",
 )
 """What networks are planned with, besides `Flatten`: both backends have them."""
-
-
-class Model(cnnpipe.layers.Sequential):
-    """Named layers, one after the other; some of them are an `nn.Sequential`."""
-
-    def __getitem__(self, which: Any) -> Any:
-        if isinstance(which, slice):
-            return nn.Sequential(OrderedDict(list(self.named_children())[which]))
-        return super().__getitem__(which)
 
 
 def build_model(
@@ -68,7 +60,7 @@ def build_model(
     algorithm: Algorithm = "auto",
     classes: int = 10,
     **settings: Any,
-) -> Model:
+) -> nn.Sequential:
     """Build a network by name.
 
     Shape: the network takes normalised images (N, 1, 28, 28) and returns logits (N, classes).
@@ -107,7 +99,8 @@ def build_model(
         plan = network(**settings).plan(layers, classes)
     except ValidationError as error:
         raise ValueError(worst_problem(error, network.model_json_schema())) from None
-    return Model(OrderedDict(plan))
+    model: nn.Sequential = layers.Sequential(OrderedDict(plan))
+    return model
 
 
 def loss_function(backend: Backend = "scratch") -> Callable[..., Tensor]:

@@ -13,14 +13,13 @@ from cnnpipe.params.data import SplitParams
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Seed, Selection
-from cnnpipe.system.artifacts import load_json, save_csv, save_json
+from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import describe
 from cnnpipe.train import distributed
 from cnnpipe.train.checkpoint import resumable
 from cnnpipe.train.loop import train
-from cnnpipe.train.state import learning_curves
 
 
 class Settings(Selection):
@@ -48,14 +47,15 @@ def main(name: str) -> None:
 
     with resumable(name, run, runtime, seed, splits, Path(__file__)) as (device, saved):
         training, validation = (split.to(device) for split in splits)
+        data = (training, validation, run, normalization)
+        curves = REPORTS / "curves" / f"{name}.csv"
         trained, history = train(
-            model.to(device), training, validation, run, normalization, seed=seed, checkpoints=saved
+            model.to(device), *data, seed=seed, checkpoints=saved, curves=curves
         )
         if distributed.rank() > 0:
             return
         file = MODELS / f"{name}.safetensors"
         save_model(file, trained, name, architecture, normalization, dataset.classes)
-        save_csv(REPORTS / "curves" / f"{name}.csv", learning_curves(history))
         timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
         how = {"processes": distributed.processes(), "layers": layers_on(device, run.backend)}
         save_json(REPORTS / "timings" / f"{name}.json", timing | describe(device) | how)

@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported, after 
 
 LONGEST = (
     "stages/test_stages.py",
+    "docs/test_experiments.py",
     "train/test_distributed.py",
     "report/test_interaction.py",
     "torture/test_torture.py",

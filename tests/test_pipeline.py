@@ -152,7 +152,7 @@ def test_every_stage_that_removes_results_runs_after_validate():
 
 def test_code_dependencies_are_few():
     code = [dep for stage in STAGES.values() for dep in stage["deps"] if Path(dep).parts[0] in CODE]
-    assert len(code) <= 120
+    assert len(code) <= 125
     files = [dep for dep in code if Path(dep).suffix and not dep.startswith("stages/")]
     named = {"cnnpipe/layers.py", "cnnpipe/models.py", "cnnpipe/networks/${key}.py"}
     assert set(files) == named, "a dependency is a folder"

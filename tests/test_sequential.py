@@ -1,4 +1,4 @@
-"""Normalisation, ReLU and pooling in one pass compute what they compute one after the other."""
+"""Layers that are computed by one function compute what they do one after the other."""
 
 import copy
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnpipe.layers import BatchNorm2d, MaxPool2d, ReLU, Sequential
+from cnnpipe.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential
 from cnnpipe.loops import compiler
 from cnnpipe.models import build_model
 from tests.helpers.oracle import randn
@@ -84,6 +84,74 @@ def test_fused_layers_compute_the_same(
     ):
         network, plain = pair(*layers)
         assert_same(network.train(training), plain.train(training), x, fused=True)
+
+
+CONVOLUTIONS: list[dict[str, Any]] = [
+    {"padding": 1},
+    {"padding": "same", "bias": False},
+    {"stride": 2, "padding": 2},
+    {"stride": (1, 2), "dilation": 2, "groups": 2},
+    {"padding": 4},  # some windows see no pixel
+]
+
+
+class Reference(nn.Module):
+    """torch's convolution or linear layer, with the weights of one of ours."""
+
+    def __init__(self, layer: Conv2d | Linear) -> None:
+        super().__init__()
+        self.layer = copy.deepcopy(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        if isinstance(layer, Linear):
+            return nn.functional.linear(x, layer.weight, layer.bias)
+        windows = layer.stride, layer.padding, layer.dilation, layer.groups
+        return nn.functional.conv2d(x, layer.weight, layer.bias, *windows)
+
+
+def assert_close(network: nn.Module, plain: nn.Module, x: Tensor) -> None:
+    """Outputs and all gradients of float64."""
+    results = []
+    for each in (network, plain):
+        leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        output = each(leaf)
+        upstream = randn(*output.shape, seed=7)
+        results.append((output, torch.autograd.grad(output, [leaf, *each.parameters()], upstream)))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
+    assert is_fused(results[0][0])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("arguments", CONVOLUTIONS, ids=str)
+def test_convolution_with_what_follows_it(
+    arguments: dict[str, Any], layout: torch.memory_format
+) -> None:
+    conv = Conv2d(4, 6, 3, **arguments, **FLOAT64)
+    x = randn(3, 4, 9, 8).contiguous(memory_format=layout)
+    for following in (
+        [],
+        [ReLU()],
+        [MaxPool2d(2)],
+        [ReLU(), MaxPool2d(2)],
+        [norm(6, **FLOAT64)],
+        [norm(6, **FLOAT64), ReLU(), MaxPool2d(2)],
+    ):
+        network = Sequential(conv, *following)
+        plain = nn.Sequential(Reference(conv), *copy.deepcopy(following))
+        for training in (True, False):
+            assert_close(network.train(training), plain.train(training), x)
+
+
+@pytest.mark.parametrize("images", [1, 5, 16, 37])
+def test_linear_layer_with_relu(images: int) -> None:
+    linear = Linear(7, 20, **FLOAT64)
+    for following in ([], [ReLU()]):
+        assert_close(
+            Sequential(linear, *following),
+            nn.Sequential(Reference(linear), *following),
+            randn(images, 7),
+        )
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -224,12 +292,13 @@ def test_a_forward_of_its_own_is_called() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_derivatives_of_derivatives(training: bool) -> None:
-    network, plain = pair(norm(2, **FLOAT64), ReLU(), MaxPool2d(2))
+    conv = Conv2d(2, 2, 3, padding=1, **FLOAT64)
+    network, plain = pair(conv, norm(2, **FLOAT64), ReLU(), MaxPool2d(2))
     x = randn(3, 2, 4, 5).requires_grad_()
     assert torch.autograd.gradgradcheck(network.train(training), (x,))
     found = []
     for each in (network.train(training), plain.train(training)):
-        first = torch.autograd.grad(each(x).sin().sum(), each[0].bias, create_graph=True)
+        first = torch.autograd.grad(each(x).sin().sum(), each[1].bias, create_graph=True)
         found.append(torch.autograd.grad(first[0].sin().sum(), [x, *each.parameters()]))
     torch.testing.assert_close(*found)
 
@@ -287,19 +356,38 @@ USES: dict[str, Callable[[nn.Module, Tensor], Any]] = {
 )
 @pytest.mark.parametrize("use", USES)
 def test_pytorch_uses_fused_layers_as_others(use: str) -> None:
-    network, plain = pair(nn.Conv2d(2, 3, 3, **FLOAT64), norm(3, **FLOAT64), ReLU(), MaxPool2d(2))
+    network, plain = pair(Conv2d(2, 3, 3, **FLOAT64), norm(3, **FLOAT64), ReLU(), MaxPool2d(2))
     x = randn(2, 2, 6, 7)
     results = [USES[use](each.eval(), x) for each in (network, plain)]
     torch.testing.assert_close(*results)
 
 
 def test_both_networks_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ReLU is in every block of the features; behind them no image is left to fuse."""
+    """Each layer is part of a block but those that are torch's, dropout and the last."""
     calls: list[str] = []
-    forward = ReLU.forward
-    monkeypatch.setattr(ReLU, "forward", lambda *_: calls.append("relu") or forward(*_))
-    build_model("lenet5")(torch.zeros(2, 1, 28, 28))
-    assert len(calls) == 2  # behind C5, where nothing is pooled, and F6
-    calls.clear()
-    build_model("vgg")(torch.zeros(2, 1, 28, 28))
-    assert len(calls) == 1
+    for kind in (Conv2d, BatchNorm2d, ReLU, MaxPool2d, Linear):
+        forward = kind.forward
+
+        def watched(layer: Any, *inputs: Any, forward: Any = forward) -> Any:
+            calls.append(type(layer).__name__)
+            return forward(layer, *inputs)
+
+        monkeypatch.setattr(kind, "forward", watched)
+    for name in ("lenet5", "vgg"):
+        calls.clear()
+        build_model(name)(torch.zeros(2, 1, 28, 28))
+        assert calls == ["Linear"]
+
+
+def test_numbers_that_are_not_what_memory_holds() -> None:
+    """The imaginary part of a conjugate is its negative, which nobody has written down yet."""
+    conv = Conv2d(1, 2, 3, **FLOAT64)
+    x = torch.complex(randn(1, 1, 5, 5), randn(1, 1, 5, 5, seed=1)).conj().imag
+    assert x.is_neg()
+    for network in (Sequential(conv, ReLU()), conv):
+        torch.testing.assert_close(network(x), network(x.resolve_neg()))
+        leaf = randn(1, 1, 5, 5).requires_grad_()
+        output = network(leaf)
+        upstream = torch._neg_view(randn(*output.shape))
+        found = [torch.autograd.grad(network(leaf), leaf, g) for g in (upstream, +upstream)]
+        torch.testing.assert_close(*found)

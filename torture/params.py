@@ -278,7 +278,7 @@ FILES: dict[str, tuple[Content, str]] = {
     ),
     "a conflict of git": (
         TEXT.replace("seed: 1", "<<<<<<< HEAD\nseed: 1", 1),
-        "not YAML: line 5: ",
+        "not YAML: line 7: ",
     ),
     "many keys": ("".join(f"k{number}: 1\n" for number in range(3_000)), "k0: unknown key; "),
     "many items": (f"seed: [{'1,' * 16_000}]\n", "seed: got [1, 1, 1, "),

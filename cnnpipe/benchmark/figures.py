@@ -18,7 +18,7 @@ from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, GROUND, INK, MUTED, ORANGE
 from cnnpipe.drawing.curves import apart
 from cnnpipe.findings import ladder
-from cnnpipe.findings.wording import short
+from cnnpipe.findings.wording import short, title_of
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -203,7 +203,7 @@ def time_against_batch_size(models: Results, title: str) -> Figure:
             (step for step in steps if step["model"] == name), key=lambda step: step["batch_size"]
         )
         left, width = 0.55 + pitch * column, pitch - 1.7
-        page.heading(left, layout.BODY, name, fontsize=9)
+        page.heading(left, layout.BODY, title_of(name), fontsize=9)
         axes = page.axes(left, layout.BODY + 0.45, width, 2.15)
         _milliseconds(axes, results)
         below = page.axes(left, layout.BODY + 3.2, width, 1.05)

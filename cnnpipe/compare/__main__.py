@@ -9,6 +9,7 @@ import click
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.system.artifacts import atomic_write
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.surroundings import be_independent
 
 
 @click.command(name="python -m cnnpipe.compare")
@@ -42,4 +43,5 @@ def main(rev_a: str, rev_b: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    be_independent()
     main()

@@ -40,6 +40,8 @@ PINS: dict[str, dict[str, str]] = {
 """SHA-256 of the decompressed files."""
 
 DIGITS = tuple("0123456789")
+BOXED = ("mnist", "digits")
+"""Data sets whose images are 20×20 boxes in 28×28 pixels, as MNIST's."""
 CLASSES: dict[DatasetName, tuple[str, ...]] = {
     "mnist": DIGITS,
     "fashion_mnist": (

@@ -6,6 +6,7 @@ mirror is asked.
 """
 
 import hashlib
+import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from threading import Thread
 from time import monotonic
 from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import url2pathname
+from urllib.request import getproxies, url2pathname
 
 import requests
 import urllib3
@@ -256,7 +257,16 @@ def _read_url(url: str, name: str, limit: int, timeout: float) -> bytes:
 
 
 class _Session(requests.Session):
-    """Follows no redirect by itself: it would unpack, without a bound, what comes along with it."""
+    """Trusts the certificates that the environment names, and follows no redirect by itself.
+
+    A redirect that requests follows would unpack, without a bound, what comes along with it.
+    Proxies and REQUESTS_CA_BUNDLE are read by requests; SSL_CERT_FILE, which Python and most other
+    programs read, is not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verify = os.environ.get("SSL_CERT_FILE") or True
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         return None
@@ -279,7 +289,7 @@ class _Reception:
         except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL):
             self.failure = MirrorError(f"refused address: {_line(_shown(self.url))}")
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            self.failure = DeadMirrorError(_reason(error, self.timeout))
+            self.failure = DeadMirrorError(_through(error, self.url) + _reason(error, self.timeout))
         except Exception as error:
             self.failure = error
 
@@ -309,6 +319,14 @@ class _Reception:
             self.body += chunk
             if len(self.body) > self.limit:
                 raise MirrorError(f"too large: more than {self.limit:,} bytes")
+
+
+def _through(error: Exception, url: str) -> str:
+    """What stands between here and a mirror, if it is to blame: the proxy."""
+    if not isinstance(error, requests.exceptions.ProxyError):
+        return ""
+    proxy = requests.utils.select_proxy(url, getproxies())
+    return f"proxy {_line(_shown(proxy or ''))}: "
 
 
 def _reason(error: Exception, timeout: float) -> str:

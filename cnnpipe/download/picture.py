@@ -12,6 +12,8 @@ Axes: H height, W width.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,24 +37,38 @@ def read_picture(path: Path) -> Picture:
         returns (28, 28)
 
     Raises:
+        InputError: as `opened` does.
+    """
+    with opened(path) as image:
+        return fitted(grey(image))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A file as an upright image, to be decoded within the block.
+
+    Raises:
         InputError: the file is missing, is no picture, is damaged, or is too large.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a doubtful tag beside the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                return fitted(_grey(ImageOps.exif_transpose(image)))
+                yield ImageOps.exif_transpose(image)
+                return
     except UnidentifiedImageError:
         reason = f"not a picture of the formats {', '.join(FORMATS)}"
     except OSError as error:
         reason = error.strerror or str(error)
     except Exception as error:  # decoders fail on damaged files in many ways
         reason = str(error) or type(error).__name__
-    raise InputError(f"{path}: not readable: {' '.join(reason.split())}; mend or delete it")
+    raise InputError(f"{path}: not readable: {' '.join(reason.split())}")
 
 
-def _grey(image: Image.Image) -> Image.Image:
+def grey(image: Image.Image) -> Image.Image:
     """Any picture as one of 8 bits a pixel."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)  # (H, W)

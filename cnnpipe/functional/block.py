@@ -1,125 +1,268 @@
-"""Batch normalisation, ReLU and max pooling in one pass over memory."""
+"""Layers that follow each other as one function: a product with weights, and what comes after it.
+
+The product is a convolution or a fully connected layer; after it come batch normalisation, ReLU and
+max pooling, or some of them.
+
+One after the other, each of these operators passes through PyTorch's dispatcher, checks shapes that
+it saw a step ago, and reads from memory what the one before has written. Here all that follows from
+the shapes is decided once and kept, autograd records a single function, and what lies between the
+convolutions is computed in one pass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnpipe import loops
-from cnnpipe.functional import block_kernels
+from cnnpipe.functional import block_kernels, compiled
 from cnnpipe.functional.activation import relu
+from cnnpipe.functional.arguments import IntOrPair, check_dtypes
 from cnnpipe.functional.block_kernels import Block
-from cnnpipe.functional.normalization import BatchNorm, checked_statistics
+from cnnpipe.functional.convolution import conv2d
+from cnnpipe.functional.convolution_arguments import (
+    Padding,
+    check_operands,
+    convolution_geometry,
+)
+from cnnpipe.functional.linear import check_linear, linear
+from cnnpipe.functional.normalization import BatchNorm, BatchStatistics, checked_statistics
 from cnnpipe.functional.operator import is_differentiated, is_transformed
 from cnnpipe.functional.pooling import max_pool2d
 from cnnpipe.geometry import output_size
 
+ALGORITHMS = ("auto", "compiled")
+"""Of a convolution that can be part of a block."""
+
+
+class Kernels(NamedTuple):
+    """Arguments of `conv2d` after the input; with a matrix for weight, those of `linear`."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: IntOrPair = 1
+    padding: Padding = 0
+    dilation: IntOrPair = 1
+    groups: int = 1
+
+
+class Normalization(NamedTuple):
+    """Arguments of `batch_norm` after the input."""
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    weight: Tensor
+    bias: Tensor
+    training: bool
+    momentum: float
+    eps: float
+
 
 def can_fuse(input: Tensor) -> bool:
-    """Whether these images can be computed in one pass.
+    """Whether these images, or rows of numbers, can be computed by one function.
 
-    A single autograd function does it, which a compiler, a transform or a mode of PyTorch could not
-    look into: they get one operator after the other.
+    A compiler, a transform or a mode of PyTorch could not look into it: they get one operator after
+    the other.
     """
     return (
-        input.ndim == 4
+        input.ndim in (2, 4)
         and input.dtype in (torch.float32, torch.float64)
         and loops.unsupported(input) is None
         and not is_transformed(input)
+        and are_plain(input)
     )
 
 
-def relu_pool2d(input: Tensor, pool: int) -> Tensor:
-    """`max_pool2d(relu(input), pool)`, for images that `can_fuse`."""
-    result: Tensor = _Block.apply(input, None, None, None, None, pool, False)
-    return result
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether compiled loops can read the numbers of these tensors from their memory."""
+    return all(_is_plain(tensor) for tensor in tensors if tensor is not None)
 
 
-def norm_relu_pool2d(
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.layout is torch.strided
+        and not (tensor.is_neg() or tensor._is_zerotensor())
+        and loops.unsupported(tensor) is None
+    )
+
+
+def block(
     input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor,
-    bias: Tensor,
-    training: bool,
-    momentum: float,
-    eps: float,
+    kernels: Kernels | None = None,
+    normalization: Normalization | None = None,
     *,
+    has_relu: bool,
     pool: int,
 ) -> Tensor:
-    """`max_pool2d(relu(batch_norm(…)), pool)`, for images that `can_fuse`; 1 is no pooling.
+    """`max_pool2d(relu(batch_norm(conv2d(input, …), …)), pool)`, or `relu(linear(input, …))`.
 
-    Arguments and errors are those of `batch_norm`.
+    Shape:
+        (N, C, H, W) → (N, O, H_out // pool, W_out // pool), or (N, I) → (N, O)
+
+    Args:
+        input: what `can_fuse`.
+        kernels: tensors that `are_plain`; None: there is no product.
+        normalization: None: nothing is normalised, as after `linear`.
+        has_relu: whether negative numbers become 0.
+        pool: side of the pooling's windows and their stride; 1 is no pooling.
+
+    Raises: what the operators raise.
     """
-    statistics = checked_statistics(
-        input, running_mean, running_var, weight, bias, training, momentum, eps
+    result: Tensor = _Block.apply(
+        _Plan.of(input, kernels, normalization, has_relu, pool),
+        normalization,
+        input,
+        *((None, None) if kernels is None else kernels[:2]),
+        *((None, None) if normalization is None else normalization[2:4]),
     )
-    result: Tensor = _Block.apply(input, statistics, weight, bias, eps, pool, training)
     return result
+
+
+class _Plan:
+    """What shapes and arguments decide."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        threads: int,  # noqa: ARG002 (the product asks for it)
+        kernels: tuple[Any, ...] | None,
+        epsilon: float | None,
+        has_relu: bool,
+        pool: int,
+    ) -> None:
+        self.windows: list[Any] = []
+        self.product: compiled.Convolution | compiled.Linear | None = None
+        if kernels is not None:
+            weight_shape, weight_dtype, bias_shape, bias_dtype, *self.windows = kernels
+            x, w = _nothing(shape, dtype), _nothing(weight_shape, weight_dtype)
+            bias = None if bias_shape is None else _nothing(bias_shape, bias_dtype)
+            N, outputs, inputs = shape[0], weight_shape[0], weight_shape[1]
+            if len(weight_shape) == 2:
+                check_linear(x, w, bias)
+                self.product = compiled.linear(N, outputs, inputs, dtype)
+                size = 1, 1
+            else:
+                check_operands(x, w, bias, self.windows[-1])
+                geometry = convolution_geometry(x, w, *self.windows)
+                self.product = compiled.convolution(N, outputs, inputs, geometry, dtype)
+                size = geometry.output_size
+            check_dtypes(x, w, bias)
+            shape = N, outputs, *size
+        self.block = None
+        if epsilon is not None or has_relu or pool > 1:
+            if pool > 1:
+                for length in shape[2:]:
+                    output_size(length, pool, pool)  # refuses a window that does not fit
+            self.block = Block.of(shape, dtype, epsilon, has_relu, pool)
+
+    @staticmethod
+    def of(
+        input: Tensor,
+        kernels: Kernels | None,
+        normalization: Normalization | None,
+        has_relu: bool,
+        pool: int,
+    ) -> _Plan:
+        described = None
+        if kernels is not None:
+            w, b, *windows = kernels
+            of_bias = (None, None) if b is None else (b.shape, b.dtype)
+            described = (w.shape, w.dtype, *of_bias, *windows)
+        eps = None if normalization is None else normalization.eps
+        threads = torch.get_num_threads()
+        return _plan(input.shape, input.dtype, threads, described, eps, has_relu, pool)
+
+
+_plan = lru_cache(compiled.KEPT)(_Plan)
+
+
+def _nothing(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 class _Block(torch.autograd.Function):
-    """(x, (μ, σ²), γ, β) → max over windows of max(0, γ·x̂ + β); without γ of max(0, x)."""
+    """(x, w, b, γ, β) → max over windows of max(0, γ·ẑ + β) of z = x ⋆ w + b."""
 
     @staticmethod
     def forward(
         ctx: Any,
+        plan: _Plan,
+        normalization: Normalization | None,
         x: Tensor,
-        statistics: Tensor | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        eps: float | None,
-        pool: int,
-        training: bool,
+        w: Tensor | None,
+        b: Tensor | None,
+        gamma: Tensor | None,
+        beta: Tensor | None,
     ) -> Tensor:
-        if pool > 1:
-            for size in x.shape[2:]:
-                output_size(size, pool, pool)  # refuses a window that does not fit
-        parameters = [p for p in (statistics, weight, bias) if p is not None]
-        ctx.block, ctx.training = Block.of(x, eps, has_relu=True, pool=pool), training
-        ctx.save_for_backward(x, *parameters)
-        return block_kernels.forward(ctx.block, _channels_last(x), _dense(parameters))
+        ctx.plan = plan
+        statistics = None
+        y = z = _dense(x) if plan.product is None or w is None else plan.product.forward(x, w, b)
+        if normalization:
+            ctx.training = normalization.training
+            statistics = checked_statistics(z, *normalization, measure=BatchStatistics.compute)
+        if plan.block:
+            y = block_kernels.forward(plan.block, z, _those_there(statistics, gamma, beta))
+        ctx.save_for_backward(x, w, b, z if plan.block else None, statistics, gamma, beta)
+        return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, *parameters = ctx.saved_tensors
-        if is_differentiated() or is_transformed(g):
-            return _Block._by_operators(ctx, g, x, parameters)
-        g, last, parameters = _channels_last(g), _channels_last(x), _dense(parameters)
-        sums = means = None
-        if parameters:
-            sums = block_kernels.sums(ctx.block, g, last, parameters)
-            means = sums / (x.numel() // ctx.block.channels) if ctx.training else None
-        dx = None
-        if ctx.needs_input_grad[0]:
-            dx = block_kernels.input_gradient(ctx.block, g, last, parameters, means)
-            dx = dx.contiguous() if x.is_contiguous() else dx
-        return dx, None, *([None, None] if sums is None else sums), None, None, None
-
-    @staticmethod
-    def _by_operators(
-        ctx: Any, g: Tensor, x: Tensor, parameters: Sequence[Tensor]
-    ) -> tuple[Tensor | None, ...]:
-        """By one operator after the other: they can be differentiated and transformed."""
-        wanted = [tensor for tensor in (x, *parameters[1:]) if tensor.requires_grad]
-        is_recorded = torch.is_grad_enabled()
-        with torch.enable_grad():
-            y = x
+        x, w, _, z, statistics, gamma, beta = ctx.saved_tensors
+        if is_differentiated() or is_transformed(g) or not are_plain(g):
+            return _by_operators(ctx, g)
+        plan, g = ctx.plan, _dense(g)
+        _, _, needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
+        d_gamma = d_beta = dx = dw = db = None
+        if plan.block:
+            parameters = _those_there(statistics, gamma, beta)
+            means = None
             if parameters:
-                y = BatchNorm.call(x, *parameters, ctx.block.epsilon, ctx.training)
+                d_gamma, d_beta = sums = block_kernels.sums(plan.block, g, z, parameters)
+                means = sums / (z.numel() // plan.block.channels) if ctx.training else None
+            if needs_x or needs_w or needs_b:
+                g = block_kernels.input_gradient(plan.block, g, z, parameters, means)
+        if needs_x:
+            dx = plan.product.input_gradient(g, w) if plan.product else g
+            dx = dx.contiguous() if x.is_contiguous() else dx
+        if needs_w:
+            dw = plan.product.weight_gradient(x, g).contiguous()
+        if needs_b:
+            db = compiled.channel_sums(g)
+        return None, None, dx, dw, db, d_gamma, d_beta
+
+
+def _by_operators(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients by one operator after the other: they can be differentiated and transformed."""
+    x, w, b, _, statistics, gamma, beta = operands = ctx.saved_tensors
+    leaves = (None, None, *operands[:3], *operands[5:])
+    wanted = [t for t, is_needed in zip(leaves, ctx.needs_input_grad, strict=True) if is_needed]
+    is_recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        y, plan = x, ctx.plan
+        if w is not None:
+            y = conv2d(y, w, b, *plan.windows) if w.ndim == 4 else linear(y, w, b)
+        if statistics is not None:
+            y = BatchNorm.call(y, statistics, gamma, beta, plan.block.epsilon, ctx.training)
+        if plan.block and plan.block.has_relu:
             y = relu(y)
-            y = max_pool2d(y, ctx.block.pool) if ctx.block.pool > 1 else y
-        found = iter(torch.autograd.grad(y, wanted, g, create_graph=is_recorded))
-        gradients = [next(found) if needed else None for needed in ctx.needs_input_grad[:4]]
-        return *gradients, None, None, None
+        if plan.block and plan.block.pool > 1:
+            y = max_pool2d(y, plan.block.pool)
+    found = iter(torch.autograd.grad(y, wanted, g, create_graph=is_recorded))
+    return tuple(next(found) if is_needed else None for is_needed in ctx.needs_input_grad)
 
 
-def _channels_last(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last)
+def _dense(tensor: Tensor) -> Tensor:
+    """Images with channels last, or rows."""
+    if tensor.ndim == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor.contiguous()
 
 
-def _dense(parameters: Sequence[Tensor]) -> list[Tensor]:
-    return [parameter.contiguous() for parameter in parameters]
+def _those_there(*parameters: Tensor | None) -> Sequence[Tensor]:
+    return [parameter.contiguous() for parameter in parameters if parameter is not None]

@@ -19,8 +19,8 @@ from typing import TypedDict, TypeVar
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.compiled import total
-from cnnpipe.loops import Array, Index, Nest, Variable, Vector, compiled
+from cnnpipe.functional.compiled_kernels import total
+from cnnpipe.loops import Array, Index, Nest, Variable, Vector, compiled, dtype_name
 
 T = TypeVar("T")
 
@@ -41,11 +41,16 @@ class Block:
 
     @classmethod
     def of(
-        cls, x: Tensor, epsilon: float | None = None, has_relu: bool = False, pool: int = 1
+        cls,
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        epsilon: float | None = None,
+        has_relu: bool = False,
+        pool: int = 1,
     ) -> Block:
         """For images (N, C, H, W)."""
-        _, C, H, W = x.shape
-        return cls(str(x.dtype).removeprefix("torch."), H, W, C, epsilon, has_relu, pool)
+        _, C, H, W = shape
+        return cls(dtype_name(dtype), H, W, C, epsilon, has_relu, pool)
 
     @property
     def lanes(self) -> int:
@@ -80,11 +85,11 @@ class Block:
 
 def statistics(x: Tensor) -> Tensor:
     """Mean and biased variance of each channel: (N, C, H, W), channels last → (2, C)."""
-    block = Block.of(x)
-    pairs = x.new_empty((len(x), 2, block.channels))
-    _statistics(block)(len(x), x, pairs)
+    block = Block.of(x.shape, x.dtype)
+    pairs = x.new_empty((x.shape[0], 2, block.channels))
+    _statistics(block)(x.shape[0], x, pairs)
     result = x.new_empty((2, block.channels))
-    _combined(block)(1, len(x), pairs, result)
+    _combined(block)(1, x.shape[0], pairs, result)
     return result
 
 
@@ -92,18 +97,22 @@ def forward(block: Block, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """y of images with channels last; the parameters are (μ, σ²), γ and β, or none.
 
     Shape:
-        x (N, C, H, W), (μ, σ²) (2, C), γ (C,), β (C,) → (N, C, H // pool, W // pool)
+        x (N, C, H, W), (μ, σ²) (2, C), γ (C,), β (C,) → (N, C, H // pool, W // pool);
+        x (N, C), images of one pixel → (N, C)
     """
-    shape = len(x), block.channels, block.rows, block.columns
-    y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)  # no view
-    _forward(block)(len(x), x, y, *parameters)
+    if block.pool == 1:
+        y = torch.empty_like(x)
+    else:
+        shape = x.shape[0], block.channels, block.rows, block.columns
+        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)  # no view
+    _forward(block)(x.shape[0], x, y, *parameters)
     return y
 
 
 def sums(block: Block, g: Tensor, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Σ g'·x̂ and Σ g' (2, C), where g' is the gradient that reaches γ·x̂ + β."""
-    pairs = x.new_empty((len(x), 2, block.channels))
-    _sums(block)(len(x), g, x, pairs, *parameters)
+    pairs = x.new_empty((x.shape[0], 2, block.channels))
+    _sums(block)(x.shape[0], g, x, pairs, *parameters)
     return total(pairs)
 
 
@@ -111,10 +120,10 @@ def input_gradient(
     block: Block, g: Tensor, x: Tensor, parameters: Sequence[Tensor], means: Tensor | None = None
 ) -> Tensor:
     """∂L/∂x; in training `means` are the `sums` divided by the numbers of a channel."""
-    dx = x.new_empty((len(x), block.height, block.width, block.channels))
+    dx = torch.empty_like(x)
     further = parameters if means is None else (*parameters, means)
-    _input_gradient(block, means is not None)(len(x), g, x, dx, *further)
-    return dx.permute(0, 3, 1, 2)
+    _input_gradient(block, means is not None)(x.shape[0], g, x, dx, *further)
+    return dx
 
 
 class _Lanes(TypedDict):

@@ -1,598 +1,375 @@
-"""Convolution as the loops of its formula, compiled to machine code.
+"""Convolution and the fully connected layer as compiled loops.
 
-    y[n,y,x,o] = Σ_{i,j,c} x[n, y·s + i·d − p, x·s + j·d − p, c] · w[i,j,c,o]
-
-Written as seven loops in this order, each multiply-add waits for memory. The *schedule* puts the
-same operations in another order: `_forward` and `_weight_gradient` are the formula's loops in the
-order in which they are fast, with the reason for each.
-
-Each result is one chain of fused multiply-adds: in the order i, j, c in the forward pass, n, y, x
-in the gradient of the kernel, whose portions of images are added afterwards. The lanes of a vector
-are output channels, the tasks of the threads are images. So neither the width of a processor's
-vectors nor the number of threads changes a bit of the result.
+The loops are those of compiled_kernels.py. Here is what a call must decide before: which of them,
+cut into how many tasks, with how much memory. That follows from the shapes alone, and for a few
+small images it takes longer than to compute them. So it is done once, when a `Convolution` or a
+`Linear` is made, and these are kept for the next call.
 
 Axes: N batch, C channels, H height, W width, O output channels, kH kW kernel, G groups; C and O
-count those of one group. In memory the channels lie side by side (channels last).
+count those of one group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, reduce
+from collections.abc import Callable
+from functools import cache, cached_property, lru_cache, partial, reduce
 from math import prod
 
 import torch
 from torch import Tensor
 
 from cnnpipe import loops
+from cnnpipe.functional import compiled_kernels as kernels
 from cnnpipe.functional import im2col
+from cnnpipe.functional.compiled_kernels import SUMS, SUMS_IN_REGISTERS, Case, total
 from cnnpipe.functional.windows import accumulation_dtype, is_finite
-from cnnpipe.geometry import ConvolutionGeometry, Pair
-from cnnpipe.loops import Array, Index, Nest, compiled
+from cnnpipe.geometry import ConvolutionGeometry
+from cnnpipe.loops import dtype_name
 
-SUMS_IN_REGISTERS = loops.REGISTERS - 4
-"""Vectors of sums that a tile holds; their factors need the other registers."""
 PORTION = 16
 """Images whose gradients of the kernel are added in one chain; more where there are many images."""
 LARGEST_COUNT = 32
 """Of portions."""
-SUMS = 8192
-"""Numbers that one task adds up or puts in order: with fewer, waking a thread takes longer."""
 ENOUGH = 2_000_000
 """Operations that are worth a second thread."""
 ROW = 16
 """Images of one pixel that stand side by side as one row of a picture: a tile over images."""
-
-
-@dataclass(frozen=True)
-class _Case:
-    """What code is compiled for. The number of images is left open."""
-
-    dtype: str
-    channels: int
-    out_channels: int
-    geometry: ConvolutionGeometry
-    spread: Pair = (1, 1)
-    """Steps between neighbouring pixels of the image: with more than 1, zeros lie between them."""
-
-    @property
-    def lanes(self) -> int:
-        most = loops.lanes(self.dtype)
-        return most if self.out_channels > most // 2 else most // 2
-
-    @property
-    def vectors(self) -> int:
-        """Of output channels; the last one may be filled in part."""
-        return -(-self.out_channels // self.lanes)
-
-    @property
-    def image_size(self) -> Pair:
-        (H, W), (down, across) = self.geometry.input_size, self.spread
-        return (H - 1) // down + 1, (W - 1) // across + 1
-
-    @property
-    def is_padded(self) -> bool:
-        return any(self.geometry.padding) or self.spread != (1, 1)
-
-    @property
-    def pixel(self) -> int:
-        """Steps from one pixel to the next where the image is padded.
-
-        Steps of a large power of two bytes would bring all pixels of a window into the same few
-        lines of the cache.
-        """
-        channels = self.geometry.groups * self.channels
-        return channels + 16 if channels % 256 == 0 else channels
-
-    @property
-    def runs(self) -> list[tuple[int, int, int]]:
-        """What a window reads of one row, piece by piece: column, first kernel entry, length."""
-        kW, across = self.geometry.kernel_size[1], self.geometry.dilation[1]
-        is_dense = not self.is_padded or self.pixel == self.channels
-        if across == self.geometry.groups == 1 and is_dense:
-            return [(0, 0, kW * self.channels)]
-        return [(j * across, j * self.channels, self.channels) for j in range(kW)]
-
-    def filled(self, vector: int | Index) -> int | Index | None:
-        """How many lanes of this vector are output channels; None if all are."""
-        return self.out_channels - vector * self.lanes if self.out_channels % self.lanes else None
-
-    def images(self, nest: Nest) -> Array:
-        """The next argument: (N, H, W, G·C)."""
-        (H, W), C = self.image_size, self.geometry.groups * self.channels
-        return nest.array(self.dtype, H * W * C, W * C, C)
-
-    def outputs(self, nest: Nest) -> Array:
-        """The next argument: (N, H_out, W_out, G, O)."""
-        (H, W), G = self.geometry.output_size, self.geometry.groups
-        C = self.out_channels
-        return nest.array(self.dtype, H * W * G * C, W * G * C, G * C, C)
-
-
-@cache
-def _tile(columns: int, vectors: int, images: int) -> Pair:
-    """The columns and vectors of the register tile that takes least time for each multiply-add.
-
-    A tile of t columns and v vectors takes t + v loads for t·v multiply-adds, and a processor does
-    two of each at a time. With fewer than 9 sums, each would wait for its last addition. At the end
-    of a row the tile is moved back, and computes some columns again.
-    """
-
-    def time(tile: Pair) -> tuple[float, int]:
-        t, v = tile
-        cycles = max(images * t * v, images * t + v, 9)
-        return cycles * -(-columns // t) / v, -t * v
-
-    sizes = [(t, v) for v in range(1, 5) for t in range(1, columns + 1) if vectors % v == 0]
-    # Beside the sums there are a vector of the kernel for each of v, and a pixel.
-    fitting = [(t, v) for t, v in sizes if (images * t + 1) * v + 1 <= loops.REGISTERS]
-    return min(fitting, key=time)
-
-
-def _padded(
-    nest: Nest, case: _Case, x: Array, image: Index, images: int, first: Index, last: Index
-) -> Array:
-    """Rows of a few images between zeros, in memory of this thread that stays in the cache.
-
-    A window at the border reads what any other reads, so the loops need no question.
-    """
-    (H, W), (H_padded, W_padded) = case.image_size, case.geometry.padded_size
-    C, P, (down, across) = case.geometry.groups * case.channels, case.pixel, case.spread
-    top, _, left, _ = case.geometry.padding
-    # The image's columns that negative padding does not cut off, and where they come to lie.
-    begin, end = max(0, -(left // across)), min(W, (W_padded - 1 - left) // across + 1)
-    start, stop = begin * across + left, (end - 1) * across + left + 1
-    memory = nest.array(case.dtype, images * H_padded * W_padded * P)
-    padded = memory.at(nest.thread, steps=(H_padded * W_padded * P, W_padded * P, P))
-    for number in nest.range(images):
-        for y in nest.range(first, last):
-            row, above = padded.at(number, y), y - top
-            inside = nest.all(above >= 0, above < (H - 1) * down + 1, (above % down).equals(0))
-            with nest.if_else(inside) as (then, otherwise):
-                with then:
-                    source = x.at(image + number, above // down)
-                    if across == 1 and P == C:
-                        row.flat.zero(start * C)
-                        row.at(start).copy((stop - start) * C, source.at(begin))
-                        row.at(stop).zero((W_padded - stop) * C)
-                    else:
-                        row.flat.zero(W_padded * P)
-                        for column in nest.range(begin, end):
-                            row.at(column * across + left).copy(C, source.at(column))
-                with otherwise:
-                    row.flat.zero(W_padded * P)
-    return padded
-
-
-@compiled
-def _forward(nest: Nest, case: _Case, images: int, has_bias: bool) -> None:
-    """One task: a band of rows of the outputs of a few `images`."""
-    L, C, G = case.lanes, case.channels, case.geometry.groups
-    (H_out, W_out), (kH, kW) = case.geometry.output_size, case.geometry.kernel_size
-    (down, across), (dilation, _) = case.geometry.stride, case.geometry.dilation
-    columns, vectors = _tile(W_out, case.vectors, images)
-    blocks = case.vectors // vectors
-    bands = nest.size()
-    x, y = case.images(nest), case.outputs(nest)
-    w = nest.array(case.dtype, *loops.steps(blocks, kH, kW * C, vectors * L))
-    bias = nest.array(case.dtype, case.out_channels) if has_bias else None
-
-    # What a task reads and writes fits into the cache of its core.
-    first_image = nest.task // bands * images
-    rows = (bands + (H_out - 1)) // bands
-    first = nest.task % bands * rows
-    last = (first + rows).at_most(H_out)
-    if case.is_padded:
-        end = (last - 1) * down + case.geometry.extent[0]
-        x = _padded(nest, case, x, first_image, images, first * down, end)
-    else:
-        x = x.at(first_image, steps=x.steps[:-1])
-    y = y.at(first_image, steps=y.steps[:-1])
-    for g in nest.range(G):
-        for block in nest.range(blocks):  # outside, so that its kernels stay in the cache
-            for row in nest.range(first, last):
-                for column in nest.range(0, W_out, columns):
-                    first_column = column.at_most(W_out - columns)
-                    # The register tile: a pixel is loaded for all vectors, a vector of kernel
-                    # entries for all pixels, and no sum is loaded or stored on its way.
-                    start = [
-                        bias.load(g, vector * L, lanes=L, first=case.filled(vector))
-                        if bias
-                        else nest.number(0.0, case.dtype, L)
-                        for vector in (block * vectors + v for v in range(vectors))
-                    ]
-                    tile = [
-                        (n, t, [nest.variable(number) for number in start])
-                        for n in range(images)
-                        for t in range(columns)
-                    ]
-                    for i in nest.range(kH):
-                        at = 0, row * down + i * dilation, first_column * across, g * C
-                        windows = x.at(*at, steps=(x.steps[0], x.steps[2]))
-                        for offset, entry, length in case.runs:
-                            for k in nest.unrolled(length):
-                                kernel = [
-                                    w.load(g, block, i, k + entry, v * L, lanes=L)
-                                    for v in range(vectors)
-                                ]
-                                of_channel = windows.at(0, 0, k, steps=windows.steps[:-1])
-                                for n, t, sums in tile:
-                                    pixel = of_channel.broadcast(n, t * across + offset, 0, lanes=L)
-                                    for v, total in enumerate(sums):
-                                        total.value = nest.fma(pixel, kernel[v], total.value)
-                    for n, t, sums in tile:
-                        for v, total in enumerate(sums):
-                            vector = block * vectors + v
-                            place = n, row, first_column + t, g, vector * L
-                            y.store(total.value, *place, first=case.filled(vector))
-
-
-@compiled
-def _weight_gradient(nest: Nest, case: _Case) -> None:
-    """One task: some rows of the kernels, summed over a portion of the images."""
-    L, C, G = case.lanes, case.channels, case.geometry.groups
-    (H_out, W_out), (kH, kW) = case.geometry.output_size, case.geometry.kernel_size
-    (down, across), (dilation, _) = case.geometry.stride, case.geometry.dilation
-    vectors = 2 if case.vectors % 2 == 0 else 1
-    most = SUMS_IN_REGISTERS // vectors
-    images, portion, shares = nest.size(), nest.size(), nest.size()
-    x, grad = case.images(nest), case.outputs(nest)
-    parts = nest.array(case.dtype, *loops.steps(G, kH, kW * C, case.vectors * L))
-
-    number = nest.task // shares
-    parts = parts.at(number)
-    rows = (shares + (kH - 1)) // shares
-    first = nest.task % shares * rows
-    last = (first + rows).at_most(kH)
-    for g in nest.range(G):
-        for i in nest.range(first, last):
-            parts.at(g, i).zero(kW * C * case.vectors * L)
-    for image in nest.range(number * portion, ((number + 1) * portion).at_most(images)):
-        if case.is_padded:
-            end = (last - 1) * dilation + (H_out - 1) * down + 1
-            source = _padded(nest, case, x, image, 1, first * dilation, end).at(0)
-        else:
-            source = x.at(image)
-        for g in nest.range(G):
-            for block in nest.range(case.vectors // vectors):
-                of_block = [block * vectors + v for v in range(vectors)]
-                # The register tile: kernel entries × vectors. A pixel is loaded for all vectors, a
-                # vector of the gradient for all entries, and each sum once for each image.
-                for taps in _taps(nest, case, first, last, most):
-                    tile = [
-                        [nest.variable(parts.load(g, i, entry, v * L, lanes=L)) for v in of_block]
-                        for i, _, entry, _ in taps
-                    ]
-                    for row in nest.range(H_out):
-                        for column in nest.range(W_out):
-                            upstream = [
-                                grad.load(
-                                    image, row, column, g, v * L, lanes=L, first=case.filled(v)
-                                )
-                                for v in of_block
-                            ]
-                            for (at, offset, _, c), sums in zip(taps, tile, strict=True):
-                                window = row * down + at * dilation, column * across + offset
-                                pixel = source.broadcast(*window, c + g * C, lanes=L)
-                                for v, total in enumerate(sums):
-                                    total.value = nest.fma(pixel, upstream[v], total.value)
-                    for (at, _, entry, _), sums in zip(taps, tile, strict=True):
-                        for vector, total in zip(of_block, sums, strict=True):
-                            parts.store(total.value, g, at, entry, vector * L)
-
-
-def _taps(
-    nest: Nest, case: _Case, first: Index, last: Index, most: int
-) -> Iterator[list[tuple[int | Index, int, int | Index, int | Index]]]:
-    """Cut the kernel's entries into sets that fit the registers: row, column, entry, channel."""
-    kH, C = case.geometry.kernel_size[0], case.channels
-    if kH * case.geometry.kernel_size[1] * C <= most:
-        yield [
-            (row, offset, entry + k, k)
-            for row in range(kH)
-            for offset, entry, length in case.runs
-            for k in range(length)
-        ]
-        return
-    for i in nest.range(first, last):
-        for offset, entry, length in case.runs:  # in equal sets where that fills the registers
-            best = max(size for size in range(1, most + 1) if length % size == 0)
-            for start, size in nest.blocks(length, best if 2 * best > most else most):
-                yield [(i, offset, start + (entry + k), start + k) for k in range(size)]
+KEPT = 256
+"""Shapes for which what was decided is kept."""
 
 
 def forward(
     x: Tensor, w: Tensor, geometry: ConvolutionGeometry, bias: Tensor | None = None
 ) -> Tensor:
-    if _covers(geometry):
-        return _as_images(linear(_flat(x), _flat(w), bias))
-    return _cross_correlation(x, w.unflatten(0, (geometry.groups, -1)), geometry, bias)
+    return convolution(len(x), len(w), w.shape[1], geometry, x.dtype).forward(x, w, bias)
 
 
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    """The forward pass with the kernel flipped, C and O exchanged, and zeros for the stride.
-
-    Where few channels would leave most lanes empty, windows are added to the image instead.
-    """
-    if _fills_lanes_better(w, geometry):
-        return _overlap_add(grad, w, geometry)
-    if not is_finite(w):  # times the zeros around the gradient it would be NaN
-        return im2col.input_gradient(grad, w, geometry)
-    if _covers(geometry):
-        pixels = linear(_flat(grad), _flat(w).T)
-        return pixels.view(len(grad), *geometry.input_size, -1).permute(0, 3, 1, 2)
-    exchanged = w.unflatten(0, (geometry.groups, -1)).transpose(1, 2)
-    adjoint, stride = geometry.adjoint(), geometry.stride
-    return _cross_correlation(grad, exchanged, adjoint, spread=stride, flipped=True)
+    sizes = len(grad), len(w), w.shape[1]
+    return convolution(*sizes, geometry, grad.dtype).input_gradient(grad, w)
 
 
 def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    if _covers(geometry):
-        kernel = linear_weight_gradient(_flat(x), _flat(grad))
-        return kernel.view(len(kernel), *geometry.kernel_size, -1).permute(0, 3, 1, 2)
-    dtype = accumulation_dtype(x.dtype)
-    G = geometry.groups
-    case = _Case(_name(dtype), x.shape[1] // G, grad.shape[1] // G, geometry)
-    images = _channels_last(x, dtype), _channels_last(grad, dtype)
-    return _summed(case, len(x), *images).to(x.dtype)
-
-
-def channel_sums(images: Tensor) -> Tensor:
-    """(N, C, H, W) → (C,)."""
-    N, C, H, W = images.shape
-    dtype = accumulation_dtype(images.dtype)
-    case = _Case(_name(dtype), 1, C, ConvolutionGeometry((H, W), (1, 1)))
-    sums = images.new_empty((N, C), dtype=dtype)
-    _channel_sums(case)(N, _channels_last(images, dtype), sums)
-    return total(sums).to(images.dtype)
+    sizes = len(x), grad.shape[1], x.shape[1] // geometry.groups
+    return convolution(*sizes, geometry, x.dtype).weight_gradient(x, grad)
 
 
 def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa: ARG001
     return loops.unsupported(x)
 
 
-def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x·wᵀ + bias, (N, K) and (O, K) → (N, O): images of one pixel, `ROW` of them as one row."""
-    N, K = x.shape
-    results = [x.new_empty((0, len(w)))]
-    for first, last, width in _rows(N):
-        picture = x[first:last].reshape(-1, 1, width, K).permute(0, 3, 1, 2)
-        geometry = ConvolutionGeometry((1, width), (1, 1))
-        result = _cross_correlation(picture, w[None, :, :, None, None], geometry, bias)
-        results.append(result.permute(0, 2, 3, 1).reshape(last - first, -1))
-    return results[-1] if len(results) <= 2 else torch.cat(results)
+def convolution(
+    N: int, outputs: int, channels: int, geometry: ConvolutionGeometry, dtype: torch.dtype
+) -> Convolution:
+    """That of N images with all `outputs` kernels, each of the `channels` of one group."""
+    outputs //= geometry.groups
+    return _convolution(N, outputs, channels, geometry, dtype, torch.get_num_threads())
 
 
-def linear_weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
-    """gradᵀ·x, (N, K) and (N, O) → (O, K)."""
-    N, inputs, outputs = *x.shape, grad.shape[1]
-    dtype = accumulation_dtype(x.dtype)
-    results = []
-    for first, last, width in _rows(N):
-        case = _Case(_name(dtype), inputs, outputs, ConvolutionGeometry((1, width), (1, 1)))
-        rows = [tensor[first:last].to(dtype).contiguous() for tensor in (x, grad)]
-        results.append(_summed(case, (last - first) // width, *rows).view(outputs, inputs))
-    if not results:
-        return x.new_zeros((outputs, inputs))
-    return reduce(torch.add, results).to(x.dtype).contiguous()
+class Convolution:
+    """The three derivatives of T(x, w, g) = Σ g · (x ⋆ w) for given shapes.
 
+    Loops that leave out the zeros around an image leave out 0·∞ and 0·NaN, too. Where a factor is
+    not finite, im2col computes. A gradient's number that is not finite shows in the kernels'
+    gradient: each of its numbers is a factor there.
 
-def _rows(N: int) -> list[tuple[int, int, int]]:
-    """Images that make rows of one width: first, last, width."""
-    whole = N // ROW * ROW
-    return [(a, b, width) for a, b, width in [(0, whole, ROW), (whole, N, N - whole)] if a < b]
-
-
-def _cross_correlation(
-    images: Tensor,
-    kernels: Tensor,
-    geometry: ConvolutionGeometry,
-    bias: Tensor | None = None,
-    spread: Pair = (1, 1),
-    flipped: bool = False,
-) -> Tensor:
-    """Images (N, G·C, H, W) with kernels (G, O, C, kH, kW), flipped or not."""
-    N, dtype = len(images), accumulation_dtype(images.dtype)
-    G, out_channels, channels = kernels.shape[:3]
-    case = _Case(_name(dtype), channels, out_channels, geometry, spread)
-    (H_out, W_out), threads = geometry.output_size, torch.get_num_threads()
-    # Short rows leave registers free: two images share each vector of kernel entries.
-    together = 2 if W_out < 8 and N % 2 == 0 and 4 * threads <= N else 1
-    vectors = _tile(W_out, case.vectors, together)[1]
-    operands = [_packed(kernels.to(dtype), case.vectors // vectors, vectors * case.lanes, flipped)]
-    if bias is not None:
-        operands.append(bias.to(dtype).contiguous())
-    y = images.new_empty((N, H_out, W_out, G * out_channels), dtype=dtype)
-    operations = 2 * N * H_out * W_out * kernels.numel()
-    bands = 1 if 2 * threads <= N or operations < ENOUGH else min(H_out, 2 * threads)
-    if case.is_padded:
-        operands.append(_scratch(case, together, threads, images))
-    kernel = _forward(case, together, bias is not None)
-    kernel(N // together * bands, bands, _channels_last(images, dtype), y, *operands)
-    return y.permute(0, 3, 1, 2).to(images.dtype)
-
-
-def _packed(kernels: Tensor, blocks: int, width: int, flipped: bool) -> Tensor:
-    """(G, O, C, kH, kW) in the order in which `_forward` reads: (G, blocks, kH, kW, C, width)."""
-    G, out_channels, channels, kH, kW = kernels.shape
-    result = kernels.new_empty((G, blocks, kH, kW, channels, width))
-    g, o, c, i, j = kernels.stride()
-    start = kernels.data_ptr()
-    if flipped:  # from the last entry backwards
-        start += ((kH - 1) * i + (kW - 1) * j) * kernels.itemsize
-        i, j = -i, -j
-    rows = G * blocks * kH
-    of_task = max(1, SUMS * rows // result.numel())
-    sizes = rows, of_task, blocks, kH, kW, channels, out_channels
-    kernel = _pack(_name(kernels.dtype), width)
-    kernel(-(-rows // of_task), *sizes, g, o, c, i, j, start, result)
-    return result
-
-
-@compiled
-def _pack(nest: Nest, dtype: str, width: int) -> None:
-    """One task: some rows of the kernels, with zeros where output channels are missing."""
-    rows, of_task, blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(7))
-    steps = [nest.size() for _ in range(5)]
-    kernels = nest.array(dtype, *steps)
-    result = nest.array(dtype, kW * channels * width, channels * width, width)
-    first_row = nest.task * of_task
-    for row in nest.range(first_row, (first_row + of_task).at_most(rows)):
-        g, block, i = row // (kH * blocks), row // kH % blocks, row % kH
-        first = block * width
-        filled = (out_channels - first).at_most(width)
-        for j in nest.range(kW):
-            for c in nest.range(channels):
-                for lane in nest.range(filled):
-                    number = kernels.load(g, first + lane, c, i, j, 0)
-                    result.store(number, row, j, c, lane)
-                for lane in nest.range(filled, width):
-                    result.store(nest.number(0.0, dtype), row, j, c, lane)
-
-
-def _fills_lanes_better(w: Tensor, geometry: ConvolutionGeometry) -> bool:
-    """Whether `_overlap_add` needs far fewer vectors of multiply-adds than the forward pass."""
-    (kH, kW), lanes = geometry.kernel_size, 64 // accumulation_dtype(w.dtype).itemsize
-    gathered = prod(geometry.input_size) * kH * kW * -(-w.shape[1] // lanes)
-    added = prod(geometry.output_size) * kH * -(-kW * w.shape[1] // lanes)
-    return geometry.groups == geometry.dilation[1] == 1 and 2 * added < gathered
-
-
-def _overlap_add(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    dtype = accumulation_dtype(grad.dtype)
-    case = _Case(_name(dtype), w.shape[1], len(w), geometry)
-    rows = w.to(dtype).permute(2, 0, 3, 1).contiguous()  # (kH, O, kW, C)
-    x = grad.new_empty((len(grad), *geometry.input_size, w.shape[1]), dtype=dtype)
-    memory = _scratch(case, 1, torch.get_num_threads(), grad)
-    _overlapping(case)(len(grad), _channels_last(grad, dtype), rows, x, memory)
-    return x.permute(0, 3, 1, 2).to(grad.dtype)
-
-
-@compiled
-def _overlapping(nest: Nest, case: _Case) -> None:
-    """One task: the gradient of an image, window by window.
-
-    The lanes are the numbers of a window's row, which lie side by side in the image.
+    Shape:
+        x (N, G·C, H, W), w (G·O, C, kH, kW), g (N, G·O, H_out, W_out), of one dtype and any memory
+        layout. Results are new; the channels of images lie side by side in memory.
     """
-    (H, W), (H_padded, W_padded) = case.geometry.input_size, case.geometry.padded_size
-    (H_out, W_out), (kH, kW) = case.geometry.output_size, case.geometry.kernel_size
-    (down, across), dilation = case.geometry.stride, case.geometry.dilation[0]
-    top, _, left, _ = case.geometry.padding
-    C, run = case.channels, kW * case.channels
-    lanes = loops.lanes(case.dtype)
-    vectors = [(start, min(lanes, run - start)) for start in range(0, run, lanes)]
-    columns = max(1, min(W_out, SUMS_IN_REGISTERS // len(vectors)))
-    grad = nest.array(
-        case.dtype, H_out * W_out * case.out_channels, W_out * case.out_channels, case.out_channels
-    ).at(nest.task)
-    w = nest.array(case.dtype, case.out_channels * run, run)
-    x = nest.array(case.dtype, H * W * C, W * C, C).at(nest.task)
-    padded = nest.array(case.dtype, H_padded * W_padded * C).at(
-        nest.thread, steps=(W_padded * C, C)
-    )
-    padded.flat.zero(H_padded * W_padded * C)
-    for row in nest.range(H_out):
-        for i in nest.range(kH):
-            for column, count in nest.blocks(W_out, columns):
-                tile = [
-                    [nest.variable(nest.number(0.0, case.dtype, lanes)) for _ in vectors]
-                    for _ in range(count)
-                ]
-                for o in nest.range(case.out_channels):
-                    kernel = [
-                        w.load(i, o, start, lanes=lanes, first=filled) for start, filled in vectors
-                    ]
-                    for t, sums in enumerate(tile):
-                        pixel = grad.broadcast(row, column + t, o, lanes=lanes)
-                        for total, factors in zip(sums, kernel, strict=True):
-                            total.value = nest.fma(pixel, factors, total.value)
-                for t, sums in enumerate(tile):
-                    window = padded.at(row * down + i * dilation, (column + t) * across, steps=())
-                    for total, (start, filled) in zip(sums, vectors, strict=True):
-                        before = window.load(start, lanes=lanes, first=filled)
-                        window.store(before + total.value, start, first=filled)
-    for y in nest.range(H):
-        x.at(y).copy(W * C, padded.at(y + top, left))
+
+    def __init__(
+        self,
+        N: int,
+        out_channels: int,
+        channels: int,
+        geometry: ConvolutionGeometry,
+        dtype: torch.dtype,
+        threads: int,
+    ) -> None:
+        self._geometry, self._dtype, self._wide = geometry, dtype, accumulation_dtype(dtype)
+        self._N, self._threads, G = N, threads, geometry.groups
+        self._case = Case(dtype_name(self._wide), channels, out_channels, geometry)
+        self._x_shape = N, G * channels, *geometry.input_size
+        self._y_shape = N, G * out_channels, *geometry.output_size
+        # Where the one window is the image, each pixel is an input of its own.
+        covers = geometry.input_size == geometry.kernel_size and not any(geometry.padding)
+        self._linear = None
+        if covers and G == 1:
+            pixels = channels * prod(geometry.input_size)
+            self._linear = linear(N, out_channels, pixels, dtype)
+
+    def forward(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x ⋆ w + bias."""
+        if self._linear:
+            return self._linear.forward(_flat(x), _flat(w), bias)[:, :, None, None]
+        if self._correlation.leaves_out and not is_finite(w):
+            y = im2col.forward(x, w, self._geometry)
+            return _last(y if bias is None else y + bias.view(-1, 1, 1), self._dtype)
+        y = self._images(self._y_shape)
+        self._correlation(_last(x, self._wide), w, bias, y)
+        return _as(y, self._dtype)
+
+    def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
+        """∂T/∂x: forward with kernels flipped, C and O exchanged, and zeros for the stride.
+
+        Where few channels would leave most lanes empty, windows are added to the image instead.
+        """
+        is_overlapped = self._fills_lanes_better
+        # Times the zeros around the gradient what is not finite would be NaN.
+        if not (is_overlapped or is_finite(w)):
+            return im2col.input_gradient(grad, w, self._geometry)
+        if self._linear and not is_overlapped:
+            pixels = self._linear.input_gradient(_flat(grad), _flat(w))
+            return pixels.view(self._N, *self._geometry.input_size, -1).permute(0, 3, 1, 2)
+        x = self._images(self._x_shape)
+        adjoint = self._overlap_add if is_overlapped else self._adjoint
+        adjoint(_last(grad, self._wide), w, None, x)
+        return _as(x, self._dtype)
+
+    def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
+        """∂T/∂w."""
+        if self._linear:
+            kernel = self._linear.weight_gradient(_flat(x), _flat(grad))
+            size = self._geometry.kernel_size
+            return kernel.view(len(kernel), *size, -1).permute(0, 3, 1, 2)
+        kernel = self._summation(_last(x, self._wide), _last(grad, self._wide))
+        if self._summation.leaves_out and not is_finite(kernel):
+            return im2col.weight_gradient(x, grad, self._geometry)
+        return _as(kernel, self._dtype)
+
+    def _images(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(shape, dtype=self._wide, memory_format=torch.channels_last)
+
+    @cached_property
+    def _correlation(self) -> _Correlation:
+        return _Correlation(self._case, self._N, self._threads)
+
+    @cached_property
+    def _adjoint(self) -> _Correlation:
+        channels, out_channels = self._case.out_channels, self._case.channels
+        adjoint, stride = self._geometry.adjoint(), self._geometry.stride
+        case = Case(self._case.dtype, channels, out_channels, adjoint, stride)
+        return _Correlation(case, self._N, self._threads, is_adjoint=True)
+
+    @cached_property
+    def _summation(self) -> _Summation:
+        return _Summation(self._case, self._N, self._threads)
+
+    @cached_property
+    def _fills_lanes_better(self) -> bool:
+        """Whether `_overlap_add` needs far fewer vectors of multiply-adds than the forward pass."""
+        geometry, channels = self._geometry, self._case.channels
+        (kH, kW), lanes = geometry.kernel_size, 64 // self._wide.itemsize
+        gathered = prod(geometry.input_size) * kH * kW * -(-channels // lanes)
+        added = prod(geometry.output_size) * kH * -(-kW * channels // lanes)
+        return geometry.groups == geometry.dilation[1] == 1 and 2 * added < gathered
+
+    @cached_property
+    def _overlap_add(self) -> Callable[..., None]:
+        kernel = kernels.overlapping(self._case)
+        memory = self._threads * prod(self._geometry.padded_size) * self._case.channels
+
+        def run(grad: Tensor, w: Tensor, _: None, x: Tensor) -> None:
+            rows = w.to(self._wide).permute(2, 0, 3, 1).contiguous()  # (kH, O, kW, C)
+            kernel(self._N, grad, rows, x, grad.new_empty(memory))
+
+        return run
 
 
-def _summed(case: _Case, N: int, x: Tensor, grad: Tensor) -> Tensor:
-    """The kernels' gradient (G·O, C, kH, kW), from N images and gradients, channels last."""
-    G, (kH, kW), C = case.geometry.groups, case.geometry.kernel_size, case.channels
-    portion = max(PORTION, -(-N // LARGEST_COUNT))
-    count = max(1, -(-N // portion))
-    threads = torch.get_num_threads()
-    few = kH * kW * C * (2 - case.vectors % 2) <= SUMS_IN_REGISTERS
-    operations = 2 * grad.numel() * kH * kW * C
-    shares = 1 if few or count >= 2 * threads or operations < ENOUGH else kH
-    parts = x.new_empty((count, G, kH, kW * C, case.vectors * case.lanes))
-    memory = [_scratch(case, 1, threads, x)] if case.is_padded else []
-    _weight_gradient(case)(count * shares, N, portion, shares, x, grad, parts, *memory)
-    summed = parts[0] if count == 1 else total(parts)
-    kernels = summed.view(G, kH, kW, C, -1)[..., : case.out_channels]
-    return kernels.permute(0, 4, 3, 1, 2).reshape(-1, C, kH, kW)
+class Linear:
+    """x·wᵀ + bias and its derivatives for given shapes: images of one pixel.
+
+    `ROW` of them stand as one row of a picture; what is left makes a row of its own.
+
+    Shape:
+        x (N, I), w (O, I), g (N, O), of one dtype and any memory layout; results are new
+    """
+
+    def __init__(self, N: int, outputs: int, inputs: int, dtype: torch.dtype, threads: int) -> None:
+        self._N, self._sizes, self._threads = N, (outputs, inputs), threads
+        self._dtype, self._wide = dtype, accumulation_dtype(dtype)
+
+    def forward(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x·wᵀ + bias."""
+        return self._product(self._forward, x, w, bias)
+
+    def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
+        """g·w."""
+        return self._product(self._backward, grad, w.T)
+
+    def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
+        """gᵀ·x."""
+        x, grad = _dense(x, self._wide), _dense(grad, self._wide)
+        if not self._N:
+            return x.new_zeros(self._sizes, dtype=self._dtype)
+        parts = [
+            summation(*rows).view(self._sizes)
+            for summation, rows in zip(self._summations, self._cut(x, grad), strict=True)
+        ]
+        return _dense(reduce(torch.add, parts), self._dtype)
+
+    def _product(
+        self,
+        correlations: list[_Correlation],
+        x: Tensor,
+        w: Tensor,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        x = _dense(x, self._wide)
+        y = x.new_empty((self._N, w.shape[0]))
+        for correlation, (rows, results) in zip(correlations, self._cut(x, y), strict=True):
+            correlation(rows, w, bias, results)
+        return _as(y, self._dtype)
+
+    @cached_property
+    def _rows(self) -> list[tuple[int, int, int]]:
+        """Images that make rows of one width: first, last, width."""
+        N, whole = self._N, self._N // ROW * ROW
+        return [(a, b, width) for a, b, width in [(0, whole, ROW), (whole, N, N - whole)] if a < b]
+
+    def _cut(self, first: Tensor, second: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if len(self._rows) == 1:
+            return [(first, second)]
+        return [(first[a:b], second[a:b]) for a, b, _ in self._rows]
+
+    def _cases(self, outputs: int, inputs: int) -> list[tuple[Case, int]]:
+        """For each width of a row: what is compiled, and the number of rows."""
+        name = dtype_name(self._wide)
+        return [
+            (Case(name, inputs, outputs, ConvolutionGeometry((1, width), (1, 1))), (b - a) // width)
+            for a, b, width in self._rows
+        ]
+
+    @cached_property
+    def _forward(self) -> list[_Correlation]:
+        cases = self._cases(*self._sizes)
+        return [_Correlation(case, rows, self._threads) for case, rows in cases]
+
+    @cached_property
+    def _backward(self) -> list[_Correlation]:
+        cases = self._cases(*reversed(self._sizes))
+        return [_Correlation(case, rows, self._threads) for case, rows in cases]
+
+    @cached_property
+    def _summations(self) -> list[_Summation]:
+        cases = self._cases(*self._sizes)
+        return [_Summation(case, rows, self._threads) for case, rows in cases]
 
 
-def total(parts: Tensor) -> Tensor:
-    """The sum over the first axis, one after the other."""
-    result = parts.new_empty(parts.shape[1:])
-    tasks = -(-result.numel() // SUMS)
-    _total(_name(parts.dtype))(tasks, len(parts), result.numel(), parts, result)
-    return result
+def linear(N: int, outputs: int, inputs: int, dtype: torch.dtype) -> Linear:
+    """The map of N rows of `inputs` numbers to `outputs` numbers."""
+    return _linear(N, outputs, inputs, dtype, torch.get_num_threads())
 
 
-def _scratch(case: _Case, images: int, threads: int, like: Tensor) -> Tensor:
-    """Memory for the padded images of all threads."""
-    numbers = images * prod(case.geometry.padded_size) * case.pixel
-    return like.new_empty(threads * numbers, dtype=accumulation_dtype(like.dtype))
+_convolution = lru_cache(KEPT)(Convolution)
+_linear = lru_cache(KEPT)(Linear)
 
 
-def _covers(geometry: ConvolutionGeometry) -> bool:
-    """Whether the one window is the image: then each pixel is an input of its own."""
-    whole = geometry.input_size == geometry.kernel_size and not any(geometry.padding)
-    return whole and geometry.groups == 1
+class _Correlation:
+    """N images with kernels, flipped where it is the adjoint of another correlation."""
+
+    def __init__(self, case: Case, N: int, threads: int, *, is_adjoint: bool = False) -> None:
+        geometry, G = case.geometry, case.geometry.groups
+        C, O = case.channels, case.out_channels  # noqa: E741
+        (kH, kW), (H_out, W_out) = geometry.kernel_size, geometry.output_size
+        # Short rows leave registers free: two images share each vector of kernel entries.
+        together = 2 if W_out < 8 and N % 2 == 0 and 4 * threads <= N else 1
+        operations = 2 * N * H_out * W_out * G * O * C * kH * kW
+        bands = 1 if 2 * threads <= N or operations < ENOUGH else min(H_out, 2 * threads)
+        self._tasks, self._bands = N // together * bands, bands
+        columns, vectors = kernels.register_tile(W_out, case.vectors, together)
+        self._copy = threads * together * case.padded_numbers if case.copies(columns) else 0
+        self.leaves_out = case.is_padded and not self._copy
+        self._kernel = cache(partial(kernels.forward, case, together))  # of `has_bias`
+
+        blocks, width = case.vectors // vectors, vectors * case.lanes
+        rows, numbers = G * blocks * kH, kW * C * width  # of packed kernels
+        of_task = max(1, SUMS // numbers)
+        self._pack = kernels.pack(case.dtype, width)
+        self._pack_tasks, self._packed = -(-rows // of_task), rows * numbers
+        self._pack_sizes = rows, of_task, blocks, kH, kW, C, O
+        self._is_adjoint = is_adjoint
+
+    def __call__(self, images: Tensor, w: Tensor, bias: Tensor | None, y: Tensor) -> None:
+        """Write the result to y; both y and the images are dense, and their channels come last."""
+        operands = [self._in_order(_as(w, y.dtype))]
+        if bias is not None:
+            operands.append(_dense(bias, y.dtype))
+        if self._copy:
+            operands.append(y.new_empty(self._copy))
+        self._kernel(bias is not None)(self._tasks, self._bands, images, y, *operands)
+
+    def _in_order(self, w: Tensor) -> Tensor:
+        """The kernels as the loops read them: (G, blocks, kH, kW, C, width)."""
+        *_, kH, kW, C, O = self._pack_sizes  # noqa: E741
+        (outer, inner, *pixels), first = w.stride(), w.data_ptr()
+        i, j = pixels or (0, 0)
+        if self._is_adjoint:
+            first += ((kH - 1) * i + (kW - 1) * j) * w.itemsize
+            steps = C * outer, inner, outer, -i, -j
+        else:
+            steps = O * outer, outer, inner, i, j
+        packed = w.new_empty(self._packed)
+        self._pack(self._pack_tasks, *self._pack_sizes, *steps, first, packed)
+        return packed
 
 
-def _flat(images: Tensor) -> Tensor:
-    return images.permute(0, 2, 3, 1).flatten(1)
+class _Summation:
+    """The gradient of the kernels: a sum over N images."""
+
+    def __init__(self, case: Case, N: int, threads: int) -> None:
+        geometry, G = case.geometry, case.geometry.groups
+        C, O = case.channels, case.out_channels  # noqa: E741
+        (kH, kW), (H_out, W_out) = geometry.kernel_size, geometry.output_size
+        portion = max(PORTION, -(-N // LARGEST_COUNT))
+        count = max(1, -(-N // portion))
+        few = kH * kW * C * (2 - case.vectors % 2) <= SUMS_IN_REGISTERS
+        operations = 2 * N * H_out * W_out * G * O * C * kH * kW
+        shares = 1 if few or count >= 2 * threads or operations < ENOUGH else kH
+        self._kernel = kernels.weight_gradient(case)
+        self._tasks, self._sizes = count * shares, (N, portion, shares)
+        self._parts = count, G, kH, kW, C, case.vectors * case.lanes
+        self._copy = threads * case.padded_numbers if case.gradient_copies else 0
+        self.leaves_out = case.is_padded and not self._copy
+        self._out_channels = O
+
+    def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
+        """(G·O, C, kH, kW), from images and gradients that are dense, with channels last."""
+        parts = x.new_empty(self._parts)
+        memory = [x.new_empty(self._copy)] if self._copy else []
+        self._kernel(self._tasks, *self._sizes, x, grad, parts, *memory)
+        summed = parts[0] if parts.shape[0] == 1 else total(parts)
+        of_group = summed[..., : self._out_channels].permute(0, 4, 3, 1, 2)
+        return of_group.flatten(0, 1)
 
 
-def _as_images(rows: Tensor) -> Tensor:
-    return rows[:, None, None].permute(0, 3, 1, 2)
+def channel_sums(images: Tensor) -> Tensor:
+    """(N, C, H, W) or (N, C) → (C,)."""
+    dtype = accumulation_dtype(images.dtype)
+    if images.ndim == 2:
+        return total(_dense(images, dtype)).to(images.dtype)
+    N, C, *size = images.shape
+    case = Case(dtype_name(dtype), 1, C, ConvolutionGeometry((size[0], size[1]), (1, 1)))
+    sums = images.new_empty((N, C), dtype=dtype)
+    kernels.channel_sums(case)(N, _last(images, dtype), sums)
+    return total(sums).to(images.dtype)
 
 
-def _channels_last(images: Tensor, dtype: torch.dtype) -> Tensor:
-    return images.to(dtype).contiguous(memory_format=torch.channels_last)
+def _flat(tensor: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, H·W·C)."""
+    return tensor.permute(0, 2, 3, 1).flatten(1)
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _last(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images whose channels lie side by side in memory."""
+    return _as(images, dtype).contiguous(memory_format=torch.channels_last)
 
 
-@compiled
-def _channel_sums(nest: Nest, case: _Case) -> None:
-    """One task: the sum over the pixels of an image."""
-    (H, W), L = case.geometry.output_size, case.lanes
-    images, sums = case.outputs(nest), nest.array(case.dtype, case.out_channels)
-    for vector in nest.range(case.vectors):
-        filled = case.filled(vector)
-        total = nest.variable(nest.number(0.0, case.dtype, L))
-        for row in nest.range(H):
-            for column in nest.range(W):
-                pixel = images.load(nest.task, row, column, 0, vector * L, lanes=L, first=filled)
-                total.value = total.value + pixel
-        sums.store(total.value, nest.task, vector * L, first=filled)
+def _dense(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return _as(tensor, dtype).contiguous()
 
 
-@compiled
-def _total(nest: Nest, dtype: str) -> None:
-    """One task: some sums over all portions, one after the other."""
-    count, size = nest.size(), nest.size()
-    parts, totals = nest.array(dtype, size), nest.array(dtype)
-    lanes = 16 if dtype == "float32" else 8
-    for at in nest.range(nest.task * SUMS, (nest.task * SUMS + SUMS).at_most(size), lanes):
-        left = size - at
-        total = nest.variable(nest.number(0.0, dtype, lanes))
-        for part in nest.range(count):
-            total.value = total.value + parts.load(part, at, lanes=lanes, first=left)
-        totals.store(total.value, at, first=left)
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)`; to ask first is faster."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)

@@ -27,7 +27,6 @@ from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.bilinear import BilinearOperator, Shape
 from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Batched, Operator
-from cnnpipe.functional.windows import accumulation_dtype
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -46,7 +45,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(torch.tensor([10.0, 1.0]), weight, bias)  # 10·1 + 1·2, 10·3 + 1·4 + 0.5
     tensor([12.0000, 34.5000])
     """
-    _check_operands(input, weight, bias)
+    check_linear(input, weight, bias)
     input, weight = cast_operand(input), cast_operand(weight)
     bias = None if bias is None else cast_operand(bias)
     check_dtypes(input, weight, bias)
@@ -56,7 +55,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return rows.unflatten(0, input.shape[:-1]) if input.ndim > 2 else rows
 
 
-def _check_operands(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+def check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     """Kinds, shapes and devices; dtypes are compared after autocast."""
     check_dtype(input, "input", NUMBERS)
     check_dtype(weight, "weight", NUMBERS)
@@ -76,6 +75,11 @@ def _is_compiled(*operands: Tensor) -> bool:
     """Whether these are matrices that compiled loops can compute with."""
     matrices = all(operand.ndim == 2 and operand.numel() for operand in operands)
     return matrices and loops.unsupported(operands[0]) is None
+
+
+def _of(rows: Tensor, w: Tensor) -> compiled.Linear:
+    outputs, inputs = w.shape
+    return compiled.linear(len(rows), outputs, inputs, rows.dtype)
 
 
 class _LinearOperator(BilinearOperator):
@@ -105,7 +109,7 @@ class _Linear(_LinearOperator):
     @staticmethod
     def compute(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
         if _is_compiled(x, w):
-            return compiled.linear(x, w, bias)  # its sums start with the bias
+            return _of(x, w).forward(x, w, bias)  # its sums start with the bias
         y = x @ w.mT
         return y if bias is None else y.add_(_Linear.spread(bias))
 
@@ -140,7 +144,7 @@ class _InputGradient(_LinearOperator):
 
     @staticmethod
     def compute(g: Tensor, w: Tensor) -> Tensor:
-        return compiled.linear(g, w.mT) if _is_compiled(g, w) else g @ w
+        return _of(g, w).input_gradient(g, w) if _is_compiled(g, w) else g @ w
 
     @staticmethod
     def shape(g: Tensor, w: Tensor) -> Tensor:
@@ -167,7 +171,10 @@ class _WeightGradient(BilinearOperator):
 
     @staticmethod
     def compute(x: Tensor, g: Tensor) -> Tensor:
-        return compiled.linear_weight_gradient(x, g) if _is_compiled(x, g) else g.mT @ x
+        if _is_compiled(x, g):
+            sizes = len(x), g.shape[1], x.shape[1]
+            return compiled.linear(*sizes, x.dtype).weight_gradient(x, g)
+        return g.mT @ x
 
     @staticmethod
     def shape(x: Tensor, g: Tensor) -> Tensor:
@@ -196,7 +203,7 @@ class _BiasGradient(Operator):
     def compute(g: Tensor) -> Tensor:
         if not _is_compiled(g):
             return g.sum(-2)
-        return compiled.total(g.to(accumulation_dtype(g.dtype)).contiguous()).to(g.dtype)
+        return compiled.channel_sums(g)
 
     @staticmethod
     def shape(g: Tensor) -> Tensor:

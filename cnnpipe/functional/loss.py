@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cnnpipe import loops
-from cnnpipe.functional import compiled, loss_kernels
+from cnnpipe.functional import compiled_kernels, loss_kernels
 from cnnpipe.functional.arguments import FLOATS, as_probability, check_dtype
 from cnnpipe.functional.autocast import widen_operand
 from cnnpipe.functional.operator import Operator
@@ -78,7 +78,7 @@ class _CrossEntropy(Operator):
         if _is_compiled(logits):
             wide = logits.to(accumulation_dtype(logits.dtype))
             losses = loss_kernels.losses(wide, targets, smoothing)
-            return (compiled.total(losses) / len(losses)).to(logits.dtype)
+            return (compiled_kernels.total(losses) / len(losses)).to(logits.dtype)
         return _mean_loss(logits, targets, smoothing)
 
     @staticmethod

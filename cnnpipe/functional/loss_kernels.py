@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cnnpipe.loops import Array, Index, Nest, Vector, compiled
+from cnnpipe.loops import Array, Index, Nest, Vector, compiled, dtype_name
 from cnnpipe.loops.elementary import exp, log
 
 LANES = 16
@@ -20,7 +20,7 @@ def losses(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """log Σ_c e^z − Σ_c q·z of each image: (N, C), (N,) → (N,)."""
     N, C = logits.shape
     result = logits.new_empty(N)
-    kernel = _losses(_name(logits), C, smoothing)
+    kernel = _losses(dtype_name(logits.dtype), C, smoothing)
     kernel(-(-N // IMAGES), N, logits.contiguous(), targets.contiguous(), result)
     return result
 
@@ -29,7 +29,7 @@ def gradient(logits: Tensor, targets: Tensor, smoothing: float, factor: Tensor) 
     """(s − q)·factor: (N, C), (N,), () → (N, C)."""
     result = torch.empty_like(logits, memory_format=torch.contiguous_format)
     N, C = logits.shape
-    kernel = _gradient(_name(logits), C, smoothing)
+    kernel = _gradient(dtype_name(logits.dtype), C, smoothing)
     kernel(
         -(-N // IMAGES), N, logits.contiguous(), targets.contiguous(), factor.contiguous(), result
     )
@@ -98,7 +98,3 @@ def _largest(nest: Nest, logits: Array, C: int) -> Vector:
 def _shifted(nest: Nest, logits: Array, c: Index, count: int, largest: Vector) -> Vector:
     z = nest.cast(logits.load(c, lanes=LANES, first=count), "float64")
     return z - nest.repeated(largest, LANES)
-
-
-def _name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

@@ -21,7 +21,7 @@ derivatives of derivatives are wanted, PyTorch differentiates them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from math import prod
 from typing import Any
@@ -102,8 +102,12 @@ def checked_statistics(
     training: bool,
     momentum: float,
     eps: float,
+    measure: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """μ and σ² (2, C), after a check of all arguments; in training the running ones move."""
+    """μ and σ² (2, C), after a check of all arguments; in training the running ones move.
+
+    `measure` computes those of a batch, `BatchStatistics` if None.
+    """
     check_dtype(input, "input", FLOATS)
     if input.ndim < 2:
         raise ValueError(f"input: expected shape (N, C, …), got {tuple(input.shape)}")
@@ -119,7 +123,7 @@ def checked_statistics(
                 f"input: expected more than 1 value per channel in training, got shape "
                 f"{tuple(input.shape)}"
             )
-        statistics = BatchStatistics.call(input.detach())
+        statistics = (measure or BatchStatistics.call)(input.detach())
         if running_mean is not None and running_var is not None:
             update_running(
                 running_mean, running_var, statistics, _values_per_channel(input), momentum
@@ -243,6 +247,10 @@ def _is_compiled(x: Tensor, *others: Tensor | None) -> bool:
     return one_dtype and x.dtype.itemsize >= 4 and loops.unsupported(x) is None
 
 
+def _block(x: Tensor, eps: float) -> Block:
+    return Block.of(_images(x).shape, x.dtype, eps)
+
+
 def _images(x: Tensor) -> Tensor:
     """(N, C, …) as (N, C, H, W), channels last."""
     if x.ndim != 4:
@@ -343,7 +351,7 @@ class BatchNorm(_OfChannels):
         training: bool,
     ) -> Tensor:
         if _is_compiled(x, weight, bias):
-            block, parameters = Block.of(_images(x), eps), _filled(x, statistics, weight, bias)
+            block, parameters = _block(x, eps), _filled(x, statistics, weight, bias)
             y = block_kernels.forward(block, _images(x), parameters).reshape(x.shape)
         else:
             y = _normalize(x, statistics, weight, bias, eps)
@@ -439,7 +447,7 @@ class BatchNormSums(_Gradient):
     @staticmethod
     def compute(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> Tensor:
         if _is_compiled(x, g):
-            block, parameters = Block.of(_images(x), eps), _filled(x, statistics)
+            block, parameters = _block(x, eps), _filled(x, statistics)
             return block_kernels.sums(block, _images(g), _images(x), parameters)
         return torch.stack(_sums(g, x, statistics, eps))
 
@@ -467,7 +475,7 @@ class BatchNormInputGradient(_Gradient):
         training: bool,
     ) -> Tensor:
         if _is_compiled(x, g, weight):
-            block, parameters = Block.of(_images(x), eps), _filled(x, statistics, weight)
+            block, parameters = _block(x, eps), _filled(x, statistics, weight)
             means = sums / max(1, _values_per_channel(x)) if training else None
             operands = _images(g), _images(x), parameters, means
             gradient = block_kernels.input_gradient(block, *operands).reshape(x.shape)

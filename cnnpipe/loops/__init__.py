@@ -1,6 +1,6 @@
 """A small compiler of loop nests, on LLVM."""
 
-from cnnpipe.loops.compiler import REGISTERS, compiled, lanes, unsupported
+from cnnpipe.loops.compiler import REGISTERS, compiled, dtype_name, lanes, unsupported
 from cnnpipe.loops.nest import Array, Index, Nest, Variable, Vector, steps
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Variable",
     "Vector",
     "compiled",
+    "dtype_name",
     "lanes",
     "steps",
     "unsupported",

@@ -115,13 +115,18 @@ def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
         code, run = _machine_code(write, case, origin), _run()
 
         def call(tasks: int, *arguments: Tensor | int) -> None:
-            words = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-            memory = (ctypes.c_int64 * len(words))(*words)
+            words = [a if isinstance(a, int) else a.data_ptr() for a in arguments]
+            memory = _words(len(words))(*words)
             run(code, tasks, min(tasks, torch.get_num_threads()), memory)
 
         return call
 
     return kernel
+
+
+@cache
+def _words(count: int) -> Any:
+    return ctypes.c_int64 * count
 
 
 def _machine_code(write: Callable[..., None], case: tuple[Any, ...], origin: str) -> int:
@@ -231,6 +236,11 @@ def _target() -> tuple[str, str]:
             raise InputError(f"{CPU}: expected {' or '.join(PROCESSORS)}, got {cpu!r}")
         return cpu, ""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """That by which a nest knows it: "float32" or "float64"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def lanes(dtype: str) -> int:

@@ -82,6 +82,10 @@ class Index:
         smaller = self < other
         return Index(self.builder, self.builder.select(smaller, self.value, constant(other)))
 
+    def at_least(self, other: int | Index) -> Index:
+        smaller = self < other
+        return Index(self.builder, self.builder.select(smaller, constant(other), self.value))
+
     def _with(self, operation: str, other: int | Index) -> Index:
         operate = getattr(self.builder, operation)
         number = self._constant(other) if isinstance(other, int) else other.value

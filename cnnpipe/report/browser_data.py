@@ -19,6 +19,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cnnpipe.data.raw import read_raw
+from cnnpipe.data.sources import BOXED
 from cnnpipe.findings.mistakes import worst_mistakes
 from cnnpipe.report.inputs import ModelSources, Sources
 from cnnpipe.system.artifacts import load_weights
@@ -30,8 +31,6 @@ LARGEST = 1_000_000
 """Characters of base64 that one network's weights may take of a page of 5 MB."""
 WORST = 8
 """Number of mistakes, the most confident ones, that are offered as presets of each network."""
-BOXED = ("mnist", "digits")
-"""Data sets whose images are 20×20 boxes in 28×28 pixels, as MNIST's."""
 KINDS = {
     "Conv2d": ("conv2d", "padding"),
     "MaxPool2d": ("max_pool2d", "kernel_size"),

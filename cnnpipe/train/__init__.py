@@ -4,5 +4,6 @@ loop.py          `train`: from batch to optimiser step
 session.py       continuing, saving and showing a run
 state.py         everything that changes while a network trains
 checkpoint.py    files that an interrupted run continues from
+trial.py         whether this machine can train a model at all
 distributed.py   several processes that share each batch
 """

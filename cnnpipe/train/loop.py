@@ -12,6 +12,7 @@ Axes: N batch, H height, W width.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ def train(
     progress: bool = True,
     checkpoints: Checkpoints | None = None,
     observe: Callable[[nn.Module, int], None] | None = None,
+    curves: Path | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Train `model`; return a model with the averaged weights, and the learning curves.
 
@@ -51,10 +53,12 @@ def train(
         params: settings of the run.
         normalization: of the images; measured on `training` if not given.
         seed: of the order of the images, the random maps and dropout.
-        progress: show a bar with loss, accuracy and time left.
+        progress: show a bar with loss, accuracy and time left in a terminal, else a line an epoch.
         checkpoints: where the run continues from and where it saves its state.
         observe: called with the averaged weights and the epoch's number after each epoch, before
             the validation; it must draw no random numbers and must not change the weights.
+        curves: file for the learning curves, written after each epoch, so that `dvc plots show` and
+            editors show a run as it goes.
 
     Raises:
         InputError: the training set is smaller than one batch, or a batch cannot be divided
@@ -70,7 +74,7 @@ def train(
     distributed.check_batch(params.batch_size, distributed.processes())
     normalization = normalization or Normalization.of(training.images)
     state = TrainingState.create(model, params, steps, seed)
-    with Session(state, checkpoints, progress) as session:
+    with Session(state, checkpoints, progress, curves) as session:
         for number in session.epochs():
             loss, accuracy, lr = train_epoch(session, training, params, normalization)
             if distributed.rank() == 0:
@@ -78,7 +82,7 @@ def train(
                 if observe:
                     observe(averaged, number)
                 measured = evaluate(averaged, validation, normalization)
-                state.history.append(Epoch(number, loss, accuracy, *measured, lr))
+                session.after_epoch(Epoch(number, loss, accuracy, *measured, lr))
     return state.averaged.module.eval(), state.history
 
 

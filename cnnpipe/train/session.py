@@ -6,16 +6,18 @@ Only process 0 saves, prints and shows a bar.
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cnnpipe.system.artifacts import save_csv
 from cnnpipe.system.errors import InputError
 from cnnpipe.train import distributed
 from cnnpipe.train.checkpoint import Checkpoints
-from cnnpipe.train.state import TrainingState
+from cnnpipe.train.state import Epoch, TrainingState, learning_curves
 
 STEPS_BETWEEN_READINGS = 20
 """Reading a loss waits for the device; reading 20 of them at once costs no measurable time."""
@@ -29,17 +31,23 @@ class Session:
     """A run from its start or its last checkpoint to its end: `with Session(…) as session`."""
 
     def __init__(
-        self, state: TrainingState, checkpoints: Checkpoints | None, progress: bool
+        self,
+        state: TrainingState,
+        checkpoints: Checkpoints | None,
+        progress: bool,
+        curves: Path | None,
     ) -> None:
         self.state = state
         self.checkpoints = checkpoints
+        self._curves = curves
+        self._shows = progress and distributed.rank() == 0
         if checkpoints:
             self._resume(checkpoints)
         self._bar = tqdm(
             total=state.total_steps,
             initial=state.step,
             unit="step",
-            disable=not progress or distributed.rank() > 0,
+            disable=not self._shows or None,  # None: shown in a terminal only
             mininterval=1,
         )
         self._unread: list[tuple[Tensor, Tensor]] = []
@@ -57,6 +65,7 @@ class Session:
             return
         state.restore(saved)
         if is_first:
+            self._save_curves()
             epoch = min(state.epoch, state.epochs)
             print(
                 f"{checkpoints.name}: goes on after step {state.step:,} of {state.total_steps:,} "
@@ -71,6 +80,18 @@ class Session:
             yield epoch
             self.state.end_epoch()
             self._save()
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        """Add an epoch to the learning curves, and print it where no bar is shown."""
+        self.state.history.append(epoch)
+        self._save_curves()
+        if self._shows and self._bar.disable:
+            print(
+                f"epoch {epoch.epoch}/{self.state.epochs}: "
+                f"loss {epoch.train_loss:.4f}, accuracy {epoch.train_accuracy:.2%}, "
+                f"validation {epoch.validation_loss:.4f}, {epoch.validation_accuracy:.2%}",
+                flush=True,
+            )
 
     def after_step(self, loss: Tensor, accuracy: Tensor) -> None:
         """Keep a step's loss and accuracy; every few steps read them and save, if it is time.
@@ -111,6 +132,10 @@ class Session:
             loss=f"{losses[-1]:.3f}", accuracy=f"{accuracies[-1]:.3f}", refresh=False
         )
         self._bar.update(len(losses))
+
+    def _save_curves(self) -> None:
+        if self._curves and self.state.history:
+            save_csv(self._curves, learning_curves(self.state.history))
 
     def _diverged(self, step: int, loss: float) -> DivergedError:
         if distributed.rank() > 0:

@@ -106,7 +106,9 @@ def sample_figures(
             f"with {percent(answer['confidence'])}",
         )
         layers = [_layer_facts(name, values[position]) for name, values in arrays.items()]
-        name = f"feature_maps_{answer['index']}"
+        # Not by the image's index: the worst mistake of another experiment is another image, and
+        # its figure takes the place of this one.
+        name = f"feature_maps_{position}"
         yield Illustration(name, "feature_maps", figure, answer | {"layers": layers})
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
 import socket
+import ssl
+import subprocess
 import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -27,7 +31,7 @@ from cnnpipe.params.loading import load_params
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
-from torture.mirror import ARCHIVES, CONTENT, SOURCE, TIMEOUT, Server, bomb, running
+from torture.mirror import ARCHIVES, CONTENT, SOURCE, TIMEOUT, Mirror, Server, bomb, running
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,53 @@ def test_an_address_that_is_none_is_named() -> None:
         SourcesUnreachable, match=r"\n  http://\[/train-.*gz: refused address: http"
     ):
         fetched("http://name:secret@[")
+
+
+class Proxy(Mirror):
+    """Is asked for whole addresses, and answers for all of them."""
+
+    def do_GET(self) -> None:
+        self.path = urlsplit(self.path).path
+        super().do_GET()
+
+
+def test_a_proxy_is_asked_and_named_if_it_is_not_there(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(server, "RequestHandlerClass", Proxy)
+    monkeypatch.setenv("http_proxy", server.url)
+    assert fetched("http://mirror.invalid/good") == CONTENT
+    monkeypatch.setenv("http_proxy", "http://name:secret@127.0.0.1:9")
+    with pytest.raises(SourcesUnreachable) as raised:
+        fetched("http://mirror.invalid/good")
+    assert "gz: proxy http://127.0.0.1:9: Connection refused\n" in str(raised.value)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes a certificate")
+def test_a_companys_certificate_is_trusted_where_the_environment_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=company"
+    name = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", *options.split(), *name, "-keyout", key, "-out", certificate]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    variables = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    for variable in variables:
+        monkeypatch.delenv(variable, raising=False)
+    with running() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        url = server.url.replace("http:", "https:") + "/good"
+        with pytest.raises(SourcesUnreachable, match="certificate verify failed"):
+            fetched(url)
+        for variable in variables:
+            with monkeypatch.context() as patch:
+                patch.setenv(variable, certificate)
+                assert fetched(url) == CONTENT
 
 
 def test_a_folder_or_a_link_to_itself_is_no_archive(archives: Path) -> None:

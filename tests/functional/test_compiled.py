@@ -94,6 +94,9 @@ CONVOLUTIONS = [
     Convolution((9, 5), (6, 6), (3, 3), stride=(1, 3), dilation=(2, 1), groups=2),
     Convolution((3, 2), (1, 13), (1, 4), stride=(1, 5), padding=(0, 7)),
     Convolution((2, 16), (9, 8), (3, 4), stride=(1, 2), padding=(4, 5)),
+    Convolution((16, 16), (6, 7), (2, 4), padding=(3, 5)),  # the same, and channels fill a tile
+    Convolution((256, 3), (4, 4), (3, 3), padding=(1, 1), images=2),  # crowded lines of the cache
+    Convolution((3, 5), (4, 70), (3, 3), padding=(1, 1)),  # rows of many tiles
 ]
 
 
@@ -178,18 +181,17 @@ def test_kernels_touch_no_memory_but_their_operands() -> None:
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize(
-    "convolution", [CONVOLUTIONS[1], CONVOLUTIONS[3], CONVOLUTIONS[8]], ids=str
-)
+@pytest.mark.parametrize("convolution", [CONVOLUTIONS[k] for k in (1, 3, 5, 7, 8, 13)], ids=str)
+@pytest.mark.parametrize("place", [0, 0.5])
 @pytest.mark.parametrize("operand", range(4))
 def test_what_is_not_finite_goes_where_the_formula_says(
-    operand: int, convolution: Convolution, value: float
+    operand: int, place: float, convolution: Convolution, value: float
 ) -> None:
-    """To the results that have it as a factor, where nothing is padded; NaN times 0 is NaN."""
+    """To the results that have it as a factor; zeros outside of the image make it NaN."""
     operands = convolution.operands(torch.float64)
-    operands[operand].view(-1)[operands[operand].numel() // 2] = value
-    x, w, bias, g = operands
+    operands[operand].view(-1)[int(place * operands[operand].numel())] = value
     expected = convolution.expected(*operands)
+    x, w, bias, g = (operand.detach() for operand in operands)
     geometry = convolution.geometry
     results = (
         compiled.forward(x, w, geometry, bias),

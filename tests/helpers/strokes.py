@@ -119,7 +119,7 @@ def drawings(copies: int, seed: int) -> list[dict]:
     generator = np.random.default_rng(seed)
     return [
         {"digit": digit, "style": style, "size": size, "pen": pen}
-        | {"strokes": _written(strokes, SIZES[size], PENS[pen], generator)}
+        | {"strokes": written(strokes, SIZES[size], PENS[pen], generator)}
         for digit, styles in STYLES.items()
         for style, strokes in enumerate(styles)
         for size, pen in DRAWN_WITH
@@ -127,9 +127,10 @@ def drawings(copies: int, seed: int) -> list[dict]:
     ]
 
 
-def _written(
+def written(
     strokes: list[Stroke], height: float, width: float, generator: np.random.Generator
 ) -> list[dict]:
+    """A digit as one person writes it, somewhere on a sheet; lengths in units of its side."""
     turn = np.radians(generator.uniform(-8, 8))
     slant = generator.uniform(-0.15, 0.25)
     stretch = generator.uniform(0.55, 0.85)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -65,6 +66,26 @@ class TestGood:
         changed_text, changes = re.subn(r"\n  lr: \S+", f"\n  lr: {text}", TEXT, count=1)
         assert changes
         assert load_params(Params, write(tmp_path / "p.yaml", changed_text)).train.lr == 0.001
+
+    @pytest.mark.parametrize(
+        ("override", "old", "new"),
+        [
+            ("runtime.checkpoint=60", "  checkpoint: 30 ", "  checkpoint: 60 "),
+            (
+                "handcrafted.transfer=[]",
+                "  transfer:\n  - digits\n  - fashion_mnist\n",
+                "  transfer: []\n",
+            ),
+        ],
+    )
+    def test_dvc_sets_one_value_and_changes_no_other_line(
+        self, tmp_path: Path, override: str, old: str, new: str
+    ) -> None:
+        copy = tmp_path / "params.yaml"
+        copy.write_text(TEXT, encoding="utf-8")
+        apply_overrides(copy, [override])
+        assert old in TEXT
+        assert copy.read_text(encoding="utf-8") == TEXT.replace(old, new)
 
     def test_parameters_cannot_change(self) -> None:
         params = load_params(Params, ROOT / "params.yaml")

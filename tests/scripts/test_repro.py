@@ -34,7 +34,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DVC project without a stage, whose only mirror refuses connections."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     mirrors = "\n".join(
-        f"    - {mirror}" for mirror in load_params(Params, ROOT / "params.yaml").data.mirrors
+        f"  - {mirror}" for mirror in load_params(Params, ROOT / "params.yaml").data.mirrors
     )
     assert mirrors in text
     text = text.replace(mirrors, "    - http://127.0.0.1:9/mnist/")

@@ -118,3 +118,11 @@ def test_a_changed_picture_runs_download_and_a_hidden_file_does_not(restored, tm
     Image.new("L", (28, 28), 99).save(tmp_path / "cat" / "1.png")
     restored.repro("validate")
     assert stale(restored) == ["download", "report"]
+
+
+def test_what_this_machine_cannot_train_costs_no_result(restored):
+    before = restored.snapshot()
+    restored.set("models.lenet5.algorithm", "implicit_gemm")  # which needs a GPU
+    output = restored.repro(check=False)
+    assert "Error: models.lenet5: cannot be trained on cpu: algorithm: 'implicit_gemm'" in output
+    assert restored.snapshot() == before

@@ -45,6 +45,8 @@ def test_all_results_are_there(project):
         accuracy = 1 - metrics[name]["test_errors"] / images
         assert metrics[name]["test_accuracy"] == pytest.approx(accuracy)
         assert project.json("reports/timings.json")[name]["train_seconds"] > 0
+        card = (project.folder / f"reports/cards/{name}.md").read_text(encoding="utf-8")
+        assert f"| errors | {metrics[name]['test_errors']} |" in card
         assert list((project.folder / "reports/figures" / name).glob("*.png"))
         assert list((project.folder / "reports/figures/explanation" / name).glob("*.png"))
         explained = project.json(f"reports/explanation/{name}.json")

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from cnnpipe.models import build_model
-from cnnpipe.system.artifacts import load_weights
+from cnnpipe.system.artifacts import load_csv, load_weights
 from cnnpipe.train import loop, session
 from cnnpipe.train.checkpoint import Checkpoints, run_key
 from cnnpipe.train.loop import train
 from cnnpipe.train.session import DivergedError
+from cnnpipe.train.state import learning_curves
 from tests.helpers.project import ROOT
 from tests.train.test_loop import NORMALIZATION, SETTINGS, TRAINING, VALIDATION
 
@@ -33,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / ".cnnpipe" / "checkpoints"
 
 
-def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, **changes):
+def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, curves=None, **changes):
     """Train; `kill_at` ends it in the middle of that step (counted in this sitting)."""
     torch.manual_seed(0)
     model = build_model(name, classes=2, **SMALL[name])
@@ -53,7 +54,7 @@ def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, **chan
     settings = SETTINGS.model_copy(update={"epochs": 3, "ema_decay": 0.9, **changes})
     torch.rand(7)  # whatever ran before in this process is no part of the run
     arguments = (model, TRAINING, VALIDATION, settings, NORMALIZATION)
-    return train(*arguments, seed=3, progress=False, checkpoints=checkpoints)
+    return train(*arguments, seed=3, progress=False, checkpoints=checkpoints, curves=curves)
 
 
 @cache
@@ -101,6 +102,14 @@ def test_an_interrupted_run_ends_in_the_same_bits(name, kill_at, goes_on_after, 
         epoch = 1 + goes_on_after // 12
         assert output == f"lenet5: goes on after step {goes_on_after} of 36 (epoch {epoch})\n"
     assert_same(resumed, undisturbed(name))
+
+
+def test_the_curves_are_written_after_an_interruption_behind_the_last_epoch(folder, tmp_path):
+    """DVC has removed the file when the run goes on, and no epoch is left that would write it."""
+    sitting()
+    with opened().locked():
+        _, history = run(checkpoints=opened(), curves=tmp_path / "curves.csv")
+    assert load_csv(tmp_path / "curves.csv").equals(learning_curves(history))
 
 
 def test_an_interruption_between_the_last_step_of_an_epoch_and_its_end(folder, monkeypatch):

@@ -12,9 +12,10 @@ from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import build_model, predict
 from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.train import AugmentParams, TrainParams
+from cnnpipe.system.artifacts import load_csv
 from cnnpipe.system.errors import InputError
 from cnnpipe.train.loop import train
-from cnnpipe.train.state import moving_average
+from cnnpipe.train.state import learning_curves, moving_average
 from tests.helpers.project import ROOT
 
 SETTINGS = TrainParams(
@@ -71,6 +72,25 @@ def test_a_model_and_two_splits_are_enough():
     model, _ = train(lenet5(), TRAINING, VALIDATION)
     arguments = (lenet5(), TRAINING, VALIDATION, TrainParams(), NORMALIZATION)
     assert_equal_weights(model, train(*arguments, seed=1)[0])
+
+
+def test_without_a_terminal_each_epoch_is_a_line_and_a_row_of_the_curves(tmp_path, capfd):
+    file, rows = tmp_path / "curves.csv", []
+    arguments = (lenet5(), TRAINING, VALIDATION, SETTINGS, NORMALIZATION)
+
+    def count(*_):
+        """Before an epoch's validation, its row is not there yet."""
+        rows.append(len(load_csv(file)) if file.exists() else 0)
+
+    _, history = train(*arguments, observe=count, curves=file)
+    assert rows == [0, 1]
+    assert load_csv(file).equals(learning_curves(history))
+    printed = capfd.readouterr()
+    assert [line.partition(":")[0] for line in printed.out.splitlines()] == [
+        "epoch 1/2",
+        "epoch 2/2",
+    ]
+    assert printed.err == "", "no bar"
 
 
 def test_it_learns():

@@ -42,7 +42,7 @@ def draw_samples(dataset, samples, **overrides):
 def test_chosen_images_are_followed_through_every_layer(dataset, overrides):
     journey, *maps = draw_samples(dataset, [3, 0], **overrides)
     assert journey.facts["stops"] == ["c1", "s2", "c3", "s4", "c5", "f6", "output"]
-    assert [illustration.name for illustration in maps] == ["feature_maps_3", "feature_maps_0"]
+    assert [illustration.name for illustration in maps] == ["feature_maps_0", "feature_maps_1"]
     facts = maps[1].facts
     assert (facts["index"], facts["label"]) == (0, "7")
     assert facts["prediction"] in CLASSES

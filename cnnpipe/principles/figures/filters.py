@@ -38,11 +38,9 @@ def draw(tables: Tables, _details: Details) -> Figure:
         rows = matches[matches["model"] == model]
         page.heading(layout.MARGIN, top, title_of(model))
         side = int(weights[weights["model"] == model]["row"].max()) + 1
-        page.note(
-            layout.MARGIN + NAMES,
-            top,
-            f"{len(rows)} filters of {side}×{side}" + (f", the first {MOST}" * (len(rows) > MOST)),
-        )
+        text = f"{len(rows)} filters of {side}×{side}"
+        text += f", the first {MOST}" * (len(rows) > MOST)
+        page.note(layout.RIGHT, top, text, ha="right")
         for line, kind in enumerate(("learned", "template")):
             middle = top + 0.3 + line * PITCH + TILE / 2
             page.note(layout.MARGIN, middle, kind, fontsize=7.5, va="center")

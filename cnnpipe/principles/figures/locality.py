@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, MUTED, ORANGE, SEQUENTIAL, Scale
+from cnnpipe.drawing.curves import apart
 from cnnpipe.findings.wording import title_of
 from cnnpipe.principles.figures import Details, Tables
 
@@ -19,6 +20,10 @@ PER_ROW = 10
 TILE, GAP = 0.7, 0.1
 ROW = TILE + 0.62
 """Inches for a row of maps with the two lines of text below it."""
+CHART = 2.5
+"""Inches for a row of two charts."""
+LINE = 0.15
+"""Inches from one name of a curve to the next."""
 
 
 @layout.styled
@@ -29,7 +34,7 @@ def draw(tables: Tables, details: Details) -> Figure:
     rows = sum(ceil((layers["model"] == model).sum() / PER_ROW) for model in models)
     charts = layout.BODY + 0.12 + rows * ROW + 0.26 * len(models)
     page = layout.Page(
-        charts + 2.5,
+        charts + CHART * ceil(len(models) / 2),
         "What does one neuron see?",
         "mean size of its gradients by pixel of the image, each map from 0 to its own peak; "
         "orange: the field by theory",
@@ -53,7 +58,9 @@ def draw(tables: Tables, details: Details) -> Figure:
         top += ceil(len(rows_of_model) / PER_ROW) * ROW
     for place, model in enumerate(models):
         local = layers[(layers["model"] == model) & layers["local"]]
-        _sizes(page, place, charts, local, image_side=maps["row"].max() + 1)
+        line, column = divmod(place, 2)
+        top = charts + line * CHART
+        _sizes(page, 0.55 + 4 * column, top, local, image_side=maps["row"].max() + 1)
     return page.figure
 
 
@@ -75,16 +82,20 @@ def _map(
 
 
 def _sizes(
-    page: layout.Page, place: int, top: float, layers: pd.DataFrame, image_side: int
+    page: layout.Page, left: float, top: float, layers: pd.DataFrame, image_side: int
 ) -> None:
     """Sides of the fields in theory and in effect, layer by layer."""
-    width = 2.85
-    axes = page.axes(0.55 + place * (width + 1.15), top + 0.2, width, 1.4)
+    height, most = 1.4, 1.1 * max(image_side, layers["theory"].max())
+    axes = page.axes(left, top + 0.2, 2.85, height)
     axes.grid(visible=True)
     x = np.arange(len(layers))
+    last = layers.iloc[-1]
+    ends = {column: height * float(last[column]) / most for column in ("theory", "effective")}
+    places = apart(ends, LINE)
     for column, colour in [("theory", ORANGE), ("effective", BLUE)]:
         axes.plot(x, layers[column], color=colour, marker="o")
-        layout.label(axes, column, (x[-1], layers[column].iloc[-1]), (7, 0), color=colour)
+        offset = (7, 72 * (places[column] - ends[column]))
+        layout.label(axes, column, (x[-1], last[column]), offset, color=colour)
     axes.axhline(image_side, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     style = {"va": "baseline", "fontsize": 7, "color": MUTED}
     layout.label(axes, "the image", (0, image_side), (0, 3), **style)
@@ -92,7 +103,7 @@ def _sizes(
     axes.set_xticks(x, names)
     if len(names) > 6:
         layout.slanted(axes, 35)
-    axes.set_ylim(0, 1.1 * max(image_side, layers["theory"].max()))
+    axes.set_ylim(0, most)
     model = layers["model"].iloc[0]
     title = f"{title_of(model)}: side of the field, pixels"
     axes.set_title(title)

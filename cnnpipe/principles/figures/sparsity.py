@@ -58,6 +58,9 @@ def draw(tables: Tables, details: Details) -> Figure:
         axes.set_title(title_of(model))
         axes.set_xlabel("exactly zero (dashed: half)")
         if panel == len(models) - 1:
-            place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1.0)}
+            # Above all panels, as their titles may be long.
+            corner = (layout.RIGHT / layout.WIDTH, 1 - 0.06 / page.height)
+            place: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": corner}
+            place["bbox_transform"] = page.figure.transFigure
             axes.legend(labelcolor=[ORANGE, BLUE], ncols=2, **place)
     return page.figure

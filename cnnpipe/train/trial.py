@@ -1,0 +1,35 @@
+"""Whether this machine can train a model, tried on two blank images."""
+
+import torch
+
+from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
+from cnnpipe.params.models import ModelParams
+from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import choose_dtype
+from cnnpipe.train.distributed import check_batch, check_device
+
+
+def check_training(name: str, run: ModelParams, device: torch.device, processes: int) -> None:
+    """Refuse what training would refuse, by one forward and one backward pass.
+
+    Training itself is too late: DVC has removed the old weights then.
+
+    Raises:
+        InputError: the device cannot be shared by so many processes, the batch cannot be divided
+            among them, the network cannot be built, or the device cannot compute it with the run's
+            algorithm and precision.
+    """
+    check_device(device, processes)
+    check_batch(run.batch_size, processes)
+    dtype = choose_dtype(run.precision, device)
+    images = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=device)  # (N, 1, H, W)
+    labels = torch.zeros(2, dtype=torch.int64, device=device)
+    try:
+        model = build_model(
+            name, backend=run.backend, algorithm=run.algorithm, **run.architecture()
+        ).to(device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss_function(run.backend)(model(images), labels).backward()
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"models.{name}: cannot be trained on {device}: {reason}") from None
