@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, INTENSITY, ORANGE, PALE_BLUE, Array, scale_of
 from cnnpipe.explain.attribution import METHODS, maps
-from cnnpipe.findings.wording import percent
+from cnnpipe.findings.wording import count, percent
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.predict.digits import SIDE
 from cnnpipe.predict.reading import Answer, Reading
@@ -55,9 +55,8 @@ def draw(
     rows = top + height + 0.62
     page = layout.Page(
         rows + ROW * len(drawn) + 0.15,
-        f"{name}: {' '.join(reading.name for reading in readings)}",
-        "; ".join(f"{r.name}: {', '.join(r.doubts)}" for r in drawn if r.doubts)
-        or "nothing speaks against the answer",
+        f"{name}: {' '.join(_answer(reading) for reading in readings)}",
+        _doubts(readings),
     )
     _picture(page, (layout.MARGIN, top, width, height), seen, drawn)
     _ink(page, (layout.MARGIN + width + GAP, top, width, height), seen, drawn)
@@ -90,6 +89,18 @@ def draw(
     return page.figure
 
 
+def _doubts(readings: Sequence[Reading]) -> str:
+    """What speaks against the answers, on one line."""
+    doubted = [reading for reading in readings if reading.doubts]
+    if len(doubted) > 1:
+        return f"{len(doubted)} of {count(len(readings), 'answer')} are doubtful"
+    return f"{doubted[0].name}: {', '.join(doubted[0].doubts)}" if doubted else "no doubt"
+
+
+def _answer(reading: Reading) -> str:
+    return f"{reading.name}?" if reading.doubts else reading.name
+
+
 def _picture(page: layout.Page, place: Place, seen: Seen, readings: Sequence[Reading]) -> None:
     """The picture, each digit in a box with its answer."""
     page.heading(place[0], layout.BODY, "the picture, in grey")
@@ -100,8 +111,8 @@ def _picture(page: layout.Page, place: Place, seen: Seen, readings: Sequence[Rea
         box, colour = reading.digit.box, ORANGE if reading.doubts else BLUE
         corner = box.left - 0.5, box.top - 0.5
         axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, ec=colour, lw=1.2))
-        text = f"{reading.name}?" if reading.doubts else reading.name
-        layout.label(axes, text, corner, (0, 5), color=colour, fontweight="bold", fontsize=9)
+        style = {"color": colour, "fontweight": "bold", "fontsize": 9}
+        layout.label(axes, _answer(reading), corner, (0, 5), **style)
 
 
 def _ink(page: layout.Page, place: Place, seen: Seen, readings: Sequence[Reading]) -> None:

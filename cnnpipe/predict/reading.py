@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cnnpipe.data.raw import DESCRIPTION
 from cnnpipe.data.sources import BOXED, DIGITS
-from cnnpipe.findings.wording import percent, title_of
+from cnnpipe.findings.wording import listed, percent, title_of
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.predict.digits import Digit
@@ -66,7 +66,7 @@ class Reading:
             doubts.append("the networks disagree")
         strange = [answer.network for answer in self.answers if not answer.familiar]
         if strange:
-            doubts.append(f"unlike the training images to {' and '.join(strange)}")
+            doubts.append(f"unlike every training image for {listed(strange)}")
         return doubts
 
     def __str__(self) -> str:

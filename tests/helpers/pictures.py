@@ -231,6 +231,27 @@ def low_light(digit: int, copy: int, generator: np.random.Generator) -> bytes:
     return file(image(photographed(dark, generator, 0.03)), "JPEG", quality=60)
 
 
+LETTER = [
+    strokes.line((0.05, 1), (0.5, 0), (0.95, 1)),
+    strokes.line((0.22, 0.62), (0.78, 0.62)),
+]
+
+
+def two_digits_and_a_letter() -> bytes:
+    """47A in blue ink on squared paper under a lamp: docs/number.jpg."""
+    generator = np.random.default_rng(47)
+    sheet = np.zeros((300, 600))
+    for place, shape in enumerate((strokes.STYLES[4][0], strokes.STYLES[7][1], LETTER)):
+        written = strokes.written(shape, 0.8, 0.055, generator)
+        left, top = 60 + 170 * place, 60 + 12 * place
+        sheet[top : top + 190, left : left + 190] += inked(written, (190, 190), generator)
+    lines = np.zeros(sheet.shape)
+    lines[8::30] = lines[:, 8::30] = 1
+    paper = mixed(plain(sheet.shape, 0.93), 0.6 * lines, [0.62, 0.72, 0.85])
+    picture = lit(mixed(paper, sheet.clip(0, 1), [0.1, 0.15, 0.5]), generator, 0.5)
+    return file(image(photographed(picture, generator, 0.015)), "JPEG", quality=85)
+
+
 def unusual_size(digit: int, copy: int, generator: np.random.Generator) -> bytes:
     """A tiny digit in a large picture; one that fills its picture; 28×28, off the middle."""
     if copy % 4 == 0:

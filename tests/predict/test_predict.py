@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,15 @@ from cnnpipe.predict.figure import draw
 from cnnpipe.system.errors import InputError
 from tests.helpers import strokes
 from tests.helpers.chromium_page import needs_chromium, needs_trained_models, save_random_model
-from tests.helpers.pictures import ORIENTATION, inked, mixed, pen, pictures, plain
+from tests.helpers.pictures import (
+    ORIENTATION,
+    inked,
+    mixed,
+    pen,
+    pictures,
+    plain,
+    two_digits_and_a_letter,
+)
 from tests.helpers.project import ROOT
 
 SEED = 1
@@ -50,6 +59,21 @@ def test_both_networks_read_95_percent_of_the_pictures_and_doubt_the_rest(monkey
         else:
             assert reading.doubts, f"{picture.style}: {picture.digit} taken for {reading}"
     assert right >= 0.95 * len(forty)
+
+
+@needs_trained_models
+def test_the_command_of_the_page_prints_what_stands_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    made, shown = opened(two_digits_and_a_letter()), Image.open("docs/number.jpg")
+    assert np.abs(np.asarray(made).astype(int) - np.asarray(shown)).mean() < 2
+    page = Path("docs/predict.md").read_text(encoding="utf-8")
+    [said] = re.findall(r"--explain seen.png\n(.*?)seen.png: ", page, re.DOTALL)
+    result = run("docs/number.jpg")
+    assert result.stdout.replace("\N{NO-BREAK SPACE}", " ") == said
+    values = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], values)
+    assert values["reading"].name == "4"
+    assert values["reading"].doubts == ["unlike every training image for VGG"]
 
 
 def test_one_digit_is_found_in_each_kind_of_picture():
@@ -335,7 +359,7 @@ def test_without_training_images_it_says_that_it_cannot_compare(inside, tmp_path
     result = run(str(inside / "7.png"))
     assert result.exit_code == 0
     assert "data/raw: missing" in result.stderr
-    assert "unlike the training images" not in result.stdout
+    assert "unlike every training image" not in result.stdout
 
 
 def test_the_figure_shows_each_digit(inside, tmp_path):
