@@ -1,6 +1,8 @@
 """dvc.yaml against the code: what each stage lists is what it imports, reads and writes."""
 
 import importlib
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,3 +169,18 @@ def test_results_of_git_and_of_dvc_are_kept_apart():
             committed = options.get("cache") is False
             hidden = any(covers(pattern, Path(path)) for pattern in ignored)
             assert committed != hidden, f"{name}: {path}"
+
+
+def test_git_for_windows_changes_no_byte_and_so_no_hash(tmp_path):
+    """It is installed with core.autocrlf, which writes "\\r\\n" for "\\n" where nothing forbids it."""
+    files = {"a.py": b"1\n", "b.csv": b"2\n", "LICENSE": b"3\n", "c.png": b"\x89PNG\r\n\x1a\n\0\n"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    shutil.copy2(ROOT / ".gitattributes", tmp_path)
+    git = ("git", "-C", tmp_path, "-c", "core.autocrlf=true")
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    for name in files:
+        (tmp_path / name).unlink()
+    subprocess.run([*git, "checkout", "--quiet", "."], check=True)
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
