@@ -6,11 +6,12 @@ PYTHON ?= python3
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-build-isolation
 LOCKS := requirements/build.txt requirements/dev.txt
 TOOLS := .tools_cache
+FLOORS := .floors_cache
 COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro docs doctor bench record race torture test check audit format lock clean
+.PHONY: help env repro docs doctor bench record race torture test floors check audit format lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +55,11 @@ torture: $(READY) ## try to break every promise, half an hour; reports/torture.j
 test: $(READY) ## run the tests
 	pytest -n auto --dist loadfile --no-loadscope-reorder
 
+floors: $(TOOLS)/bin/uv ## run the tests with the oldest versions that pyproject.toml allows
+	$< venv --quiet --allow-existing $(FLOORS)
+	$< pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable '.[dev]'
+	$(FLOORS)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 check: $(READY) ## check format, lint rules, types and imports
 	ruff format --check .
 	ruff check .
@@ -79,4 +85,4 @@ $(TOOLS)/bin/%:
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check $*
 
 clean: ## remove the environment and caches; data, models and reports stay
-	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(TOOLS) $(FLOORS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

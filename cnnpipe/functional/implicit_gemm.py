@@ -271,12 +271,7 @@ def _correlate(x: Tensor, w: Tensor, y: Tensor, start: Pair, step: Pair, move: P
 
 def _precision() -> str:
     """How float32 is multiplied: as torch's own matrix products are."""
-    matmul = torch.backends.cuda.matmul
-    try:
-        allowed = matmul.fp32_precision == "tf32"
-    except AttributeError:  # before torch 2.9; since then reading the old name may raise
-        allowed = matmul.allow_tf32
-    return "tf32" if allowed else "ieee"
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 def _steps(images: Tensor) -> tuple[int, int, int]:

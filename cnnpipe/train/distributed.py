@@ -9,7 +9,6 @@ Without a process group every function here means one process, and changes nothi
 Axes: N batch, C channels.
 """
 
-import inspect
 import logging
 import os
 import signal
@@ -103,10 +102,7 @@ def parallel(model: nn.Module) -> nn.Module:
         if isinstance(layer, nn.BatchNorm2d):
             model.set_submodule(name, GlobalBatchNorm2d.of(layer))
     # All processes have the same statistics of the whole batch: none have to be sent.
-    new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    name = "forward_sync_buffers" if new_name else "broadcast_buffers"  # before torch 2.13
-    options: dict[str, Any] = {name: False}
-    return DistributedDataParallel(model, **options)
+    return DistributedDataParallel(model, forward_sync_buffers=False)
 
 
 class GlobalBatchNorm2d(BatchNorm2d):
@@ -281,8 +277,7 @@ def launch(runtime: RuntimeParams, batch_size: int, *command: str) -> bool:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # Each process prints its own error in one line; torchrun's long reports add nothing.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)
-    logging.getLogger("torch.distributed.run").setLevel(logging.CRITICAL + 1)
+    logging.disable()
     threads = max(1, torch.get_num_threads() // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     arguments = ["--nnodes=1", f"--nproc-per-node={processes}", "--local-addr=127.0.0.1"]

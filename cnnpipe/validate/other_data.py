@@ -4,6 +4,7 @@ Before a stage runs again, DVC removes what it made. But `dvc exp run summarize`
 only. The results of the others would stay, and the experiment would be compared by them.
 """
 
+import hashlib
 import io
 import shutil
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,8 @@ from cnnpipe.params.data import DataParams
 from cnnpipe.system.artifacts import atomic_write
 
 LOCK = Path("dvc.lock")
+OWN = Path("reports/validate/folder.json")
+"""What the validate stage has just written of a data set of one's own; null of any other."""
 RAW = "data/raw"
 NOT_THE_CONTENT = ("mirrors", "timeout")
 """Keys of `data` that the download stage reads and that say nothing about what lies in RAW."""
@@ -56,10 +59,18 @@ def remove_results_of_other_data(data: DataParams) -> list[Path]:
 
 
 def _names_other_data(download: Mapping[str, Any], data: DataParams) -> bool:
-    """Whether the download stage last ran with another data set."""
+    """Whether the download stage last ran with another data set, or with other pictures."""
+    for dep in download.get("deps", []):
+        if dep["path"] == OWN.as_posix() and dep.get("md5") != _md5(OWN):
+            return True
     wanted = data.model_dump(exclude=set(NOT_THE_CONTENT))
     recorded = download.get("params", {}).get("params.yaml", {})
     return any(recorded.get(f"data.{key}", value) != value for key, value in wanted.items())
+
+
+def _md5(path: Path) -> str:
+    """As DVC records a file."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _made_from(path: str, stages: Mapping[str, Any]) -> list[str]:

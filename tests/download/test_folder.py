@@ -112,6 +112,19 @@ class TestPictures:
         assert (255 - picture(0, 250)).tobytes() in every
         assert own.summary.endswith("; inverted, as most stand on a light ground")
 
+    def test_a_changed_picture_or_class_has_another_identity(self, tmp_path: Path) -> None:
+        """The download stage depends on it."""
+        classes_of_ten(tmp_path)
+        before = read_folder(tmp_path, test=0.2).identity()
+        (tmp_path / "cat" / ".DS_Store").write_text("")
+        assert read_folder(tmp_path, test=0.2).identity() == before
+        (tmp_path / "cat").rename(tmp_path / "bat")
+        renamed = read_folder(tmp_path, test=0.2).identity()
+        assert renamed["sha256"] == before["sha256"]
+        assert renamed["classes"] == ["bat", "dog", "owl"]
+        write(tmp_path / "bat" / "0.png", picture(999))
+        assert read_folder(tmp_path, test=0.2).identity()["sha256"] != before["sha256"]
+
     def test_a_batch_is_not_larger_than_what_is_trained_with(self, tmp_path: Path) -> None:
         """Of 8 training images of each class one is held out for validation."""
         classes_of_ten(tmp_path)

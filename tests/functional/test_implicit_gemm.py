@@ -121,9 +121,6 @@ def allow_tf32() -> Iterator[Callable[[], None]]:
     matmul.allow_tf32 = before
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch before 2.9"
-)
 def test_precision_follows_torch_by_either_name(
     allow_tf32: Callable[[], None],
 ) -> None:

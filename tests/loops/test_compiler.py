@@ -215,7 +215,7 @@ def test_only_the_library_of_torchs_threads_will_do(monkeypatch: pytest.MonkeyPa
     original = compiler._openmp.__wrapped__
     assert original() is not None
     with monkeypatch.context() as patch:
-        patch.setattr(compiler.ctypes, "CDLL", lambda _: library)
+        patch.setattr(compiler.ctypes, "CDLL", lambda _, **__: library)
         assert original() is None
     monkeypatch.setattr(compiler.threadpoolctl, "threadpool_info", lambda: elsewhere)
     assert original() is None

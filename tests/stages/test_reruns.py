@@ -7,7 +7,6 @@ writes them into dvc.lock.
 import json
 
 import pytest
-from PIL import Image
 
 from tests.helpers.third_network import NAME, add_third_network
 from torture.project import DVC, Project
@@ -99,30 +98,3 @@ def test_own_data_runs_only_validate_while_another_data_set_is_used(restored):
     assert stale(restored) == ["validate"]
     restored.repro("validate")
     assert stale(restored) == []
-
-
-def test_a_changed_picture_runs_download_and_a_hidden_file_does_not(restored, tmp_path):
-    """The folder lies outside of the project. What depends on data/raw is up to its content."""
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        for grey in (1, 2):
-            Image.new("L", (28, 28), grey).save(tmp_path / name / f"{grey}.png")
-    restored.set("data.name", "folder")
-    restored.set("data.path", str(tmp_path))
-    restored.repro("validate")
-    restored.run(*DVC, "commit", "--force", "--quiet", "download")
-    (tmp_path / "cat" / ".DS_Store").write_text("")
-    assert "validate" in stale(restored)
-    restored.repro("validate")
-    assert stale(restored) == ["report"]  # it shows all parameters
-    Image.new("L", (28, 28), 9).save(tmp_path / "cat" / "1.png")
-    restored.repro("validate")
-    assert stale(restored) == ["download", "report"]
-
-
-def test_what_this_machine_cannot_train_costs_no_result(restored):
-    before = restored.snapshot()
-    restored.set("models.lenet5.algorithm", "implicit_gemm")  # which needs a GPU
-    output = restored.repro(check=False)
-    assert "Error: models.lenet5: cannot be trained on cpu: algorithm: 'implicit_gemm'" in output
-    assert restored.snapshot() == before

@@ -1,7 +1,4 @@
-"""Every stage, run by DVC in a new repository, on a folder of pictures of three classes.
-
-The project has one network more than this one: its plan and its section of params.yaml are enough.
-"""
+"""Every stage, run by DVC in a new repository, on a folder of pictures of three classes."""
 
 from html import escape
 
@@ -10,7 +7,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.helpers.stages import run_here
-from tests.helpers.third_network import NAME, TITLE, add_third_network
 from torture.project import DVC, SMALL, Project
 
 CLASSES = ("<none>", "a $ of ones", "Siebener-Ä")
@@ -21,7 +17,6 @@ def project(tmp_path_factory):
     """The pipeline after one `dvc repro`; each test restores what it changes."""
     settings = SMALL | {"data.name": "folder", "train.batch_size": 16}
     project = Project.create(tmp_path_factory.mktemp("a project with spaces and ümläuts"), settings)
-    add_third_network(project.folder)
     scans = load_digits()
     for digit, name in zip((0, 1, 7), CLASSES, strict=True):
         folder = project.folder / "data/own" / name
@@ -36,8 +31,7 @@ def project(tmp_path_factory):
 def test_all_results_are_there(project):
     metrics = project.json("reports/metrics.json")
     assert metrics["lenet5"]["parameters"] == 61_111  # 595 fewer than with ten classes
-    assert list(metrics) == ["lenet5", "vgg", NAME]
-    for name in metrics:
+    for name in ("lenet5", "vgg"):
         assert metrics[name]["test_accuracy"] > 0.6  # three classes: guessing gives a third
         evaluation = project.json(f"reports/evaluation/{name}.json")
         assert [row["class"] for row in evaluation["per_class"]] == sorted(CLASSES)
@@ -60,7 +54,6 @@ def test_all_results_are_there(project):
     page = (project.folder / "reports/index.html").read_text(encoding="utf-8")
     assert "This run used a custom data set, not MNIST" in page
     assert all(f">{escape(name)}<" in page for name in CLASSES)
-    assert page.count(f'aria-labelledby="{NAME}-score"') == page.count(f">{TITLE}</h3>") // 2 == 1
 
 
 def test_nothing_runs_twice(project):
@@ -85,8 +78,7 @@ def test_the_same_parameters_give_the_same_results(project, tmp_path, monkeypatc
         before, after = project.snapshot(), again.snapshot()
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}
-    times = {f"timings/{name}.json" for name in ("lenet5", "vgg", NAME)}
-    times.add("handcrafted_timings.json")
+    times = {"timings/lenet5.json", "timings/vgg.json", "handcrafted_timings.json"}
     assert changed <= {f"reports/{name}" for name in times}
 
 

@@ -1,5 +1,6 @@
 """Results of another data set are removed, with all that was computed from them, and no more."""
 
+from hashlib import md5
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,17 @@ def test_results_of_the_same_data_set_stay_whatever_mirror_it_comes_from(
     assert Path("dvc.lock").read_bytes() == before
     Path("dvc.lock").unlink()  # without DVC, nothing is known to be of other data
     assert remove_results_of_other_data(data(name="digits")) == []
+
+
+def test_another_content_of_ones_own_data_is_another_data_set(outs: dict[str, Path]) -> None:
+    Path("reports/validate").mkdir()
+    own = Path("reports/validate/folder.json")
+    own.write_bytes(b"null\n")
+    lock = YAML(typ="safe").load(Path("dvc.lock"))
+    lock["stages"]["download"]["deps"] = [
+        {"path": "reports/validate/folder.json", "hash": "md5", "md5": md5(b"null\n").hexdigest()}
+    ]
+    YAML().dump(lock, Path("dvc.lock"))
+    assert remove_results_of_other_data(data()) == []
+    own.write_bytes(b"{}\n")
+    assert len(remove_results_of_other_data(data())) == 4
