@@ -53,7 +53,7 @@ def main() -> None:
         save_json(REPORTS / "validate" / f"{key}.json", fact)
     save_json(SCHEMA, json_schema())
     click.echo("params.yaml is valid")
-    if removed := remove_results_of_other_data(params.data.name):
+    if removed := remove_results_of_other_data(params.data):
         click.echo(f"removed {len(removed)} results of another data set than {params.data.name}")
 
 

@@ -172,7 +172,7 @@ def test_results_of_git_and_of_dvc_are_kept_apart():
 
 
 def test_git_for_windows_changes_no_byte_and_so_no_hash(tmp_path):
-    """It may be installed with core.autocrlf, which writes "\\r\\n" where nothing forbids it."""
+    """It comes with core.autocrlf, which writes "\\r\\n" for "\\n" where nothing forbids it."""
     files = {"a.py": b"1\n", "b.csv": b"2\n", "LICENSE": b"3\n", "c.png": b"\x89PNG\r\n\x1a\n\0\n"}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)

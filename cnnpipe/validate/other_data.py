@@ -13,17 +13,19 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from cnnpipe.params.data import DatasetName
+from cnnpipe.params.data import DataParams
 from cnnpipe.system.artifacts import atomic_write
 
 LOCK = Path("dvc.lock")
+OWN = Path("reports/validate/folder.json")
+"""What the validate stage has just written of a data set of one's own; null of any other."""
 RAW = "data/raw"
-FOLDER = "reports/validate/folder.json"
-"""The content of a data set of one's own, which the download stage depends on."""
+NOT_THE_CONTENT = ("mirrors", "timeout")
+"""Keys of `data` that the download stage reads and that say nothing about what lies in RAW."""
 
 
-def remove_results_of_other_data(name: DatasetName) -> list[Path]:
-    """Remove what dvc.lock says was made of another data set than this one, and forget it.
+def remove_results_of_other_data(data: DataParams) -> list[Path]:
+    """Remove what dvc.lock says was made of another data set than `data` names, and forget it.
 
     The data set itself stays: the download stage replaces it. A commit or an experiment that has
     the results gives them back; DVC's run cache has the trained models.
@@ -36,10 +38,10 @@ def remove_results_of_other_data(name: DatasetName) -> list[Path]:
     yaml = YAML()  # as DVC reads and writes it
     lock = yaml.load(LOCK.read_text(encoding="utf-8"))
     stages = lock["stages"]
-    if not _ran_on_other_data(stages.get("download", {}), name):
+    if not _names_other_data(stages.get("download", {}), data):
         return []
     made = _made_from(RAW, stages)
-    results = [Path(out) for stage in made for out in _paths(stages[stage], "outs")]
+    results = [Path(out) for name in made for out in _paths(stages[name], "outs")]
     present = [path for path in results if path.exists()]
     for path in present:
         if path.is_dir():
@@ -47,8 +49,8 @@ def remove_results_of_other_data(name: DatasetName) -> list[Path]:
         else:
             path.unlink()
     # Last, so that a run that was killed before is repeated.
-    for stage in made:
-        del stages[stage]
+    for name in made:
+        del stages[name]
     text = io.StringIO()
     yaml.dump(lock, text)
     with atomic_write(LOCK) as file:
@@ -56,12 +58,19 @@ def remove_results_of_other_data(name: DatasetName) -> list[Path]:
     return present
 
 
-def _ran_on_other_data(download: Mapping[str, Any], name: DatasetName) -> bool:
-    """Whether the download stage last ran with another name, or on another folder of one's own."""
-    recorded = download.get("params", {}).get("params.yaml", {}).get("data.name", name)
-    hashes = {dep["path"]: dep.get("md5") for dep in download.get("deps", [])}
-    content = hashlib.md5(Path(FOLDER).read_bytes(), usedforsecurity=False).hexdigest()
-    return bool(recorded != name or hashes.get(FOLDER, content) != content)
+def _names_other_data(download: Mapping[str, Any], data: DataParams) -> bool:
+    """Whether the download stage last ran with another data set, or with other pictures."""
+    for dep in download.get("deps", []):
+        if dep["path"] == OWN.as_posix() and dep.get("md5") != _md5(OWN):
+            return True
+    wanted = data.model_dump(exclude=set(NOT_THE_CONTENT))
+    recorded = download.get("params", {}).get("params.yaml", {})
+    return any(recorded.get(f"data.{key}", value) != value for key, value in wanted.items())
+
+
+def _md5(path: Path) -> str:
+    """As DVC records a file."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _made_from(path: str, stages: Mapping[str, Any]) -> list[str]:

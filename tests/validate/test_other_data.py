@@ -1,12 +1,16 @@
 """Results of another data set are removed, with all that was computed from them, and no more."""
 
+from hashlib import md5
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from cnnpipe.params.data import DatasetName
-from cnnpipe.validate.other_data import FOLDER, remove_results_of_other_data
+from cnnpipe.params.data import DataParams
+from cnnpipe.params.loading import load_params
+from cnnpipe.validate.other_data import remove_results_of_other_data
+from cnnpipe.validate.schema import Params
+from tests.helpers.project import ROOT
 
 STAGES = {
     "download": (["stages/download.py"], ["data/raw"]),
@@ -23,7 +27,7 @@ OF_THE_DATA = {"train@vgg", "evaluate@vgg", "summarize", "visualize@vgg"}
 
 @pytest.fixture
 def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """The output of each stage, in a project that has run on a folder of one's own."""
+    """The output of each stage, in a project that has run on MNIST with the first mirror."""
     monkeypatch.chdir(tmp_path)
     lock = {
         name: {
@@ -33,10 +37,7 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         }
         for name, (deps, outs) in STAGES.items()
     }
-    lock["download"]["params"] = {"params.yaml": {"data.name": "folder"}}
-    lock["download"]["deps"] = [{"path": FOLDER, "md5": "37a6259cc0c1dae299a7866489dff0bd"}]
-    Path(FOLDER).parent.mkdir(parents=True)
-    Path(FOLDER).write_text("null")  # its MD5 is in the lock
+    lock["download"]["params"] = {"params.yaml": {"data.name": "mnist", "data.mirrors": ["a"]}}
     YAML().dump({"schema": "2.0", "stages": lock}, Path("dvc.lock"))
     made = {name: tmp_path / outs[0] for name, (_, outs) in STAGES.items()}
     for path in made.values():
@@ -46,20 +47,37 @@ def outs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     return made
 
 
-@pytest.mark.parametrize(("name", "content"), [("digits", "null"), ("folder", "[]")])
-def test_results_of_another_data_set_are_removed(
-    outs: dict[str, Path], name: DatasetName, content: str
-) -> None:
-    Path(FOLDER).write_text(content)
-    assert len(remove_results_of_other_data(name)) == 4
+def data(**changes: object) -> DataParams:
+    return load_params(Params, ROOT / "params.yaml").data.model_copy(update=changes)
+
+
+def test_results_of_another_data_set_are_removed(outs: dict[str, Path]) -> None:
+    removed = remove_results_of_other_data(data(name="digits"))
+    assert len(removed) == 4
     assert {name for name, path in outs.items() if not path.exists()} == OF_THE_DATA
     assert set(YAML(typ="safe").load(Path("dvc.lock"))["stages"]) == set(STAGES) - OF_THE_DATA
 
 
-def test_results_of_the_same_data_set_stay(outs: dict[str, Path]) -> None:
+def test_results_of_the_same_data_set_stay_whatever_mirror_it_comes_from(
+    outs: dict[str, Path],
+) -> None:
     before = Path("dvc.lock").read_bytes()
-    assert remove_results_of_other_data("folder") == []
+    assert remove_results_of_other_data(data(name="mnist", mirrors=["b"])) == []
     assert all(path.exists() for path in outs.values())
     assert Path("dvc.lock").read_bytes() == before
     Path("dvc.lock").unlink()  # without DVC, nothing is known to be of other data
-    assert remove_results_of_other_data("digits") == []
+    assert remove_results_of_other_data(data(name="digits")) == []
+
+
+def test_another_content_of_ones_own_data_is_another_data_set(outs: dict[str, Path]) -> None:
+    Path("reports/validate").mkdir()
+    own = Path("reports/validate/folder.json")
+    own.write_bytes(b"null\n")
+    lock = YAML(typ="safe").load(Path("dvc.lock"))
+    lock["stages"]["download"]["deps"] = [
+        {"path": "reports/validate/folder.json", "hash": "md5", "md5": md5(b"null\n").hexdigest()}
+    ]
+    YAML().dump(lock, Path("dvc.lock"))
+    assert remove_results_of_other_data(data()) == []
+    own.write_bytes(b"{}\n")
+    assert len(remove_results_of_other_data(data())) == 4
