@@ -26,6 +26,7 @@ from cnnpipe.predict.figure import draw
 from cnnpipe.system.errors import InputError
 from tests.helpers import strokes
 from tests.helpers.chromium_page import needs_chromium, needs_trained_models, save_random_model
+from tests.helpers.no_digits import no_digits
 from tests.helpers.pictures import (
     ORIENTATION,
     inked,
@@ -59,6 +60,18 @@ def test_both_networks_read_95_percent_of_the_pictures_and_doubt_the_rest(monkey
         else:
             assert reading.doubts, f"{picture.style}: {picture.digit} taken for {reading}"
     assert right >= 0.95 * len(forty)
+
+
+@needs_trained_models
+def test_most_of_what_is_no_digit_is_doubted_or_refused(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    reader, told = Reader.load(), []
+    for picture in list(no_digits(seed=0))[::10]:
+        try:
+            told.append(any(reading.doubts for reading in reader.read(see(picture).digits)))
+        except InputError:
+            told.append(True)
+    assert np.mean(told) > 0.7
 
 
 @needs_trained_models
