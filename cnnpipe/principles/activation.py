@@ -56,7 +56,7 @@ from cnnpipe.findings.intervals import mean_interval
 from cnnpipe.findings.wording import percent, short
 from cnnpipe.functional import cross_entropy
 from cnnpipe.inspection.activations import capture_activations
-from cnnpipe.layers import AvgPool2d, Conv2d, Linear, ReLU, Sigmoid, Tanh
+from cnnpipe.layers import AvgPool2d, Conv2d, Linear, ReLU, Sequential, Sigmoid, Tanh
 from cnnpipe.params.models import Activation
 from cnnpipe.params.principles import ActivationParams
 from cnnpipe.principles.claim import Claim
@@ -137,7 +137,7 @@ def stack(
         plan[f"act{layer}"] = LAYERS[activation]()
     plan["flatten"] = nn.Flatten()
     plan["output"] = Linear(7 * 7 * channels, classes)
-    return nn.Sequential(plan)
+    return Sequential(plan)
 
 
 def gradients_at_the_start(

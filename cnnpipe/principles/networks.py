@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU
+from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential
 
 Reduction = Literal["max pooling", "average pooling", "strided convolution", "no pooling"]
 """How a network makes its feature maps smaller; the last one does not."""
@@ -38,7 +38,7 @@ def pooling_network(reduction: Reduction, classes: int) -> nn.Sequential:
         layers += [Conv2d(in_channels, out_channels, 5, stride), ReLU()]
         if reduction in (MAX, AVERAGE):
             layers.append(MaxPool2d(2) if reduction == MAX else AvgPool2d(2))
-    return nn.Sequential(*layers, nn.Flatten(), Linear(features(layers), classes))
+    return Sequential(*layers, nn.Flatten(), Linear(features(layers), classes))
 
 
 def strided_network(classes: int) -> nn.Sequential:
@@ -46,7 +46,7 @@ def strided_network(classes: int) -> nn.Sequential:
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
-    return nn.Sequential(
+    return Sequential(
         Conv2d(1, 8, 5, stride=2),  # (N, 8, 12, 12)
         ReLU(),
         Conv2d(8, 16, 3, stride=2),  # (N, 16, 5, 5)
@@ -63,7 +63,7 @@ def perceptron(hidden: int, classes: int) -> nn.Sequential:
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
-    return nn.Sequential(nn.Flatten(), Linear(28 * 28, hidden), ReLU(), Linear(hidden, classes))
+    return Sequential(nn.Flatten(), Linear(28 * 28, hidden), ReLU(), Linear(hidden, classes))
 
 
 def perceptron_as_large_as(network: nn.Module, classes: int) -> nn.Sequential:
@@ -74,7 +74,7 @@ def perceptron_as_large_as(network: nn.Module, classes: int) -> nn.Sequential:
 
 def features(layers: Sequence[nn.Module]) -> int:
     """How many numbers a chain of layers makes of an image."""
-    output: Tensor = nn.Sequential(*layers)(torch.zeros(1, 1, 28, 28))
+    output: Tensor = Sequential(*layers)(torch.zeros(1, 1, 28, 28))
     return output.numel()
 
 

@@ -40,7 +40,7 @@ from cnnpipe.findings.intervals import mean_interval
 from cnnpipe.findings.wording import count, listed, percent, written
 from cnnpipe.functional.windows import pad, sliding_windows
 from cnnpipe.geometry import WindowGeometry
-from cnnpipe.layers import Conv2d, Linear, MaxPool2d, ReLU
+from cnnpipe.layers import Conv2d, Linear, MaxPool2d, ReLU, Sequential
 from cnnpipe.params.principles import Schedule
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.estimates import Estimate, paired
@@ -128,7 +128,7 @@ def network(form: Form, classes: int) -> nn.Sequential:
         local = form == "local"
         layers += [LocallyConnected2d(convolution, (side, side)) if local else convolution]
         layers += [ReLU(), MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), Linear(16 * 5 * 5, classes))
+    return Sequential(*layers, nn.Flatten(), Linear(16 * 5 * 5, classes))
 
 
 def count_weights(sides: Sequence[int], channels: int = 64) -> pd.DataFrame:

@@ -40,7 +40,7 @@ from cnnpipe.data.preprocessing import moved
 from cnnpipe.findings.finding import Finding, decide
 from cnnpipe.findings.wording import NBSP, count, percent, short, tenths
 from cnnpipe.inspection.structure import layers_of
-from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU
+from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.estimates import Estimate, summarize
 from cnnpipe.principles.figures.translation import draw
@@ -105,11 +105,11 @@ def operations_of(lenet5: nn.Sequential, stride: int = 1) -> dict[str, nn.Sequen
         return layer
 
     return {
-        f"convolution, stride {stride}": nn.Sequential(convolution(stride)),
-        "convolution, stride 2": nn.Sequential(convolution(2)),
-        "convolution, max pooling": nn.Sequential(convolution(1), ReLU(), MaxPool2d(2)),
-        "convolution, average pooling": nn.Sequential(convolution(1), ReLU(), AvgPool2d(2)),
-        "LeNet-5 to its last pooling": nn.Sequential(*layers[: last_pooling + 1]),
+        f"convolution, stride {stride}": Sequential(convolution(stride)),
+        "convolution, stride 2": Sequential(convolution(2)),
+        "convolution, max pooling": Sequential(convolution(1), ReLU(), MaxPool2d(2)),
+        "convolution, average pooling": Sequential(convolution(1), ReLU(), AvgPool2d(2)),
+        "LeNet-5 to its last pooling": Sequential(*layers[: last_pooling + 1]),
     }
 
 
@@ -161,7 +161,7 @@ def networks_of(classes: int) -> dict[str, Callable[[], nn.Module]]:
     they do not lose for lack of size.
     """
     return {
-        LINEAR: lambda: nn.Sequential(nn.Flatten(), Linear(28 * 28, classes)),
+        LINEAR: lambda: Sequential(nn.Flatten(), Linear(28 * 28, classes)),
         MLP: partial(perceptron, 32, classes),
         NO_POOLING: partial(pooling_network, NO_POOLING, classes),
         AVERAGE: partial(pooling_network, AVERAGE, classes),
