@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnnpipe.params.train import TrainParams
 from cnnpipe.train import distributed
+from cnnpipe.train.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class TrainingState:
     """Of the epoch's steps that were read."""
     accuracies: list[float] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
 
     @classmethod
     def create(cls, model: nn.Module, params: TrainParams, steps_per_epoch: int, seed: int) -> Self:
@@ -105,6 +107,7 @@ class TrainingState:
             "losses": self.losses,
             "accuracies": self.accuracies,
             "history": [asdict(epoch) for epoch in self.history],
+            "snapshots": [vars(snapshot) for snapshot in self.snapshots],
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -120,6 +123,7 @@ class TrainingState:
         self.step, self.order = saved["step"], saved["order"]
         self.losses, self.accuracies = saved["losses"], saved["accuracies"]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
+        self.snapshots = [Snapshot(**snapshot) for snapshot in saved["snapshots"]]
 
     def is_finite(self) -> bool:
         values = [*self.model.state_dict().values(), *self.averaged.state_dict().values()]
