@@ -29,13 +29,12 @@ from cnnpipe.functional.block import (
     ALGORITHMS,
     Kernels,
     Normalization,
-    are_plain,
     block,
     can_fuse,
 )
 from cnnpipe.functional.convolution import check_algorithm
 from cnnpipe.functional.convolution_arguments import Padding, as_padding, padding_sides
-from cnnpipe.functional.operator import let_count
+from cnnpipe.functional.operator import are_plain, let_count
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Layer = TypeVar("Layer", bound=nn.Module)

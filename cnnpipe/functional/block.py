@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnpipe import loops
 from cnnpipe.functional import block_kernels, compiled
@@ -31,7 +31,7 @@ from cnnpipe.functional.convolution_arguments import (
 )
 from cnnpipe.functional.linear import check_linear, linear
 from cnnpipe.functional.normalization import BatchNorm, BatchStatistics, checked_statistics
-from cnnpipe.functional.operator import is_differentiated, is_transformed
+from cnnpipe.functional.operator import are_plain, is_differentiated, is_transformed
 from cnnpipe.functional.pooling import max_pool2d
 from cnnpipe.geometry import output_size
 
@@ -72,22 +72,8 @@ def can_fuse(input: Tensor) -> bool:
         input.ndim in (2, 4)
         and input.dtype in (torch.float32, torch.float64)
         and loops.unsupported(input) is None
-        and not is_transformed(input)
+        and not is_transformed()
         and are_plain(input)
-    )
-
-
-def are_plain(*tensors: Tensor | None) -> bool:
-    """Whether compiled loops can read the numbers of these tensors from their memory."""
-    return all(_is_plain(tensor) for tensor in tensors if tensor is not None)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return (
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.layout is torch.strided
-        and not (tensor.is_neg() or tensor._is_zerotensor())
-        and loops.unsupported(tensor) is None
     )
 
 
@@ -214,7 +200,7 @@ class _Block(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w, _, z, statistics, gamma, beta = ctx.saved_tensors
-        if is_differentiated() or is_transformed(g) or not are_plain(g):
+        if is_differentiated() or is_transformed() or not are_plain(g):
             return _by_operators(ctx, g)
         plan, g = ctx.plan, _dense(g)
         _, _, needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
