@@ -199,9 +199,9 @@ def _statistics(x: Tensor) -> Tensor:
     In two passes, because Σ x²/M − μ² loses all digits where the mean is large. Those of an empty
     batch are 0.
     """
-    wide, M = x.to(accumulation_dtype(x.dtype)), max(1, _values_per_channel(x))
-    mean = wide.sum(_reduced(x)) / M
-    variance = (wide - _along(x, mean)).square().sum(_reduced(x)) / M
+    M = max(1, _values_per_channel(x))
+    mean = x.sum(_reduced(x), dtype=accumulation_dtype(x.dtype)) / M
+    variance = (x - _along(x, mean)).square().sum(_reduced(x)) / M
     return torch.stack([mean, variance])
 
 
@@ -218,9 +218,8 @@ def _normalize(
 def _sums(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Σ g·x̂ and Σ g of each channel, (C,)."""
     mean, r = _shift_and_scale(statistics, None, eps)
-    wide = g.to(r.dtype)
-    products = wide * (x - _along(x, mean))
-    return r * products.sum(_reduced(x)), wide.sum(_reduced(x))
+    products = g * (x - _along(x, mean))
+    return r * products.sum(_reduced(x)), g.sum(_reduced(x), dtype=r.dtype)
 
 
 def _input_gradient(
@@ -233,13 +232,13 @@ def _input_gradient(
     training: bool,
 ) -> Tensor:
     """γ·r·(g − (Σ g + x̂·Σ g·x̂) / M) in training, γ·r·g in evaluation."""
-    mean, scale = _shift_and_scale(statistics, weight, eps)
-    wide = g.to(scale.dtype)
+    mean, r = _shift_and_scale(statistics, None, eps)
     if training:
-        _, r = _shift_and_scale(statistics, None, eps)
-        products, total = (-each / _values_per_channel(x) for each in sums)
-        wide = wide + torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
-    return (wide * _along(x, scale)).to(x.dtype)
+        products, total = (each / -_values_per_channel(x) for each in sums)
+        path = torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
+        g = g + path
+    scale = r if weight is None else r * weight
+    return (g * _along(x, scale)).to(x.dtype)
 
 
 def _shift_and_scale(
