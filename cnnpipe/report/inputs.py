@@ -333,9 +333,15 @@ def _csv(path: Path) -> pd.DataFrame | None:
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of nested mappings by its dotted key."""
+    """Every value of nested mappings, and of lists of them, by its dotted key.
+
+    >>> list(flattened({"race": {"recipes": [{"epochs": 2}], "seeds": 5}}))
+    [('race.recipes.0.epochs', 2), ('race.seeds', 5)]
+    """
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{key}.")
+        is_list = isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
+        below = {str(k): each for k, each in enumerate(value)} if is_list else value
+        if isinstance(below, Mapping):
+            yield from flattened(below, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
