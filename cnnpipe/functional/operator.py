@@ -134,6 +134,7 @@ class Operator:
         _LIBRARY.impl(name, autograd, "Autograd")
         torch.library.register_fake(f"cnnpipe::{name}", shape, lib=_LIBRARY)
         torch.library.register_vmap(f"cnnpipe::{name}", cls.vmap, lib=_LIBRARY)
+
         def call(*operands: Any) -> Tensor:
             result: Tensor
             tensors = [operand for operand in operands if isinstance(operand, Tensor)]

@@ -1,6 +1,7 @@
 """The train stage.
 
 loop.py          `train`: from batch to optimiser step
+graph.py         a step's forward and backward pass as one call, on a GPU
 session.py       continuing, saving and showing a run
 state.py         everything that changes while a network trains
 checkpoint.py    files that an interrupted run continues from
