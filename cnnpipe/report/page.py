@@ -31,7 +31,7 @@ def environment(*folders: Path) -> Environment:
     """
     own = Path(__file__).parent
     templates = Environment(
-        loader=FileSystemLoader([own / "templates", own / "styles", *folders]),
+        loader=FileSystemLoader([own / "templates", own / "styles", own / "scripts", *folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -31,6 +31,7 @@ from cnnpipe.train import distributed
 from cnnpipe.train.checkpoint import Checkpoints
 from cnnpipe.train.graph import Graphed
 from cnnpipe.train.session import Session
+from cnnpipe.train.snapshots import Snapshots
 from cnnpipe.train.state import Epoch, TrainingState
 
 DEFAULTS = TrainParams()
@@ -50,6 +51,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     observe: Callable[[nn.Module, int], None] | None = None,
     curves: Path | None = None,
+    snapshots: Path | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Train `model`; return a model with the averaged weights, and the learning curves.
 
@@ -65,6 +67,7 @@ def train(
             the validation; it must draw no random numbers and must not change the weights.
         curves: file for the learning curves, written after each epoch, so that `dvc plots show` and
             editors show a run as it goes.
+        snapshots: file for the first convolution's weights at some 60 moments, written at the end.
 
     Raises:
         InputError: the training set is smaller than one batch, or a batch cannot be divided
@@ -80,19 +83,23 @@ def train(
     distributed.check_batch(params.batch_size, distributed.processes())
     normalization = normalization or Normalization.of(training.images)
     state = TrainingState.create(model, params, steps, seed)
+    watch = Snapshots(state, validation, normalization, snapshots)
     measure = Graphed(
         partial(forward_and_backward, state, params, choose_dtype(params.precision, state.device)),
         record=state.device.type == "cuda" and distributed.processes() == 1,
     )
     with Session(state, checkpoints, progress, curves) as session:
         for number in session.epochs():
-            loss, accuracy, lr = train_epoch(session, training, params, normalization, measure)
+            loss, accuracy, lr = train_epoch(
+                session, training, params, normalization, measure, watch
+            )
             if distributed.rank() == 0:
                 averaged = state.averaged.module
                 if observe:
                     observe(averaged, number)
                 measured = evaluate(averaged, validation, normalization)
                 session.after_epoch(Epoch(number, loss, accuracy, *measured, lr))
+        watch.finish()
     return state.averaged.module.eval(), state.history
 
 
@@ -102,11 +109,13 @@ def train_epoch(
     params: TrainParams,
     normalization: Normalization,
     measure: Measure,
+    watch: Snapshots,
 ) -> tuple[float, float, float]:
     """The mean loss and accuracy of the epoch's steps, and the learning rate of its last step."""
     state = session.state
     state.model.train()
     for images, labels in batches(state, training, params, normalization):
+        watch.look()
         lr = float(state.schedule.get_last_lr()[0])
         session.after_step(*train_step(state, images, labels, measure))
     return (*session.means(), lr)

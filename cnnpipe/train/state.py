@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cnnpipe.params.train import TrainParams
 from cnnpipe.train import distributed
+from cnnpipe.train.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class TrainingState:
     """Of the epoch's steps that were read."""
     accuracies: list[float] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
 
     @classmethod
     def create(cls, model: nn.Module, params: TrainParams, steps_per_epoch: int, seed: int) -> Self:
@@ -104,6 +106,7 @@ class TrainingState:
             "losses": self.losses,
             "accuracies": self.accuracies,
             "history": [asdict(epoch) for epoch in self.history],
+            "snapshots": [vars(snapshot) for snapshot in self.snapshots],
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -119,6 +122,7 @@ class TrainingState:
         self.step, self.order = saved["step"], saved["order"]
         self.losses, self.accuracies = saved["losses"], saved["accuracies"]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
+        self.snapshots = [Snapshot(**snapshot) for snapshot in saved["snapshots"]]
 
     def is_finite(self) -> bool:
         values = [*self.model.state_dict().values(), *self.averaged.module.state_dict().values()]
