@@ -1,6 +1,7 @@
 """The train stage.
 
 loop.py          `train`: from batch to optimiser step
+graph.py         a step's forward and backward pass as one call, on a GPU
 session.py       continuing, saving and showing a run
 snapshots.py     the first convolution's weights as they change
 state.py         everything that changes while a network trains

@@ -86,7 +86,7 @@ class Snapshots:
             return
         model = state.averaged.module
         logits = predict(model, self._images, self._normalization)  # (N, classes)
-        accuracy = (logits.argmax(dim=1) == self._labels).double().mean().item()
+        accuracy = (logits.argmax(dim=1) == self._labels).float().mean().item()
         first: Any = next(model.children())
         bias = None if first.bias is None else _kept(first.bias)
         state.snapshots.append(Snapshot(state.step, accuracy, _kept(first.weight), bias))

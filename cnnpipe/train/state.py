@@ -115,25 +115,34 @@ class TrainingState:
         _restore_optimizer(self.optimizer, saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.generator.set_state(saved["generator"])
-        cpu, *gpu = saved["dropout"][distributed.rank()]
+        cpu, *others = saved["dropout"][distributed.rank()]
         torch.set_rng_state(cpu)
-        if gpu:
-            torch.cuda.set_rng_state(gpu[0], self._device)
+        for state in others:
+            torch.get_device_module(self.device).set_rng_state(state, *self._generator)
         self.step, self.order = saved["step"], saved["order"]
         self.losses, self.accuracies = saved["losses"], saved["accuracies"]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
         self.snapshots = [Snapshot(**snapshot) for snapshot in saved["snapshots"]]
 
     def is_finite(self) -> bool:
-        values = [*self.model.state_dict().values(), *self.averaged.state_dict().values()]
-        return all(bool(value.isfinite().all()) for value in values)
+        values = [*self.model.state_dict().values(), *self.averaged.module.state_dict().values()]
+        return bool(torch.stack([value.isfinite().all() for value in values]).all())
 
     def _dropout_state(self) -> list[Tensor]:
-        gpu = [torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else []
-        return [torch.get_rng_state(), *gpu]
+        """The states of the generators that dropout draws from: the CPU's and the device's."""
+        states = [torch.get_rng_state()]
+        if self.device.type != "cpu":
+            module = torch.get_device_module(self.device)
+            states.append(module.get_rng_state(*self._generator))
+        return states
 
     @property
-    def _device(self) -> torch.device:
+    def _generator(self) -> list[torch.device]:
+        """What names the device's generator: of `mps` there is one alone."""
+        return [] if self.device.type == "mps" else [self.device]
+
+    @property
+    def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
 
