@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cnnpipe.findings import evidence
 from cnnpipe.findings.mcnemar import mcnemar_p_value
 from cnnpipe.findings.wording import NBSP, count, percent, points, short, written
 from cnnpipe.report.inputs import ModelSources, Sources
@@ -20,7 +21,7 @@ SIGNIFICANCE = 0.05
 class Verdict:
     """A sentence, and what it is: a claim that holds, one that does not, or a measurement."""
 
-    kind: Literal["supported", "partly supported", "not supported", "measured"]
+    kind: Literal["supported", "not supported", "measured"] | evidence.Verdict
     text: str
 
 
@@ -34,9 +35,9 @@ def measured(summary: Mapping[str, Any]) -> str:
 
 
 def reason(summary: Mapping[str, Any]) -> str:
-    """A finding's statement without the verdict that it may open with: the page has it already."""
-    text = summary["statement"].removeprefix(f"{summary['verdict'].capitalize()}: ")
-    return str(text[:1].upper() + text[1:])
+    """A finding's statement, as a sentence."""
+    text = str(summary["statement"])
+    return text[:1].upper() + text[1:]
 
 
 def _number(value: float) -> str:

@@ -66,8 +66,8 @@ SAID = {
         "1 of 2 are worth something beyond chance",
     ],
     "attribution": [
-        "LeNet-5 “A map shows what was learned.” Partly supported.",
-        "VGG “A map shows what was learned.” Partly supported.",
+        "LeNet-5 “A map shows what was learned.” Not decided.",
+        "VGG “A map shows what was learned.” Not decided.",
         "0.25 gradients outside",
     ],
     "scores": ["70.00 %", "50.00 % – 95.00 %", "61,706", "416,520", "1 min 23 s, 3 epochs"],
@@ -75,7 +75,7 @@ SAID = {
     "parameters": ["models.vgg.lr"],
     "hashes of the data set": ["0fa7898d" * 8],
     "claims of the theory": [
-        "“A neuron sees a patch.” Partly supported. Of 1,000 gradients 3 lie outside",
+        "“A neuron sees a patch.” Not decided. Of 1,000 gradients 3 lie outside",
         "3 gradients outside; exact: every pixel",
         "What does a neuron see?",
         "outside field",
