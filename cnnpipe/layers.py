@@ -6,9 +6,9 @@ Arguments, initial weights and the keys of `state_dict` are the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from cnnpipe.functional.block import (
     ALGORITHMS,
     Kernels,
     Normalization,
-    are_plain,
+    are_readable,
     block,
     can_fuse,
 )
@@ -38,7 +38,6 @@ from cnnpipe.functional.convolution_arguments import Padding, as_padding, paddin
 from cnnpipe.functional.operator import let_count
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Conv2d(nn.Module):
@@ -112,7 +111,7 @@ class Conv2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         kernels = self.kernels
-        if input.ndim == 4 and self._is_usual and can_fuse(input) and are_plain(*kernels[:2]):
+        if input.ndim == 4 and self._is_usual and can_fuse(input) and are_readable(*kernels[:2]):
             return block(input, kernels, has_relu=False, pool=1)
         if self.padding_mode != "zeros":
             sides = padding_sides(self.padding, self.kernel_size, self.dilation)
@@ -128,8 +127,8 @@ class Conv2d(nn.Module):
 
     @property
     def fits_block(self) -> bool:
-        """Whether layers that follow can be computed together with this one."""
-        return self._is_usual and are_plain(self.weight, self.bias)
+        """Whether this layer can be computed together with its neighbours."""
+        return self._is_usual and are_readable(self.weight, self.bias)
 
     @property
     def _is_usual(self) -> bool:
@@ -174,6 +173,12 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
         return batch_norm(input, *self.arguments())
+
+    @property
+    def fits_block(self) -> bool:
+        """Whether this layer can be computed together with its neighbours."""
+        weight, bias = self.weight, self.bias
+        return weight is not None and bias is not None and are_readable(weight, bias)
 
     def arguments(self) -> Normalization:
         """Those of `batch_norm` after the input; in training one more batch is counted."""
@@ -233,6 +238,11 @@ class MaxPool2d(nn.Module):
             self.ceil_mode,
             self.return_indices,
         )
+
+    @property
+    def fits_block(self) -> bool:
+        """Whether this layer can be computed together with its neighbours."""
+        return self.square > 1
 
     @property
     def square(self) -> int:
@@ -307,6 +317,11 @@ class ReLU(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         return relu(input, self.inplace)
 
+    @property
+    def fits_block(self) -> bool:
+        """Whether this layer can be computed together with its neighbours."""
+        return not self.inplace
+
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
 
@@ -350,7 +365,7 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         kernels = self.kernels
-        if input.ndim == 2 and can_fuse(input) and are_plain(*kernels[:2]):
+        if input.ndim == 2 and can_fuse(input) and are_readable(*kernels[:2]):
             return block(input, kernels, has_relu=False, pool=1)
         return linear(input, *kernels[:2])
 
@@ -361,8 +376,8 @@ class Linear(nn.Linear):
 
     @property
     def fits_block(self) -> bool:
-        """Whether layers that follow can be computed together with this one."""
-        return are_plain(self.weight, self.bias)
+        """Whether this layer can be computed together with its neighbours."""
+        return are_readable(self.weight, self.bias)
 
 
 class Dropout(nn.Dropout):
@@ -400,39 +415,27 @@ class Sequential(nn.Sequential):
         return input
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
     """Layers that are computed together."""
 
-    product: Conv2d | Linear | None
-    norm: BatchNorm2d | None
-    act: ReLU | None
-    pool: MaxPool2d | None
+    product: Conv2d | Linear | None = None
+    norm: BatchNorm2d | None = None
+    act: ReLU | None = None
+    pool: MaxPool2d | None = None
 
     @classmethod
     def at_start(cls, layers: Sequence[nn.Module], ndim: int) -> Self:
         """The block with which the layers begin, for images (4 axes) or rows (2)."""
-        waiting = list(layers[:4])
-
-        def take(kind: type[Layer], fits: Callable[[Layer], bool]) -> Layer | None:
-            """The next layer, if it may follow in a block."""
-            layer = waiting[0] if waiting else None
-            if not isinstance(layer, kind) or type(layer) is not kind:  # a subclass may differ
-                return None
-            if _is_watched(layer) or not fits(layer):
-                return None
-            del waiting[0]
-            return layer
-
-        if ndim == 2:
-            product = take(Linear, lambda linear: linear.fits_block)
-            return cls(product, None, take(ReLU, lambda relu: not relu.inplace), None)
-        return cls(
-            take(Conv2d, lambda conv: conv.fits_block),
-            take(BatchNorm2d, _is_affine),
-            take(ReLU, lambda relu: not relu.inplace),
-            take(MaxPool2d, lambda pool: pool.square > 1),
-        )
+        found: dict[str, Any] = {}
+        free = list(_PLACES[ndim].items())
+        for layer in layers:
+            while free and free[0][0] is not type(layer):  # a subclass may differ
+                del free[0]
+            if not free or not layer.fits_block or _is_watched(layer):
+                break
+            found[free.pop(0)[1]] = layer
+        return cls(**found)
 
     def __len__(self) -> int:
         return sum(layer is not None for layer in vars(self).values())
@@ -447,14 +450,21 @@ class _Block:
         )
 
 
-def _is_affine(norm: BatchNorm2d) -> bool:
-    factors = norm.weight, norm.bias
-    return all(isinstance(factor, Tensor) for factor in factors) and are_plain(*factors)
+_PLACES: dict[int, dict[type, str]] = {
+    2: {Linear: "product", ReLU: "act"},
+    4: {Conv2d: "product", BatchNorm2d: "norm", ReLU: "act", MaxPool2d: "pool"},
+}
+"""The order of layers in a block of rows or images."""
 
 
 def _is_watched(layer: nn.Module) -> bool:
     """Whether a hook, or a `forward` of its own, expects this layer to be called."""
-    if "forward" in vars(layer):
-        return True
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
-    return any((*hooks, layer._backward_pre_hooks)) or nn.modules.module._has_any_global_hook()
+    own = vars(layer)
+    return bool(
+        "forward" in own
+        or own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
+        or nn.modules.module._has_any_global_hook()
+    )

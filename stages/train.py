@@ -1,4 +1,4 @@
-"""Train one model: its weights, learning curves and seconds. docs/training.md says how."""
+"""Train one model: its weights, learning curves, snapshots, time. docs/training.md says how."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cnnpipe.params.loading import load_params
 from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.system.artifacts import load_json, save_json
-from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.system.command import MODELS, RAW, REPORTS, SNAPSHOTS, stage
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import describe
 from cnnpipe.train import distributed
@@ -48,9 +48,9 @@ def main(name: str) -> None:
     with resumable(name, run, runtime, seed, splits, Path(__file__)) as (device, saved):
         training, validation = (split.to(device) for split in splits)
         data = (training, validation, run, normalization)
-        curves = REPORTS / "curves" / f"{name}.csv"
+        curves, looks = REPORTS / "curves" / f"{name}.csv", SNAPSHOTS / f"{name}.safetensors"
         trained, history = train(
-            model.to(device), *data, seed=seed, checkpoints=saved, curves=curves
+            model.to(device), *data, seed=seed, checkpoints=saved, curves=curves, snapshots=looks
         )
         if distributed.rank() > 0:
             return

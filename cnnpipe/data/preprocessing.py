@@ -87,7 +87,10 @@ def augment(
     if not any(params.model_dump().values()):
         return images  # every map is the identity; resampling by it would only cost time
     maps = _random_affine_maps(len(images) * parts, params, generator)
-    maps = maps.chunk(parts)[part].to(images.device)  # (N, 2, 3)
+    maps = maps.chunk(parts)[part]  # (N, 2, 3)
+    if images.device.type == "cuda":  # from pageable memory the copy would wait for the GPU
+        maps = maps.pin_memory()
+    maps = maps.to(images.device, non_blocking=True)
     grid = _grid(maps, *images.shape[2:])  # (N, H, W, 2)
     # Outside the image grid_sample reads 0: shift so that 0 is the background.
     shifted = images - background

@@ -16,12 +16,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnpipe import loops
 from cnnpipe.functional import block_kernels, compiled
 from cnnpipe.functional.activation import relu
-from cnnpipe.functional.arguments import IntOrPair, check_dtypes
+from cnnpipe.functional.arguments import IntOrPair, as_float, check_dtypes
 from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.convolution import conv2d
 from cnnpipe.functional.convolution_arguments import (
@@ -30,8 +30,13 @@ from cnnpipe.functional.convolution_arguments import (
     convolution_geometry,
 )
 from cnnpipe.functional.linear import check_linear, linear
-from cnnpipe.functional.normalization import BatchNorm, BatchStatistics, checked_statistics
-from cnnpipe.functional.operator import is_differentiated, is_transformed
+from cnnpipe.functional.normalization import (
+    BatchNorm,
+    BatchStatistics,
+    check_batch_norm,
+    statistics_of,
+)
+from cnnpipe.functional.operator import are_plain, is_differentiated, is_transformed
 from cnnpipe.functional.pooling import max_pool2d
 from cnnpipe.geometry import output_size
 
@@ -72,23 +77,14 @@ def can_fuse(input: Tensor) -> bool:
         input.ndim in (2, 4)
         and input.dtype in (torch.float32, torch.float64)
         and loops.unsupported(input) is None
-        and not is_transformed(input)
-        and are_plain(input)
+        and not is_transformed()
+        and are_readable(input)
     )
 
 
-def are_plain(*tensors: Tensor | None) -> bool:
+def are_readable(*tensors: Tensor | None) -> bool:
     """Whether compiled loops can read the numbers of these tensors from their memory."""
-    return all(_is_plain(tensor) for tensor in tensors if tensor is not None)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return (
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.layout is torch.strided
-        and not (tensor.is_neg() or tensor._is_zerotensor())
-        and loops.unsupported(tensor) is None
-    )
+    return are_plain(*tensors) and all(tensor is None or tensor.is_cpu for tensor in tensors)
 
 
 def block(
@@ -106,7 +102,7 @@ def block(
 
     Args:
         input: what `can_fuse`.
-        kernels: tensors that `are_plain`; None: there is no product.
+        kernels: tensors that `are_readable`; None: there is no product.
         normalization: None: nothing is normalised, as after `linear`.
         has_relu: whether negative numbers become 0.
         pool: side of the pooling's windows and their stride; 1 is no pooling.
@@ -132,18 +128,17 @@ class _Plan:
         dtype: torch.dtype,
         threads: int,  # noqa: ARG002 (the product asks for it)
         kernels: tuple[Any, ...] | None,
-        epsilon: float | None,
+        normalization: tuple[Any, ...] | None,
         has_relu: bool,
         pool: int,
     ) -> None:
         self.windows: list[Any] = []
         self.product: compiled.Convolution | compiled.Linear | None = None
         if kernels is not None:
-            weight_shape, weight_dtype, bias_shape, bias_dtype, *self.windows = kernels
-            x, w = _nothing(shape, dtype), _nothing(weight_shape, weight_dtype)
-            bias = None if bias_shape is None else _nothing(bias_shape, bias_dtype)
-            N, outputs, inputs = shape[0], weight_shape[0], weight_shape[1]
-            if len(weight_shape) == 2:
+            weight, bias, *self.windows = kernels
+            x, w, bias = map(_nothing, ((shape, dtype, False), weight, bias))
+            N, outputs, inputs = shape[0], w.shape[0], w.shape[1]
+            if w.ndim == 2:
                 check_linear(x, w, bias)
                 self.product = compiled.linear(N, outputs, inputs, dtype)
                 size = 1, 1
@@ -154,6 +149,12 @@ class _Plan:
                 size = geometry.output_size
             check_dtypes(x, w, bias)
             shape = N, outputs, *size
+        epsilon = None
+        if normalization is not None:
+            *tensors, training, epsilon = normalization
+            z = _nothing((shape, dtype, False))
+            mean, variance, gamma, beta = map(_nothing, tensors)
+            check_batch_norm(z, mean, variance, gamma, beta, training, epsilon)
         self.block = None
         if epsilon is not None or has_relu or pool > 1:
             if pool > 1:
@@ -172,18 +173,30 @@ class _Plan:
         described = None
         if kernels is not None:
             w, b, *windows = kernels
-            of_bias = (None, None) if b is None else (b.shape, b.dtype)
-            described = (w.shape, w.dtype, *of_bias, *windows)
-        eps = None if normalization is None else normalization.eps
+            described = (_described(w), _described(b), *windows)
+        norm = None
+        if normalization is not None:
+            *tensors, training, momentum, eps = normalization
+            as_float(momentum, "momentum")  # which may be another one at each step
+            norm = (*map(_described, tensors), training, eps)
         threads = torch.get_num_threads()
-        return _plan(input.shape, input.dtype, threads, described, eps, has_relu, pool)
+        return _plan(input.shape, input.dtype, threads, described, norm, has_relu, pool)
 
 
 _plan = lru_cache(compiled.KEPT)(_Plan)
 
 
-def _nothing(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device="meta")
+def _described(tensor: Tensor | None) -> tuple[Any, ...] | None:
+    """All that decides about a tensor, but its numbers."""
+    return None if tensor is None else (tensor.shape, tensor.dtype, tensor.requires_grad)
+
+
+def _nothing(described: tuple[Any, ...] | None) -> Any:
+    """A tensor without numbers."""
+    if described is None:
+        return None
+    shape, dtype, requires_grad = described
+    return torch.empty(shape, dtype=dtype, device="meta", requires_grad=requires_grad)
 
 
 class _Block(torch.autograd.Function):
@@ -205,7 +218,10 @@ class _Block(torch.autograd.Function):
         y = z = _dense(x) if plan.product is None or w is None else plan.product.forward(x, w, b)
         if normalization:
             ctx.training = normalization.training
-            statistics = checked_statistics(z, *normalization, measure=BatchStatistics.compute)
+            mean, variance, _, _, training, momentum, _ = normalization
+            statistics = statistics_of(
+                z, mean, variance, training, momentum, measure=BatchStatistics.compute
+            )
         if plan.block:
             y = block_kernels.forward(plan.block, z, _those_there(statistics, gamma, beta))
         ctx.save_for_backward(x, w, b, z if plan.block else None, statistics, gamma, beta)
@@ -214,7 +230,7 @@ class _Block(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w, _, z, statistics, gamma, beta = ctx.saved_tensors
-        if is_differentiated() or is_transformed(g) or not are_plain(g):
+        if is_differentiated() or is_transformed() or not are_readable(g):
             return _by_operators(ctx, g)
         plan, g = ctx.plan, _dense(g)
         _, _, needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad

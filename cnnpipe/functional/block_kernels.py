@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
+from cnnpipe import loops
 from cnnpipe.functional.compiled_kernels import total
 from cnnpipe.loops import Array, Index, Nest, Variable, Vector, compiled, dtype_name
 
@@ -91,6 +93,18 @@ def statistics(x: Tensor) -> Tensor:
     result = x.new_empty((2, block.channels))
     _combined(block)(1, x.shape[0], pairs, result)
     return result
+
+
+def move(mean: Tensor, variance: Tensor, target: Tensor, momentum: float, factor: float) -> None:
+    """Move a mean and a variance (C,) in place towards (μ, factor·σ²) (2, C)."""
+    channels = len(mean)
+    numbers = _numbers(momentum, factor, target.dtype)
+    _moved(dtype_name(target.dtype))(1, channels, target, numbers, mean, variance)
+
+
+@lru_cache(256)
+def _numbers(momentum: float, factor: float, dtype: torch.dtype) -> Tensor:
+    return torch.tensor([momentum, factor], dtype=dtype)
 
 
 def forward(block: Block, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -179,6 +193,22 @@ def _combined(nest: Nest, block: Block) -> None:
             squares.value = squares.value + nest.fma(distance * distance, pixels, within)
         result.store(mean, 0, c, first=lanes["first"])
         result.store(squares.value / (images * pixels), 1, c, first=lanes["first"])
+
+
+@compiled
+def _moved(nest: Nest, dtype: str) -> None:
+    """The only task: one running statistic after the other."""
+    channels = nest.size()
+    target, numbers = nest.array(dtype, channels), nest.array(dtype)
+    running = [nest.array(dtype) for _ in range(2)]
+    lanes = loops.lanes(dtype)
+    momentum, factor = (numbers.broadcast(k, lanes=lanes) for k in range(2))
+    for c in nest.range(0, channels, lanes):
+        first = channels - c
+        mean, variance = (target.load(k, c, lanes=lanes, first=first) for k in range(2))
+        for array, new in zip(running, (mean, variance * factor), strict=True):
+            old = array.load(c, lanes=lanes, first=first)
+            array.store(nest.fma(new - old, momentum, old), c, first=first)
 
 
 class _Parameters:

@@ -60,17 +60,28 @@ def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Te
 def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """(Columns)ᵀ times output gradient: the sum over all windows is the product's inner sum."""
     G, (kH, kW) = geometry.groups, geometry.kernel_size
-    size = (G, kH * kW * x.shape[1] // G, grad.shape[1] // G)
-    kernels = x.new_zeros(size, dtype=accumulation_dtype(x.dtype))
-    for block in _blocks(x, geometry, x.shape[1]):
-        kernels += _columns(x[block], geometry).mT @ _rows(grad[block], geometry)
-    kernels = kernels.view(G, kH, kW, -1, size[2]).permute(0, 4, 3, 1, 2)
+    if not len(x):
+        return x.new_zeros(grad.shape[1], x.shape[1] // G, kH, kW)
+    first, *others = _blocks(x, geometry, x.shape[1])
+    kernels = _sum_of_products(x[first], grad[first], geometry)  # (G, kH·kW·C/G, O/G)
+    for block in others:
+        kernels += _sum_of_products(x[block], grad[block], geometry)
+    kernels = kernels.view(G, kH, kW, -1, grad.shape[1] // G).permute(0, 4, 3, 1, 2)
     return kernels.flatten(0, 1).to(x.dtype)  # (O, C/G, kH, kW)
 
 
 def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa: ARG001
     """Computes every convolution."""
     return None
+
+
+def _sum_of_products(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
+    """(Columns)ᵀ times output gradient, of 16 bits not rounded to them before it is added up."""
+    columns, rows = _columns(x, geometry).mT, _rows(grad, geometry)
+    wide = accumulation_dtype(x.dtype)
+    if wide != x.dtype and x.device.type == "cuda":
+        return torch.bmm(columns, rows, out_dtype=wide)
+    return (columns @ rows).to(wide)
 
 
 def _col2im(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:

@@ -211,6 +211,7 @@ def _for_each(g: Tensor, s: Tensor) -> Tensor:
 
 def _check_classes(targets: Tensor, classes: int) -> None:
     """Refuse targets that are no class; a GPU's would have to be waited for."""
-    if targets.device.type == "cpu" and bool(((targets < 0) | (targets >= classes)).any()):
-        least, most = int(targets.min()), int(targets.max())
-        raise ValueError(f"target: expected classes 0 to {classes - 1}, got {least} to {most}")
+    if targets.device.type == "cpu" and len(targets):
+        least, most = map(int, targets.aminmax())
+        if least < 0 or most >= classes:
+            raise ValueError(f"target: expected classes 0 to {classes - 1}, got {least} to {most}")

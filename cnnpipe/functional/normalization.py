@@ -87,51 +87,60 @@ def batch_norm(
     tensor([[ 5.0000],
             [15.0000]])
     """
-    statistics = checked_statistics(
-        input, running_mean, running_var, weight, bias, training, momentum, eps
-    )
+    check_batch_norm(input, running_mean, running_var, weight, bias, training, eps)
+    momentum = as_float(momentum, "momentum")
+    statistics = statistics_of(input, running_mean, running_var, training, momentum)
     return BatchNorm.call(input, statistics, weight, bias, float(eps), training)
 
 
-def checked_statistics(
+def check_batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
     training: bool,
-    momentum: float,
     eps: float,
-    measure: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """μ and σ² (2, C), after a check of all arguments; in training the running ones move.
-
-    `measure` computes those of a batch, `BatchStatistics` if None.
-    """
+) -> None:
+    """Refuse what `batch_norm` cannot compute with; numbers in the tensors do not matter."""
     check_dtype(input, "input", FLOATS)
     if input.ndim < 2:
         raise ValueError(f"input: expected shape (N, C, …), got {tuple(input.shape)}")
     _check_parameters(input, running_mean, running_var, weight, bias)
     check_bool(training, "training")
-    momentum, eps = as_float(momentum, "momentum"), as_float(eps, "eps")
+    eps = as_float(eps, "eps")
     if not (eps > 0 if training else eps >= 0):
         limit = "> 0 in training" if training else "≥ 0"
         raise ValueError(f"eps: expected a number {limit}, got {eps}")
-    if training:
-        if _values_per_channel(input) == 1:
-            raise ValueError(
-                f"input: expected more than 1 value per channel in training, got shape "
-                f"{tuple(input.shape)}"
-            )
-        statistics = (measure or BatchStatistics.call)(input.detach())
-        if running_mean is not None and running_var is not None:
-            update_running(
-                running_mean, running_var, statistics, _values_per_channel(input), momentum
-            )
-        return statistics
-    if running_mean is None or running_var is None:
+    if training and _values_per_channel(input) == 1:
+        raise ValueError(
+            f"input: expected more than 1 value per channel in training, got shape "
+            f"{tuple(input.shape)}"
+        )
+    if not training and running_mean is None:
         raise ValueError("running_mean, running_var: expected tensors in evaluation, got None")
-    return torch.stack([running_mean, running_var]).to(accumulation_dtype(input.dtype))
+
+
+def statistics_of(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    measure: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """μ and σ² (2, C); in training the running ones move.
+
+    `measure` computes those of a batch, `BatchStatistics` if None.
+    """
+    if not training:
+        running = torch.stack([running_mean, running_var])  # type: ignore[list-item]  # checked
+        return running.to(accumulation_dtype(input.dtype))
+    statistics = (measure or BatchStatistics.call)(input.detach())
+    if running_mean is not None and running_var is not None:
+        count = _values_per_channel(input)
+        update_running(running_mean, running_var, statistics, count, momentum)
+    return statistics
 
 
 def update_running(
@@ -147,6 +156,9 @@ def update_running(
         momentum: how far.
     """
     if count == 0:
+        return
+    if momentum < 0.5 and _is_compiled(statistics, running_mean, running_var):
+        block_kernels.move(running_mean, running_var, statistics, momentum, count / (count - 1))
         return
     mean, variance = statistics.unbind()
     unbiased = variance * (count / (count - 1))
@@ -187,9 +199,9 @@ def _statistics(x: Tensor) -> Tensor:
     In two passes, because Σ x²/M − μ² loses all digits where the mean is large. Those of an empty
     batch are 0.
     """
-    wide, M = x.to(accumulation_dtype(x.dtype)), max(1, _values_per_channel(x))
-    mean = wide.sum(_reduced(x)) / M
-    variance = (wide - _along(x, mean)).square().sum(_reduced(x)) / M
+    M = max(1, _values_per_channel(x))
+    mean = x.sum(_reduced(x), dtype=accumulation_dtype(x.dtype)) / M
+    variance = (x - _along(x, mean)).square().sum(_reduced(x)) / M
     return torch.stack([mean, variance])
 
 
@@ -206,9 +218,8 @@ def _normalize(
 def _sums(g: Tensor, x: Tensor, statistics: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Σ g·x̂ and Σ g of each channel, (C,)."""
     mean, r = _shift_and_scale(statistics, None, eps)
-    wide = g.to(r.dtype)
-    products = wide * (x - _along(x, mean))
-    return r * products.sum(_reduced(x)), wide.sum(_reduced(x))
+    products = g * (x - _along(x, mean))
+    return r * products.sum(_reduced(x)), g.sum(_reduced(x), dtype=r.dtype)
 
 
 def _input_gradient(
@@ -221,13 +232,13 @@ def _input_gradient(
     training: bool,
 ) -> Tensor:
     """γ·r·(g − (Σ g + x̂·Σ g·x̂) / M) in training, γ·r·g in evaluation."""
-    mean, scale = _shift_and_scale(statistics, weight, eps)
-    wide = g.to(scale.dtype)
+    mean, r = _shift_and_scale(statistics, None, eps)
     if training:
-        _, r = _shift_and_scale(statistics, None, eps)
-        products, total = (-each / _values_per_channel(x) for each in sums)
-        wide = wide + torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
-    return (wide * _along(x, scale)).to(x.dtype)
+        products, total = (each / -_values_per_channel(x) for each in sums)
+        path = torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
+        g = g + path
+    scale = r if weight is None else r * weight
+    return (g * _along(x, scale)).to(x.dtype)
 
 
 def _shift_and_scale(

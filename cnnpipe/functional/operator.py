@@ -115,18 +115,41 @@ class Operator:
             finally:
                 functorch.set_single_level_autograd_function_allowed(allowed)
 
+        def at_once(*operands: Any) -> Tensor:
+            with torch._C._AutoDispatchBelowAutograd():
+                return cls.compute(*operands).detach()
+
+        def forward_at_once(ctx: Any, *operands: Any) -> Tensor:
+            output = at_once(*operands)
+            cls.setup_context(ctx, operands, output)
+            return output
+
+        recorded: Any = type(
+            cls.__name__,
+            (torch.autograd.Function,),
+            {"forward": staticmethod(forward_at_once), "backward": staticmethod(cls.backward)},
+        )
+
         _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
         _LIBRARY.impl(name, autograd, "Autograd")
         torch.library.register_fake(f"cnnpipe::{name}", shape, lib=_LIBRARY)
         torch.library.register_vmap(f"cnnpipe::{name}", cls.vmap, lib=_LIBRARY)
-        cls.call = operator
-        if onnx := cls.onnx:
 
-            def call(*operands: Any) -> Tensor:
-                result: Tensor = (onnx if torch.onnx.is_in_onnx_export() else operator)(*operands)
-                return result
+        def call(*operands: Any) -> Tensor:
+            result: Tensor
+            tensors = [operand for operand in operands if isinstance(operand, Tensor)]
+            if not is_transformed() and are_plain(*tensors):
+                if torch.is_grad_enabled() and torch._C._any_requires_grad(*tensors):
+                    result = recorded.apply(*operands)
+                else:
+                    result = at_once(*operands)
+            elif cls.onnx and torch.onnx.is_in_onnx_export():
+                result = cls.onnx(*operands)
+            else:
+                result = operator(*operands)
+            return result
 
-            cls.call = staticmethod(call)
+        cls.call = staticmethod(call)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> Batched:
@@ -159,22 +182,44 @@ def is_differentiated() -> bool:
     return torch.is_grad_enabled() or not _no_tangents()
 
 
-def is_transformed(tensor: Tensor) -> bool:
-    """Whether more than plain autograd will see what happens to this tensor.
+def is_transformed() -> bool:
+    """Whether more than plain autograd sees what happens to tensors now.
 
-    That is a compiler, a tracer, an exporter, autocast, `torch.func`, forward mode, a dispatch mode
-    such as the FLOP counter, or a subclass of Tensor.
+    That is a compiler, a tracer, an exporter, autocast, `torch.func`, forward mode, or a dispatch
+    mode such as the FLOP counter.
     """
     return (
-        type(tensor) not in (Tensor, torch.nn.Parameter)
-        or torch.compiler.is_compiling()
+        torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._functorch.is_legacy_batchedtensor(tensor)  # of `is_grads_batched`
         or not _no_tangents()
-        or torch.is_autocast_enabled(tensor.device.type)
+        or torch._C._is_any_autocast_enabled()
     )
+
+
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether all numbers of these tensors stand in memory as they are.
+
+    Those of a subclass, of a sparse, meta or batched tensor, or of a view that negates or
+    conjugates do not: PyTorch's dispatcher knows what to do with them.
+    """
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if type(tensor) not in (Tensor, torch.nn.Parameter):
+            return False
+        keys = torch._C._dispatch_keys(tensor).raw_repr()
+        if keys not in _PLAIN:
+            plain = torch._C._dispatch_keys(torch.empty(0, device=tensor.device))
+            _PLAIN[keys] = keys == plain.raw_repr() and tensor.device.type != "meta"
+        if not _PLAIN[keys]:
+            return False
+    return True
+
+
+_PLAIN: dict[int, bool] = {}
+"""Whether tensors are plain to which PyTorch's dispatcher gives these keys."""
 
 
 def _no_tangents() -> bool:

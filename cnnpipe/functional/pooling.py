@@ -229,7 +229,8 @@ class _ToWinner(_PoolingOperator):
     @staticmethod
     def compute(grad: Tensor, x: Tensor, numbers: Sequence[int]) -> Tensor:
         geometry = WindowGeometry.of(numbers)
-        sums = zeros_like_padded(x, geometry, accumulation_dtype(grad.dtype))
+        dtype = accumulation_dtype(grad.dtype) if geometry.overlaps else grad.dtype
+        sums = zeros_like_padded(x, geometry, dtype)
         for (i, j), share in to_winners(grad.to(sums.dtype), x, geometry):
             target = tap_of(sums, geometry, i, j)
             if geometry.overlaps:

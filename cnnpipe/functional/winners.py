@@ -51,11 +51,11 @@ def to_winners(
     is NaN equals no entry either, and 0·∞ is NaN: for them `_winner` is computed, slowly, and also
     on devices where looking for them would mean waiting.
     """
-    maximum = maxima(x, geometry)
-    if maximum.device.type != "cpu" or not (is_finite(maximum) and is_finite(values)):
-        winner = _winner(x, geometry)
-        for tap, (i, j) in enumerate(geometry.taps):
-            yield (i, j), torch.where(winner == tap, values, 0)
+    maximum = maxima(x, geometry) if x.device.type == "cpu" else None
+    if maximum is None or not (is_finite(maximum) and is_finite(values)):
+        shares = values.new_zeros(len(geometry.taps), *values.shape)
+        shares.scatter_(0, _winner(x, geometry).unsqueeze(0), values.unsqueeze(0))
+        yield from zip(geometry.taps, shares, strict=True)
         return
     windows = sliding_windows(pad(x, geometry, torch.nan), geometry)
     left = values.clone()
@@ -92,13 +92,14 @@ def _winner(x: Tensor, geometry: WindowGeometry) -> Tensor:
         (…, H, W) → (…, H_out, W_out)
     """
     windows = sliding_windows(pad(x, geometry, lowest(x.dtype)), geometry)
-    maximum = windows[..., 0, 0].clone()  # (…, H_out, W_out)
-    winner = _first_valid_tap(geometry, x.device).expand(maximum.shape)
-    for tap, (i, j) in enumerate(geometry.taps[1:], start=1):
-        entry = windows[..., i, j]
-        larger = (entry > maximum) | (entry != entry)  # NaN alone differs from itself
-        winner = torch.where(larger, tap, winner)
-        torch.maximum(maximum, entry, out=maximum)
+    entries = torch.stack([windows[..., i, j] for i, j in geometry.taps])  # (taps, …, H_out, W_out)
+    maximum, winner = entries.max(dim=0)  # of equal ones the first
+    if x.is_floating_point():
+        last = len(entries) - 1 - entries.flip(0).max(dim=0).indices
+        winner = torch.where(maximum != maximum, last, winner)  # NaN alone differs from itself
+    if any(geometry.padding):
+        is_lowest = maximum == lowest(x.dtype)
+        winner = torch.where(is_lowest, _first_valid_tap(geometry, x.device), winner)
     return winner
 
 

@@ -53,6 +53,7 @@ SCRIPTS = (
     "network",
     "convolution",
     "ink",
+    "state",
     "digit",
     "plane",
     "arithmetic",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -9,7 +10,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cnnpipe.findings.wording import count, duration, percent, points, short
 from cnnpipe.report.browser_data import Embedded
 from cnnpipe.report.inputs import Sources
-from cnnpipe.report.sentences import averaged_over, filter_verdicts, measured, reason, verdicts
+from cnnpipe.report.sentences import (
+    averaged_over,
+    commonest_confusions,
+    filter_verdicts,
+    in_brief,
+    loss_comparison,
+    measured,
+    modesty,
+    reason,
+    verdicts,
+)
 
 
 def render(sources: Sources, embedded: Embedded | None = None) -> str:
@@ -20,7 +31,14 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
         embedded: what its scripts compute with; without it, their sections say what is missing.
     """
     page = environment().get_template("page.html.j2")
-    return page.render(sources=sources, verdicts=verdicts(sources), embedded=embedded or Embedded())
+    return page.render(
+        sources=sources,
+        brief=in_brief(sources),
+        verdicts=verdicts(sources),
+        loss_comparison=partial(loss_comparison, sources),
+        modesty=partial(modesty, sources),
+        embedded=embedded or Embedded(),
+    )
 
 
 def environment(*folders: Path) -> Environment:
@@ -31,7 +49,7 @@ def environment(*folders: Path) -> Environment:
     """
     own = Path(__file__).parent
     templates = Environment(
-        loader=FileSystemLoader([own / "templates", own / "styles", *folders]),
+        loader=FileSystemLoader([own / "templates", own / "styles", own / "scripts", *folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -40,6 +58,7 @@ def environment(*folders: Path) -> Environment:
     )
     templates.filters |= {
         "averaged_over": averaged_over,
+        "commonest_confusions": commonest_confusions,
         "count": count,
         "duration": duration,
         "filter_verdicts": filter_verdicts,

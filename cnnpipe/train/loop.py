@@ -1,17 +1,20 @@
 """Train a network: AdamW, one-cycle learning rate, random affine maps, averaged weights.
 
 `train` runs the epochs, `train_epoch` the batches of one, `train_step` is one step of the
-optimiser, `evaluate` measures the averaged weights. Checkpoints, several processes and the progress
+optimiser, `evaluate` measures the averaged weights. On a CUDA GPU the forward and backward pass of
+a step become one call (graph.py). Checkpoints, several processes and the progress
 bar are in session.py.
 
 The whole data set lives on the device as bytes; a batch is an index away. All random numbers come
-from generators that are seeded here, on the CPU, so a run depends on its parameters and seed alone.
-An interrupted run continues from its last checkpoint and ends with the same bits.
+from generators that are seeded here, so a run depends on its parameters and seed alone. They draw
+on the CPU, except for dropout, which draws on the device: its masks are others on a GPU. An
+interrupted run continues from its last checkpoint and ends with the same bits.
 
 Axes: N batch, H height, W width.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,10 +29,14 @@ from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import choose_dtype
 from cnnpipe.train import distributed
 from cnnpipe.train.checkpoint import Checkpoints
+from cnnpipe.train.graph import Graphed
 from cnnpipe.train.session import Session
+from cnnpipe.train.snapshots import Snapshots
 from cnnpipe.train.state import Epoch, TrainingState
 
 DEFAULTS = TrainParams()
+Measure = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+"""Loss and accuracy on images with labels; the gradients of the weights are left in them."""
 
 
 def train(
@@ -44,6 +51,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     observe: Callable[[nn.Module, int], None] | None = None,
     curves: Path | None = None,
+    snapshots: Path | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """Train `model`; return a model with the averaged weights, and the learning curves.
 
@@ -59,6 +67,7 @@ def train(
             the validation; it must draw no random numbers and must not change the weights.
         curves: file for the learning curves, written after each epoch, so that `dvc plots show` and
             editors show a run as it goes.
+        snapshots: file for the first convolution's weights at some 60 moments, written at the end.
 
     Raises:
         InputError: the training set is smaller than one batch, or a batch cannot be divided
@@ -74,28 +83,41 @@ def train(
     distributed.check_batch(params.batch_size, distributed.processes())
     normalization = normalization or Normalization.of(training.images)
     state = TrainingState.create(model, params, steps, seed)
+    watch = Snapshots(state, validation, normalization, snapshots)
+    measure = Graphed(
+        partial(forward_and_backward, state, params, choose_dtype(params.precision, state.device)),
+        record=state.device.type == "cuda" and distributed.processes() == 1,
+    )
     with Session(state, checkpoints, progress, curves) as session:
         for number in session.epochs():
-            loss, accuracy, lr = train_epoch(session, training, params, normalization)
+            loss, accuracy, lr = train_epoch(
+                session, training, params, normalization, measure, watch
+            )
             if distributed.rank() == 0:
                 averaged = state.averaged.module
                 if observe:
                     observe(averaged, number)
                 measured = evaluate(averaged, validation, normalization)
                 session.after_epoch(Epoch(number, loss, accuracy, *measured, lr))
+        watch.finish()
     return state.averaged.module.eval(), state.history
 
 
 def train_epoch(
-    session: Session, training: Split, params: TrainParams, normalization: Normalization
+    session: Session,
+    training: Split,
+    params: TrainParams,
+    normalization: Normalization,
+    measure: Measure,
+    watch: Snapshots,
 ) -> tuple[float, float, float]:
     """The mean loss and accuracy of the epoch's steps, and the learning rate of its last step."""
     state = session.state
-    dtype = choose_dtype(params.precision, training.images.device)
     state.model.train()
     for images, labels in batches(state, training, params, normalization):
+        watch.look()
         lr = float(state.schedule.get_last_lr()[0])
-        session.after_step(*train_step(state, images, labels, params, dtype))
+        session.after_step(*train_step(state, images, labels, measure))
     return (*session.means(), lr)
 
 
@@ -103,19 +125,26 @@ def train_step(
     state: TrainingState,
     images: Tensor,
     labels: Tensor,
-    params: TrainParams,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
+    measure: Measure,
+) -> tuple[Tensor, ...]:
     """One step of the optimiser; the loss and the accuracy on the batch before it."""
+    measured = measure(images, labels)
+    state.optimizer.step()
+    state.averaged.update_parameters(state.model)
+    state.schedule.step()
+    state.step += 1
+    return measured
+
+
+def forward_and_backward(
+    state: TrainingState, params: TrainParams, dtype: torch.dtype, images: Tensor, labels: Tensor
+) -> tuple[Tensor, ...]:
+    """The whole of a `Measure`."""
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         logits = state.network(images)  # (N, classes)
         loss = loss_function(params.backend)(logits, labels, label_smoothing=params.label_smoothing)
     state.optimizer.zero_grad()
     loss.backward()
-    state.optimizer.step()
-    state.averaged.update_parameters(state.model)
-    state.schedule.step()
-    state.step += 1
     return loss.detach(), (logits.detach().argmax(dim=1) == labels).float().mean()
 
 

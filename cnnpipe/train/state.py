@@ -1,6 +1,5 @@
 """Everything that changes while a network trains: captured for a checkpoint, restored from one."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -8,10 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from cnnpipe.params.train import TrainParams
 from cnnpipe.train import distributed
+from cnnpipe.train.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TrainingState:
     model: nn.Module
     network: nn.Module
     """`model`, averaging its gradients over all processes."""
-    averaged: AveragedModel
+    averaged: "AveragedWeights"
     optimizer: torch.optim.Optimizer
     schedule: OneCycleLR
     generator: torch.Generator
@@ -56,6 +56,7 @@ class TrainingState:
     """Of the epoch's steps that were read."""
     accuracies: list[float] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
 
     @classmethod
     def create(cls, model: nn.Module, params: TrainParams, steps_per_epoch: int, seed: int) -> Self:
@@ -71,7 +72,7 @@ class TrainingState:
         return cls(
             model,
             network,
-            AveragedModel(model, multi_avg_fn=moving_average(params.ema_decay), use_buffers=True),
+            AveragedWeights(model, params.ema_decay),
             optimizer,
             OneCycleLR(optimizer, params.lr, total_steps, pct_start=params.warmup),
             torch.Generator().manual_seed(seed),
@@ -105,6 +106,7 @@ class TrainingState:
             "losses": self.losses,
             "accuracies": self.accuracies,
             "history": [asdict(epoch) for epoch in self.history],
+            "snapshots": [vars(snapshot) for snapshot in self.snapshots],
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -113,24 +115,34 @@ class TrainingState:
         _restore_optimizer(self.optimizer, saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.generator.set_state(saved["generator"])
-        cpu, *gpu = saved["dropout"][distributed.rank()]
+        cpu, *others = saved["dropout"][distributed.rank()]
         torch.set_rng_state(cpu)
-        if gpu:
-            torch.cuda.set_rng_state(gpu[0], self._device)
+        for state in others:
+            torch.get_device_module(self.device).set_rng_state(state, *self._generator)
         self.step, self.order = saved["step"], saved["order"]
         self.losses, self.accuracies = saved["losses"], saved["accuracies"]
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
+        self.snapshots = [Snapshot(**snapshot) for snapshot in saved["snapshots"]]
 
     def is_finite(self) -> bool:
-        values = [*self.model.state_dict().values(), *self.averaged.state_dict().values()]
-        return all(bool(value.isfinite().all()) for value in values)
+        values = [*self.model.state_dict().values(), *self.averaged.module.state_dict().values()]
+        return bool(torch.stack([value.isfinite().all() for value in values]).all())
 
     def _dropout_state(self) -> list[Tensor]:
-        gpu = [torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else []
-        return [torch.get_rng_state(), *gpu]
+        """The states of the generators that dropout draws from: the CPU's and the device's."""
+        states = [torch.get_rng_state()]
+        if self.device.type != "cpu":
+            module = torch.get_device_module(self.device)
+            states.append(module.get_rng_state(*self._generator))
+        return states
 
     @property
-    def _device(self) -> torch.device:
+    def _generator(self) -> list[torch.device]:
+        """What names the device's generator: of `mps` there is one alone."""
+        return [] if self.device.type == "mps" else [self.device]
+
+    @property
+    def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
 
@@ -148,15 +160,40 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
                 moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
-def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """a ← d·a + (1 − d)·w with d = min(decay, (1 + n)/(10 + n)) at update n.
+class AveragedWeights(AveragedModel):
+    """The exponential moving average of a model's parameters and buffers.
 
+    a ← d·a + (1 − d)·w with d = min(decay, (1 + n)/(10 + n)) at update n; the first one copies w.
     With the smaller d of the first updates, the initial weights are forgotten also by a run of
     fewer than 1/(1 − decay) steps.
+
+    The count n stays on the CPU, so that an update never waits for a GPU, as torch's would.
     """
 
-    def update(averages: Any, weights: Any, count: Any) -> None:
-        d = min(decay, (1 + int(count)) / (10 + int(count)))
-        get_ema_multi_avg_fn(d)(averages, weights, count)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self._decay = decay
 
-    return update
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        averages, values = (
+            [*network.parameters(), *network.buffers()] for network in (self.module, model)
+        )
+        n = int(self.n_averaged)
+        self.n_averaged += 1
+        if n == 0:
+            torch._foreach_copy_(averages, values)
+            return
+        d = min(self._decay, (1 + n) / (10 + n))
+        floats, counts = _by_kind(averages)
+        latest_floats, latest_counts = _by_kind(values)
+        torch._foreach_lerp_(floats, latest_floats, 1 - d)
+        if counts:  # of batches, by BatchNorm2d: all at once, and cut to integers
+            mean = torch.stack(counts) * d + torch.stack(latest_counts) * (1 - d)
+            torch._foreach_copy_(counts, list(mean.to(counts[0].dtype)))
+
+
+def _by_kind(tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Those of floating-point numbers, and the others."""
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    return floats, [tensor for tensor in tensors if not tensor.is_floating_point()]

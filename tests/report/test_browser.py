@@ -44,8 +44,36 @@ def test_page_opens_complete_accessible_and_no_wider_than_the_screen(visit, view
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 21, 26)"}[scheme]
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
-    assert_fits(page)
-    assert_accessible(page)
+    for chapter in page.locator(".top nav a").all():
+        chapter.click()
+        assert_fits(page)
+        assert_accessible(page)
+
+
+def test_an_address_opens_its_chapter_and_back_returns(visit):
+    page = visit(viewport=DESK)
+    claim, sheet = page.locator("#claim-locality"), page.locator("#draw")
+    expect(claim).to_be_hidden()
+    page.evaluate("location.hash = '#claim-locality'")
+    expect(claim).to_be_in_viewport()
+    expect(page.locator(".top nav a[aria-current]")).to_have_text("Appendix")
+    expect(sheet).to_be_hidden()
+    page.go_back()
+    expect(sheet).to_be_visible()
+    expect(claim).to_be_hidden()
+
+
+def test_the_search_finds_headings_and_claims_by_keyboard(visit):
+    page = visit(viewport=DESK)
+    field = page.get_by_role("searchbox")
+    field.fill("sees patch")
+    field.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#claim-locality")).to_be_in_viewport()
+    field.fill("no such thing")
+    expect(page.get_by_text("Nothing found")).to_be_visible()
+    field.press("Escape")
+    expect(page.get_by_text("Nothing found")).to_be_hidden()
 
 
 def test_page_needs_no_javascript(visit):
@@ -62,10 +90,11 @@ def test_keyboard_starts_at_the_skip_link_and_opens_tables(visit):
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     expect(page.locator(".skip")).to_be_in_viewport()
-    summary = page.locator("figcaption summary").first
+    page.evaluate("location.hash = '#learned'")
+    summary = page.locator("#learned figcaption summary").first
     summary.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("figcaption details table").first).to_be_visible()
+    expect(page.locator("#learned figcaption details table").first).to_be_visible()
 
 
 def test_banner_is_the_first_thing_to_read(visit):
@@ -77,7 +106,7 @@ def test_banner_is_the_first_thing_to_read(visit):
 
 def test_the_scale_of_kernels_is_switched_without_javascript(visit):
     page = visit(viewport=DESK, java_script_enabled=False)
-    scales = page.locator("fieldset.scales").first
+    scales = page.locator("#learned fieldset.scales").first
     shared, own = scales.locator(".plate.shared"), scales.locator(".plate.own")
 
     def expect_only(shown, hidden):
@@ -94,10 +123,11 @@ def test_the_scale_of_kernels_is_switched_without_javascript(visit):
 
 def test_paper_shows_figures_and_what_a_screen_folds_away_but_no_navigation(visit):
     page = visit(viewport=DESK)
-    table = page.locator("figcaption details table").first
+    page.evaluate("location.hash = '#learned'")
+    table = page.locator("#learned figcaption details table").first
     expect(table).to_be_hidden()
     page.emulate_media(media="print")
     expect(table).to_be_visible()
-    expect(page.locator("figure").first).to_be_visible()
+    expect(page.locator("#learned figure").first).to_be_visible()
     for folded in (".scales label", "nav"):
         expect(page.locator(folded).first).to_be_hidden()

@@ -34,11 +34,15 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / ".cnnpipe" / "checkpoints"
 
 
-def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, curves=None, **changes):
-    """Train; `kill_at` ends it in the middle of that step (counted in this sitting)."""
+def fresh(name):
     torch.manual_seed(0)
-    model = build_model(name, classes=2, **SMALL[name])
-    steps = 0
+    return build_model(name, classes=2, **SMALL[name])
+
+
+def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, **changes):
+    """Train; `kill_at` ends it in the middle of that step (counted in this sitting)."""
+    files = {key: changes.pop(key, None) for key in ("curves", "snapshots")}
+    model, steps = fresh(name), 0
 
     def interfere(module, arguments):
         nonlocal steps
@@ -54,7 +58,7 @@ def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, curves
     settings = SETTINGS.model_copy(update={"epochs": 3, "ema_decay": 0.9, **changes})
     torch.rand(7)  # whatever ran before in this process is no part of the run
     arguments = (model, TRAINING, VALIDATION, settings, NORMALIZATION)
-    return train(*arguments, seed=3, progress=False, checkpoints=checkpoints, curves=curves)
+    return train(*arguments, seed=3, progress=False, checkpoints=checkpoints, **files)
 
 
 @cache

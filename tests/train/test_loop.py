@@ -15,7 +15,7 @@ from cnnpipe.params.train import AugmentParams, TrainParams
 from cnnpipe.system.artifacts import load_csv
 from cnnpipe.system.errors import InputError
 from cnnpipe.train.loop import train
-from cnnpipe.train.state import learning_curves, moving_average
+from cnnpipe.train.state import AveragedWeights, learning_curves
 from tests.helpers.project import ROOT
 
 SETTINGS = TrainParams(
@@ -169,9 +169,14 @@ def test_averaged_weights_are_the_moving_average():
 
 def test_averaging_settles_at_its_decay():
     """Far into a run, one more update moves the average by 1 − decay of the difference."""
-    average, weight = torch.zeros(3), torch.ones(3)
-    moving_average(0.9)([average], [weight], torch.tensor(1_000))
-    torch.testing.assert_close(average, torch.full((3,), 0.1))
+    network = nn.BatchNorm1d(3)  # its counter of batches is an integer
+    averaged = AveragedWeights(network, 0.9)
+    averaged.n_averaged.fill_(1_000)
+    nn.init.ones_(network.bias)
+    network.num_batches_tracked.fill_(35)
+    averaged.update_parameters(network)
+    torch.testing.assert_close(averaged.module.bias.detach(), torch.full((3,), 0.1))
+    assert averaged.module.num_batches_tracked == 3  # 0.9·0 + 0.1·35, cut to an integer
 
 
 def test_no_averaging_returns_the_last_weights():

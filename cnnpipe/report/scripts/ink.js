@@ -62,5 +62,45 @@ const ink = (() => {
     });
   }
 
-  return { SIDE, draw, enlarge, segment, sheet };
+  // Strokes as text for the page's address: 12 bits for each coordinate, 6 for the pressure, the width in
+  // thousandths; 6 bits a letter. What is drawn is what can be written, so that it comes back bit for bit.
+
+  const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  const [FINE, FIRM] = [4095, 63]; // steps of a coordinate, and of the pressure
+
+  const pairOf = (value) => LETTERS[value >> 6] + LETTERS[value & 63];
+  const valueOf = (text) => [...text].reduce((all, letter) => 64 * all + LETTERS.indexOf(letter), 0);
+  const steps = (part, count) => Math.round(Math.min(1, Math.max(0, part)) * count);
+
+  /** The point next to the given one that can be written. */
+  function snap({ x, y, pressure }) {
+    return { x: steps(x, FINE) / FINE, y: steps(y, FINE) / FINE, pressure: steps(pressure, FIRM) / FIRM };
+  }
+
+  function encode(strokes) {
+    const point = ({ x, y, pressure }) =>
+      pairOf(steps(x, FINE)) + pairOf(steps(y, FINE)) + LETTERS[steps(pressure, FIRM)];
+    return strokes.map(({ points, width }) => pairOf(Math.round(width * 1000)) + points.map(point).join("")).join(".");
+  }
+
+  /** The strokes of a text; null if it is none. */
+  function decode(text) {
+    if (!/^(?:[\w-]{2}(?:[\w-]{5})+(?:\.|$))*$/.test(text)) return null;
+    return text
+      .split(".")
+      .filter(Boolean)
+      .map((stroke) => ({
+        width: valueOf(stroke.slice(0, 2)) / 1000,
+        points: stroke
+          .slice(2)
+          .match(/.{5}/g)
+          .map((point) => ({
+            x: valueOf(point.slice(0, 2)) / FINE,
+            y: valueOf(point.slice(2, 4)) / FINE,
+            pressure: valueOf(point[4]) / FIRM,
+          })),
+      }));
+  }
+
+  return { SIDE, decode, draw, encode, enlarge, segment, sheet, snap };
 })();

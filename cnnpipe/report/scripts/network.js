@@ -164,22 +164,35 @@ const network = (() => {
   /**
    * Run a network on one image.
    *
-   * Returns what each layer gives out, the logits, the probabilities, the class that leads, and
-   * the time that it took in milliseconds.
+   * `silenced` are maps that are set to zero where their layer gives them out, each as
+   * network.layer.map. Returns what each layer gives out, the logits, the probabilities, the class
+   * that leads, and the time that it took in milliseconds.
    */
-  function run(model, pixels) {
+  function run(model, pixels, silenced = []) {
     const start = performance.now();
     const input = normalise(pixels, Math.round(Math.sqrt(pixels.length)), model.normalization);
     const outputs = [];
     let output = input;
     for (const layer of model.layers) {
       output = forward[layer.kind](output, layer);
+      for (const channel of silencedMaps(model, layer, silenced)) mapOf(output, channel).fill(0);
       outputs.push(output);
     }
     const probabilities = softmax(output.values);
     const milliseconds = performance.now() - start;
     const prediction = probabilities.indexOf(largest(probabilities));
     return { input, outputs, logits: output.values, probabilities, prediction, milliseconds };
+  }
+
+  /** The maps of a layer that are silenced, by number. */
+  function silencedMaps(model, layer, silenced) {
+    const prefix = `${model.name}.${layer.name}.`;
+    return silenced.filter((each) => each.startsWith(prefix)).map((each) => Number(each.slice(prefix.length)));
+  }
+
+  /** The values of one map of a stack. */
+  function mapOf({ height, width, values }, channel) {
+    return values.subarray(channel * height * width, (channel + 1) * height * width);
   }
 
   /** A network as the page's JSON has it, with its weights unpacked. */

@@ -29,4 +29,4 @@ const page = (() => {
 
 // For the curious, in the browser's console, and for the tests.
 const { painted } = markup;
-window.cnnpipe = { ...page.start(), arithmetic, colours, convolution, digit, ink, network, painted };
+window.cnnpipe = { ...page.start(), arithmetic, colours, convolution, digit, ink, network, painted, state };

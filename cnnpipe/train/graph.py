@@ -1,0 +1,67 @@
+"""What a training step computes on a GPU, as one CUDA graph.
+
+A step consists of hundreds of kernels, each of which takes a GPU some microseconds. Python needs
+longer to launch them. A CUDA graph is a recorded list of launches: one call repeats all of them, in
+the same order and on the same memory, so that the numbers are the same.
+
+Source:
+    Ng, Nikolaev, Gimelshein and others: Accelerating PyTorch with CUDA graphs (2021),
+    https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/
+"""
+
+import gc
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+EAGER_CALLS = 3
+"""Before the recording: in its first calls a library allocates memory and chooses kernels."""
+
+
+class Graphed:
+    """A function of tensors that is recorded after its first calls and repeated from then on.
+
+    Each call must do the same, and differ only in the numbers that tensors hold: what Python
+    computes on the way is computed once. Whatever the function leaves behind, such as gradients, is
+    overwritten by the next call. A function that waits for the GPU cannot be recorded; it is called
+    as before, and a line says so.
+    """
+
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], *, record: bool) -> None:
+        """
+        Args:
+            function: of tensors on one CUDA device, which keep their shapes.
+            record: if False, each call is a plain call.
+        """
+        self._function = function
+        self._may_record = record
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, *operands: Tensor) -> tuple[Tensor, ...]:
+        if self._may_record and self._calls == EAGER_CALLS:
+            self._record(operands)
+        self._calls += 1
+        if not self._graph:
+            return self._function(*operands)
+        torch._foreach_copy_(self._operands, operands)
+        self._graph.replay()
+        return tuple(result.clone() for result in self._results)
+
+    def _record(self, operands: tuple[Tensor, ...]) -> None:
+        """Record one call. Nothing is computed, so that it changes no number."""
+        self._operands = [operand.clone() for operand in operands]
+        device = operands[0].device
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.device(device), torch.cuda.graph(graph, stream=torch.cuda.Stream()):
+                self._results = self._function(*self._operands)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            print(
+                f"each step launches its kernels one by one: no CUDA graph ({reason})", flush=True
+            )
+            gc.collect()  # what is left of the recording
+        else:
+            self._graph = graph
