@@ -63,6 +63,7 @@ SCRIPTS = (
     "by-hand",
     "sandbox",
     "fields",
+    "present",
     "draw",
     "page",
 )
