@@ -55,9 +55,9 @@ def _range(low: float, high: float) -> str:
 
 
 def reason(summary: Mapping[str, Any]) -> str:
-    """A finding's statement without the verdict that it may open with: the page has it already."""
-    text = summary["statement"].removeprefix(f"{summary['verdict'].capitalize()}: ")
-    return str(text[:1].upper() + text[1:])
+    """A finding's statement, as a sentence."""
+    text = str(summary["statement"])
+    return text[:1].upper() + text[1:]
 
 
 def _number(value: float, digits: int = 3) -> str:
