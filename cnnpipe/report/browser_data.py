@@ -68,6 +68,7 @@ SCRIPTS = (
     "zoom",
     "sandbox",
     "fields",
+    "present",
     "draw",
     "page",
 )

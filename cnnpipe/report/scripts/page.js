@@ -9,6 +9,7 @@ const page = (() => {
 
     for (const app of document.querySelectorAll(".needs-script")) app.hidden = false;
     sandbox.attach(document.getElementById("sandbox-app"), digits);
+    present.attach(document.getElementById("present"));
     for (const root of document.querySelectorAll(".fields")) fields.attach(root, digits.images[0].pixels);
     draw.attach(document.getElementById("draw-app"), { models, digits });
     return { models, digits };
