@@ -14,28 +14,31 @@ from cnnpipe.models import TrainedNetwork
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.explain import ExplainParams
 from cnnpipe.params.loading import load_params
+from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.params.visualize import DrawnParams
 from cnnpipe.system.artifacts import load_csv, save_csv, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.system.hardware import choose_device
 
 
 class Settings(Selection):
     seed: Seed
     explain: ExplainParams
     visualize: DrawnParams
+    runtime: RuntimeParams
 
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: str) -> None:
     params, title = load_params(Settings), title_of(name)
-    dataset = load_dataset(RAW)
-    network = TrainedNetwork.load(MODELS / f"{name}.safetensors")
+    dataset, device = load_dataset(RAW), choose_device(params.runtime.device)
+    network = TrainedNetwork.load(MODELS / f"{name}.safetensors").to(device)
     predictions = load_csv(REPORTS / "predictions" / f"{name}.csv")
     drawn = images_to_draw(params.visualize, predictions, len(dataset.test), dataset.name)
 
-    explanation = explain(network, dataset, drawn, params.explain, params.seed)
+    explanation = explain(network, dataset.to(device), drawn, params.explain, params.seed)
     for table, rows in explanation.tables.items():
         save_csv(REPORTS / "explanation" / name / f"{table}.csv", rows)
     filters, patches = explanation.tables["filters"], explanation.tables["patches"]
