@@ -6,6 +6,7 @@ import click
 
 from cnnpipe.data.dataset import load_dataset
 from cnnpipe.drawing.layout import save_png
+from cnnpipe.findings.finding import adjusted
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.principles import PrinciplesParams
@@ -36,7 +37,10 @@ def main() -> None:
         figure = claims[finding.name].draw(finding.tables, finding.details)
         save_png(REPORTS / finding.figure_path, figure)
         findings[finding.name] = finding
-        click.echo(f"{finding.name}: {finding.verdict}. {finding.statement}")
+        click.echo(f"{finding.name}: {finding.statement}")
+    findings = adjusted(findings)
+    for name in claims:
+        click.echo(f"{name}: {findings[name].verdict}")
     summaries = {name: findings[name].summary() for name in claims}
     metrics = {name: findings[name].metrics() for name in claims}
     save_json(REPORTS / "principles.json", summaries)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from cnnpipe.compare.figures import Pair, draw_pairs
 from cnnpipe.compare.revisions import ModelResults, Revision
@@ -13,13 +20,23 @@ from cnnpipe.findings.mcnemar import paired_difference
 from cnnpipe.findings.wording import NBSP, percent, points, short, written
 from cnnpipe.report.sentences import Verdict, paired_verdict
 
-CHANGED = 40
-"""Rows at most in the table of images that only one run classifies correctly."""
+CHANGED = 200
+"""Test images at most that are shown of those that only one run classifies correctly."""
 
 Row = tuple[str, str, str, str]
 """A quantity, its values in both runs, and the difference."""
-Changed = tuple[int, str, str, str]
-"""Index of a test image that only one run classifies correctly, its label, and both answers."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A test image that only one run classifies correctly."""
+
+    index: int
+    label: str
+    answers: tuple[str, str]
+    """Of the first run, and of the second."""
+    uri: str
+    """Its picture; empty if the images are not there."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,8 @@ class ModelComparison:
     changes: int
     """How many there are."""
     pairs: Sequence[Pair]
+    same: bool
+    """Whether kernels, curves, answers and scores are all the same in both."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +72,38 @@ def compare(one: Revision, other: Revision) -> Comparison:
     """What differs from the first revision to the second."""
     names = (one.name, other.name)
     params = [
-        (key, str(one.params.get(key, "–")), str(other.params.get(key, "–")))
+        (key, _value(one.params, key), _value(other.params, key))
         for key in dict.fromkeys([*one.params, *other.params])
         if key not in one.params or key not in other.params or one.params[key] != other.params[key]
     ]
+    images = one.test_images if one.test_images is not None else other.test_images
     models, missing = [], []
     for name, before in one.models.items():
         after = other.models[name]
         if before.evaluation and after.evaluation:
-            models.append(_compare_model(name, before, after, names))
+            models.append(_compare_model(name, before, after, names, images))
         elif before.evaluation or after.evaluation:
             missing.append(before.title)
     return Comparison(one, other, params, models, missing)
 
 
+def _value(params: Mapping[str, Any], key: str) -> str:
+    """A parameter as params.yaml writes it."""
+    if key not in params:
+        return "–"
+    value = params[key]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _compare_model(
-    name: str, one: ModelResults, other: ModelResults, names: tuple[str, str]
+    name: str,
+    one: ModelResults,
+    other: ModelResults,
+    names: tuple[str, str],
+    images: NDArray[np.uint8] | None,
 ) -> ModelComparison:
-    verdict, interval, changed = _paired(one, other, names)
+    verdict, interval, changed = _paired(one, other, names, images)
+    same = _are_same(one, other)
     return ModelComparison(
         name=name,
         title=other.title,
@@ -78,12 +111,26 @@ def _compare_model(
         verdict=verdict,
         changed=changed[:CHANGED],
         changes=len(changed),
-        pairs=draw_pairs(one, other, names),
+        pairs=[] if same else draw_pairs(one, other, names),
+        same=same,
+    )
+
+
+def _are_same(one: ModelResults, other: ModelResults) -> bool:
+    tables = [(one.predictions, other.predictions), (one.curves, other.curves)]
+    return (
+        one.evaluation == other.evaluation
+        and all(a is not None and b is not None and a.equals(b) for a, b in tables)
+        and one.kernels.keys() == other.kernels.keys()
+        and all(np.array_equal(one.kernels[name], other.kernels[name]) for name in one.kernels)
     )
 
 
 def _paired(
-    one: ModelResults, other: ModelResults, names: tuple[str, str]
+    one: ModelResults,
+    other: ModelResults,
+    names: tuple[str, str],
+    images: NDArray[np.uint8] | None,
 ) -> tuple[Verdict, Interval | None, list[Changed]]:
     """What follows from the answers to the same test images, or why nothing does.
 
@@ -96,7 +143,7 @@ def _paired(
         absent = [n for n, table in zip(names, (before, after), strict=True) if table is None]
         text = (
             f"No test of the difference: the predictions of {' and '.join(absent)} are not in "
-            "DVC’s cache; `dvc pull` or `dvc repro` brings them."
+            "DVC’s cache; dvc pull or dvc repro brings them."
         )
         return Verdict("measured", text), None, []
     if before["label"].tolist() != after["label"].tolist():
@@ -111,10 +158,19 @@ def _paired(
         paired_verdict(only_first, only_second, len(first), names),
         paired_difference(only_second, only_first, len(first)),
         [
-            (int(index), classes[label], classes[answer], classes[other_answer])
-            for index, label, answer, other_answer in zip(*columns, strict=True)
+            Changed(index, classes[label], (classes[first], classes[then]), _picture(images, index))
+            for index, label, first, then in zip(*(map(int, each) for each in columns), strict=True)
         ],
     )
+
+
+def _picture(images: NDArray[np.uint8] | None, index: int) -> str:
+    """A test image as the networks see it, dark ink on white; empty if it is not there."""
+    if images is None or index >= len(images):
+        return ""
+    with io.BytesIO() as encoded:
+        Image.fromarray(255 - images[index]).save(encoded, "png")
+        return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode('ascii')}"
 
 
 def _rows(

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from cnnpipe.data.idx import parse_images
+from cnnpipe.params.inheritance import add_train_defaults
 from cnnpipe.report.inputs import flattened
 from cnnpipe.system.artifacts import load_csv, load_json, load_weights
 from cnnpipe.system.errors import InputError
@@ -51,6 +53,7 @@ RESULTS = {
 }
 """What is read of a model, and the keys or columns without which it cannot be compared."""
 WEIGHTS = "data/models/{}.safetensors"
+IMAGES = "data/raw/t10k-images-idx3-ubyte"
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,10 @@ class Revision:
     message: str
     """First line of the commit's message; empty for the workspace."""
     params: Mapping[str, Any]
-    """Dotted key → value, as params.yaml has them."""
+    """Dotted key → value of what ran: each model's section holds what it takes from `train`."""
     models: Mapping[str, ModelResults]
+    test_images: NDArray[np.uint8] | None = None
+    """(N, 28, 28); None if they are not there."""
 
 
 def read_revision(project: Path, name: str, models: Sequence[str]) -> Revision:
@@ -98,7 +103,7 @@ def read_revision(project: Path, name: str, models: Sequence[str]) -> Revision:
             message = _message(repo, commit) if commit else ""
         files = DVCFileSystem(str(project), rev=commit or None)
         with TemporaryDirectory() as copies:
-            results, params = _read(files, Path(copies), name, models)
+            results, params, images = _read(files, Path(copies), name, models)
     except NotDvcRepoError:
         raise InputError(
             f"{project}: no git and DVC repository; run from the project's root"
@@ -109,21 +114,22 @@ def read_revision(project: Path, name: str, models: Sequence[str]) -> Revision:
         raise InputError(
             f"{name}: has no reports/evaluation; `dvc repro` or `dvc exp run` makes it"
         )
-    return Revision(name, commit[:7], message, params, results)
+    return Revision(name, commit[:7], message, params, results, images)
 
 
 def _read(
     files: DVCFileSystem, folder: Path, name: str, models: Sequence[str]
-) -> tuple[dict[str, ModelResults], dict[str, Any]]:
+) -> tuple[dict[str, ModelResults], dict[str, Any], NDArray[np.uint8] | None]:
     """Copy what is there into a folder, and read it with the readers that check it."""
     for file in [
         "params.yaml",
+        IMAGES,
         *(path.format(model) for path in (*RESULTS, WEIGHTS) for model in models),
     ]:
         _copy(files, file, folder)
     try:
         results = {model: _read_model(folder, model) for model in models}
-        return results, _read_params(folder / "params.yaml", name)
+        return results, _read_params(folder / "params.yaml", name), _read_images(folder / IMAGES)
     except InputError as error:  # it names the copy, which means nothing to the user
         raise InputError(str(error).replace(f"{folder}{os.sep}", f"{name}: ")) from None
 
@@ -148,7 +154,9 @@ def _resolve(repo: Repo, name: str) -> str:
 
 def _message(repo: Repo, commit: str) -> str:
     lines = str(repo.scm.resolve_commit(commit).message).strip().splitlines()
-    return lines[0] if lines else ""
+    first = lines[0] if lines else ""
+    # DVC names its own commits by a hash of 64 digits.
+    return "a DVC experiment" if re.match(r"dvc: commit experiment [0-9a-f]{64}", first) else first
 
 
 def _copy(files: DVCFileSystem, path: str, folder: Path) -> None:
@@ -210,4 +218,17 @@ def _read_params(path: Path, name: str) -> dict[str, Any]:
         tree = YAML(typ="safe").load(io.BytesIO(path.read_bytes()))
     except YAMLError as error:
         raise InputError(f"{name}: params.yaml: not YAML: {' '.join(str(error).split())}") from None
-    return dict(flattened(tree)) if isinstance(tree, dict) else {}
+    if not isinstance(tree, dict):
+        return {}
+    if all(isinstance(tree.get(section), dict) for section in ("train", "models")):
+        add_train_defaults(tree)
+        del tree["train"]
+    return dict(flattened(tree))
+
+
+def _read_images(path: Path) -> NDArray[np.uint8] | None:
+    """The test images; pictures of them are an extra, so damaged ones count as absent."""
+    try:
+        return parse_images(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None

@@ -2,21 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
+from cnnpipe.findings.evidence import Evidence, Verdict, holm
 from cnnpipe.findings.intervals import Interval
-
-Verdict = Literal["supported", "partly supported", "not supported"]
-
-
-def decide(supported: bool, partly: bool = False) -> Verdict:
-    """The verdict, from whether the claim holds as a whole, and if not, in part."""
-    if supported:
-        return "supported"
-    return "partly supported" if partly else "not supported"
 
 
 @dataclass(frozen=True)
@@ -31,9 +23,12 @@ class Finding:
     """That of the module that measured it, of its figure and of its tables."""
     claim: str
     """The sentence of the theory."""
+    evidence: Evidence | None
+    """For the claim; None for an identity, which was tried out and not tested."""
     verdict: Verdict
     statement: str
-    """The verdict as a sentence or two, made from the numbers. It is also the figure's alt text."""
+    """What was found, as a sentence or two, made from the numbers. It is also the figure's alt
+    text."""
     number: float
     """The one figure that decides."""
     unit: str
@@ -41,7 +36,7 @@ class Finding:
     interval: Interval | None
     """95 %; None for what is exact."""
     uncertainty: str
-    """What the interval is over, or why there is none: "5 seeds", "exact: all 1,234 shapes"."""
+    """What the interval is over, or why there is none: "8 runs", "exact: all 1,234 shapes"."""
     tables: Mapping[str, pd.DataFrame]
     """What the figure is drawn from, by a short name; each becomes a CSV. The report shows the
     first one whole, so it is the short one that a reader wants."""
@@ -67,6 +62,7 @@ class Finding:
         return {
             "claim": self.claim,
             "verdict": self.verdict,
+            "p_value": self.evidence.p_value if self.evidence else None,
             "statement": self.statement,
             "number": self.number,
             "unit": self.unit,
@@ -93,3 +89,13 @@ class Finding:
     def table_path(self, table: str) -> str:
         """Where a table becomes a CSV, relative to reports/."""
         return f"principles/{self.name}_{table}.csv"
+
+
+def adjusted(findings: Mapping[str, Finding]) -> dict[str, Finding]:
+    """The findings with verdicts that allow for how many claims were tested, by Holm's steps."""
+    tested = {name: one.evidence for name, one in findings.items() if one.evidence}
+    p_values = holm({name: evidence.p_value for name, evidence in tested.items()})
+    return dict(findings) | {
+        name: replace(findings[name], verdict=evidence.verdict(p_values[name]))
+        for name, evidence in tested.items()
+    }

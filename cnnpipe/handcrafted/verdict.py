@@ -7,12 +7,11 @@ Each word is a question that the numbers answer, of the best hand-crafted method
     domain-specific       features frozen, a new classifier on another data set: is c above h?
     failed to generalize  classifier frozen, too, on another set of the same classes: likewise?
 
-The answer is yes if the 95 % interval of the gap c − h, a bootstrap over test images, is above
-zero. Which corruptions the mean is over is a choice, and a single one can decide it. So brittleness
-has a third answer: in part, if the answer by the mean is no, but c is clearly ahead under at least
-half of the corruptions.
+The answer is "shown" if the 95 % interval of the gap c − h, a bootstrap over test images, is above
+zero, "shown not to hold" if it is below, and otherwise "not decided". Which corruptions the mean is
+over is a choice, and a single one can decide it: the statement names it.
 
-Supported if all answers are yes, not supported if all are no, otherwise partly supported. The best
+The claim is shown if all three are, and shown not to hold if one is not to hold. The best
 hand-crafted method is chosen by the same numbers by which it is judged. This favours it, so it
 cannot be the reason for a yes. Raw pixels are not a feature; they are measured for comparison.
 
@@ -20,14 +19,15 @@ Refuted by: a hand-crafted feature that is as robust as the network, and transfe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cnnpipe.findings.finding import Finding, decide
+from cnnpipe.findings.evidence import Verdict
+from cnnpipe.findings.finding import Finding
 from cnnpipe.findings.intervals import Interval, bootstrap_interval
 from cnnpipe.findings.wording import NBSP, count, listed, percent, title_of, written
 from cnnpipe.handcrafted.corruptions import CORRUPTIONS
@@ -49,7 +49,6 @@ NETWORK = NEEDED
 SAME: Training = "augmented"
 """The training that both sides of a comparison have had."""
 
-Answer = Literal["holds", "holds in part", "does not hold"]
 Scores = NDArray[np.floating[Any]]
 """(N,): the share of an image's versions that a method classifies correctly."""
 
@@ -70,19 +69,13 @@ class Comparison:
     images: int
     dataset: str | None = None
     """Where it is not the one that the methods were trained on."""
-    in_part: bool = False
-    """Whether the answer is "in part" if the network is not ahead."""
 
     @property
-    def ahead(self) -> bool:
-        """Whether the network leads by more than chance."""
-        return self.interval[0] > 0
-
-    @property
-    def answer(self) -> Answer:
-        if self.ahead:
-            return "holds"
-        return "holds in part" if self.in_part else "does not hold"
+    def answer(self) -> Verdict:
+        """Whether the network is ahead, as far as chance lets the images say so."""
+        if self.interval[0] > 0:
+            return "shown"
+        return "shown not to hold" if self.interval[1] < 0 else "not decided"
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -146,8 +139,6 @@ def judge(
         compare(name, hits, [brittle.handcrafted], seed)
         for name, hits in robustness.corrupted.items()
     ]
-    clear = sum(comparison.ahead for comparison in by_corruption)
-    brittle = replace(brittle, in_part=2 * clear >= len(by_corruption))
     comparisons = [brittle]
     for transfer in transfers:
         of_word = {"domain-specific": transfer.refitted, "failed to generalize": transfer.as_is}
@@ -156,12 +147,12 @@ def judge(
             for word, hits in of_word.items()
             if hits
         ]
-    answers = {comparison.answer for comparison in comparisons}
     table = methods_table(methods, robustness, seed)
     return Finding(
         name=NAME,
         claim=CLAIM,
-        verdict=decide(answers == {"holds"}, partly=answers != {"does not hold"}),
+        evidence=None,
+        verdict=whole([comparison.answer for comparison in comparisons]),
         statement=_statement(comparisons, by_corruption, table),
         number=100 * brittle.gap,
         unit="percentage points that the mean accuracy under corruption of "
@@ -194,6 +185,13 @@ def judge(
     )
 
 
+def whole(answers: Sequence[Verdict]) -> Verdict:
+    """The answer to a claim of several parts, all of which must hold."""
+    if "shown not to hold" in answers:
+        return "shown not to hold"
+    return "not decided" if "not decided" in answers else "shown"
+
+
 def _statement(
     comparisons: Sequence[Comparison],
     by_corruption: Sequence[Comparison],
@@ -205,9 +203,9 @@ def _statement(
         f"Averaged over {len(by_corruption)} corruptions, {network} classifies "
         f"{percent(brittle.network_accuracy)} of the images correctly and {rival}, the most robust "
         f"hand-crafted feature, {percent(brittle.handcrafted_accuracy)}, both trained on the same "
-        f"images: {_gap(brittle)}, so “brittle” {brittle.answer}."
+        f"images: {_gap(brittle)}, so “brittle” is {brittle.answer}."
     ]
-    ahead = [c.word for c in by_corruption if c.ahead]
+    ahead = [c.word for c in by_corruption if c.interval[0] > 0]
     behind = [c.word for c in by_corruption if c.interval[1] < 0]
     if ahead and behind:
         sentences.append(
@@ -230,7 +228,7 @@ def _statement(
             f"{how} {title_of(str(comparison.dataset))}, {network} reaches "
             f"{percent(comparison.network_accuracy)} and {TITLES[comparison.handcrafted]} "
             f"{percent(comparison.handcrafted_accuracy)}: {_gap(comparison)}, so "
-            f"“{comparison.word}” {comparison.answer}."
+            f"“{comparison.word}” is {comparison.answer}."
         )
     if not others:
         sentences.append("No other data set was there to judge generalisation on.")

@@ -7,9 +7,8 @@ from pydantic import Field
 from cnnpipe.params.section import Count, Section
 
 LearningRate = Annotated[float, Field(gt=0, le=1)]
-Seeds = Annotated[int, Field(ge=2, le=100)]
+Runs = Annotated[int, Field(ge=2, le=100)]
 TestImages = Annotated[int, Field(ge=20, le=10_000)]
-Depths = Annotated[list[Annotated[int, Field(ge=2, le=64)]], Field(min_length=1)]
 Pixels = Annotated[int, Field(ge=1, le=14)]
 
 
@@ -24,11 +23,24 @@ class Schedule(Section):
     """Peak of the one-cycle schedule."""
 
 
-class Budget(Schedule):
-    """How networks are trained from several seeds, and judged."""
+class Budget(Section):
+    """How networks are trained in independent runs, and judged."""
 
-    seeds: Seeds
+    runs: Runs
+    """Each draws its own training images, initial weights, order and test images."""
+    steps: Count
+    """Optimiser steps of each network, whatever the number of images."""
+    batch_size: Count
+    """Images per step."""
+    lr: Annotated[list[LearningRate], Field(min_length=1, max_length=8)]
+    """Peaks of the one-cycle schedule; each network takes the one with which it classifies most
+    held-out training images correctly, in runs that are not judged."""
     test_images: Count
+    """That each run draws."""
+
+    def at(self, lr: float) -> Schedule:
+        """The schedule with one of the learning rates."""
+        return Schedule(steps=self.steps, batch_size=self.batch_size, lr=lr)
 
 
 class EquivalenceParams(Section):
@@ -57,33 +69,20 @@ class OutputSizeParams(Section):
 
 
 class LocalityParams(Section):
-    """Receptive fields, by gradients."""
+    """Receptive fields, by gradients; and how closely pixels are related, by their distance."""
 
     images: Annotated[int, Field(ge=2, le=2**16)]
-    """Test images whose gradients are averaged."""
-
-
-class SharingParams(Section):
-    """A small network with shared weights, and its twin without sharing."""
-
-    train_sizes: Annotated[list[Count], Field(min_length=1, max_length=8)]
-    """Training images, smallest first."""
-    test_images: Count
-    seeds: Seeds
-    steps: Count
-    """Optimiser steps of each network."""
-    batch_size: Count
-    """Images per step."""
-    lr: Annotated[list[LearningRate], Field(min_length=1, max_length=5)]
-    """Peaks of the schedule; each network takes the one with which it classifies most held-out
-    images correctly."""
+    """Test images whose gradients are averaged, and training images of each run whose pixels are
+    correlated."""
+    runs: Runs
+    """Of the correlations."""
 
 
 class ShiftParams(Budget):
     """Small networks, judged on moved images."""
 
     train_images: Count
-    """Training images, the same for every network."""
+    """Training images, the same for every network of a run."""
     judged_shift: Pixels
     """Pixels at which the verdict is made, and up to which training images are moved."""
     largest_shift: Pixels
@@ -97,15 +96,20 @@ class PoolingParams(ShiftParams):
     """Test images whose feature maps are measured."""
 
 
-class HierarchyParams(Section):
+class ReplicaParams(Schedule):
+    """LeNet-5, trained anew in every run."""
+
+    runs: Runs
+    """Each draws its own training images, initial weights, order and test images."""
+    test_images: TestImages
+    """That each run draws."""
+
+
+class HierarchyParams(ReplicaParams):
     """Linear probes of each layer, and the patches that excite its filters most."""
 
     images: Annotated[int, Field(ge=50, le=10_000)]
-    """Training images that each linear probe learns from."""
-    test_images: TestImages
-    """Test images that probes are judged on, and among which filters find what excites them."""
-    steps: Count
-    """Optimiser steps of the linear classifier of the pixels, the control."""
+    """Training images, other than the network's, that each linear probe learns from."""
     filters: Annotated[int, Field(ge=1, le=8)]
     """Filters of each depth whose most exciting patches are drawn."""
     patches: Annotated[int, Field(ge=2, le=8)]
@@ -115,9 +119,9 @@ class HierarchyParams(Section):
 class ActivationParams(Budget):
     """Stacks of convolutions with each activation function."""
 
-    depths: Depths
-    """Convolutions in a stack whose gradients are measured at the start; the deepest is judged."""
-    trained_depths: Depths
+    depth: Annotated[int, Field(ge=2, le=64)]
+    """Convolutions in a stack whose gradients are measured at the start."""
+    trained_depth: Annotated[int, Field(ge=2, le=64)]
     """Convolutions in a stack that is trained."""
     channels: Count
     """Of every convolution."""
@@ -125,22 +129,15 @@ class ActivationParams(Budget):
     test_images: TestImages
 
 
-class SparsityParams(Section):
-    """Zeros behind the activation functions."""
-
-    test_images: TestImages
-    """First images of the test set on which zeros are counted."""
-
-
 class InductiveBiasParams(Budget):
-    """A convolutional network against an MLP, on images and on scrambled ones; each seed has its
-    own training images, initial weights and order of the pixels."""
+    """A convolutional network, and others that lack a part of its bias, on images and on scrambled
+    ones."""
 
-    sizes: Annotated[list[Annotated[int, Field(ge=2, le=10**6)]], Field(min_length=2)]
+    sizes: Annotated[list[Annotated[int, Field(ge=2, le=10**6)]], Field(min_length=1)]
     """Training images, smallest first."""
 
 
-class FiltersParams(Section):
+class FiltersParams(ReplicaParams):
     """Learned filters against random ones."""
 
     draws: Annotated[int, Field(ge=100, le=100_000)]
@@ -153,11 +150,11 @@ class PrinciplesParams(Section):
     equivalence: EquivalenceParams
     output_size: OutputSizeParams
     locality: LocalityParams
-    sharing: SharingParams
+    sharing: ShiftParams
     translation: ShiftParams
     pooling: PoolingParams
     hierarchy: HierarchyParams
     activation: ActivationParams
-    sparsity: SparsityParams
+    sparsity: ReplicaParams
     inductive_bias: InductiveBiasParams
     filters: FiltersParams

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from cnnpipe.data.raw import DESCRIPTION
 from cnnpipe.data.sources import BOXED, DIGITS
+from cnnpipe.explain.familiarity import Familiarity
 from cnnpipe.findings.wording import listed, percent, title_of
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.predict.digits import Digit
-from cnnpipe.predict.familiarity import Familiarity
 from cnnpipe.predict.picture import Source
 from cnnpipe.predict.seen import Seen, see, see_whole
 from cnnpipe.system.artifacts import load_json

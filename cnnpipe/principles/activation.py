@@ -6,118 +6,102 @@ a neuron is active for ReLU:
 
     ∂L/∂x_l = W_lᵀ · (φ'(W_l·x_l) ⊙ ∂L/∂x_{l+1})
 
-Whether the product shrinks is a matter of the weights as well. So each activation gets the initial
-weights made for it, which keep a signal's variance: normal with variance gain² / fan_in, gain √2
-for ReLU, 5/3 for tanh, 1 for sigmoid. They are compared with the layers' default weights, of
-variance 1 / (3·fan_in) for every activation.
+So whether the product shrinks is a matter of the weights' size as well, their standard deviation
+gain / √fan_in. With one gain for each activation an experiment shows nothing but that choice. Here
+every activation is measured at every gain of a list, with biases of zero. Sigmoid's outputs lie
+around ½ and not around 0, so it is measured also with biases that make up for that, −½·Σw: as
+σ(x) = (1 + tanh(x/2))/2, it is then a tanh network in other coordinates.
 
-Experiment: plain stacks of 3×3 convolutions of equal width, without normalisation or shortcuts, of
-several depths and seeds. Measured are the root mean square gradient of each convolution's weights,
-at the start on one batch and on through training; accuracy after the same number of steps; and dead
-units, maps where the activation's derivative stays below a hundredth of its largest possible value
-at every pixel of every test image.
+Experiment: plain stacks of 3×3 convolutions of equal width, without normalisation or shortcuts.
+Measured before the first step, on one batch, is the root mean square gradient of each convolution's
+output:
 
-    v = log₁₀(rms gradient of the last convolution / rms gradient of the first)
+    v = log₁₀(rms gradient behind the last convolution / rms gradient behind the first)
 
-v is how many orders of magnitude vanish on the way back. The number is v of sigmoid minus v of ReLU
-in the deepest stack at the start, each with the weights made for it.
+v is how many orders of magnitude vanish on the way back; below 0 they explode. An activation keeps
+the gradient if v lies between −1 and 1, within a factor of 10, at its best gain; the best is chosen
+by a run that is not judged. The range of gains over which it does is reported in octaves. Gradients
+of weights are not measured: they have the forward activations as a factor, which hides what
+vanishes.
 
-One order of magnitude, a factor of 10, counts as vanishing: optimisers with a step size per weight
-make up for less. The claim is supported if in the deepest stack, with the weights made for each,
-ReLU's gradient keeps within that factor while those of sigmoid and of tanh both vanish; partly, if
-only one of the two vanishes; otherwise not. A shallow stack, where nothing vanishes, refutes it.
-Each comparison asks for the whole 95 % interval (Student's, over seeds).
+Shown if ReLU keeps the gradient and neither tanh nor sigmoid does at any gain; shown not to hold if
+ReLU does not, or one of the others does. The number is v of tanh at its best gain.
 
-Training is by AdamW, which divides each gradient by its own size: vanishing costs less than it
-would under plain gradient descent.
+Shorter stacks of each activation, and one of none, are then trained at these gains, each with the
+learning rate of a list with which it does best on held-out images. By how much ReLU leads the stack
+without activations, one linear map, is what non-linearity is worth.
 
 Sources: Hochreiter, "The vanishing gradient problem during learning recurrent neural nets and
 problem solutions", 1998; Glorot, Bengio, "Understanding the difficulty of training deep feedforward
-neural networks", AISTATS 2010; He, Zhang, Ren, Sun, "Delving deep into rectifiers", ICCV 2015.
+neural networks", AISTATS 2010; Xiao et al., "Dynamical isometry and a mean field theory of CNNs",
+ICML 2018.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import product
-from statistics import fmean
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, Verdict, decide
-from cnnpipe.findings.intervals import mean_interval
-from cnnpipe.findings.wording import percent, short
+from cnnpipe.findings.estimates import Estimate, paired, summarize
+from cnnpipe.findings.evidence import Evidence, above, all_of, negated, within
+from cnnpipe.findings.finding import Finding
+from cnnpipe.findings.wording import NBSP, count, listed, percent, short, written
 from cnnpipe.functional import cross_entropy
-from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.layers import AvgPool2d, Conv2d, Linear, ReLU, Sequential, Sigmoid, Tanh
-from cnnpipe.params.models import Activation
-from cnnpipe.params.principles import ActivationParams
 from cnnpipe.principles.claim import Claim
-from cnnpipe.principles.estimates import Estimate
 from cnnpipe.principles.figures.activation import draw
-from cnnpipe.principles.study import Examples, Study, accuracy, train
+from cnnpipe.principles.study import POINT, Study, accuracy, train, tuned
 
 CLAIM = Claim(
     name="activation",
     sentence="ReLU avoids the vanishing gradient that sigmoid and tanh suffer from.",
-    question="How much of the gradient reaches the first layer, with which activation?",
+    question="At which size of the weights does the gradient reach the first layer?",
     limits=(
         "Nothing here has batch normalisation or shortcuts, which change how gradients flow "
-        "with every activation. AdamW makes up for some of what vanishes."
+        "with every activation. Gradients are measured at the start; training changes them."
     ),
     draw=draw,
 )
 
-Start = Literal["made for it", "default"]
-"""The initial weights: made for the activation, or the layers' default."""
-
-LAYERS: dict[Activation, type[nn.Module]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
-GAINS: dict[Activation, float] = {"relu": math.sqrt(2), "tanh": 5 / 3, "sigmoid": 1.0}
-TITLES: dict[Activation, str] = {"relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid"}
+Unit = Literal["ReLU", "tanh", "sigmoid", "centred sigmoid", "none"]
+"""What stands between two convolutions."""
+LAYERS: Mapping[Unit, Callable[[], nn.Module]] = {
+    "ReLU": ReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "centred sigmoid": Sigmoid,
+    "none": nn.Identity,
+}
+UNITS: tuple[Unit, ...] = get_args(Unit)
+RIVALS: tuple[Unit, ...] = ("tanh", "sigmoid", "centred sigmoid")
+GAINS = [2 ** (step / 2) for step in range(-2, 8)]
+"""½ to 11.3, half an octave apart: those made for ReLU, √2, for tanh, 5/3, and for sigmoid, 20/3,
+lie between."""
 VANISHED = 1.0
-"""Orders of magnitude from which on a gradient has vanished."""
-DEAD = 0.01
-"""Of the largest derivative that an activation can have."""
+"""Orders of magnitude from which on a gradient has vanished: optimisers with a step size per weight
+make up for less."""
 BATCH_AT_THE_START = 128
-COURSE = 10
-"""Moments of training at which gradients are noted."""
 
 
 def measure(study: Study) -> Finding:
     params = study.params.activation
-    examples = study.training_examples(params.steps * params.batch_size)
-    test = study.first_test_examples(params.test_images)
-    start = gradients_at_the_start(examples, params, study.classes, study.seed)
-    runs: list[dict[str, Any]] = []
-    course: list[dict[str, Any]] = []
-    for depth, activation, number in product(params.trained_depths, LAYERS, range(params.seeds)):
-        seed = study.seed + number
-        run = {"activation": activation, "depth": depth, "seed": number}
-
-        def watch(step: int, model: nn.Module, run: dict[str, Any] = run) -> None:
-            if step % max(1, params.steps // COURSE) == 0:
-                course.extend(run | {"step": step} | row for row in _gradients(model))
-
-        build = partial(stack, activation, depth, params.channels, study.classes)
-        model = train(build, examples, params, seed, watch=watch)
-        runs.append(run | {"accuracy": accuracy(model, test), "dead": dead_units(model, test[0])})
-    return conclude(start, pd.DataFrame(runs), pd.DataFrame(course), study)
+    best = best_gains(sweep(study.run(f"{CLAIM.name}, tuning", 0)))
+    start = study.repeat(CLAIM.name, params.runs, sweep)
+    networks = stacks(params.trained_depth, params.channels, study.classes, best)
+    images = params.steps * params.batch_size
+    rates = tuned(study, CLAIM.name, params, networks, images)
+    compare = partial(train_stacks, networks=networks, rates=rates)
+    return judge(start, study.repeat(f"{CLAIM.name}-trained", params.runs, compare), best, study)
 
 
-def stack(
-    activation: Activation,
-    depth: int,
-    channels: int,
-    classes: int,
-    start: Start = "made for it",
-) -> nn.Sequential:
+def stack(unit: Unit, gain: float, depth: int, channels: int, classes: int) -> nn.Sequential:
     """A plain stack: convolutions of 3×3 and activations on quarter-size maps, and logits.
 
     The maps are small, by pooling and a first stride of 2, for many layers to be affordable; the
@@ -129,74 +113,46 @@ def stack(
     for layer in range(1, depth + 1):
         first = layer == 1
         conv = Conv2d(1 if first else channels, channels, 3, stride=2 if first else 1, padding=1)
-        if start == "made for it":
-            fan_in = conv.weight[0].numel()
-            nn.init.normal_(conv.weight, std=GAINS[activation] / math.sqrt(fan_in))
-            nn.init.zeros_(conv.get_parameter("bias"))
+        nn.init.normal_(conv.weight, std=gain / math.sqrt(conv.weight[0].numel()))
+        bias = conv.get_parameter("bias")
+        nn.init.zeros_(bias)
+        if unit == "centred sigmoid" and not first:  # the image is centred already
+            with torch.no_grad():
+                bias.copy_(-conv.weight.sum(dim=(1, 2, 3)) / 2)
         plan[f"conv{layer}"] = conv  # (N, channels, 7, 7)
-        plan[f"act{layer}"] = LAYERS[activation]()
+        plan[f"act{layer}"] = LAYERS[unit]()
     plan["flatten"] = nn.Flatten()
     plan["output"] = Linear(7 * 7 * channels, classes)
     return Sequential(plan)
 
 
-def gradients_at_the_start(
-    examples: Examples, params: ActivationParams, classes: int, seed: int
-) -> pd.DataFrame:
-    """The gradient's size at each convolution before the first step, on one batch.
+def sweep(run: Study) -> pd.DataFrame:
+    """The gradient's size at each convolution before the first step, at every gain.
 
     Returns:
-        columns start, activation, depth, seed, layer, rms.
+        columns unit, gain, layer, rms.
     """
-    inputs, labels = (part[:BATCH_AT_THE_START] for part in examples)
+    params = run.params.activation
+    examples = run.training_examples(BATCH_AT_THE_START)
     rows = []
-    for start, activation, depth, number in product(
-        get_args(Start), LAYERS, params.depths, range(params.seeds)
-    ):
-        torch.manual_seed(seed + number)
-        model = stack(activation, depth, params.channels, classes, start)
-        cross_entropy(model(inputs), labels).backward()
-        place = {"start": start, "activation": activation, "depth": depth, "seed": number}
-        rows += [place | row for row in _gradients(model)]
-    return pd.DataFrame(rows)
+    for unit in UNITS[:-1]:
+        for gain in GAINS:
+            torch.manual_seed(run.seed)  # the same numbers for all, scaled by the gain
+            model = stack(unit, gain, params.depth, params.channels, run.classes)
+            sizes = gradients(model, *examples)
+            rows += [(unit, gain, layer, rms) for layer, rms in enumerate(sizes, 1)]
+    return pd.DataFrame(rows, columns=["unit", "gain", "layer", "rms"])
 
 
-def _gradients(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """Root mean square of the gradient of each convolution's weights, first to last: layer, rms."""
-    convolutions = (layer for layer in model.modules() if isinstance(layer, Conv2d))
-    for number, layer in enumerate(convolutions, 1):
-        gradient = layer.weight.grad
-        rms = 0.0 if gradient is None else gradient.double().square().mean().sqrt().item()
-        yield {"layer": number, "rms": rms}
-
-
-@torch.inference_mode()
-def dead_units(model: nn.Module, inputs: Tensor) -> float:
-    """Share of the stack's maps whose activation passes on no gradient for any image.
-
-    The derivatives are read off the output y: 1 where y > 0 for ReLU, 1 − y² for tanh, at most 1;
-    y·(1 − y) for sigmoid, at most ¼.
-    """
-    kinds = {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, (ReLU, Tanh, Sigmoid))
-    }
-    largest: dict[str, Tensor] = {}
-    for batch in inputs.split(500):
-        with capture_activations(model, kinds) as outputs:
-            model(batch)
-        for name, y in outputs.items():
-            slope = _slope(kinds[name], y).amax(dim=(0, 2, 3))  # (C,)
-            largest[name] = torch.maximum(slope, largest.get(name, slope))
-    return (torch.cat(list(largest.values())) < DEAD).float().mean().item()
-
-
-def _slope(layer: nn.Module, y: Tensor) -> Tensor:
-    """The activation's derivative at outputs y, as a share of the largest possible."""
-    if isinstance(layer, ReLU):
-        return (y > 0).float()
-    return 1 - y * y if isinstance(layer, Tanh) else 4 * y * (1 - y)
+def gradients(model: nn.Sequential, images: Tensor, labels: Tensor) -> list[float]:
+    """Root mean square of the gradient of each convolution's output, first to last."""
+    outputs, x = [], images
+    for layer in model:
+        x = layer(x)
+        if isinstance(layer, Conv2d):
+            outputs.append(x)
+    found = torch.autograd.grad(cross_entropy(x, labels), outputs)
+    return [gradient.double().square().mean().sqrt().item() for gradient in found]
 
 
 def vanished(rms: pd.DataFrame) -> pd.Series[float]:
@@ -212,71 +168,129 @@ def vanished(rms: pd.DataFrame) -> pd.Series[float]:
     return (ends["last"] / ends["first"]).map(math.log10).rename("vanished")
 
 
-def judge(vanished: Mapping[Activation, Sequence[float]]) -> Verdict:
-    """From the orders of magnitude that vanish with each activation, seed by seed."""
-    intervals = {activation: mean_interval(values) for activation, values in vanished.items()}
-    keeps = intervals["relu"][1] < VANISHED
-    losing = [intervals[rival][0] > VANISHED for rival in ("sigmoid", "tanh")]
-    return decide(keeps and all(losing), keeps and any(losing))
+def best_gains(rms: pd.DataFrame) -> dict[Unit, float]:
+    """The gain of each activation at which least vanishes or explodes; 1 for none."""
+    sizes = vanished(rms).abs().rename("size").reset_index()
+    best = sizes.loc[sizes.groupby("unit", sort=False)["size"].idxmin()]
+    gains = dict(zip(best["unit"], best["gain"].astype(float), strict=True))
+    return gains | {"none": 1.0}
 
 
-def conclude(
-    start: pd.DataFrame, runs: pd.DataFrame, course: pd.DataFrame, study: Study
-) -> Finding:
-    """The finding from the gradients at the start, the trained stacks, and what came between."""
-    params = study.params.activation
-    deepest, trained = max(params.depths), max(params.trained_depths)
-    lost = vanished(start).reset_index()
-    by_seed = lost[lost["depth"] == deepest].set_index(["start", "activation"])["vanished"]
-    made, default = (
-        {activation: by_seed[start, activation].tolist() for activation in LAYERS}
-        for start in get_args(Start)
-    )
-    # Seeds are paired: the same numbers are drawn for every activation, scaled by its gain.
-    gaps = np.subtract(made["sigmoid"], made["relu"]).tolist()
-    verdict = judge(made)
-    after = runs[runs["depth"] == trained].groupby("activation")[["accuracy", "dead"]].mean()
-    details: dict[str, Any] = {
-        "deepest": deepest,
-        "vanished": {activation: fmean(values) for activation, values in made.items()},
-        "vanished_interval": {name: list(mean_interval(values)) for name, values in made.items()},
-        "vanished_default": {activation: fmean(values) for activation, values in default.items()},
-        "trained_depth": trained,
-        "accuracy": after["accuracy"].to_dict(),
-        "dead": after["dead"].to_dict(),
+def stacks(
+    depth: int, channels: int, classes: int, gains: Mapping[Unit, float]
+) -> dict[str, Callable[[], nn.Module]]:
+    """What builds the stacks that are trained, by the name of their activation."""
+    return {
+        unit: partial(stack, unit, gains[unit], depth, channels, classes)
+        for unit in UNITS
+        if unit != "sigmoid"  # the same function as the centred one, from a worse start
     }
-    stacks = runs.groupby(["depth", "activation"], sort=False)[["accuracy", "dead"]]
-    places = lost.groupby(["start", "activation", "depth"], sort=False)["vanished"]
-    batch = min(BATCH_AT_THE_START, params.steps * params.batch_size)
+
+
+def train_stacks(
+    run: Study, networks: Mapping[str, Callable[[], nn.Module]], rates: Mapping[str, float]
+) -> pd.DataFrame:
+    """Accuracy of each activation's stack after the same training.
+
+    Returns:
+        columns network, accuracy.
+    """
+    params = run.params.activation
+    examples = run.training_examples(params.steps * params.batch_size)
+    test = run.test_examples(params.test_images)
+    rows = [
+        (name, accuracy(train(build, examples, params.at(rates[name]), run.seed), test))
+        for name, build in networks.items()
+    ]
+    return pd.DataFrame(rows, columns=["network", "accuracy"])
+
+
+def keeps(by_run: Sequence[float]) -> Evidence:
+    """That a gradient neither vanishes nor explodes, from v of each run."""
+    return within(by_run, VANISHED)
+
+
+def judge(
+    start: pd.DataFrame, trained: pd.DataFrame, best: Mapping[Unit, float], study: Study
+) -> Finding:
+    """The finding from the gradients at every gain, and from the trained stacks.
+
+    Args:
+        start: rows of `sweep` of all runs.
+        trained: rows of `train_stacks` of all runs.
+        best: the gain at which each activation is judged.
+        study: budget and data, for the words.
+    """
+    params = study.params.activation
+    lost = vanished(start)
+    by_gain: dict[tuple[str, float], list[float]] = {
+        (unit, gain): lost.xs((unit, gain), level=("unit", "gain")).to_list()
+        for unit in UNITS[:-1]
+        for gain in GAINS
+    }
+    at_best = {unit: by_gain[unit, best[unit]] for unit in UNITS[:-1]}
+    estimates = {unit: Estimate.over_runs(values) for unit, values in at_best.items()}
+    octaves = {
+        unit: sum(keeps(by_gain[unit, gain]).verdict() == "shown" for gain in GAINS) / 2
+        for unit in UNITS[:-1]
+    }
+    evidence = all_of(keeps(at_best["ReLU"]), *(negated(keeps(at_best[unit])) for unit in RIVALS))
+    lead = [100 * value for value in paired(trained, "network", "ReLU", "none")]
+    ahead = Estimate.over_runs(lead)
+    reached = trained.groupby("network", sort=False)["accuracy"].mean()
+    kept = [
+        f"{unit} {_change(estimate.mean)} at gain {short(best[unit])} "
+        f"(kept over {short(octaves[unit])} octaves of gains)"
+        for unit, estimate in estimates.items()
+    ]
+    after = listed(
+        [f"{percent(value)} with {name}" for name, value in reached.items() if name != "none"]
+    )
+    summaries = [
+        (unit, gain, *Estimate.over_runs(values)) for (unit, gain), values in by_gain.items()
+    ]
+    curves = pd.DataFrame(summaries, columns=["network", "gain", "vanished", "low", "high"])
     return CLAIM.finding(
-        verdict,
-        _statement(verdict, details),
-        Estimate(fmean(gaps), *mean_interval(gaps)),
+        evidence,
+        f"From the last to the first of {params.depth} plain convolutions, at the gain that is "
+        f"best for each, the gradient: {'; '.join(kept)}. After the same training stacks of "
+        f"{params.trained_depth} convolutions classify {after} of the test images correctly. "
+        f"Without any activation, as one linear map, {percent(float(reached['none']))}: ReLU is "
+        f"worth {written(ahead.mean, '+.1f')} points (95{NBSP}% interval {ahead.range('+.1f')}; "
+        f"more than a point: {above(lead, POINT).verdict()}).",
+        estimates["tanh"],
         unit=(
-            f"orders of magnitude more of the gradient vanish with sigmoid than with ReLU, over "
-            f"{deepest} convolutions at the start"
+            f"orders of magnitude of the gradient vanish with tanh at its best gain, over "
+            f"{params.depth} convolutions"
         ),
-        uncertainty=f"{params.seeds} seeds",
+        uncertainty=count(params.runs, "run"),
         data=(
-            f"Plain stacks of {params.channels} channels, {params.seeds} seeds each. Gradients at "
-            f"the start over {batch} images of {study.title}; training {params.steps} steps of "
-            f"{params.batch_size} images; accuracy on {study.tested(params)}."
+            f"Plain stacks of {params.channels} channels. Gradients at the start over "
+            f"{BATCH_AT_THE_START} images of {study.title}; training {params.steps} steps of "
+            f"{params.batch_size} images; accuracy on {study.tested(params.test_images)} in each "
+            "run."
         ),
         tables={
-            "summary": stacks.mean().reset_index(),
-            "vanished": places.agg(["mean", "min", "max"]).reset_index(),
-            "start": _geometric_mean(start, ["start", "activation", "depth", "layer"]),
-            "course": _geometric_mean(course, ["activation", "depth", "step", "layer"]),
-            "runs": runs,
+            "vanished": curves,
+            "accuracy": summarize(trained, by=["network"]),
+            "layers": _geometric_mean(start),
         },
-        details=details,
+        details={
+            "depth": params.depth,
+            "trained_depth": params.trained_depth,
+            "best_gains": dict(best),
+            "vanished": {unit: estimate.mean for unit, estimate in estimates.items()},
+            "octaves": octaves,
+            "keeps": {unit: keeps(values).verdict() for unit, values in at_best.items()},
+            "lead_over_linear": ahead.mean,
+        },
     )
 
 
-def _geometric_mean(rms: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Over seeds; of orders of magnitude the mean is that of the logarithms."""
+def _geometric_mean(rms: pd.DataFrame) -> pd.DataFrame:
+    """Over runs; of orders of magnitude the mean is that of the logarithms."""
     logarithms = rms.assign(rms=rms["rms"].clip(lower=1e-300).map(math.log10))
-    table = logarithms.groupby(by, sort=False)["rms"].mean().reset_index()
+    table = logarithms.groupby(["unit", "gain", "layer"], sort=False)["rms"].mean().reset_index()
     return table.assign(rms=10.0 ** table["rms"])
 
 
@@ -286,18 +300,3 @@ def _change(orders: float) -> str:
     if abs(orders) < VANISHED:
         return f"{verb} by a factor of {short(10 ** abs(orders))}"
     return f"{verb} by {abs(orders):.1f} orders of magnitude"
-
-
-def _statement(verdict: Verdict, details: Mapping[str, Any]) -> str:
-    made, default = details["vanished"], details["vanished_default"]
-    reached = [f"{TITLES[name]} {percent(details['accuracy'][name])}" for name in LAYERS]
-    dead = [f"{TITLES[name]} {percent(details['dead'][name])}" for name in LAYERS]
-    too = " too" if default["relu"] > VANISHED else ""
-    return (
-        f"{verdict.capitalize()}: from the last to the first of {details['deepest']} plain "
-        f"convolutions the gradient {_change(made['relu'])} with ReLU, {_change(made['sigmoid'])} "
-        f"with sigmoid and {_change(made['tanh'])} with tanh, each with the initial weights made "
-        f"for it. With the layers' default weights it {_change(default['relu'])} with ReLU{too}. "
-        f"After the same training, stacks of {details['trained_depth']} convolutions reach an "
-        f"accuracy of: {', '.join(reached)}; dead units: {', '.join(dead)}."
-    )

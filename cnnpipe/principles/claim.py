@@ -8,8 +8,9 @@ from typing import Protocol
 
 from matplotlib.figure import Figure
 
-from cnnpipe.findings.finding import Finding, Verdict
-from cnnpipe.principles.estimates import Estimate
+from cnnpipe.findings.estimates import Estimate
+from cnnpipe.findings.evidence import Evidence
+from cnnpipe.findings.finding import Finding
 from cnnpipe.principles.figures import Details, Tables
 from cnnpipe.principles.study import Study
 
@@ -30,7 +31,7 @@ class Claim:
 
     def finding(
         self,
-        verdict: Verdict,
+        evidence: Evidence | bool,
         statement: str,
         number: float | Estimate,
         *,
@@ -40,10 +41,19 @@ class Claim:
         tables: Tables,
         details: Details,
     ) -> Finding:
-        """What was found about the claim; `Finding` explains the arguments."""
+        """What was found about the claim; `Finding` explains the arguments.
+
+        Args:
+            evidence: of runs; or, for what was tried in all cases, whether it held in each.
+        """
+        if isinstance(evidence, Evidence):
+            tested, verdict = evidence, evidence.verdict()
+        else:
+            tested, verdict = None, "verified" if evidence else "shown not to hold"
         return Finding(
             name=self.name,
             claim=self.sentence,
+            evidence=tested,
             verdict=verdict,
             statement=statement,
             number=number.mean if isinstance(number, Estimate) else number,

@@ -35,7 +35,7 @@ import torch
 from scipy.signal import convolve2d as scipy_convolve2d
 from torch import Tensor, nn
 
-from cnnpipe.findings.finding import Finding, decide
+from cnnpipe.findings.finding import Finding
 from cnnpipe.findings.wording import count, percent, short
 from cnnpipe.functional import conv2d, convolve2d
 from cnnpipe.layers import Conv2d
@@ -287,7 +287,7 @@ def judge(outputs: pd.DataFrame, training: Mapping[str, pd.DataFrame], study: St
         f"unflipped kernels, the control, ends {short(control / moved)} times that way apart."
     )
     return CLAIM.finding(
-        decide(same_outputs and same_training),
+        same_outputs and same_training,
         statement,
         share,
         unit="of the kernels’ way in training is the farthest that the two networks come apart",

@@ -1,114 +1,113 @@
-"""Claim 10: the inductive bias of convolution, local windows and shared weights, suits images.
+"""Claim 10: the inductive bias of convolution suits images, and which of its parts does.
 
 A bias replaces data: a network that need not learn that nearby pixels belong together, and that a
-stroke is the same wherever it lies, needs fewer images. So the advantage is that of a convolutional
-network over an MLP with as many parameters,
+stroke is the same wherever it lies, needs fewer images. The bias has three parts, and each is taken
+away by itself:
 
-    a(n) = accuracy of the CNN − accuracy of the MLP, both trained on the same n images,
+    sharing   a convolutional network less its twin with separate weights at each position
+    locality  that twin less an MLP with as many layers, whose neurons see all pixels
+    depth     the convolutional network less one with a single layer of windows, as many parameters
 
-with the same steps of the same optimiser, over n on a logarithmic axis.
+in percentage points of accuracy on test images, all trained on the same images with the same steps.
+Each network takes the learning rate of a list with which it does best on held-out training images,
+in runs that are not judged. The MLP has as many parameters as the convolutional network.
 
-The control separates the bias from all other differences between the two. The pixels of every
-image, in training and test, are put in one fixed random order. This changes nothing for an MLP,
-whose first layer joins all pixels with all neurons. For the CNN, neighbouring pixels have become
-unrelated, so the advantage of its bias must be gone.
+The control separates the bias from all other differences. The pixels of every image, in training
+and test, are put in one fixed random order. This changes nothing for an MLP. For windows,
+neighbouring pixels have become unrelated, so the advantage must be gone.
 
-Every seed has its own training images, initial weights and order of the pixels; differences are
-taken seed by seed. The number is a(n) averaged over the sizes. The claim is supported if its whole
-95 % interval lies above zero on images as they are and not on scrambled ones; partly, if the
-advantage shrinks on scrambled ones but stays above zero; otherwise not. No experiment can show
-"perfectly"; the statement gives the share of images that the CNN still gets wrong.
+Every run has its own training images, initial weights, order of the pixels and test images. The
+number is how far the convolutional network is ahead of the MLP, averaged over the sizes of the
+training set. The claim is shown if that is more than a point and if more than a point of it is owed
+to the order of the pixels; shown not to hold if either is clearly less. No experiment can show
+"perfectly"; the statement gives the share of images that the network still gets wrong.
+
+Source: Neyshabur, "Towards learning convolutions from scratch", NeurIPS 2020, for the twin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from cnnpipe.findings.finding import Finding, decide
-from cnnpipe.findings.wording import NBSP, count, percent, tenths
+from cnnpipe.findings.estimates import Estimate, paired, summarize
+from cnnpipe.findings.evidence import above, all_of
+from cnnpipe.findings.finding import Finding
+from cnnpipe.findings.wording import NBSP, count, listed, percent, written
 from cnnpipe.principles.claim import Claim
-from cnnpipe.principles.estimates import Estimate, paired, summarize
 from cnnpipe.principles.figures.inductive_bias import draw
 from cnnpipe.principles.networks import (
-    CNN,
     MLP,
+    flat_network,
     parameter_count,
-    perceptron_as_large_as,
-    strided_network,
+    perceptron,
+    pyramid,
 )
-from cnnpipe.principles.study import Study, accuracy, train
+from cnnpipe.principles.scrambled import ORDERED, ORDERS, SCRAMBLED, scrambled
+from cnnpipe.principles.study import POINT, Study, accuracy, train, tuned
 
 CLAIM = Claim(
     name="inductive_bias",
     sentence=(
-        "The inductive bias of convolutional networks, local connections and shared weights, is "
+        "The inductive bias of convolutional networks, locality, shared weights and depth, is "
         "perfectly suited for visual data."
     ),
-    question="How many images does the bias of convolution replace, and is it the bias?",
+    question="What is each part of the bias of convolution worth, and is it the bias?",
     limits=(
-        "One pair of small networks, one learning rate and a fixed number of steps: with "
-        "{seen:,} images seen, larger sets are seen in part, and the curves level off there for "
-        "lack of steps. Images of 28×28 are not all of visual data."
+        "Small networks and a fixed number of steps, so that larger sets are seen in part. Images "
+        "of 28×28 are not all of visual data."
     ),
     draw=draw,
 )
-
-ORDERED, SCRAMBLED = "images as they are", "pixels in a random order"
+CNN, UNSHARED, FLAT = "CNN", "no sharing", "one layer"
+PARTS = {"sharing": (CNN, UNSHARED), "locality": (UNSHARED, MLP), "depth": (CNN, FLAT)}
+"""Which network is to be ahead of which."""
 
 
 def measure(study: Study) -> Finding:
-    """Train both networks on every number of images, in both orders, from every seed."""
-    return judge(train_on_growing_sets(study), study)
+    """Train all networks on every number of images, in both orders, in every run."""
+    params, networks = study.params.inductive_bias, networks_of(study.classes)
+    rates = tuned(study, CLAIM.name, params, networks, max(params.sizes))
+    compare = partial(train_on_growing_sets, networks=networks, rates=rates)
+    return judge(study.repeat(CLAIM.name, params.runs, compare), study)
 
 
-def networks_of_one_size(classes: int) -> dict[str, Callable[[], nn.Module]]:
-    """What builds the two that are compared, by name."""
+def networks_of(classes: int) -> dict[str, Callable[[], nn.Module]]:
+    """What builds those that are compared, by name."""
     return {
-        CNN: lambda: strided_network(classes),
-        MLP: lambda: perceptron_as_large_as(strided_network(classes), classes),
+        CNN: partial(pyramid, "shared", classes),
+        UNSHARED: partial(pyramid, "local", classes),
+        FLAT: partial(flat_network, classes),
+        MLP: partial(perceptron, 32, classes, layers=3),
     }
 
 
-def train_on_growing_sets(study: Study) -> pd.DataFrame:
-    """Accuracy of both networks on test images, in the order of pixels that they were trained with.
+def train_on_growing_sets(
+    run: Study, networks: Mapping[str, Callable[[], nn.Module]], rates: Mapping[str, float]
+) -> pd.DataFrame:
+    """Accuracy of each network in one run, in the order of pixels that it was trained with.
 
     Returns:
-        columns order, network, parameters, images, seed, accuracy (fraction).
+        columns order, network, parameters, images, accuracy (fraction).
     """
-    params = study.params.inductive_bias
-    test_images, test_labels = study.test_examples(params.test_images)
-    networks = networks_of_one_size(study.classes)
+    params = run.params.inductive_bias
+    images, labels = run.training_examples(max(params.sizes))
+    test_images, test_labels = run.test_examples(params.test_images)
     rows = []
-    for seed in study.seeds(params):
-        images, labels = replace(study, seed=seed).training_examples(max(params.sizes))
-        for order in (ORDERED, SCRAMBLED):
-            tests = test_images
-            if order == SCRAMBLED:
-                images, tests = scrambled(images, seed), scrambled(test_images, seed)
-            for size in sizes_within(params.sizes, len(images)):
-                for name, build in networks.items():
-                    network = train(build, (images[:size], labels[:size]), params, seed)
-                    fraction = accuracy(network, (tests, test_labels))
-                    rows.append((order, name, parameter_count(network), size, seed, fraction))
-    return pd.DataFrame(
-        rows, columns=["order", "network", "parameters", "images", "seed", "accuracy"]
-    )
-
-
-def scrambled(images: Tensor, seed: int) -> Tensor:
-    """The pixels of every image in the same random order.
-
-    Shape: (N, 1, H, W) → (N, 1, H, W).
-    """
-    pixels = images.flatten(1)
-    order = torch.randperm(pixels.shape[1], generator=torch.Generator().manual_seed(seed))
-    return pixels[:, order].view_as(images)
+    for order in ORDERS:
+        inputs, tests = images, test_images
+        if order == SCRAMBLED:
+            inputs, tests = scrambled(images, run.seed), scrambled(test_images, run.seed)
+        for size in sizes_within(params.sizes, len(images)):
+            for name, build in networks.items():
+                examples = inputs[:size], labels[:size]
+                network = train(build, examples, params.at(rates[name]), run.seed)
+                reached = accuracy(network, (tests, test_labels))
+                rows.append((order, name, parameter_count(network), size, reached))
+    return pd.DataFrame(rows, columns=["order", "network", "parameters", "images", "accuracy"])
 
 
 def sizes_within(sizes: Sequence[int], available: int) -> list[int]:
@@ -116,99 +115,90 @@ def sizes_within(sizes: Sequence[int], available: int) -> list[int]:
     return sorted({min(size, available) for size in sizes})
 
 
-def advantages(accuracies: pd.DataFrame, order: str) -> pd.DataFrame:
-    """Accuracy of the CNN minus that of the MLP, in percentage points.
+def advantages(accuracies: pd.DataFrame, order: str, ahead: str, behind: str) -> pd.DataFrame:
+    """Accuracy of one network minus that of another, in percentage points.
 
-    Shape: a row per seed, a column per number of images.
+    Shape: a row per run, a column per number of images.
     """
     runs = accuracies[accuracies["order"] == order]
-    difference: pd.DataFrame = paired(runs, "network", CNN, MLP, ["seed", "images"]).unstack()
+    difference: pd.DataFrame = paired(runs, "network", ahead, behind, ["run", "images"]).unstack()
     return 100 * difference
 
 
 def judge(accuracies: pd.DataFrame, study: Study) -> Finding:
-    """The verdict, from the table of `train_on_growing_sets`."""
+    """The verdict, from the rows of `train_on_growing_sets` of all runs."""
     params = study.params.inductive_bias
-    by_order = {order: advantages(accuracies, order) for order in (ORDERED, SCRAMBLED)}
-    ordered, control = (table.mean(axis=1).to_list() for table in by_order.values())
-    ahead, ahead_scrambled = Estimate.over_seeds(ordered), Estimate.over_seeds(control)
-    owed = Estimate.over_seeds(np.subtract(ordered, control).tolist())
-    holds = ahead.low > 0 and owed.low > 0
+    ordered, control = (
+        advantages(accuracies, order, CNN, MLP).mean(axis=1).tolist() for order in ORDERS
+    )
+    owed = [whole - part for whole, part in zip(ordered, control, strict=True)]
+    ahead, ahead_scrambled = Estimate.over_runs(ordered), Estimate.over_runs(control)
+    by_part = {
+        part: advantages(accuracies, ORDERED, *pair).mean(axis=1).tolist()
+        for part, pair in PARTS.items()
+    }
     summary = summarize(accuracies, by=["order", "network", "images"])
-    cnn, mlp = (
-        summary[(summary["order"] == ORDERED) & (summary["network"] == name)] for name in (CNN, MLP)
-    )
+    cnn = summary[(summary["order"] == ORDERED) & (summary["network"] == CNN)]
     sizes = [int(size) for size in cnn["images"]]
+    parts = [
+        f"{part} {_points(Estimate.over_runs(values))}; more than a point: "
+        f"{above(values, POINT).verdict()}"
+        for part, values in by_part.items()
+    ]
+    trained_on = count(sizes[0], "image")
+    if len(sizes) > 1:
+        trained_on = f"{sizes[0]:,} to {sizes[-1]:,} images"
     statement = (
-        f"Trained on {sizes[0]:,} to {sizes[-1]:,} images, the CNN is on average "
-        f"{_advantage(ahead)} an MLP with as many parameters{_images_enough(cnn, mlp)}. "
-        f"With the pixels in one fixed random order it is {_advantage(ahead_scrambled)} it: "
-        f"{_control(ahead, ahead_scrambled, owed)}. As for perfect, after {sizes[-1]:,} images in "
-        f"few steps the CNN gets {percent(1 - float(cnn['accuracy'].iloc[-1]))} wrong."
+        f"Trained on {trained_on}, the CNN leads an MLP with as many layers and parameters by "
+        f"{_points(ahead)}, with the pixels in one fixed random order by "
+        f"{_points(ahead_scrambled)}. Part by part, on images as they are: {listed(parts)}. As for "
+        f"perfect, after {sizes[-1]:,} images in few steps the CNN gets "
+        f"{percent(1 - float(cnn['accuracy'].iloc[-1]))} wrong."
     )
-    seen = params.steps * params.batch_size
-    return replace(CLAIM, limits=CLAIM.limits.format(seen=seen)).finding(
-        decide(holds and ahead_scrambled.low <= 0, holds),
+    return CLAIM.finding(
+        all_of(above(ordered, POINT), above(owed, POINT)),
         statement,
         ahead,
-        unit=(
-            "percentage points of accuracy that the CNN is ahead of an MLP with as many "
-            "parameters, averaged over the sizes of the training set"
-        ),
+        unit="percentage points of accuracy that the CNN is ahead of an MLP with as many layers "
+        "and parameters, averaged over the sizes of the training set",
         uncertainty=(
-            f"{count(params.seeds, 'seed')} (training images, initial weights, order of the "
-            f"pixels), each judged on the same {study.tested(params)}"
+            f"{count(params.runs, 'run')}, each with its own images, initial weights and order of "
+            "the pixels"
         ),
         data=(
             f"{study.title}: {params.steps} steps of at most {params.batch_size} images, whatever "
-            f"the size of the set; {params.seeds} seeds; {study.tested(params)}"
+            f"the size of the set; {study.tested(params.test_images)} in each run"
         ),
-        tables={"advantage": compare(by_order), "accuracy": summary},
+        tables={
+            "advantage": compare_parts(accuracies),
+            "accuracy": summary,
+            "runs": accuracies,
+        },
         details={
-            "parameters": accuracies.groupby("network")["parameters"].first().to_dict(),
+            "parameters": accuracies.groupby("network", sort=False)["parameters"].first().to_dict(),
             "advantage_of_control": ahead_scrambled.mean,
             "interval_of_control": list(ahead_scrambled.interval),
+            "parts": {part: above(values, POINT).verdict() for part, values in by_part.items()},
         },
     )
 
 
-def compare(by_order: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The CNN's advantage by the number of images.
+def compare_parts(accuracies: pd.DataFrame) -> pd.DataFrame:
+    """What the whole bias and each of its parts are worth, by order and number of images.
 
     Returns:
-        columns order, images, advantage, low, high (percentage points).
+        columns part, order, images, advantage, low, high (percentage points).
     """
     rows = [
-        (order, images, *Estimate.over_seeds(table[images].to_list()))
-        for order, table in by_order.items()
+        (part, order, images, *Estimate.over_runs(table[images].to_list()))
+        for part, pair in {"all": (CNN, MLP), **PARTS}.items()
+        for order in ORDERS
+        for table in [advantages(accuracies, order, *pair)]
         for images in table.columns
     ]
-    return pd.DataFrame(rows, columns=["order", "images", "advantage", "low", "high"])
+    return pd.DataFrame(rows, columns=["part", "order", "images", "advantage", "low", "high"])
 
 
-def _advantage(ahead: Estimate) -> str:
-    """For example "2.0 points (95 % interval 1.0 to 3.0) ahead of"."""
-    sign = 1 if ahead.mean > 0 else -1
-    low, high = sorted(sign * end for end in ahead.interval)
-    return (
-        f"{tenths(sign * ahead.mean)} points (95{NBSP}% interval {tenths(low)} to "
-        f"{tenths(high)}) {'ahead of' if sign > 0 else 'behind'}"
-    )
-
-
-def _images_enough(cnn: pd.DataFrame, mlp: pd.DataFrame) -> str:
-    """From how few images on the CNN beats what the MLP reaches with any number, if it does."""
-    better = cnn.loc[cnn["accuracy"] > mlp["accuracy"].max(), "images"]
-    if better.empty:
-        return ""
-    return f", and from {int(better.min()):,} images on better than the MLP with any number of them"
-
-
-def _control(ahead: Estimate, ahead_scrambled: Estimate, owed: Estimate) -> str:
-    """What becomes of the advantage when the pixels are scrambled."""
-    if ahead_scrambled.high < 0:
-        return "the bias turns into a handicap" if ahead.mean > 0 else "it was none before"
-    if ahead_scrambled.low <= 0:
-        return "the advantage is gone" if ahead.mean > 0 else "there was none before"
-    part = "a part of the advantage" if owed.low > 0 else "the advantage"
-    return f"{part} is not owed to the order of the pixels"
+def _points(lead: Estimate) -> str:
+    """For example "+2.0 points (95 % interval +1.0 to +3.0)"."""
+    return f"{written(lead.mean, '+.1f')} points (95{NBSP}% interval {lead.range('+.1f')})"

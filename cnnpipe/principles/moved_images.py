@@ -1,4 +1,4 @@
-"""Moved images, and the accuracy on them, which claims 5 and 6 compare between networks.
+"""Moved images, and the answers on them, which three claims compare between networks.
 
 Axes: N images, C channels, H height, W width.
 """
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnpipe.data.preprocessing import moved
+from cnnpipe.findings.estimates import paired
 from cnnpipe.params.principles import ShiftParams
-from cnnpipe.principles.estimates import paired
 from cnnpipe.principles.networks import parameter_count
 from cnnpipe.principles.study import Study, accuracy, train
 
@@ -48,42 +48,44 @@ def moved_at_random(images: Tensor, pixels: int, fill: float, seed: int) -> Tens
 
 
 def train_and_move(
-    study: Study,
+    run: Study,
     params: ShiftParams,
     networks: Mapping[str, Callable[[], nn.Module]],
+    rates: Mapping[str, float],
     trained_on_moved: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Accuracy of every network, from every seed, on test images moved ever further.
+    """Accuracy of every network in one run, on test images moved ever further.
 
     Args:
-        study: data and first seed.
+        run: data, and the seed that draws images, initial weights and order.
         params: budget, and the largest shift.
         networks: what builds them, by name.
+        rates: learning rate of each.
         trained_on_moved: names of those whose training images are moved at random.
 
     Returns:
-        columns network, parameters, seed, shift (pixels), accuracy (fraction).
+        columns network, parameters, shift (pixels), accuracy (fraction).
     """
-    fill = study.normalization.background
-    images, labels = study.training_examples(params.train_images)
-    test_images, test_labels = study.test_examples(params.test_images)
+    fill = run.normalization.background
+    images, labels = run.training_examples(params.train_images)
+    test_images, test_labels = run.test_examples(params.test_images)
     rows = []
-    for seed in study.seeds(params):
-        moved_images = moved_at_random(images, params.judged_shift, fill, seed)
-        for name, build in networks.items():
-            own = moved_images if name in trained_on_moved else images
-            network = train(build, (own, labels), params, seed)
-            for shift in range(params.largest_shift + 1):
-                reached = accuracy(network, (moved_in_turn(test_images, shift, fill), test_labels))
-                rows.append((name, parameter_count(network), seed, shift, reached))
-    return pd.DataFrame(rows, columns=["network", "parameters", "seed", "shift", "accuracy"])
+    for name, build in networks.items():
+        seen = images
+        if name in trained_on_moved:
+            seen = moved_at_random(images, params.judged_shift, fill, run.seed)
+        network = train(build, (seen, labels), params.at(rates[name]), run.seed)
+        for shift in range(params.largest_shift + 1):
+            reached = accuracy(network, (moved_in_turn(test_images, shift, fill), test_labels))
+            rows.append((name, parameter_count(network), shift, reached))
+    return pd.DataFrame(rows, columns=["network", "parameters", "shift", "accuracy"])
 
 
 def points_lost(accuracies: pd.DataFrame, shift: int) -> dict[str, list[float]]:
-    """Percentage points of accuracy that moving the images costs each network, from each seed.
+    """Percentage points of accuracy that moving the images costs each network, run by run.
 
     Args:
-        accuracies: columns network, seed, shift (pixels), accuracy.
+        accuracies: columns network, run, shift (pixels), accuracy.
         shift: pixels.
     """
     return {

@@ -5,30 +5,37 @@ They train in seconds, and classify a few per cent of the test images wrongly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from cnnpipe.functional.windows import pad, sliding_windows
+from cnnpipe.geometry import WindowGeometry
 from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential
 
-Reduction = Literal["max pooling", "average pooling", "strided convolution", "no pooling"]
-"""How a network makes its feature maps smaller; the last one does not."""
+Reduction = Literal["max pooling", "average pooling", "strided convolution"]
+"""How a network makes its feature maps smaller."""
 MAX: Reduction = "max pooling"
 AVERAGE: Reduction = "average pooling"
 STRIDE: Reduction = "strided convolution"
-NO_POOLING: Reduction = "no pooling"
-MAX_ON_MOVED = "max pooling, trained on moved images"
-LINEAR, MLP, CNN = "linear model", "MLP", "CNN"
+Form = Literal["shared", "local"]
+"""Of a layer's weights: one kernel for all positions, or one for each."""
+FORMS: tuple[Form, ...] = get_args(Form)
+Head = Literal["position kept", "position dropped"]
+"""What a linear classifier reads: every position of the maps, or each map's maximum alone."""
+HEADS: tuple[Head, ...] = get_args(Head)
+MLP = "MLP"
 
 
 def pooling_network(reduction: Reduction, classes: int) -> nn.Sequential:
-    """Two 5×5 convolutions and a linear layer; each convolution's maps are halved, or are not.
+    """Two 5×5 convolutions and a linear layer; each convolution's maps are halved.
 
     With either pooling and with stride 2 in the convolutions themselves the maps have the same
-    sizes and the network the same parameters. Without any the linear layer has more.
+    sizes and the network the same parameters.
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
@@ -41,35 +48,98 @@ def pooling_network(reduction: Reduction, classes: int) -> nn.Sequential:
     return Sequential(*layers, nn.Flatten(), Linear(features(layers), classes))
 
 
-def strided_network(classes: int) -> nn.Sequential:
-    """Local connections and shared weights and nothing else: strides of 2 instead of pooling.
+class LocallyConnected2d(nn.Module):
+    """A convolution without sharing: each position has separate kernels and biases.
+
+    y[n, o, p] = bias[o, p] + Σ_{c,i,j} window[n, c, p, i, j] · weight[p, (c, i, j), o]
+
+    It begins as the function of the convolution it is made from.
+
+    Shape: (N, C, H, W) → (N, O, H_out, W_out).
+
+    Args:
+        convolution: whose windows and first weights it takes; groups and dilation 1.
+        size: (H, W) of the input.
+    """
+
+    def __init__(self, convolution: Conv2d, size: tuple[int, int]) -> None:
+        super().__init__()
+        if isinstance(convolution.padding, str) or convolution.bias is None:
+            raise ValueError("convolution: expected padding in pixels and a bias")
+        vertical, horizontal = convolution.padding
+        self.geometry = WindowGeometry(
+            size,
+            convolution.kernel_size,
+            convolution.stride,
+            (vertical, vertical, horizontal, horizontal),
+        )
+        positions = math.prod(self.geometry.output_size)
+        kernels = convolution.weight.detach().flatten(1).T  # (C·kH·kW, O)
+        self.weight = nn.Parameter(kernels.repeat(positions, 1, 1))  # (positions, C·kH·kW, O)
+        self.bias = nn.Parameter(convolution.bias.detach().repeat(positions, 1, 1))
+
+    def forward(self, input: Tensor) -> Tensor:
+        windows = sliding_windows(pad(input, self.geometry), self.geometry)
+        rows = windows.permute(2, 3, 0, 1, 4, 5).flatten(3).flatten(0, 1)  # (positions, N, C, k²)
+        outputs: Tensor = self.bias + rows.flatten(2) @ self.weight  # (positions, N, O)
+        maps: Tensor = outputs.permute(1, 2, 0).unflatten(2, self.geometry.output_size)
+        return maps
+
+
+def twin(form: Form, head: Head, classes: int) -> nn.Sequential:
+    """Two layers, each with ReLU, the first with max pooling, and a linear classifier.
+
+    From the same seed both forms are the same function. Where positions are kept, the second layer
+    has max pooling as well; where they are dropped, its pooling is over the whole map.
+
+    Shape: (N, 1, 28, 28) → (N, classes).
+    """
+    kept = head == "position kept"
+    layers: list[nn.Module] = []
+    for convolution, side, window in [(Conv2d(1, 8, 5), 28, 2), (Conv2d(8, 16, 3), 12, 10)]:
+        local = form == "local"
+        layers += [LocallyConnected2d(convolution, (side, side)) if local else convolution]
+        layers += [ReLU(), MaxPool2d(2 if kept else window)]
+    return Sequential(*layers, nn.Flatten(), Linear(features(layers), classes))
+
+
+def pyramid(form: Form, classes: int) -> nn.Sequential:
+    """Windows and strides of 2 and nothing else: local connections, with shared weights or not.
+
+    Shape: (N, 1, 28, 28) → (N, classes).
+    """
+    convolutions = Conv2d(1, 8, 5, stride=2), Conv2d(8, 16, 3, stride=2)
+    layers: list[nn.Module] = []
+    for convolution, side in zip(convolutions, (28, 12), strict=True):
+        local = form == "local"
+        layers += [LocallyConnected2d(convolution, (side, side)) if local else convolution, ReLU()]
+    # (N, 16, 5, 5)
+    return Sequential(*layers, nn.Flatten(), Linear(16 * 5 * 5, 64), ReLU(), Linear(64, classes))
+
+
+def flat_network(classes: int) -> nn.Sequential:
+    """One layer of windows in place of the pyramid's two, and about as many parameters.
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
     return Sequential(
-        Conv2d(1, 8, 5, stride=2),  # (N, 8, 12, 12)
-        ReLU(),
-        Conv2d(8, 16, 3, stride=2),  # (N, 16, 5, 5)
+        Conv2d(1, 8, 5, stride=4),  # (N, 8, 6, 6)
         ReLU(),
         nn.Flatten(),
-        Linear(16 * 5 * 5, 64),
+        Linear(8 * 6 * 6, 90),
         ReLU(),
-        Linear(64, classes),
+        Linear(90, classes),
     )
 
 
-def perceptron(hidden: int, classes: int) -> nn.Sequential:
-    """An MLP with one hidden layer.
+def perceptron(hidden: int, classes: int, layers: int = 1) -> nn.Sequential:
+    """An MLP with hidden layers of one size.
 
     Shape: (N, 1, 28, 28) → (N, classes).
     """
-    return Sequential(nn.Flatten(), Linear(28 * 28, hidden), ReLU(), Linear(hidden, classes))
-
-
-def perceptron_as_large_as(network: nn.Module, classes: int) -> nn.Sequential:
-    """An MLP whose one hidden layer has as many neurons as give it the parameters of `network`."""
-    per_neuron = 28 * 28 + 1 + classes  # weights in, bias, weights out
-    return perceptron(round((parameter_count(network) - classes) / per_neuron), classes)
+    sizes = [28 * 28, *[hidden] * layers]
+    hiddens = [part for pair in pairwise(sizes) for part in (Linear(*pair), ReLU())]
+    return Sequential(nn.Flatten(), *hiddens, Linear(hidden, classes))
 
 
 def features(layers: Sequence[nn.Module]) -> int:

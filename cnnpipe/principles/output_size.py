@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cnnpipe.findings.finding import Finding, decide
+from cnnpipe.findings.finding import Finding
 from cnnpipe.findings.wording import count
 from cnnpipe.functional import (
     CONV2D_ALGORITHMS,
@@ -240,7 +240,7 @@ def judge(table: pd.DataFrame, curves: pd.DataFrame, params: OutputSizeParams) -
             "refuses."
         )
     return CLAIM.finding(
-        decide(not wrong),
+        not wrong,
         f"Over all {spoken}, and {count(len(table), 'operator')}: {outcome}",
         wrong,
         unit=f"of {total:,} cases disagree",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
@@ -15,6 +19,7 @@ from cnnpipe.findings.wording import count, title_of
 from cnnpipe.functional import cross_entropy
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.principles import Budget, PrinciplesParams, Schedule
+from cnnpipe.system.artifacts import load_csv, save_csv
 from cnnpipe.system.errors import InputError
 
 Examples = tuple[Tensor, Tensor]
@@ -33,6 +38,8 @@ class Study:
     have and which activation: find layers by their kind, not by their name."""
     params: PrinciplesParams
     seed: int
+    kept: Path | None = None
+    """Folder for the tables of finished runs, by which an interrupted study continues."""
 
     @classmethod
     def of(
@@ -67,38 +74,98 @@ class Study:
         return self._examples(self.dataset.train, count)
 
     def test_examples(self, count: int) -> Examples:
-        """The same of the test set, as MNIST's first 5,000 are its easier half."""
+        """The same of the test set, all of which can be drawn: its halves differ in difficulty."""
         return self._examples(self.dataset.test, count)
 
-    def first_test_examples(self, count: int) -> Examples:
-        """The first images of the test set.
+    def run(self, claim: str, number: int) -> Study:
+        """The study of one run of a claim, with a seed of its own: a hash of all three.
 
-        Shape: → (count, 1, H, W), (count,).
+        So it draws its own training images, initial weights, order and test images, and studies
+        with different seeds have no run in common.
         """
-        test = self.dataset.test
-        return self.normalization(test.images[:count]), test.labels[:count]
+        digest = sha256(f"{self.seed} {claim} {number}".encode()).digest()
+        return replace(self, seed=int.from_bytes(digest[:6], "big"), kept=None)
+
+    def repeat(
+        self, claim: str, runs: int, measure: Callable[[Study], pd.DataFrame]
+    ) -> pd.DataFrame:
+        """What independent runs of an experiment give, one below the other.
+
+        Returns:
+            the columns of `measure`, and run, from 0.
+        """
+        tables = []
+        for number in range(runs):
+            file = self.kept / f"{claim}-{number}.csv" if self.kept else None
+            if file and file.exists():
+                tables.append(load_csv(file))
+                continue
+            table = measure(self.run(claim, number)).assign(run=number)
+            if file:
+                save_csv(file, table)
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True)
 
     @property
     def classes(self) -> int:
         return len(self.dataset.classes)
 
-    def seeds(self, budget: Budget) -> range:
-        """The seeds of the trials that a budget allows."""
-        return range(self.seed, self.seed + budget.seeds)
-
-    def tested(self, budget: Budget) -> str:
-        """In words, the test images that a budget allows."""
-        return count(min(budget.test_images, len(self.dataset.test)), "test image")
+    def tested(self, images: int) -> str:
+        """In words, the test images that a run draws."""
+        return count(min(images, len(self.dataset.test)), "test image")
 
     @property
     def title(self) -> str:
         """What people call the data set."""
         return title_of(self.dataset.name)
 
-    def _examples(self, split: Split, count: int) -> Examples:
+    def drawn(self, split: Split, count: int) -> Split:
+        """Examples as they are stored, drawn by the seed."""
         generator = torch.Generator().manual_seed(self.seed)
-        chosen = torch.randperm(len(split), generator=generator)[:count]
-        return self.normalization(split.images[chosen]), split.labels[chosen]
+        return split[torch.randperm(len(split), generator=generator)[:count]]
+
+    def _examples(self, split: Split, count: int) -> Examples:
+        chosen = self.drawn(split, count)
+        return self.normalization(chosen.images), chosen.labels
+
+
+POINT = 1.0
+"""Percentage points of accuracy, the smallest difference that counts: one image in a hundred."""
+TUNING_RUNS = 3
+"""With the mean of which a learning rate is chosen; none of them is judged."""
+HELD_OUT = 1000
+"""Training images, other than those trained on, that choose it."""
+
+
+def tuned(
+    study: Study,
+    claim: str,
+    budget: Budget,
+    networks: Mapping[str, Callable[[], nn.Module]],
+    images: int,
+) -> dict[str, float]:
+    """The learning rate of the budget's list with which each network does best, by name.
+
+    Of a list of one, that one.
+
+    Args:
+        study, claim: whose data, and seeds.
+        budget: the list, and how long the networks train.
+        networks: what builds them, by name.
+        images: how many they train on.
+    """
+    first, *others = budget.lr
+    if not others:
+        return dict.fromkeys(networks, first)
+    reached = {name: dict.fromkeys(budget.lr, 0.0) for name in networks}
+    for number in range(TUNING_RUNS):
+        run = study.run(f"{claim}, tuning", number)
+        inputs, labels = run.training_examples(images + HELD_OUT)
+        seen = min(images, len(labels) * 3 // 4)
+        for (name, build), lr in product(networks.items(), budget.lr):
+            network = train(build, (inputs[:seen], labels[:seen]), budget.at(lr), run.seed)
+            reached[name][lr] += accuracy(network, (inputs[seen:], labels[seen:]))
+    return {name: max(by_rate, key=lambda lr: by_rate[lr]) for name, by_rate in reached.items()}
 
 
 def train(

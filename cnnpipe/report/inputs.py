@@ -107,9 +107,10 @@ class ModelSources:
 
 @dataclass
 class CheckSummary:
-    """One operator, algorithm and device: its largest error in each dtype.
+    """One operator, algorithm and device: its largest error in each dtype, over its tolerance.
 
-    Errors count in units of the rounding bound that `cnnpipe.verify.reference` derives.
+    Tolerances count in rounding bounds, which `cnnpipe.verify.reference` derives, and are larger
+    for algorithms whose errors spread over the whole output.
     """
 
     name: tuple[str, str, str]
@@ -186,7 +187,7 @@ class Sources:
             name = (check["operator"], check["algorithm"] or "–", check["device"])
             row = rows.setdefault(name, CheckSummary(name))
             bounds = [float(error["bounds"]) for error in check["errors"].values()]
-            row.errors[check["dtype"]] = max(bounds, default=0.0)
+            row.errors[check["dtype"]] = max(bounds, default=0.0) / check["tolerance"]
             row.cases = max(row.cases, check["cases"])
             row.passed = row.passed and check["verdict"] == "pass"
         return list(rows.values())
@@ -332,9 +333,15 @@ def _csv(path: Path) -> pd.DataFrame | None:
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of nested mappings by its dotted key."""
+    """Every value of nested mappings, and of lists of them, by its dotted key.
+
+    >>> list(flattened({"race": {"recipes": [{"epochs": 2}], "seeds": 5}}))
+    [('race.recipes.0.epochs', 2), ('race.seeds', 5)]
+    """
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{key}.")
+        is_list = isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
+        below = {str(k): each for k, each in enumerate(value)} if is_list else value
+        if isinstance(below, Mapping):
+            yield from flattened(below, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

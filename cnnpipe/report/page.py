@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cnnpipe.findings.wording import count, duration, percent, points, short
+from cnnpipe.report.architecture import description, fully_connected, layer_rows
 from cnnpipe.report.browser_data import Embedded
+from cnnpipe.report.code import quoted
+from cnnpipe.report.illustrations import curves, examples, tint
 from cnnpipe.report.inputs import Sources
-from cnnpipe.report.sentences import averaged_over, filter_verdicts, measured, reason, verdicts
+from cnnpipe.report.sentences import (
+    averaged_over,
+    commonest_confusions,
+    filter_verdicts,
+    in_brief,
+    loss_comparison,
+    measured,
+    modesty,
+    reason,
+    verdicts,
+)
 
 
 def render(sources: Sources, embedded: Embedded | None = None) -> str:
@@ -20,7 +34,16 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
         embedded: what its scripts compute with; without it, their sections say what is missing.
     """
     page = environment().get_template("page.html.j2")
-    return page.render(sources=sources, verdicts=verdicts(sources), embedded=embedded or Embedded())
+    return page.render(
+        sources=sources,
+        brief=in_brief(sources),
+        verdicts=verdicts(sources),
+        loss_comparison=partial(loss_comparison, sources),
+        modesty=partial(modesty, sources),
+        examples=examples(),
+        activation_curves=curves(),
+        embedded=embedded or Embedded(),
+    )
 
 
 def environment(*folders: Path) -> Environment:
@@ -40,14 +63,20 @@ def environment(*folders: Path) -> Environment:
     )
     templates.filters |= {
         "averaged_over": averaged_over,
+        "commonest_confusions": commonest_confusions,
         "count": count,
+        "description": description,
         "duration": duration,
         "filter_verdicts": filter_verdicts,
+        "fully_connected": fully_connected,
+        "layer_rows": layer_rows,
         "measured": measured,
         "percent": percent,
         "points": points,
+        "quoted": quoted,
         "reason": reason,
         "short": short,
+        "tint": tint,
         "thousands": lambda number: f"{number:,}",
     }
     templates.globals["m"] = templates.get_template("macros.html.j2").module

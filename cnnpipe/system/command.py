@@ -16,6 +16,7 @@ from cnnpipe.system.errors import InputError
 
 RAW = Path("data/raw")
 MODELS = Path("data/models")
+EMBEDDINGS = Path("data/embeddings")
 SNAPSHOTS = Path("data/snapshots")
 REPORTS = Path("reports")
 UNREACHABLE = Path(".cnnpipe/unreachable.txt")

@@ -1,5 +1,7 @@
 """Two runs on one page, which needs no network: results from git and DVC on identical scales."""
 
+import base64
+import io
 import re
 import shutil
 import sys
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from cnnpipe.compare.__main__ import main
 from cnnpipe.compare.differences import compare
@@ -57,7 +60,10 @@ class Project:
         return read_revision(self.folder, revision, MODEL_NAMES)
 
     def set_params(self, epochs: int) -> None:
-        text = f'seed: 1\ntrain:\n  epochs: {epochs}\n  note: "{EVIL}{epochs}"\n'
+        text = (
+            f'seed: 1\nnote: "{EVIL}{epochs}"\ntrain:\n  epochs: {epochs}\n'
+            "models:\n  lenet5: {}\n  vgg: {epochs: 9}\nrace:\n  recipes:\n  - blocks: [[8]]\n"
+        )
         (self.folder / "params.yaml").write_text(text, encoding="utf-8")
 
     def save_model(self, seed: int) -> None:
@@ -104,7 +110,8 @@ def file(page, tmp_path_factory) -> Path:
 def test_a_revision_is_read_without_touching_the_workspace(project):
     before = run(project.folder, "git", "status", "--porcelain")
     revision = project.read("main")
-    assert revision.params["train.epochs"] == 3
+    assert revision.params["models.lenet5.epochs"] == 3
+    assert revision.params["race.recipes.0.blocks"] == [[8]]
     assert revision.message.startswith("First run")
     assert revision.models["lenet5"].evaluation["test_errors"] == 3
     assert (revision.models["lenet5"].predictions["prediction"] != np.arange(10)).sum() == 3
@@ -124,7 +131,8 @@ def test_an_experiment_is_a_revision_by_its_name(project):
     run(project.folder, *DVC, "exp", "save", "--quiet", "--name", "my-experiment")
     run(project.folder, "git", "checkout", "--quiet", "params.yaml")
     revision = project.read("my-experiment")
-    assert revision.params["train.epochs"] == 9
+    assert revision.params["models.lenet5.epochs"] == 9
+    assert revision.message == "a DVC experiment"
     assert len(revision.commit) == 7
     assert revision.models["vgg"].predictions is not None
 
@@ -151,14 +159,15 @@ def test_a_damaged_file_or_one_of_another_schema_is_named_with_its_revision(
     path.write_bytes(good)
 
 
-def test_only_what_differs_is_listed(comparison):
+def test_only_what_differs_is_listed_as_it_ran(comparison):
     assert comparison.params == [
-        ("train.epochs", "3", "6"),
-        ("train.note", f"{EVIL}3", f"{EVIL}6"),
+        ("note", f"{EVIL}3", f"{EVIL}6"),
+        ("models.lenet5.epochs", "3", "6"),  # VGG has its own
     ]
     _, vgg = comparison.models
     assert vgg.verdict.text == "main and longer classify the same of 10 test images correctly."
     assert vgg.changed == []
+    assert (vgg.same, vgg.pairs) == (True, [])
 
 
 def test_differences_have_an_interval_and_the_exact_test(comparison):
@@ -170,13 +179,23 @@ def test_differences_have_an_interval_and_the_exact_test(comparison):
     )
     assert rows["Errors"] == ["3", "1", "−2"]
     assert rows["Parameters"] == ["61,706", "61,706", "0"]
-    assert lenet5.verdict.kind == "not supported"  # p = 2 · (1/2)² = 0.5
+    assert lenet5.verdict.kind == "not decided"  # p = 2 · (1/2)² = 0.5
     text = lenet5.verdict.text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith(
         "longer is better: of 10 test images, main alone classifies 0 correctly and longer alone 2 "
         "(exact McNemar test, p = 0.500). Chance alone"
     )
-    assert lenet5.changed == [(1, "1", "2", "1"), (4, "4", "5", "4")]
+    changed = [(image.index, image.label, image.answers) for image in lenet5.changed]
+    assert changed == [(1, "1", ("2", "1")), (4, "4", ("5", "4"))]
+
+
+def test_images_whose_answer_changed_are_shown(revisions):
+    images = np.zeros((10, 28, 28), np.uint8)
+    images[4, :14] = 255
+    one, other = (replace(revision, test_images=images) for revision in revisions)
+    shown = {image.index: image.uri for image in compare(one, other).models[0].changed}
+    content = base64.b64decode(shown[4].removeprefix("data:image/png;base64,"))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), 255 - images[4])
 
 
 def compare_lenet5(one: Revision, other: Revision, **columns: object):
@@ -216,11 +235,10 @@ def test_without_predictions_in_the_cache_the_rest_is_compared(project, tmp_path
 
 
 def test_figures_that_both_have_are_paired(comparison):
-    lenet5, vgg = comparison.models
+    lenet5, _ = comparison.models
     shared = ["Learning curves", "Confusion", "Reliability"]
     kernels = ["Kernels of c1", "Kernels of c3", "Kernels of c5"]
     assert [pair.title for pair in lenet5.pairs] == shared + kernels
-    assert [pair.title for pair in vgg.pairs] == shared
     assert all(pair.same_size for pair in lenet5.pairs)
     assert lenet5.pairs[3].one.uri != lenet5.pairs[3].other.uri
 
@@ -280,34 +298,32 @@ def test_the_command_ends_in_one_line_and_not_zero(project, tmp_path, folder, mo
 
 
 @needs_chromium
-def test_the_slider_moves_and_both_figures_are_shown_in_turn(browser, file):
+def test_figures_stand_below_each_other_and_alternate_whole(browser, file):
     with opened(browser, file, stopped=True) as page:
         figure = page.locator(".pair").first
-        slider, button = figure.get_by_role("slider"), figure.get_by_role("button")
-
-        def expect_clipped(percent):
-            clip = f"inset(0px {percent}% 0px 0px)"
-            expect(figure.locator(".one")).to_have_css("clip-path", clip)
-
-        expect_clipped(50)
-        slider.focus()
-        for _ in range(10):
-            page.keyboard.press("ArrowLeft")
-        expect_clipped(60)
-        boxes = [figure.locator(f".{side}").bounding_box() for side in ("one", "other")]
-        assert boxes[0] == boxes[1]
+        one, other = figure.locator(".one"), figure.locator(".other")
+        button = figure.get_by_role("button")
+        first, second = one.bounding_box(), other.bounding_box()
+        assert second["y"] >= first["y"] + first["height"]
         button.press("Enter")
         expect(button).to_have_attribute("aria-pressed", "true")
-        for percent in (0, 100, 0, 100):  # each is seen for 700 ms
-            expect_clipped(percent)
+        assert one.bounding_box() == other.bounding_box()
+        for shown, hidden in ((one, other), (other, one)) * 2:  # each is seen for 700 ms
             page.clock.run_for(650)
-            expect_clipped(percent)
+            expect(shown).to_be_visible()
+            expect(hidden).to_be_hidden()
             page.clock.run_for(50)
         button.press("Enter")
         expect(button).to_have_attribute("aria-pressed", "false")
-        expect_clipped(60)
         page.clock.run_for(1500)
-        expect_clipped(60)
+        expect(one).to_be_visible()
+        expect(other).to_be_visible()
+
+
+@needs_chromium
+def test_an_identical_model_takes_little_room(browser, file):
+    with opened(browser, file) as page:
+        assert page.locator("#vgg").bounding_box()["height"] < 300
 
 
 @needs_chromium

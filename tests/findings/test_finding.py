@@ -5,12 +5,14 @@ import json
 import pandas as pd
 import pytest
 
-from cnnpipe.findings.finding import Finding, decide
+from cnnpipe.findings.evidence import Evidence
+from cnnpipe.findings.finding import Finding, adjusted
 
 FOUND = {
     "name": "locality",
     "claim": "A neuron sees a patch.",
-    "verdict": "supported",
+    "evidence": Evidence(0.01, 0.99),
+    "verdict": "shown",
     "statement": "It sees 3×3 pixels.",
     "unit": "pixels",
     "uncertainty": "exact",
@@ -24,7 +26,7 @@ def test_summary_is_what_the_report_reads_and_json_can_hold():
     assert summary["interval"] == [2.5, 3.5]
     assert summary["figure"] == "figures/principles/locality.png"
     assert summary["tables"] == {"fields": "principles/locality_fields.csv"}
-    assert finding.metrics() == {"verdict": "supported", "number": 3, "low": 2.5, "high": 3.5}
+    assert finding.metrics() == {"verdict": "shown", "number": 3, "low": 2.5, "high": 3.5}
 
 
 def test_what_is_exact_has_no_interval_and_its_own_number_as_both_ends():
@@ -41,14 +43,10 @@ def test_a_number_that_cannot_be_judged_is_refused(number, interval):
         Finding(**FOUND, number=number, interval=interval)
 
 
-@pytest.mark.parametrize(
-    ("whole", "part", "verdict"),
-    [
-        (True, True, "supported"),
-        (True, False, "supported"),
-        (False, True, "partly supported"),
-        (False, False, "not supported"),
-    ],
-)
-def test_a_verdict_is_one_of_three(whole, part, verdict):
-    assert decide(whole, part) == verdict
+def test_with_many_claims_a_verdict_takes_stronger_evidence():
+    finding = Finding(**FOUND, number=3, interval=(2.5, 3.5))
+    identity = Finding(**FOUND | {"evidence": None, "verdict": "verified"}, number=0, interval=None)
+    both = adjusted({"a": finding, "b": finding, "c": identity})  # 0.02 · 2
+    assert [one.verdict for one in both.values()] == ["shown", "shown", "verified"]
+    three = adjusted({"a": finding, "b": finding, "c": finding})  # 0.02 · 3
+    assert {one.verdict for one in three.values()} == {"not decided"}

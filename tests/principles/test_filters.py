@@ -1,12 +1,19 @@
 """Learned filters against hand-crafted ones: matches are right, and random filters refute."""
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
 
-from cnnpipe.principles.estimates import Estimate
-from cnnpipe.principles.filters import best_match, judge, measure, same_smoothness, templates
-from tests.helpers.tiny_study import BUDGETS, tiny_study
+from cnnpipe.principles import filters
+from cnnpipe.principles.filters import (
+    FIRSTS,
+    best_match,
+    likeness_of,
+    random_filters,
+    same_smoothness,
+    templates,
+)
+from tests.helpers.tiny_study import TINY, measured
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -26,52 +33,56 @@ def test_templates_contain_what_the_books_give(size):
 
 def test_match_is_the_largest_cosine_for_any_sign_and_scale():
     bank = np.array([[[1.0, 0], [0, 0]], [[0, 1], [1, 0]]])
-    filters = np.array([[[0.0, -3], [-3, 0]], [[3, 4], [0, 0]], [[0, 0], [0, 0]]])
-    matches, best = best_match(filters, bank)
+    weights = np.array([[[0.0, -3], [-3, 0]], [[3, 4], [0, 0]], [[0, 0], [0, 0]]])
+    matches, best = best_match(weights, bank)
     np.testing.assert_allclose(matches, [1, 3 / 5, 0])  # 4/5·√½ < 3/5
     assert best[0] == 1
     assert best[1] == 0
 
 
 def test_same_smoothness_keeps_the_amplitudes_of_the_spectrum():
-    filters = np.random.default_rng(0).normal(size=(4, 5, 5))
-    other = same_smoothness(filters, np.random.default_rng(1))
-    assert not np.allclose(other, filters)
-    np.testing.assert_allclose(np.abs(np.fft.fft2(other)), np.abs(np.fft.fft2(filters)))
+    weights = np.random.default_rng(0).normal(size=(4, 5, 5))
+    other = same_smoothness(weights, np.random.default_rng(1))
+    assert not np.allclose(other, weights)
+    np.testing.assert_allclose(np.abs(np.fft.fft2(other)), np.abs(np.fft.fft2(weights)))
 
 
-def test_random_filters_refute_the_claim():
-    finding = measure(tiny_study(filters=BUDGETS.filters, seed=3))
-    assert finding.verdict == "not supported"
-    assert abs(finding.number) < 0.15
-    assert finding.statement.startswith("Not supported: ")
-
-
-def test_hand_crafted_filters_support_the_claim():
-    study = tiny_study(filters=BUDGETS.filters)
-    for model in study.models.values():
-        first = next(layer for layer in model if hasattr(layer, "kernel_size"))
-        _, bank = templates(first.weight.shape[-1])
-        chosen = torch.from_numpy(bank[:: len(bank) // len(first.weight)][: len(first.weight)])
-        with torch.no_grad():
-            first.weight.copy_(chosen[:, None])
-    finding = measure(study)
-    assert finding.verdict == "supported"
-    np.testing.assert_allclose(finding.tables["matches"]["match"], 1)
+def test_hand_crafted_filters_match_and_random_ones_do_not():
+    rng = np.random.default_rng(0)
+    _, bank = templates(5)
+    table, nearest, _ = likeness_of(bank[::60], 200, rng)
+    np.testing.assert_allclose(table["match"], 1)
+    np.testing.assert_array_equal(nearest, bank[::60])
+    table, _, chance = likeness_of(random_filters(100, bank, rng), 200, rng)
+    assert table["match"].mean() == pytest.approx(chance.mean(), abs=0.03)
+    assert (table["match"] - table["random as smooth"]).mean() < 0.02
 
 
 @pytest.mark.parametrize(
-    ("gains", "beyond", "verdict"),
+    ("beyond", "verdict"),
     [
-        ([0.1, 0.2], [0.1, 0.1], "supported"),
-        ([0.1, 0.2], [0.1, -0.1], "partly supported"),
-        ([0.1, -0.2], [-0.1, -0.1], "partly supported"),
-        ([-0.1, -0.1], [0.1, 0.1], "not supported"),
+        ([0.1, 0.11, 0.12], "shown"),
+        ([0.0, 0.001, 0.002], "shown not to hold"),
+        ([-0.1, 0.03, 0.1], "not decided"),
     ],
 )
-def test_verdict_follows_the_lower_ends(gains, beyond, verdict):
-    over_random, over_smooth = (
-        {name: Estimate(low + 0.3, low, low + 0.6) for name, low in zip("ab", lows, strict=True)}
-        for lows in (gains, beyond)
+def test_the_verdict_follows_likeness_beyond_smoothness(beyond, verdict):
+    runs = pd.DataFrame({"match": 0.8, "random": 0.5, "random as smooth": 0.8 - np.array(beyond)})
+    found = measured(filters)
+    use = pd.DataFrame(
+        [(first, 0.9 + run / 100, run) for run in range(3) for first in FIRSTS],
+        columns=["network", "accuracy", "run"],
     )
-    assert judge(over_random, over_smooth) == verdict
+    assert filters.judge(runs, use, found.tables, TINY).verdict == verdict
+
+
+@pytest.mark.parametrize("first", FIRSTS)
+def test_only_a_learned_first_layer_is_trained(first):
+    network = filters.with_first_layer(first, 2)
+    weight = next(iter(network.parameters()))
+    assert weight.requires_grad == (first == "learned")
+    if first == "frozen, hand-crafted":
+        learned = weight.detach().double().flatten(0, 1).numpy()
+        np.testing.assert_allclose(
+            likeness_of(learned, 100, np.random.default_rng())[0]["match"], 1
+        )

@@ -6,14 +6,16 @@ import torch
 
 from cnnpipe.params.principles import InductiveBiasParams
 from cnnpipe.principles import inductive_bias
-from cnnpipe.principles.inductive_bias import ORDERED, SCRAMBLED, judge, scrambled, sizes_within
+from cnnpipe.principles.inductive_bias import CNN, FLAT, UNSHARED, judge, sizes_within
+from cnnpipe.principles.networks import MLP
+from cnnpipe.principles.scrambled import ORDERED, SCRAMBLED, scrambled
 from tests.helpers.tiny_study import TINY, tiny_study, with_scrambled_pixels
 
 STUDY = tiny_study(
     train=300,
     test=300,
     inductive_bias=InductiveBiasParams(
-        sizes=[100, 300], test_images=300, seeds=3, steps=30, batch_size=32, lr=0.01
+        sizes=[300], test_images=300, runs=3, steps=30, batch_size=32, lr=[0.01]
     ),
 )
 
@@ -35,31 +37,34 @@ def test_sizes_end_with_the_images_there_are():
 @pytest.mark.parametrize(
     ("ordered", "control", "verdict"),
     [
-        ([5, 6, 7], [-1, 0, 1], "supported"),
-        ([5, 6, 7], [-3, -2.5, -2], "supported"),
-        ([5, 6, 7], [2, 2.1, 2.2], "partly supported"),
-        ([5, 6, 7], [5, 6, 7.1], "not supported"),  # the advantage is not the order's
-        ([-1, 0, 1], [-6, -5, -4], "not supported"),  # there is no advantage
-        ([-5, 6, 17], [-1, 0, 1], "not supported"),  # the seeds disagree
+        ([5, 6, 7], [-1, 0, 1], "shown"),
+        ([5, 6, 7], [5, 6, 7.1], "shown not to hold"),  # the advantage is not the order's
+        ([0, 0.1, -0.1], [-6, -5, -4], "shown not to hold"),  # there is no advantage
+        ([-5, 6, 17], [-1, 0, 1], "not decided"),  # the runs disagree
     ],
 )
 def test_the_verdict_follows_both_orders(ordered, control, verdict):
     rows = [
-        (order, network, 100, size, seed, accuracy)
+        (order, network, 100, size, run, accuracy)
         for order, ahead in ((ORDERED, ordered), (SCRAMBLED, control))
-        for seed, points in enumerate(ahead)
-        for network, accuracy in (("CNN", 0.8 + points / 100), ("MLP", 0.8))
+        for run, points in enumerate(ahead)
+        for network, accuracy in (
+            (CNN, 0.8 + points / 100),
+            (UNSHARED, 0.8),
+            (FLAT, 0.8),
+            (MLP, 0.8),
+        )
         for size in (60, 600)
     ]
-    columns = ["order", "network", "parameters", "images", "seed", "accuracy"]
+    columns = ["order", "network", "parameters", "images", "run", "accuracy"]
     finding = judge(pd.DataFrame(rows, columns=columns), TINY)
     assert finding.verdict == verdict
     assert finding.number == pytest.approx(sum(ordered) / 3)
+    assert finding.details["parts"]["locality"] == "shown not to hold"
 
 
 def test_strokes_support_the_bias_and_scrambled_ones_refute_it():
-    finding = inductive_bias.measure(STUDY)
-    assert finding.verdict == "supported"
-    assert finding.interval[0] > 0
-    assert "ahead of an MLP" in finding.statement
-    assert inductive_bias.measure(with_scrambled_pixels(STUDY)).verdict == "not supported"
+    assert inductive_bias.measure(STUDY).verdict == "shown"
+    refuted = inductive_bias.measure(with_scrambled_pixels(STUDY))
+    assert refuted.verdict in ("not decided", "shown not to hold")
+    assert refuted.number < 1

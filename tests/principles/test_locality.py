@@ -8,7 +8,8 @@ from torch import nn
 from cnnpipe.inspection.structure import Field, layers_of
 from cnnpipe.layers import Conv2d, MaxPool2d
 from cnnpipe.principles import locality
-from cnnpipe.principles.locality import judge, measure_field
+from cnnpipe.principles.locality import correlation_by_distance, judge, measure_field
+from cnnpipe.principles.scrambled import ORDERED, ORDERS
 from tests.helpers.tiny_study import TINY, measured
 
 IMAGES = torch.randn(6, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -25,7 +26,36 @@ def verdict_on(network, field):
     row, _ = measure_field(network.eval(), field, IMAGES, seed=0)
     layer = {"model": "tiny", "layer": "layer", "local": True}
     maps = pd.DataFrame({"model": [], "layer": [], "row": [], "x0": []})
-    return judge(pd.DataFrame([layer | row]), maps, TINY)
+    return judge(pd.DataFrame([layer | row]), maps, relations(0.9, 0.1), TINY)
+
+
+def relations(near, far):
+    """Correlations of three runs, near and far, on images as they are; none on scrambled ones."""
+    rows = [
+        (order, distance, value * (order == ORDERED) + run / 1000 * distance, run)
+        for order in ORDERS
+        for distance, value in ((1, near), (20, far))
+        for run in (0, 1, 2)
+    ]
+    return pd.DataFrame(rows, columns=["order", "distance", "correlation", "run"])
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "verdict"),
+    [(0.9, 0.1, "shown"), (0.2, 0.2, "shown not to hold"), (0.29, 0.2, "not decided")],
+)
+def test_near_pixels_must_be_more_related(near, far, verdict, finding):
+    tables = finding.tables["layers"], finding.tables["maps"]
+    assert judge(*tables, relations(near, far), TINY).verdict == verdict
+
+
+def test_correlations_worked_by_hand():
+    column = torch.randn(500, 3, 1, generator=torch.Generator().manual_seed(0)).double()
+    images = torch.cat([column, -column, torch.ones_like(column)], dim=2)  # (N, 3, 3)
+    table = correlation_by_distance(images.numpy()).set_index("distance")["correlation"]
+    # At distance 1, and 1.4, 4 of 11 pairs are of one row, r = −1; the others are unrelated.
+    assert table[1] == pytest.approx(3 / 11, abs=0.05)
+    assert table[2] < 0.1
 
 
 def test_the_claim_holds_for_lenet5s_fields_as_the_theory_has_them(finding):
@@ -37,23 +67,23 @@ def test_the_claim_holds_for_lenet5s_fields_as_the_theory_has_them(finding):
     assert lenet5["theory"].tolist() == [5, 6, 14, 16, 32, 28]
     assert lenet5.loc["c1", ["first", "last", "seen"]].tolist() == [12, 16, 5]
     assert (lenet5["outside"] == 0).all()
-    assert finding.verdict == "supported"
-    assert finding.number == 0
+    assert finding.verdict != "shown not to hold"
+    assert finding.details["outside"] == 0
     assert finding.details["asked"] > 10_000
 
 
 def test_a_real_convolution_is_local():
     network = nn.Sequential(Conv2d(1, 4, 3, padding=1), MaxPool2d(2))
     field = layers_of(network, IMAGES.shape[1:])[-1].field
-    assert verdict_on(network, field).verdict == "supported"
+    assert verdict_on(network, field).verdict == "shown"
 
 
 def test_a_fully_connected_layer_refutes_it():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(144, 144), nn.Unflatten(1, (1, 12, 12)))
     finding = verdict_on(network, THREE)
-    assert finding.verdict == "not supported"
-    assert finding.number == len(IMAGES) * (144 - 9)
+    assert finding.verdict == "shown not to hold"
+    assert finding.details["outside"] == len(IMAGES) * (144 - 9)
     assert finding.details["changed"] == len(IMAGES)
 
 
@@ -62,7 +92,7 @@ def test_a_single_weight_outside_of_the_field_refutes_it():
     with torch.no_grad():
         network[0].weight.zero_()[0, 0, 1:4, 1:4] = 1
         network[0].weight[0, 0, 0, 0] = 1e-6
-    assert verdict_on(network, THREE).number == len(IMAGES)
+    assert verdict_on(network, THREE).details["outside"] == len(IMAGES)
 
 
 def test_spread_of_even_gradients_is_one_and_of_a_bell_less():

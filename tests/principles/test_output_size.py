@@ -36,7 +36,7 @@ def test_formula_and_count_give_known_sizes(case, size):
 
 def test_the_claim_holds():
     finding = measured(output_size)
-    assert finding.verdict == "supported"
+    assert finding.verdict == "verified"
     assert finding.number == 0
     assert finding.interval is None
     table = finding.tables["operators"].set_index("operator")
@@ -53,7 +53,7 @@ def test_the_claim_holds():
 
 def test_a_formula_that_rounds_up_is_refuted_with_an_example():
     finding = judge(compare(grid(PARAMS), 0, rounded_up), curves(PARAMS), PARAMS)
-    assert finding.verdict == "not supported"
+    assert finding.verdict == "shown not to hold"
     assert finding.number > 0
     assert "the formula gives" in finding.statement
 

@@ -35,7 +35,7 @@ class Experiment:
             os.kill(os.getpid(), signal.SIGKILL)
         words = {"unit": "threads", "uncertainty": "exact", "data": "none"}
         threads = torch.get_num_threads()
-        return self.CLAIM.finding("supported", "So.", threads, **words, tables={}, details={})
+        return self.CLAIM.finding(True, "So.", threads, **words, tables={}, details={})
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -1,15 +1,18 @@
 """What the experiments share: examples drawn by the seed, and a plain way to train."""
 
 from dataclasses import replace
+from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.models import TrainedNetwork
-from cnnpipe.params.principles import Schedule
-from cnnpipe.principles.study import Study, accuracy, train
+from cnnpipe.params.principles import Budget, Schedule
+from cnnpipe.principles.networks import perceptron
+from cnnpipe.principles.study import Study, accuracy, train, tuned
 from cnnpipe.system.errors import InputError
 from tests.helpers.tiny_study import TINY, tiny_study
 
@@ -31,6 +34,41 @@ def test_examples_are_drawn_by_the_seed_and_grow_by_adding():
     assert torch.equal(more[:10], inputs)
     assert torch.equal(more_labels[:10], labels)
     assert len(study.test_examples(1000)[1]) == 32
+
+
+def test_every_run_has_a_seed_that_no_other_study_has():
+    seeds = {
+        (base, claim, number): tiny_study(train=8, test=4, seed=base).run(claim, number).seed
+        for base in (1, 2)
+        for claim in ("sharing", "pooling")
+        for number in range(3)
+    }
+    assert len(set(seeds.values())) == len(seeds)
+    first, second = (TINY.run("sharing", number) for number in (0, 1))
+    for draw in (Study.training_examples, Study.test_examples):
+        assert not torch.equal(draw(first, 8)[0], draw(second, 8)[0])
+
+
+def test_finished_runs_are_not_run_again(tmp_path):
+    study, seen = replace(TINY, kept=tmp_path), []
+
+    def measure(run):
+        seen.append(run.seed)
+        return pd.DataFrame({"accuracy": [run.seed / 7]})
+
+    two = study.repeat("sharing", 2, measure)
+    three = study.repeat("sharing", 3, measure)
+    assert len(seen) == len(set(seen)) == 3
+    assert three["run"].tolist() == [0, 1, 2]
+    pd.testing.assert_frame_equal(three[:2], two, check_exact=True)
+    pd.testing.assert_frame_equal(three, TINY.repeat("sharing", 3, measure), check_exact=True)
+
+
+def test_the_learning_rate_is_the_best_on_held_out_images():
+    budget = Budget(runs=2, steps=20, batch_size=32, lr=[1e-7, 0.01], test_images=20)
+    study = tiny_study(train=300, test=4)
+    networks = {"MLP": partial(perceptron, 16, 2)}
+    assert tuned(study, "sharing", budget, networks, 200) == {"MLP": 0.01}
 
 
 def linear() -> nn.Module:

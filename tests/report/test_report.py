@@ -14,9 +14,10 @@ from PIL import Image
 
 import cnnpipe.report
 from cnnpipe.findings import ladder
+from cnnpipe.findings.mcnemar import mcnemar_p_value
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.report.inputs import read_sources
-from cnnpipe.report.sentences import verdicts
+from cnnpipe.report.sentences import in_brief, measured, rejected, verdicts
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import ROOT, needs_trained_models, write_page
 from tests.helpers.contrast import contrast
@@ -53,7 +54,7 @@ SAID = {
     "speed": [
         "LeNet-5 trains as fast with this project’s layers as with torch’s: a step of 128 images "
         "takes 0.94 times torch’s time (quartiles 0.846 to 1.13)",
-        "not supported VGG trains as fast",
+        "shown not to hold VGG trains as fast",
         "GFLOP/s of the forward pass: formula 10, compiled loops 50, vendor 100, peak 200.",
         f"Peak. {ladder.PEAK.change}",
         "Peak memory of a training step, own layers over torch’s: LeNet-5 0.902; VGG 0.91.",
@@ -63,19 +64,25 @@ SAID = {
         "Outlined: 1 dead filter.",
         "1 of the 2 filters of VGG is dead, that is zero everywhere",
         "The most valuable filter of VGG is number 0 of c1: without it 20.00 percent",
-        "1 of 2 are worth something beyond chance",
+        "of 2, removed one at a time, 0 cost more accuracy than chance explains",
     ],
     "attribution": [
-        "LeNet-5 “A map shows what was learned.” Partly supported.",
-        "VGG “A map shows what was learned.” Partly supported.",
+        "LeNet-5 “A map shows what was learned.” Not decided.",
+        "VGG “A map shows what was learned.” Not decided.",
         "0.25 gradients outside",
+    ],
+    "summary": [
+        "1,290 comparisons found that each gives what PyTorch or SciPy gives, up to rounding",
+        "Of 10 test images, which they had never seen, LeNet-5 reads 70.00 % and VGG reads 90.00 %",
+        "0 of the 2 of LeNet-5 and 0 of the 2 of VGG cost more accuracy than chance explains",
+        "the verdict is “not decided” for 1",
     ],
     "scores": ["70.00 %", "50.00 % – 95.00 %", "61,706", "416,520", "1 min 23 s, 3 epochs"],
     "machine": ["cpu (Example 3 GHz), 2 threads, torch 2.14.1"],
     "parameters": ["models.vgg.lr"],
     "hashes of the data set": ["0fa7898d" * 8],
     "claims of the theory": [
-        "“A neuron sees a patch.” Partly supported. Of 1,000 gradients 3 lie outside",
+        "“A neuron sees a patch.” Not decided. Of 1,000 gradients 3 lie outside",
         "3 gradients outside; exact: every pixel",
         "What does a neuron see?",
         "outside field",
@@ -201,7 +208,7 @@ def test_every_chapter_and_section_is_one_press_away(document):
     pressed = [link["href"][1:] for link in document.all("a") if link["href"].startswith("#")]
     chapters = [article["id"] for article in document.all("article") if "id" in article]
     sections = [section["id"] for section in document.all("section")]
-    assert chapters == ["start", "networks", "learned", "appendix"]
+    assert chapters == ["start", "convolution", "networks", "learned", "appendix"]
     assert {*chapters, *sections} <= set(pressed)
     assert sections.index("draw") == 0
 
@@ -294,7 +301,7 @@ def failed(folder):
         # VGG alone is right on images 1 and 4, LeNet-5 alone on none: p = 2 · (1/2)² = 0.5
         (
             lambda folder: None,
-            "not supported",
+            "not decided",
             "VGG is better: of 10 test images, LeNet-5 alone classifies 0 correctly and VGG alone "
             "2 (exact McNemar test, p = 0.500). "
             "Chance alone makes such a difference often enough.",
@@ -302,7 +309,7 @@ def failed(folder):
         # LeNet-5 alone is right on all 10: p = 2 · (1/2)¹⁰ = 0.00195
         (
             lambda folder: wrong(folder, [], range(10)),
-            "supported",
+            "shown",
             "LeNet-5 is better: of 10 test images, LeNet-5 alone classifies 10 correctly and VGG "
             "alone 0 (exact McNemar test, p = 0.002).",
         ),
@@ -313,18 +320,17 @@ def failed(folder):
         ),
         (
             lambda folder: None,
-            "not supported",
-            "VGG did not overfit: its validation loss ends at 0.44, "
-            "10.0 % above its lowest value, of epoch 2.",
+            "measured",
+            "The validation loss of VGG ends at 0.44, 10.0 % above its lowest value, of epoch 2.",
         ),
         (
             without_a_rise,
-            "supported",
-            "VGG did not overfit: its validation loss ends at 0.4, its lowest value.",
+            "measured",
+            "The validation loss of VGG ends at 0.4, its lowest value.",
         ),
         (
             failed,
-            "not supported",
+            "shown not to hold",
             "This project’s operators compute what their references compute: 1,290 comparisons, "
             "not all within tolerance (conv2d (im2col), float32: forward is off by 0.25).",
         ),
@@ -336,6 +342,80 @@ def test_sentences_follow_from_the_numbers(tmp_path, change, kind, sentence):
     sources = read_sources(folder, folder / "dataset.json", PARAMS)
     kinds = {made.text.replace("\N{NO-BREAK SPACE}", " "): made.kind for made in verdicts(sources)}
     assert kinds[sentence] == kind
+
+
+def test_filters_that_are_worth_nothing_hardly_ever_seem_worth_something():
+    rng = np.random.default_rng(0)
+    changed = rng.binomial(12, 0.5, size=(100, 224))  # of 12 answers that change, as by a coin
+    p_values = [[mcnemar_p_value(b, 12 - b) for b in filters] for filters in changed]
+    assert sum(rejected(p, len(p)) > 0 for p in p_values) <= 5
+
+
+def test_the_curves_name_label_smoothing_and_the_least_loss_that_it_allows(tmp_path):
+    folder = write_reports(tmp_path)
+    assert [PARAMS["models"][name]["label_smoothing"] for name in MODEL_NAMES] == [0, 0.05]
+    text = Document(page_of(folder)).text
+    # −0.955·ln 0.955 − 9·0.005·ln 0.005 = 0.282
+    assert text.count("label smoothing of 0.05, with which it cannot fall below 0.282") == 1
+    assert text.count("VGG was trained with label smoothing of 0.05") == 1
+    assert "LeNet-5 was trained with label smoothing" not in text
+
+
+@pytest.mark.parametrize(
+    ("confusions", "sentence"),
+    [
+        ([(9, 4, 7), (4, 9, 2)], "The commonest error of VGG: “9” read as “4”, 7 of 9 errors."),
+        (
+            [(9, 4, 4), (4, 9, 4), (3, 5, 1)],
+            "The commonest errors of VGG: “4” read as “9” and “9” read as “4”, 4 of 9 errors each.",
+        ),
+        (
+            [(9, 4, 1), (3, 5, 1)],
+            "No confusion of VGG stands out: its 2 errors could lie among the pairs of classes as "
+            "they do by chance.",
+        ),
+    ],
+)
+def test_confusions_are_named_with_their_ties_unless_chance_explains_them(
+    tmp_path, confusions, sentence
+):
+    folder = write_reports(tmp_path)
+    path = folder / "evaluation" / "vgg.json"
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    counts = np.zeros((10, 10), int)
+    for true, predicted, number in confusions:
+        counts[true, predicted] = number
+    write(path, scores | {"confusion": counts.tolist(), "test_errors": int(counts.sum())})
+    sources = read_sources(folder, folder / "dataset.json", PARAMS)
+    assert sentence in [verdict.text for verdict in verdicts(sources)]
+
+
+def test_which_network_is_better_is_said_of_corrupted_images_too(tmp_path):
+    folder = write_reports(tmp_path)
+    methods = {"method": ["lenet5", "vgg"], "training": "pipeline", "corrupted": [0.846, 0.683]}
+    write(folder / "handcrafted" / "methods.csv", pd.DataFrame(methods))
+    sources = read_sources(folder, folder / "dataset.json", PARAMS)
+    better = [each.text for each in verdicts(sources) if "is better" in each.text]
+    brief = [each.text for each in in_brief(sources) if each.section == "handcrafted"]
+    for text in (*better, *brief):
+        assert "LeNet-5 reads 84.6 % and VGG reads 68.3 %" in text.replace(
+            "\N{NO-BREAK SPACE}", " "
+        )
+
+
+def test_no_operator_passes_with_an_error_above_one(tmp_path):
+    folder = write_reports(tmp_path)
+    report = json.loads((folder / "verify.json").read_text(encoding="utf-8"))
+    report["checks"][0] |= {"tolerance": 16.0}
+    report["checks"][0]["errors"]["forward"]["bounds"] = 7.54
+    write(folder / "verify.json", report)
+    checks = read_sources(folder, folder / "dataset.json", PARAMS).checks()
+    assert [check.largest(["float32"]) for check in checks] == [["0.471"], ["–"]]
+
+
+def test_an_interval_is_written_with_as_many_digits_as_tell_its_ends_apart():
+    summary = {"number": 0.56483, "unit": "zero", "interval": [0.56469, 0.56494]}
+    assert measured(summary).endswith("interval 0.5647 to 0.5649)")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -44,7 +44,7 @@ def test_all_results_are_there(project):
         assert list((project.folder / "reports/figures" / name).glob("*.png"))
         assert list((project.folder / "reports/figures/explanation" / name).glob("*.png"))
         explained = project.json(f"reports/explanation/{name}.json")
-        assert explained["verdict"] in ("supported", "partly supported", "not supported")
+        assert explained["verdict"] in ("shown", "shown not to hold", "not decided")
     findings = project.json("reports/principles.json")
     assert len(findings) == 11
     for finding in findings.values():

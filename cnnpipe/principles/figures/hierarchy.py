@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
-from cnnpipe.drawing.colours import BLUE, INK, INTENSITY, ORANGE, Array
+from cnnpipe.drawing.colours import BLUE, INTENSITY, MUTED, ORANGE, Array
 from cnnpipe.findings.wording import title_of
 from cnnpipe.principles.figures import Details, Tables
 
@@ -22,16 +23,23 @@ LARGEST = 0.36
 NAMES = 1.3
 BETWEEN = 0.14
 """Inches between the patches of two filters."""
+STATES = [("untrained", ORANGE, "s"), ("trained", BLUE, "o")]
+PROBED = [
+    ("random weights", MUTED, "v"),
+    ("pixels in a random order", ORANGE, "s"),
+    ("images as they are", BLUE, "o"),
+]
+"""State, colour and marker."""
 
 
 @layout.styled
 def draw(tables: Tables, details: Details) -> Figure:
     """Probes and class purity by depth, trained and untrained; then the most exciting patches."""
     probes, purity, patches = (tables[name] for name in ("probes", "purity", "patches"))
-    models = list(probes["model"].unique())
+    models = list(purity["model"].unique())
     layers = patches.groupby(["model", "layer"], sort=False).ngroups
     row = LARGEST + 0.1
-    below = {model: 0.3 + 0.04 * _longest(probes, model) for model in models}
+    below = {model: 0.3 + 0.04 * _longest(purity, model) for model in models}
     page = layout.Page(
         layout.BODY
         + 0.3
@@ -41,18 +49,18 @@ def draw(tables: Tables, details: Details) -> Figure:
         + row * layers
         + 0.34 * len(models),
         "What each layer knows",
-        "of the trained network, and of the same network with random weights",
+        "left: networks trained anew, mean over the runs, 95 % interval; "
+        "right and below: those of the pipeline",
     )
     top = layout.BODY + 0.3
     for model in models:
-        accuracy = _by_layer(page, LEFT, top, probes[probes["model"] == model], "accuracy")
-        level = details["linear_accuracy"]
-        accuracy.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.9)
-        title = f"{title_of(model)}: accuracy of linear probes (dashed: linear on pixels)"
-        accuracy.set_title(title, fontsize=7.5)
-        accuracy.legend(labelcolor="linecolor", loc="lower left")
+        if model == "lenet5":
+            accuracy = _by_layer(page, LEFT, top, probes, "accuracy", PROBED)
+            accuracy.set_title(f"{title_of(model)}: accuracy of linear probes", fontsize=7.5)
+            accuracy.legend(labelcolor="linecolor", loc="lower left", fontsize=7)
         left = LEFT + PANEL_WIDTH + 0.6
-        pure = _by_layer(page, left, top, purity[purity["model"] == model], "purity")
+        pure = _by_layer(page, left, top, purity[purity["model"] == model], "purity", STATES)
+        pure.legend(labelcolor="linecolor", loc="lower right", fontsize=7)
         pure.set_ylim(0, 1)
         title = f"of a filter's {details['top']} most exciting images, of one class"
         pure.set_title(f"{title_of(model)}: {title}", fontsize=7.5)
@@ -61,15 +69,22 @@ def draw(tables: Tables, details: Details) -> Figure:
     return page.figure
 
 
-def _longest(probes: pd.DataFrame, model: str) -> int:
+def _longest(table: pd.DataFrame, model: str) -> int:
     """Letters of the longest name of a layer, which stand below a panel, aslant."""
-    return int(probes.loc[probes["model"] == model, "layer"].str.len().max())
+    return int(table.loc[table["model"] == model, "layer"].str.len().max())
 
 
-def _by_layer(page: layout.Page, left: float, top: float, table: pd.DataFrame, column: str) -> Axes:
-    """One quantity by layer, of the trained and the untrained network."""
+def _by_layer(
+    page: layout.Page,
+    left: float,
+    top: float,
+    table: pd.DataFrame,
+    column: str,
+    states: Sequence[tuple[str, str, str]],
+) -> Axes:
+    """One quantity by layer, in each state of the network."""
     axes = page.axes(left, top, PANEL_WIDTH, PANEL)
-    for state, colour, marker in [("untrained", ORANGE, "s"), ("trained", BLUE, "o")]:
+    for state, colour, marker in states:
         rows = table[table["state"] == state]
         places = range(len(rows))
         if column == "accuracy":

@@ -42,8 +42,8 @@ def draw(tables: Tables, details: Details) -> Figure:
     page.heading(layout.MARGIN, curves, "Accuracy of a small network with each, on moved images")
     axes = page.axes(0.6, curves + 0.35, layout.WIDTH - 0.6 - 1.6, 2.2)
     judged = details["judged_shift"]
-    axes.text(judged, 0.03, f" judged at {count(judged, 'pixel')}", fontsize=7)
-    label = "pixels moved, right, left, down or up; mean over the seeds, 95 % interval"
+    axes.text(judged, 0.03, f" judged up to {count(judged, 'pixel')}", fontsize=7)
+    label = "pixels moved, right, left, down or up; mean over the runs, 95 % interval"
     axes.set_xlim(-0.1, tables["accuracy"]["shift"].max())
     draw_accuracy_by_shift(axes, CURVES, tables["accuracy"], judged, label)
     return page.figure

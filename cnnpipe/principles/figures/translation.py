@@ -10,12 +10,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
-from cnnpipe.drawing.colours import BLUE, DARK_BLUE, ERRORS, INK, LIGHT_BLUE, MUTED, ORANGE
+from cnnpipe.drawing.colours import BLUE, DARK_BLUE, ERRORS, INK, ORANGE
 from cnnpipe.drawing.curves import Curve
 from cnnpipe.findings.wording import count, percent
 from cnnpipe.principles.figures import Details, Tables
 from cnnpipe.principles.figures.parts import draw_accuracy_by_shift
-from cnnpipe.principles.networks import AVERAGE, LINEAR, MAX, MAX_ON_MOVED, MLP, NO_POOLING
+from cnnpipe.principles.networks import MAX, MLP
 
 CELL = 0.3
 LEFT = 2.1
@@ -23,12 +23,10 @@ ACCURACY = 2.5
 """Inches: height of a cell, room for the operations' names, height of the lower panel."""
 
 CURVES = [
-    Curve(LINEAR, MUTED, "s", dashed=True),
     Curve(MLP, INK, "D", dashed=True),
-    Curve(NO_POOLING, LIGHT_BLUE, "v"),
-    Curve(AVERAGE, DARK_BLUE, "^"),
     Curve(MAX, BLUE, "o"),
-    Curve(MAX_ON_MOVED, ORANGE, "o"),
+    Curve("max pooling over the whole map", DARK_BLUE, "^"),
+    Curve("max pooling, trained on moved images", ORANGE, "o"),
 ]
 
 
@@ -49,7 +47,7 @@ def draw(tables: Tables, details: Details) -> Figure:
 
     top = layout.BODY + 0.55 + rows + 0.4
     page.heading(layout.MARGIN, top, "Accuracy on moved images")
-    page.note(layout.MARGIN, top + 0.18, "mean over the seeds, 95 % interval", fontsize=7.5)
+    page.note(layout.MARGIN, top + 0.18, "mean over the runs, 95 % interval", fontsize=7.5)
     axes = page.axes(0.6, top + 0.5, layout.WIDTH - 0.6 - 2.5, ACCURACY)
     judged = details["judged_shift"]
     axes.text(judged, 1.02, f"judged at {count(judged, 'pixel')}", fontsize=7, ha="center")

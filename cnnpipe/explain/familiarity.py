@@ -7,16 +7,22 @@ larger than for 99 % of images that were held out of training, so that one famil
 hundred is called unfamiliar, too. A network's probabilities cannot say this: they sum to 1 over the
 classes it knows, whatever the image.
 
+The x_i are few, so that the page can hold them: those that lie farthest from each other, which
+leaves no other training image far from all of them.
+
 Axes: N images, F features.
 
-Source: Sun, Ming, Zhu, Li, "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
+Sources: Sun, Ming, Zhu, Li, "Out-of-distribution detection with deep nearest neighbors", ICML 2022;
+Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science
+38, 1985.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -32,8 +38,10 @@ from cnnpipe.params.section import Seed, Selection
 from cnnpipe.system.artifacts import load_weights, project_root, save_weights, sha256_of
 from cnnpipe.system.errors import InputError
 
-NEIGHBOURS = 5000
-"""Training images to compare with; four times as many tell hardly more."""
+CANDIDATES = 5000
+"""Training images, spread evenly, of which neighbours are chosen."""
+NEIGHBOURS = 500
+"""Training images to compare with: so chosen, as good as all candidates."""
 FAMILIAR = 0.99
 """Share of the held-out images that count as familiar."""
 
@@ -53,8 +61,8 @@ class Familiarity:
     """The training images as a network sees them, and how far an image usually is from them."""
 
     network: TrainedNetwork
-    features: Tensor
-    """(N, F), of length 1."""
+    neighbours: Tensor
+    """Of the training images, int8 (N, F): f(x_i), scaled so that its largest magnitude is 127."""
     usual: float
     """Distance that `FAMILIAR` of the held-out images do not exceed."""
 
@@ -64,9 +72,11 @@ class Familiarity:
 
         Shape: both uint8 (N, 28, 28).
         """
-        features = _features(network, training[:: max(1, len(training) // NEIGHBOURS)])
-        distances = _distances(_features(network, held_out), features)
-        return cls(network, features, float(distances.quantile(FAMILIAR)))
+        candidates = directions(network, training[:: max(1, len(training) // CANDIDATES)])
+        chosen = candidates[farthest(candidates, NEIGHBOURS)]
+        neighbours = (127 * chosen / chosen.abs().amax(1, keepdim=True)).round().to(torch.int8)
+        unmeasured = cls(network, neighbours, math.nan)
+        return replace(unmeasured, usual=float(unmeasured.distances(held_out).quantile(FAMILIAR)))
 
     @classmethod
     def load(cls, network: TrainedNetwork, path: Path, raw: Path) -> Self:
@@ -86,31 +96,60 @@ class Familiarity:
         with suppress(InputError):
             state, metadata = load_weights(kept)
             if metadata == origin:
-                return cls(network, state["features"], float(state["usual"]))
+                return cls(network, state["neighbours"], float(state["usual"]))
         splits = split_validation(load_dataset(raw).train, settings.data.validation, settings.seed)
         measured = cls.of(network, *(split.images for split in splits))
-        state = {"features": measured.features, "usual": torch.tensor(measured.usual)}
         with suppress(OSError):  # a read-only project is measured anew
-            save_weights(kept, state, origin)
+            save_weights(kept, measured.tensors(), origin)
         return measured
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is kept of it in a file."""
+        return {"neighbours": self.neighbours, "usual": torch.tensor(self.usual)}
 
     def is_familiar(self, images: Tensor) -> Tensor:
         """
         Shape: uint8 (N, 28, 28) → bool (N,).
         """
-        return _distances(_features(self.network, images), self.features) <= self.usual
+        return self.distances(images) <= self.usual
+
+    def distances(self, images: Tensor) -> Tensor:
+        """1 − the cosine of each image's features with those of the nearest neighbour.
+
+        Shape: uint8 (N, 28, 28) → (N,).
+        """
+        neighbours = _unit(self.neighbours.float())
+        return 1 - (directions(self.network, images) @ neighbours.T).amax(dim=1)
 
 
 @torch.inference_mode()
-def _features(network: TrainedNetwork, images: Tensor) -> Tensor:
+def directions(network: TrainedNetwork, images: Tensor) -> Tensor:
+    """What the network's last layer gets, scaled to length 1.
+
+    Shape: uint8 (N, 28, 28) → (N, F).
+    """
     with evaluation_mode(network.model):
         batches = (network.normalization(batch) for batch in images.split(PREDICTION_BATCH))
         features = [network.model[:-1](batch).flatten(1) for batch in batches]
-    directions = torch.cat(features).float()
-    lengths = directions.square().sum(1, keepdim=True).sqrt()
-    return directions / lengths.clamp_min(1e-12)
+    return _unit(torch.cat(features).float())
 
 
-def _distances(features: Tensor, others: Tensor) -> Tensor:
-    """1 − the cosine of each with the nearest of the others: (N, F), (M, F) → (N,)."""
-    return 1 - (features @ others.T).amax(dim=1)
+def farthest(points: Tensor, count: int) -> list[int]:
+    """Indices of `count` points: the first, then each time that which is farthest from all of them.
+
+    Far is a small cosine. Shape: of length 1, (N, F).
+
+    >>> east, nearly_east, north = [1.0, 0.0], [0.8, 0.6], [0.0, 1.0]
+    >>> farthest(torch.tensor([east, nearly_east, north]), 2)
+    [0, 2]
+    """
+    chosen = [0]
+    nearest = points @ points[0]  # cosine with the nearest one that is chosen
+    while len(chosen) < min(count, len(points)):
+        chosen.append(int(nearest.argmin()))
+        nearest = torch.maximum(nearest, points @ points[chosen[-1]])
+    return chosen
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return rows / rows.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)

@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from cnnpipe.principles.estimates import Estimate, paired, summarize
+from cnnpipe.findings.estimates import Estimate, paired, summarize
 
 
-def test_seeds_give_students_interval():
-    estimate = Estimate.over_seeds([5.0, 5.0, 4.0])
+def test_runs_give_students_interval():
+    estimate = Estimate.over_runs([5.0, 5.0, 4.0])
     # t(0.975, 2) · 0.577/√3 = 1.434
     assert estimate == pytest.approx((4.667, 4.667 - 1.434, 4.667 + 1.434), abs=1e-3)
     assert estimate.times(10).interval == pytest.approx((32.33, 61.01), abs=0.01)
@@ -15,13 +15,13 @@ def test_seeds_give_students_interval():
     assert Estimate(-5, -6.1, 3.2).range("+.0f") == "−6 to +3"
 
 
-def test_differences_are_taken_seed_by_seed():
+def test_differences_are_taken_run_by_run():
     rows = [("CNN", 1, 0.7), ("CNN", 2, 0.8), ("MLP", 2, 0.5), ("MLP", 1, 0.6)]
-    table = pd.DataFrame(rows, columns=["network", "seed", "accuracy"])
+    table = pd.DataFrame(rows, columns=["network", "run", "accuracy"])
     assert paired(table, "network", "CNN", "MLP").to_dict() == pytest.approx({1: 0.1, 2: 0.3})
 
 
-def test_summary_of_two_seeds():
+def test_summary_of_two_runs():
     table = pd.DataFrame({"network": "a", "shift": 0, "accuracy": [0.5, 0.6]})
     (row,) = summarize(table, by=["network", "shift"]).itertuples()
     assert row.accuracy == pytest.approx(0.55)

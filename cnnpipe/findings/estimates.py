@@ -1,4 +1,4 @@
-"""Means over seeds or images with their 95 % intervals, and differences seed by seed."""
+"""Means over runs or images with their 95 % intervals, and differences run by run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Estimate(NamedTuple):
     high: float
 
     @classmethod
-    def over_seeds(cls, values: Sequence[float]) -> Self:
+    def over_runs(cls, values: Sequence[float]) -> Self:
         """Of independent runs: Student's interval."""
         return cls(mean(values), *mean_interval(values))
 
@@ -62,7 +62,7 @@ def least(estimates: Mapping[str, Estimate]) -> str:
 
 
 def paired(
-    accuracies: pd.DataFrame, column: str, first: Any, second: Any, by: Sequence[str] = ("seed",)
+    accuracies: pd.DataFrame, column: str, first: Any, second: Any, by: Sequence[str] = ("run",)
 ) -> pd.Series[float]:
     """How much more accuracy there is where `column` is `first` than where it is `second`.
 
@@ -82,7 +82,7 @@ def paired(
 
 
 def summarize(accuracies: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean over the seeds with its 95 % interval, in the order in which the rows came.
+    """Mean over the runs with its 95 % interval, in the order in which the rows came.
 
     Args:
         accuracies: a column accuracy, and those of `by`.
