@@ -11,7 +11,7 @@ COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro docs doctor bench record race torture test floors check audit format lock clean
+.PHONY: help env repro docs doctor bench record race claims torture test floors check audit format lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +47,9 @@ record: $(READY) ## train with the record settings and five seeds, takes hours; 
 
 race: $(READY) ## measure the time to 99 % and 99.5 % accuracy, about 50 minutes; reports/race.json
 	python scripts/race.py
+
+claims: $(READY) ## measure the theory's claims with the full budget, takes hours; reports/claims.json
+	python scripts/claims.py
 
 torture: $(READY) ## try to break every promise, half an hour; reports/torture.json, docs/reliability.md
 	python -m torture
