@@ -211,8 +211,7 @@ def are_plain(*tensors: Tensor | None) -> bool:
             return False
         keys = torch._C._dispatch_keys(tensor).raw_repr()
         if keys not in _PLAIN:
-            plain = torch._C._dispatch_keys(torch.empty(0, device=tensor.device))
-            _PLAIN[keys] = keys == plain.raw_repr() and tensor.device.type != "meta"
+            _PLAIN[keys] = tensor.device.type != "meta" and keys in _plain_keys(tensor.device)
         if not _PLAIN[keys]:
             return False
     return True
@@ -220,6 +219,15 @@ def are_plain(*tensors: Tensor | None) -> bool:
 
 _PLAIN: dict[int, bool] = {}
 """Whether tensors are plain to which PyTorch's dispatcher gives these keys."""
+
+
+def _plain_keys(device: torch.device) -> set[int]:
+    """Keys of new tensors, outside and inside of `torch.inference_mode`."""
+    keys = set()
+    for is_inference in (False, True):
+        with torch.inference_mode(is_inference):
+            keys.add(torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr())
+    return keys
 
 
 def _no_tangents() -> bool:

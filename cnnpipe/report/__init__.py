@@ -3,6 +3,9 @@
     inputs.py        what there is: JSON, CSV and figures, read and checked
     browser_data.py  what the page's scripts compute with: layers, weights, test images
     sentences.py     sentences made from the numbers
+    architecture.py  the networks as tables of layers
+    code.py          functions of the project, quoted
+    illustrations.py small worked examples
     *.html.j2     what stands on the page: one template per section
     style.css     how it looks; interactive.css: the sections that compute
     scripts/*.js  what happens on it: plain scripts that share one scope

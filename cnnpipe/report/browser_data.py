@@ -62,6 +62,7 @@ SCRIPTS = (
     "feature-maps",
     "by-hand",
     "sandbox",
+    "fields",
     "draw",
     "page",
 )

@@ -8,7 +8,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cnnpipe.findings.wording import count, duration, percent, points, short
+from cnnpipe.report.architecture import description, fully_connected, layer_rows
 from cnnpipe.report.browser_data import Embedded
+from cnnpipe.report.code import quoted
+from cnnpipe.report.illustrations import curves, examples, tint
 from cnnpipe.report.inputs import Sources
 from cnnpipe.report.sentences import (
     averaged_over,
@@ -37,6 +40,8 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
         verdicts=verdicts(sources),
         loss_comparison=partial(loss_comparison, sources),
         modesty=partial(modesty, sources),
+        examples=examples(),
+        activation_curves=curves(),
         embedded=embedded or Embedded(),
     )
 
@@ -60,13 +65,18 @@ def environment(*folders: Path) -> Environment:
         "averaged_over": averaged_over,
         "commonest_confusions": commonest_confusions,
         "count": count,
+        "description": description,
         "duration": duration,
         "filter_verdicts": filter_verdicts,
+        "fully_connected": fully_connected,
+        "layer_rows": layer_rows,
         "measured": measured,
         "percent": percent,
         "points": points,
+        "quoted": quoted,
         "reason": reason,
         "short": short,
+        "tint": tint,
         "thousands": lambda number: f"{number:,}",
     }
     templates.globals["m"] = templates.get_template("macros.html.j2").module

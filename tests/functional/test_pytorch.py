@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, jacfwd, jacrev, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import UninitializedParameter
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnpipe.functional import (
@@ -25,6 +26,7 @@ from cnnpipe.functional import (
     cross_entropy,
     linear,
     max_pool2d,
+    operator,
     relu,
     sigmoid,
     tanh,
@@ -521,3 +523,23 @@ def test_numbers_that_are_not_finite_go_where_the_formula_says(
             )
         for a, b in zip(actual, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+def test_a_tensor_is_plain_if_its_numbers_stand_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator, "_PLAIN", {})
+    weight = nn.Parameter(ONE)
+    with torch.inference_mode():
+        assert operator.are_plain(weight, torch.empty(1), None)
+    with FakeTensorMode():
+        assert not operator.are_plain(torch.empty(1))
+    assert operator.are_plain(weight, ONE.double(), torch.zeros(1, dtype=torch.int64))
+    complex_ones = torch.ones(1, dtype=torch.complex64)
+    views = (complex_ones.conj(), complex_ones.conj().imag)
+    for strange in (ONE.to("meta"), ONE[0, 0].to_sparse(), UninitializedParameter(), *views):
+        assert not operator.are_plain(weight, strange)
+
+    def check(x: Tensor) -> Tensor:
+        assert not operator.are_plain(x)
+        return x
+
+    vmap(check)(ONE)

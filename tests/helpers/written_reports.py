@@ -10,16 +10,15 @@ import pandas as pd
 from PIL import Image
 
 from cnnpipe.findings import ladder
+from cnnpipe.params.loading import load_params
 from cnnpipe.report.inputs import read_sources
 from cnnpipe.report.page import render
+from cnnpipe.validate.schema import Params
+from tests.helpers.project import ROOT
 
 SMALL, WIDE = (166, 40), (1660, 400)
 """Pixels of the pictures: real ones are wide, and take a tenth of a second each to encode."""
-PARAMS = {
-    "seed": 1,
-    "data": {"name": "mnist", "validation": 0.05},
-    "models": {"lenet5": {"lr": 0.004}, "vgg": {"lr": 0.004}},
-}
+PARAMS = load_params(Params, ROOT / "params.yaml").model_dump(include={"seed", "data", "models"})
 TITLES = {"lenet5": "LeNet-5", "vgg": "VGG"}
 ANSWER = {"index": 0, "label": "7", "prediction": "7", "confidence": 0.9991}
 FIGURES = {

@@ -17,7 +17,6 @@ from cnnpipe.findings import ladder
 from cnnpipe.findings.mcnemar import mcnemar_p_value
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.report.inputs import read_sources
-from cnnpipe.report.page import render
 from cnnpipe.report.sentences import in_brief, measured, rejected, verdicts
 from cnnpipe.system.errors import InputError
 from tests.helpers.chromium_page import ROOT, needs_trained_models, write_page
@@ -209,7 +208,7 @@ def test_every_chapter_and_section_is_one_press_away(document):
     pressed = [link["href"][1:] for link in document.all("a") if link["href"].startswith("#")]
     chapters = [article["id"] for article in document.all("article") if "id" in article]
     sections = [section["id"] for section in document.all("section")]
-    assert chapters == ["start", "networks", "learned", "appendix"]
+    assert chapters == ["start", "convolution", "networks", "learned", "appendix"]
     assert {*chapters, *sections} <= set(pressed)
     assert sections.index("draw") == 0
 
@@ -354,9 +353,8 @@ def test_filters_that_are_worth_nothing_hardly_ever_seem_worth_something():
 
 def test_the_curves_name_label_smoothing_and_the_least_loss_that_it_allows(tmp_path):
     folder = write_reports(tmp_path)
-    smoothed = {"lenet5": {"label_smoothing": 0.0}, "vgg": {"label_smoothing": 0.05}}
-    sources = read_sources(folder, folder / "dataset.json", PARAMS | {"models": smoothed})
-    text = Document(render(sources)).text
+    assert [PARAMS["models"][name]["label_smoothing"] for name in MODEL_NAMES] == [0, 0.05]
+    text = Document(page_of(folder)).text
     # −0.955·ln 0.955 − 9·0.005·ln 0.005 = 0.282
     assert text.count("label smoothing of 0.05, with which it cannot fall below 0.282") == 1
     assert text.count("VGG was trained with label smoothing of 0.05") == 1

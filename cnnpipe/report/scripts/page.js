@@ -15,6 +15,7 @@ const page = (() => {
       drawing: () => drawn?.pixels() ?? null,
     });
     sandbox.attach(document.getElementById("sandbox-app"), digits);
+    for (const root of document.querySelectorAll(".fields")) fields.attach(root, digits.images[0].pixels);
     drawn = draw.attach(document.getElementById("draw-app"), {
       models,
       digits,
