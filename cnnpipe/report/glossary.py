@@ -62,7 +62,7 @@ def explained(text: str) -> Markup:
     """A text, escaped, in which the first mention of each term leads to its explanation.
 
     >>> explained("an exact McNemar test")[:40]
-    Markup('an exact <a class="term" href="#term-mcn')
+    Markup('an exact <a class="explained" href="#ter')
     """
     mentioned: set[str] = set()
 
@@ -73,7 +73,7 @@ def explained(text: str) -> Markup:
             return words
         mentioned.add(term)
         return (
-            f'<a class="term" href="#{address(term)}" title="{escape(GLOSSARY[term])}">{words}</a>'
+            f'<a class="explained" href="#{address(term)}" title="{escape(GLOSSARY[term])}">{words}</a>'
         )
 
     # A term’s first letter may be a capital where a sentence begins.
