@@ -72,9 +72,8 @@ def explained(text: str) -> Markup:
         if term in mentioned:
             return words
         mentioned.add(term)
-        return (
-            f'<a class="explained" href="#{address(term)}" title="{escape(GLOSSARY[term])}">{words}</a>'
-        )
+        opened = f'<a class="explained" href="#{address(term)}" title="{escape(GLOSSARY[term])}">'
+        return f"{opened}{words}</a>"
 
     # A term’s first letter may be a capital where a sentence begins.
     terms = "|".join(re.escape(term).replace(r"\ ", "[ \xa0]") for term in GLOSSARY)
