@@ -35,7 +35,10 @@ GLOSSARY = {
     "Grad-CAM": (
         "A coarse map of where the last convolutional layer found what speaks for an answer."
     ),
-    "occlusion": "A map of how much an answer suffers when a square of the image is covered.",
+    "occlusion": (
+        "A square of the image is covered: as a corruption, to see whether the answer survives; as "
+        "a map, to see at which places the answer suffers from it, and how much."
+    ),
     "linear probe": (
         "A linear classifier that is given a layer’s activations: how well it does shows how "
         "plainly the layer tells the classes apart."
