@@ -213,6 +213,11 @@ class TrainedNetwork:
             raise InputError(f"{path}: not a model of this version: {reason}") from error
         return cls(name, model.eval(), normalization, classes)
 
+    def to(self, device: torch.device) -> Self:
+        """The same network, moved to a device."""
+        self.model.to(device)
+        return self
+
     def predict(self, images: Tensor) -> Tensor:
         """Logits of stored images.
 

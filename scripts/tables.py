@@ -198,6 +198,60 @@ def rungs() -> str:
     return table(header, ladder.cells(load("benchmark.json")["layers"]))
 
 
+def gpu(section: str) -> str:
+    """A section of the run on a GPU, if there was one."""
+    if not (ROOT / REPORTS / "gpu.json").exists():
+        return "Not measured: no GPU was at hand."
+    results = load("gpu.json")
+    found = results[section]
+    if isinstance(found, str):
+        return f"{found[0].upper()}{found[1:]}."
+    return GPU[section](found)
+
+
+def gpu_steps(rows: Sequence[dict[str, Any]]) -> str:
+    """Milliseconds, and of each kind of launch the ratio to torch's."""
+    ways = [f"{one}, {how}" for how in ("eager", "graph") for one in ("scratch", "torch")]
+    lines = []
+    for row in rows:
+        ms = {way: row["ms"][way]["median"] for way in row["ms"]}
+        ratios = [ms[f"scratch, {how}"] / ms[f"torch, {how}"] for how in ("eager", "graph")]
+        cells = [*(short(ms[way]) for way in ways), *(f"{ratio:.2f}" for ratio in ratios)]
+        lines.append([title_of(row["model"]), row["batch"], row["precision"], *cells])
+    header = ["model", "batch", "precision", *ways, "ratio, eager", "ratio, graph"]
+    return table(header, lines)
+
+
+def gpu_facts(facts: dict[str, Any]) -> str:
+    """Names and values, of which some have names of their own."""
+    rows = []
+    for name, value in facts.items():
+        values = value if isinstance(value, dict) else {"": value}
+        rows += [[f"{name} {key}".strip(), each] for key, each in values.items()]
+    return table(["", ""], rows)
+
+
+def gpu_races(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [[f"{row['target']:.1%}", row["contestant"], row["seconds"] or "–"] for row in rows]
+    return table(["target", "contestant", "seconds"], lines)
+
+
+def gpu_verification(report: dict[str, Any]) -> str:
+    text: str = report["table"]
+    return text
+
+
+GPU: dict[str, Callable[[Any], str]] = {
+    "machine": gpu_facts,
+    "verification": gpu_verification,
+    "training": gpu_facts,
+    "steps": gpu_steps,
+    "agreement": gpu_facts,
+    "same_bits": gpu_facts,
+    "races": gpu_races,
+}
+
+
 def torture() -> str:
     rows = [
         [one["promise"], f"{one['tried']:,}", f"{one['held']:,}", f"{one['seconds']:,.0f}"]
@@ -215,6 +269,7 @@ def contracts() -> str:
 TEXTS: dict[str, Callable[..., str]] = {
     "claims": claims,
     "contracts": contracts,
+    "gpu": gpu,
     "layers": layers,
     "machine": machine,
     "memory": by_model(memory, "metrics.json"),

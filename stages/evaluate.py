@@ -8,21 +8,25 @@ from cnnpipe.models import TrainedNetwork
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.evaluate import EvaluateParams
 from cnnpipe.params.loading import load_params
+from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Selection
 from cnnpipe.system.artifacts import save_csv, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.system.hardware import choose_device
 
 
 class Settings(Selection):
     evaluate: EvaluateParams
+    runtime: RuntimeParams
 
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: str) -> None:
-    shift = load_params(Settings).evaluate.shift
-    dataset = load_dataset(RAW)
-    network = TrainedNetwork.load(MODELS / f"{name}.safetensors")
+    params = load_params(Settings)
+    shift, device = params.evaluate.shift, choose_device(params.runtime.device)
+    dataset = load_dataset(RAW).to(device)
+    network = TrainedNetwork.load(MODELS / f"{name}.safetensors").to(device)
     evaluation = evaluate(network, dataset.test, dataset.classes, shift)
     metrics = summary(network, dataset.name, evaluation)
 

@@ -16,10 +16,12 @@ from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.explain import ExplainParams
 from cnnpipe.params.loading import load_params
+from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.params.visualize import DrawnParams
 from cnnpipe.system.artifacts import load_csv, save_csv, save_json, save_weights
 from cnnpipe.system.command import EMBEDDINGS, MODELS, RAW, REPORTS, stage
+from cnnpipe.system.hardware import choose_device
 
 
 class Settings(Selection):
@@ -27,13 +29,14 @@ class Settings(Selection):
     data: SplitParams
     explain: ExplainParams
     visualize: DrawnParams
+    runtime: RuntimeParams
 
 
 @stage
 @click.argument("name", type=click.Choice(MODEL_NAMES))
 def main(name: str) -> None:
     params, title = load_params(Settings), title_of(name)
-    dataset = load_dataset(RAW)
+    dataset, device = load_dataset(RAW), choose_device(params.runtime.device)
     network = TrainedNetwork.load(MODELS / f"{name}.safetensors")
     predictions = load_csv(REPORTS / "predictions" / f"{name}.csv")
     drawn = images_to_draw(params.visualize, predictions, len(dataset.test), dataset.name)
@@ -41,7 +44,8 @@ def main(name: str) -> None:
     embedded = embed(network, dataset, splits, predictions)
     save_weights(EMBEDDINGS / f"{name}.safetensors", embedded, {})
 
-    explanation = explain(network, dataset, drawn, params.explain, params.seed)
+    network, data = network.to(device), dataset.to(device)
+    explanation = explain(network, data, drawn, params.explain, params.seed)
     for table, rows in explanation.tables.items():
         save_csv(REPORTS / "explanation" / name / f"{table}.csv", rows)
     filters, patches = explanation.tables["filters"], explanation.tables["patches"]

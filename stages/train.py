@@ -7,7 +7,7 @@ import torch
 
 from cnnpipe.data.dataset import load_dataset, split_validation
 from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.models import build_model, layers_on, save_model
+from cnnpipe.models import build_model, save_model
 from cnnpipe.networks import MODEL_NAMES, ModelsParams, section_of
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.loading import load_params
@@ -16,10 +16,10 @@ from cnnpipe.params.section import Seed, Selection
 from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, SNAPSHOTS, stage
 from cnnpipe.system.errors import InputError
-from cnnpipe.system.hardware import describe
 from cnnpipe.train import distributed
 from cnnpipe.train.checkpoint import resumable
 from cnnpipe.train.loop import train
+from cnnpipe.train.session import announce
 
 
 class Settings(Selection):
@@ -46,6 +46,7 @@ def main(name: str) -> None:
     model = build_model(name, backend=run.backend, algorithm=run.algorithm, **architecture)
 
     with resumable(name, run, runtime, seed, splits, Path(__file__)) as (device, saved):
+        machine = announce(name, run, device)
         training, validation = (split.to(device) for split in splits)
         data = (training, validation, run, normalization)
         curves, looks = REPORTS / "curves" / f"{name}.csv", SNAPSHOTS / f"{name}.safetensors"
@@ -57,12 +58,11 @@ def main(name: str) -> None:
         file = MODELS / f"{name}.safetensors"
         save_model(file, trained, name, architecture, normalization, dataset.classes)
         timing = {"train_seconds": round(saved.seconds, 1), "epochs": run.epochs}
-        how = {"processes": distributed.processes(), "layers": layers_on(device, run.backend)}
-        save_json(REPORTS / "timings" / f"{name}.json", timing | describe(device) | how)
+        save_json(REPORTS / "timings" / f"{name}.json", timing | machine)
         saved.remove()
     click.echo(
         f"{name}: {history[-1].validation_accuracy:.2%} of {len(validation)} validation images "
-        f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s on {device}, {how['layers']}"
+        f"after {run.epochs} epochs in {timing['train_seconds']:.0f} s"
     )
 
 

@@ -7,19 +7,29 @@ import torch
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import AlgorithmParams
+from cnnpipe.params.runtime import RuntimeParams
 from cnnpipe.params.section import Seed, Selection
 from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
 from cnnpipe.system.artifacts import atomic_write, save_json
 from cnnpipe.system.command import REPORTS, stage
+from cnnpipe.system.hardware import choose_device
 from cnnpipe.verify.transforms import TRANSFORMS
-from cnnpipe.verify.verification import require_pass, summarize, summary_table, to_markdown, verify
+from cnnpipe.verify.verification import (
+    CPU,
+    require_pass,
+    summarize,
+    summary_table,
+    to_markdown,
+    verify,
+)
 
 
 class Settings(Selection):
     seed: Seed
     verify: VerifyParams
     models: dict[str, AlgorithmParams]
+    runtime: RuntimeParams
 
 
 @stage
@@ -30,7 +40,10 @@ def main() -> None:
     # `implicit_gemm` has to be compiled for each shape, so it is verified only where it is used.
     unused = {"implicit_gemm"} - {model.algorithm for model in params.models.values()}
     algorithms = [name for name in get_args(Algorithm) if name not in unused]
-    comparisons = verify(params.verify, params.seed, algorithms=algorithms, transforms=TRANSFORMS)
+    devices = list(dict.fromkeys([CPU, choose_device(params.runtime.device)]))
+    comparisons = verify(
+        params.verify, params.seed, algorithms=algorithms, transforms=TRANSFORMS, devices=devices
+    )
     report = summarize(list(comparisons), params.seed)
 
     # The evidence is written before a failure stops the pipeline.

@@ -91,8 +91,10 @@ def in_turns(
 
     Args:
         seconds: time to spend after one round of warm-up; at least `LEAST_ROUNDS` rounds.
-        device: its queue has to be empty before a clock is read.
+        device: a GPU's queue has to be empty before a clock is read. A training loop does not wait
+            for it, so a turn has several calls there.
     """
+    calls = 1 if device.type == "cpu" else 10
     for run in contestants.values():
         run()
     _wait(device)
@@ -102,9 +104,10 @@ def in_turns(
     while rounds < LEAST_ROUNDS or time.perf_counter() - start < seconds:
         for name, run in contestants.items():
             begin = time.perf_counter()
-            run()
+            for _ in range(calls):
+                run()
             _wait(device)
-            times[name].append((time.perf_counter() - begin) * 1e3)
+            times[name].append((time.perf_counter() - begin) / calls * 1e3)
         rounds += 1
     ratios = {
         f"{name} / {reference}": spread(
@@ -175,7 +178,7 @@ def time_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[
         arguments = (shape.channels, shape.out_channels, shape.kernel_size)
         auto = conv2d_algorithm(x, layers.Conv2d(*arguments).weight, padding=shape.padding)
         for phase in PHASES:
-            contestants = {**dict(_layer_runs(shape, x, phase)), **_register_runs(device)}
+            contestants = {**dict(layer_runs(shape, x, phase)), **_register_runs(device)}
             result = in_turns(contestants, params.seconds, device)
             fastest = _take_peak(result["milliseconds"])
             own = {
@@ -215,18 +218,20 @@ def model_shapes() -> Iterator[Shape]:
                 )
 
 
-def _layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:
+def layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run]]:
+    """A convolution of x by torch's layers, and by each algorithm that can compute it."""
     arguments = (shape.channels, shape.out_channels, shape.kernel_size)
     channels_last = x.contiguous(memory_format=torch.channels_last)
     for name, images in {TORCH: x, CHANNELS_LAST: channels_last}.items():
-        layer = nn.Conv2d(*arguments, padding=shape.padding).to(x.device)
+        layer = nn.Conv2d(*arguments, padding=shape.padding).to(x.device, x.dtype)
         if name == CHANNELS_LAST:
             layer.to(memory_format=torch.channels_last)
         yield name, _layer_run(layer, images, phase, shape.is_first)
     for algorithm in CONV2D_ALGORITHMS:
         if algorithm == "direct" and shape in WIDE:  # it would take longer than all else together
             continue
-        own = layers.Conv2d(*arguments, padding=shape.padding, algorithm=algorithm).to(x.device)
+        own = layers.Conv2d(*arguments, padding=shape.padding, algorithm=algorithm)
+        own.to(x.device, x.dtype)
         try:
             own(x[:1])
         except UnsupportedError:
@@ -305,11 +310,12 @@ def peak_memory(run: Run, device: torch.device) -> int:
     run()
     _wait(device)
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    if device.type != "cpu" and device.type != "mps":
+        memory = torch.accelerator
+        memory.reset_peak_memory_stats(device)
+        before = memory.memory_allocated(device)
         run()
-        return torch.cuda.max_memory_allocated(device) - before
+        return memory.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     results: Any = profiler.profiler

@@ -5,7 +5,7 @@ Axes: N images, H height, W width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,9 @@ class Dataset:
     classes: tuple[str, ...]
     train: Split
     test: Split
+
+    def to(self, device: torch.device) -> Dataset:
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
 def load_dataset(folder: Path) -> Dataset:

@@ -123,9 +123,9 @@ def evaluate(
     answers and normalises.
     """
     logits = torch.stack(
-        [network.predict(copy).double() for copy in moved_copies(split.images, shift)]
+        [network.predict(copy).cpu().double() for copy in moved_copies(split.images, shift)]
     )  # (V, N, K)
-    probabilities = logits.mean(dim=0).softmax(dim=1).cpu().numpy()  # (N, K)
+    probabilities = logits.mean(dim=0).softmax(dim=1).numpy()  # (N, K)
     return Evaluation(split.labels.cpu().numpy(), probabilities, classes, copies=len(logits))
 
 

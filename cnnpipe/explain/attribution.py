@@ -154,9 +154,11 @@ def maps(
             baselines=black,
         )
     return {
-        "gradient": gradient[:, 0].double().numpy(),
-        "grad_cam": placed(coarse[:, 0].detach().double().numpy(), last.field, inputs.shape[2]),
-        "occlusion": occlusion[:, 0].double().numpy(),
+        "gradient": gradient[:, 0].cpu().double().numpy(),
+        "grad_cam": placed(
+            coarse[:, 0].detach().cpu().double().numpy(), last.field, inputs.shape[2]
+        ),
+        "occlusion": occlusion[:, 0].cpu().double().numpy(),
     }
 
 

@@ -50,6 +50,6 @@ def explain(
             "patches": patches,
         },
         attributions=attributions,
-        answers=network.predict(test.images[drawn]).argmax(dim=1),
+        answers=network.predict(test.images[drawn]).argmax(dim=1).cpu(),
         finding=finding(attributions, title_of(network.name), dataset, seed),
     )

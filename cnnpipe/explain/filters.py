@@ -53,7 +53,7 @@ def describe_filters(
     weights = convolution_filters(model)
     rows = []
     for name, layer in hidden_convolutions(model).items():
-        silent = (responses[name].values == 0).double().mean(dim=0)  # (C,)
+        silent = (responses[name].values == 0).cpu().double().mean(dim=0)  # (C,)
         has_zeros = isinstance(layer.response.module, ReLU)
         for channel, kernel in enumerate(weights[name]):
             wrong, right = (int(images[channel]) for images in removed[name])
@@ -62,7 +62,7 @@ def describe_filters(
                 {
                     "layer": name,
                     "filter": channel,
-                    "norm": kernel.double().norm().item(),
+                    "norm": kernel.cpu().double().norm().item(),
                     "silent": silent[channel].item() if has_zeros else float("nan"),
                     "newly_wrong": wrong,
                     "newly_right": right,
@@ -94,10 +94,13 @@ def exciting_patches(
     rows = []
     for layer, found in responses.items():
         field = layers[layer].field
-        order = found.values.argsort(dim=0, descending=True, stable=True)[:most]  # (most, C)
+        values, first_rows, first_columns = (
+            numbers.cpu() for numbers in (found.values, found.rows, found.columns)
+        )
+        order = values.argsort(dim=0, descending=True, stable=True)[:most]  # (most, C)
         for channel in range(order.shape[1]):
             for rank, image in enumerate(order[:, channel].tolist()):
-                response = found.values[image, channel].item()
+                response = values[image, channel].item()
                 if response == 0:
                     break
                 rows.append(
@@ -107,8 +110,8 @@ def exciting_patches(
                         "rank": rank,
                         "image": image,
                         "response": response,
-                        "top": field.first(int(found.rows[image, channel])),
-                        "left": field.first(int(found.columns[image, channel])),
+                        "top": field.first(int(first_rows[image, channel])),
+                        "left": field.first(int(first_columns[image, channel])),
                         "size": field.size,
                     }
                 )

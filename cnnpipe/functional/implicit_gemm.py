@@ -121,6 +121,10 @@ def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:
             "expects a CUDA device (or TRITON_INTERPRET=1, which runs its kernels in Triton's "
             f"interpreter), got {x.device}"
         )
+    if x.dtype == torch.bfloat16 and x.device.type == "cuda" and torch.cuda.is_available():
+        capability = torch.cuda.get_device_capability(x.device)
+        if capability < (8, 0):
+            return f"expects compute capability 8.0 for bfloat16, got {capability}"
     if not _has_triton():
         return "expects the package triton, which is not installed"
     pixels = len(x) * max(math.prod(geometry.input_size), math.prod(geometry.output_size))

@@ -5,6 +5,7 @@
     sentences.py     sentences made from the numbers
     architecture.py  the networks as tables of layers
     code.py          functions of the project, quoted
+    glossary.py      terms, explained
     illustrations.py small worked examples
     *.html.j2     what stands on the page: one template per section
     style.css     how it looks; interactive.css: the sections that compute

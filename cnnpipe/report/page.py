@@ -11,6 +11,7 @@ from cnnpipe.findings.wording import count, duration, percent, points, short
 from cnnpipe.report.architecture import description, fully_connected, layer_rows
 from cnnpipe.report.browser_data import Embedded
 from cnnpipe.report.code import quoted
+from cnnpipe.report.glossary import GLOSSARY, address, explained
 from cnnpipe.report.illustrations import curves, examples, tint
 from cnnpipe.report.inputs import Sources
 from cnnpipe.report.sentences import (
@@ -41,6 +42,7 @@ def render(sources: Sources, embedded: Embedded | None = None) -> str:
         loss_comparison=partial(loss_comparison, sources),
         modesty=partial(modesty, sources),
         examples=examples(),
+        glossary=GLOSSARY,
         activation_curves=curves(),
         embedded=embedded or Embedded(),
     )
@@ -62,11 +64,13 @@ def environment(*folders: Path) -> Environment:
         keep_trailing_newline=True,
     )
     templates.filters |= {
+        "address": address,
         "averaged_over": averaged_over,
         "commonest_confusions": commonest_confusions,
         "count": count,
         "description": description,
         "duration": duration,
+        "explained": explained,
         "filter_verdicts": filter_verdicts,
         "fully_connected": fully_connected,
         "layer_rows": layer_rows,

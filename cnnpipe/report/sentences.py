@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import log
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
+from cnnpipe.findings.evidence import holm
 from cnnpipe.findings.mcnemar import mcnemar_p_value
 from cnnpipe.findings.wording import NBSP, count, listed, percent, points, short, written
 from cnnpipe.report.inputs import ModelSources, Sources
@@ -325,29 +326,12 @@ def worthwhile(model: ModelSources) -> int:
     """How many filters cost accuracy when they are removed, by exact McNemar tests and Holm."""
     if model.filters is None:
         return 0
-    lost = model.filters[model.filters["newly_wrong"] > model.filters["newly_right"]]
-    p_values = [
-        mcnemar_p_value(*pair)
-        for pair in zip(lost["newly_wrong"], lost["newly_right"], strict=True)
-    ]
-    return rejected(p_values, len(model.filters))
-
-
-def rejected(p_values: Iterable[float], tests: int) -> int:
-    """How many hypotheses Holm's method rejects, of so many tests; the other p-values are 1.
-
-    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
-    of Statistics 6, 1979.
-
-    >>> rejected([0.01, 0.04, 0.001], tests=4)
-    2
-    """
-    below = 0
-    for p in sorted(p_values):
-        if p > SIGNIFICANCE / (tests - below):
-            break
-        below += 1
-    return below
+    changes = zip(model.filters["newly_wrong"], model.filters["newly_right"], strict=True)
+    p_values = {
+        str(k): mcnemar_p_value(wrong, right) if wrong > right else 1.0
+        for k, (wrong, right) in enumerate(changes)
+    }
+    return sum(p < SIGNIFICANCE for p in holm(p_values).values())
 
 
 def _attribution(model: ModelSources) -> Iterator[Verdict]:

@@ -179,6 +179,7 @@ def resumable(
     """
     data = [tensor for split in splits for tensor in (split.images, split.labels)]
     with distributed.process_group(choose_device(runtime.device)) as device:
+        torch.empty(0, device=device)  # a GPU's first use takes seconds, which are not training
         key = run_key(run, seed, data, script, device.type, distributed.processes())
         checkpoints = Checkpoints(name, key, interval=runtime.checkpoint)
         with checkpoints.locked() if distributed.rank() == 0 else nullcontext():

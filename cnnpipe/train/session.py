@@ -13,14 +13,31 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cnnpipe.models import layers_on
+from cnnpipe.params.train import TrainParams
 from cnnpipe.system.artifacts import save_csv
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import choose_dtype, describe, overlooked_gpu
 from cnnpipe.train import distributed
 from cnnpipe.train.checkpoint import Checkpoints
 from cnnpipe.train.state import Epoch, TrainingState, learning_curves
 
 STEPS_BETWEEN_READINGS = 20
 """Reading a loss waits for the device; reading 20 of them at once costs no measurable time."""
+
+
+def announce(name: str, run: TrainParams, device: torch.device) -> dict[str, str | int]:
+    """Say what computes a run before its first step; the same for the file beside its result."""
+    how = describe(device) | {
+        "precision": str(choose_dtype(run.precision, device)).removeprefix("torch."),
+        "processes": distributed.processes(),
+        "layers": layers_on(device, run.backend),
+    }
+    if distributed.rank() == 0:
+        print("{}: on {device}, {processor}, {precision}, {layers}".format(name, **how), flush=True)
+        if device.type == "cpu" and overlooked_gpu():
+            print(f"{name}: NVIDIA's driver is installed, but torch finds no GPU", flush=True)
+    return how
 
 
 class DivergedError(InputError):

@@ -41,6 +41,7 @@ OPERATORS: Mapping[str, Operator] = {
 CONVOLUTIONS = ("conv2d", "convolve2d")
 """Those that have algorithms."""
 
+CPU = torch.device("cpu")
 TRANSFORMED = (torch.float64, torch.float32)
 CASES_TRANSFORMED = 2
 """What is computed within PyTorch's transforms as well: a compiler takes a second for each."""
@@ -61,6 +62,8 @@ class Comparison:
     """Of `error.bounds`."""
     transform: str | None = None
     """The one of PyTorch's that computed it, if any."""
+    raised: str | None = None
+    """The device's error, if it could not be computed."""
 
     @property
     def strain(self) -> float:
@@ -70,9 +73,11 @@ class Comparison:
     def __str__(self) -> str:
         algorithm = f" ({self.algorithm})" if self.algorithm else ""
         algorithm += f" within torch's {self.transform}" if self.transform else ""
+        call = f"{self.operator}{algorithm}, {self.dtype} on {self.device}, {self.case}"
+        if self.raised:
+            return f"{call}: {self.raised}"
         return (
-            f"{self.operator}{algorithm}, {self.dtype} on {self.device}, {self.case}: "
-            f"{self.quantity} is off by {self.error.bounds:.3g} rounding bounds "
+            f"{call}: {self.quantity} is off by {self.error.bounds:.3g} rounding bounds "
             f"(tolerance {self.tolerance:g}), {self.error.absolute:.3g} absolute"
         )
 
@@ -85,8 +90,9 @@ def verify(
     algorithms: Sequence[Algorithm] = get_args(Algorithm),
     cases: Iterable[Case] | None = None,
     transforms: Mapping[str, Transform] | None = None,
+    devices: Sequence[torch.device] = (CPU,),
 ) -> Iterator[Comparison]:
-    """Compare every quantity of every case, on the CPU and on the accelerator that torch reports.
+    """Compare every quantity of every case.
 
     Args:
         params: the tolerances.
@@ -95,13 +101,17 @@ def verify(
         algorithms: those of the convolutions.
         cases: all of `argument_grid` unless given.
         transforms: PyTorch's, within which the first cases of each operator are computed as well.
+        devices: where the operators are computed, each that has the dtype.
     """
     seen: Counter[str] = Counter()
     for case in argument_grid() if cases is None else cases:
         seen[case.operator] += 1
         within = transforms if transforms and seen[case.operator] <= CASES_TRANSFORMED else {}
         for dtype in case.dtypes:
-            yield from _compare_case(case, dtype, params, seed, operators, algorithms, within)
+            usable = [device for device in devices if has_dtype(device, dtype)]
+            yield from _compare_case(
+                case, dtype, params, seed, operators, algorithms, within, usable
+            )
 
 
 def _compare_case(
@@ -112,6 +122,7 @@ def _compare_case(
     operators: Mapping[str, Operator],
     algorithms: Sequence[Algorithm],
     transforms: Mapping[str, Transform],
+    devices: Sequence[torch.device],
 ) -> Iterator[Comparison]:
     dtype_name = str(dtype).removeprefix("torch.")
     # Integers have a bound of zero, and any tolerance of zero is the same.
@@ -121,7 +132,7 @@ def _compare_case(
     choices: Sequence[Algorithm | None] = algorithms if case.operator in CONVOLUTIONS else [None]
     if dtype not in TRANSFORMED:
         transforms = {}
-    for device, algorithm, transform in product(devices_with(dtype), choices, [None, *transforms]):
+    for device, algorithm, transform in product(devices, choices, [None, *transforms]):
         if transform and algorithm not in (None, "auto"):
             continue
         operator = partial(operators[case.operator], **case.arguments)
@@ -133,8 +144,13 @@ def _compare_case(
         try:
             how = transforms[transform] if transform else quantities
             results = how(operator, operands, probes)
+            raised = None
         except UnsupportedError:  # this algorithm does not compute such a case
             continue
+        except RuntimeError as problem:  # what a device lacks, or has no memory for
+            if device == CPU:
+                raise
+            results, raised = {}, str(problem).splitlines()[0]
         factor = params.normwise.get(algorithm) if algorithm else None
         truth_of_results = _within(transform, truth_of) if transform else truth_of
         for quantity, error in judge(
@@ -150,6 +166,7 @@ def _compare_case(
                 error,
                 tolerance * (factor or 1),
                 transform,
+                raised,
             )
 
 
@@ -163,12 +180,15 @@ def _within(transform: str, truth_of: Mapping[str, Truth]) -> dict[str, Truth]:
     }
 
 
-def devices_with(dtype: torch.dtype) -> list[torch.device]:
-    """The CPU, and the accelerator if there is one and it has the dtype."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None or (accelerator.type == "mps" and dtype == torch.float64):
-        return [torch.device("cpu")]
-    return [torch.device("cpu"), accelerator]
+def has_dtype(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a device computes with a dtype: Apple's GPUs and some of Intel's have no float64.
+
+    >>> has_dtype(torch.device("mps"), torch.float64), has_dtype(CPU, torch.float64)
+    (False, True)
+    """
+    if device.type == "xpu" and dtype == torch.float64:
+        return bool(torch.xpu.get_device_properties(device).has_fp64)
+    return device.type != "mps" or dtype != torch.float64
 
 
 def summarize(comparisons: Sequence[Comparison], seed: int) -> dict[str, Any]:

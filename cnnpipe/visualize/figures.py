@@ -54,7 +54,7 @@ def result_figures(
     )
     yield Illustration("reliability", "reliability", figure, {})
     worst = worst_mistakes(predictions, most_mistakes)
-    images = dataset.test.images[worst["index"].to_list()].numpy()
+    images = dataset.test.images[worst["index"].to_list()].cpu().numpy()
     figure = mistakes.draw(images, worst, dataset.classes, f"{title}: the worst mistakes")
     rows = [named(row, dataset.classes) for row in worst.to_dict("records")]
     yield Illustration("mistakes", "mistakes", figure, {"mistakes": rows})
@@ -69,9 +69,9 @@ def sample_figures(
     images = split.images[list(drawn)]
     inputs = network.normalization(images)
     with torch.inference_mode(), capture_activations(model) as captured:
-        probabilities = model(inputs).double().softmax(dim=1)
+        probabilities = model(inputs).cpu().double().softmax(dim=1)
     activations = _behind_normalisation(model, distinct_layers(captured))
-    arrays = {name: values.float().numpy() for name, values in activations.items()}
+    arrays = {name: values.float().cpu().numpy() for name, values in activations.items()}
     answers = [
         named(
             {
@@ -88,16 +88,16 @@ def sample_figures(
     stops = milestones(activations)
     shares = contributions(model, inputs[:1], list(stops.values()))
     figure = journey.draw(
-        images[0].numpy(),
+        images[0].cpu().numpy(),
         {stop: arrays[layer][0] for stop, layer in stops.items()},
-        [share.numpy() for share in shares],
+        [share.cpu().numpy() for share in shares],
         classes,
         f"From pixels to “{answers[0]['prediction']}”: a test image on its way through {title}",
     )
     yield Illustration("journey", "journey", figure, answers[0] | {"stops": list(stops)})
     for position, answer in enumerate(answers):
         figure = feature_maps.draw(
-            images.numpy(),
+            images.cpu().numpy(),
             arrays,
             position,
             classes,

@@ -115,7 +115,7 @@ def contestants(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
     """Layer and input of each contestant, instead of a run of them."""
     monkeypatch.setattr(benchmark, "_layer_run", lambda layer, x, phase, is_first: (layer, x))
     x = torch.randn(2, shape.channels, shape.size, shape.size)
-    return dict(benchmark._layer_runs(shape, x, "training"))
+    return dict(benchmark.layer_runs(shape, x, "training"))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)

@@ -65,11 +65,14 @@ def chromium():
 def opened(browser, file: Path, *, stopped: bool = False, **options) -> Iterator:
     """Open a page; the test fails if the page requests anything or reports an error.
 
+    Nothing moves by itself, as for readers who asked for that, unless an option says otherwise.
+
     Args:
         stopped: whether the page's clock stands still; `page.clock.run_for(milliseconds)` moves it.
     """
     complaints = []
-    context = browser.new_context(offline=True, **{"viewport": DESK} | options)
+    usual = {"viewport": DESK, "reduced_motion": "reduce"}
+    context = browser.new_context(offline=True, **usual | options)
     page = context.new_page()
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(f"{error}\n{error.stack}"))

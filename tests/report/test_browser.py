@@ -121,13 +121,29 @@ def test_the_scale_of_kernels_is_switched_without_javascript(visit):
     expect_only(shared, own)
 
 
-def test_paper_shows_figures_and_what_a_screen_folds_away_but_no_navigation(visit):
+def test_paper_shows_the_open_chapter_with_tables_closed_and_no_navigation(visit):
     page = visit(viewport=DESK)
     page.evaluate("location.hash = '#learned'")
-    table = page.locator("#learned figcaption details table").first
-    expect(table).to_be_hidden()
     page.emulate_media(media="print")
-    expect(table).to_be_visible()
     expect(page.locator("#learned figure").first).to_be_visible()
-    for folded in (".scales label", "nav"):
-        expect(page.locator(folded).first).to_be_hidden()
+    for hidden in ("#learned figcaption table", "#appendix", ".scales label", "nav"):
+        expect(page.locator(hidden).first).to_be_hidden()
+
+
+def test_a_figure_is_enlarged_by_a_press_and_by_keys(visit):
+    page = visit(viewport=DESK)
+    page.evaluate("location.hash = '#results'")
+    plate, enlarged = page.locator("#results .plate").first, page.get_by_role("dialog")
+    for press in (plate.click, lambda: plate.press("Enter")):
+        press()
+        expect(enlarged.get_by_role("img")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(enlarged).to_be_hidden()
+
+
+def test_the_tab_key_stops_at_tables_only_where_they_scroll(visit):
+    stops = "[...document.querySelectorAll('#reproduce [tabindex]')].length"
+    for viewport, some in ((DESK, False), (PHONE, True)):
+        page = visit(viewport=viewport)
+        page.evaluate("location.hash = '#reproduce'")
+        page.wait_for_function(f"({stops} > 0) === {str(some).lower()}")

@@ -59,3 +59,19 @@ def test_a_convolution_is_explained_by_things_to_press(browser, tmp_path):
         )
         assert_fits(page)
         assert_accessible(page)
+
+
+@needs_chromium
+def test_a_link_asks_for_the_presentation_and_back_leaves_it(browser, tmp_path):
+    file = write_untrained_page(tmp_path)
+    with opened(browser, file) as page:
+        prose, button = page.locator(".lead"), page.get_by_role("button", name="Present")
+        button.click()
+        expect(prose).to_be_hidden()
+        link = page.url
+        page.go_back()
+        expect(prose).to_be_visible()
+        page.goto(link)
+        page.reload()
+        expect(prose).to_be_hidden()
+        expect(button).to_have_attribute("aria-pressed", "true")

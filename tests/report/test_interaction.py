@@ -3,9 +3,12 @@
 import re
 from functools import partial
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cnnpipe.geometry import output_size
+from cnnpipe.predict import see
 from tests.helpers.chromium_page import (
     DESK,
     PHONE,
@@ -48,12 +51,28 @@ def part(page, name, section="draw"):
     return page.locator(f"#{section}-app [data-part={name}]")
 
 
-hand, sandbox = partial(part, section="by-hand"), partial(part, section="sandbox")
+sandbox = partial(part, section="sandbox")
+
+
+def hand(page, name):
+    """A part of the view in which one map of a convolution is computed."""
+    return part(page, "handView").locator(f"[data-part={name}]")
+
+
+def zoom(page, **place):
+    """Go into the network as an address does."""
+    page.evaluate("(place) => cnnpipe.state.set(place)", place)
+    settle(page)
+
+
+def trail(page):
+    """Where the reader is, from the whole network on."""
+    return [text.strip() for text in part(page, "trail").locator("> *").all_inner_texts()]
 
 
 def expect_place(page, y, x, size=28):
     """The pixel that is computed by hand; `x` may be a regular expression."""
-    place = re.compile(f"^Output pixel in row {y} of {size}, column {x} of {size}$")
+    place = re.compile(f"^Row {y} of {size}, column {x} of {size}(, the strongest)?$")
     expect(hand(page, "where")).to_have_text(place)
 
 
@@ -111,20 +130,32 @@ def click(page, *arguments, **choices):
 # Drawing
 
 
+def test_the_page_begins_with_a_digit_that_gives_way_to_the_first_touch(page):
+    assert answers(page) != ["–", "–"]
+    expect(part(page, "invitation")).to_be_visible()
+    assert page.evaluate("cnnpipe.state.get().strokes.length") == 0, "it is nobody's drawing"
+    draw(page, [(0.2, 0.1), (0.8, 0.1)])
+    expect(part(page, "invitation")).to_be_hidden()
+    assert ink(page) < 336**2 * 0.7 * 0.08, "the line alone"
+    click(page, "undo")
+    assert ink(page) == 0
+
+
 def test_an_empty_sheet_predicts_nothing(page):
     def nothing():
         assert answers(page) == ["–", "–"]
         assert part(page, "confidence").all_inner_texts() == ["no drawing, no answer"] * 2
         assert part(page, "time").all_inner_texts() == ["", ""]
         assert set(page.locator("#draw-app .bars .number").all_inner_texts()) == {"–"}
-        assert not page.locator("#draw-app [data-depth=result] canvas").first.is_visible()
+        assert part(page, "stillEmpty").is_visible()
         assert part(page, "invitation").is_visible()
 
+    click(page, "clear")
     nothing()
     draw(page, SEVEN)
     assert "–" not in answers(page)
     assert all(re.fullmatch(r"(< 1|\d+) ms", t) for t in part(page, "time").all_inner_texts())
-    assert page.locator("#draw-app [data-depth=result] canvas").first.is_visible()
+    assert not part(page, "stillEmpty").is_visible()
     assert not part(page, "invitation").is_visible()
     click(page, "clear")
     nothing()
@@ -136,6 +167,10 @@ def test_undo_takes_back_one_stroke(page):
     one = ink(page)
     draw(page, [(0.2, 0.5), (0.6, 0.5)])
     assert ink(page) > one > 0
+    click(page, "undo")
+    assert ink(page) == one
+    click(page, "clear")
+    assert ink(page) == 0
     click(page, "undo")
     assert ink(page) == one
     click(page, "undo")
@@ -224,7 +259,7 @@ def test_a_finger_draws_and_does_not_scroll(browser, untrained):
 
 
 def test_the_keyboard_draws_with_a_pen_that_is_seen(page):
-    part(page, "clear").focus()
+    click(page, "clear")
     press(page, "Shift+Tab", "Shift+Tab")
     expect(part(page, "pad")).to_be_focused()
 
@@ -242,12 +277,12 @@ def test_the_keyboard_draws_with_a_pen_that_is_seen(page):
     press(page, "Shift+ArrowUp")
     assert ink(page) == 0
     press(page, "Space")
-    expect(part(page, "status")).to_have_text("Pen down.")
+    expect(part(page, "penStatus")).to_have_text("Pen down.")
     press(page, *["Shift+ArrowRight"] * 6, "ArrowDown")
     drawn = ink(page)
     assert drawn == pytest.approx(6 / 14 * 336 * 27 + 3.14 * 13.4**2, rel=0.1)
     press(page, "Space")
-    expect(part(page, "status")).to_have_text("Pen up.")
+    expect(part(page, "penStatus")).to_have_text("Pen up.")
     press(page, "Shift+ArrowDown")
     assert ink(page) == drawn
     press(page, "Backspace")
@@ -256,7 +291,8 @@ def test_the_keyboard_draws_with_a_pen_that_is_seen(page):
     assert not cursor()
 
 
-def test_a_test_image_goes_in_as_it_is_until_it_is_drawn_on(page):
+def test_a_test_image_goes_in_as_it_is_and_strokes_on_it_stay_in_its_pixels(page):
+    zoom(page, layer="input")
     button = part(page, "presets").locator("button").nth(3)
     button.click()
     settle(page)
@@ -271,35 +307,89 @@ def test_a_test_image_goes_in_as_it_is_until_it_is_drawn_on(page):
     )
     assert answers(page) == expected
     expect(button).to_have_attribute("aria-pressed", "true")
-    expect(part(page, "seenFacts")).to_have_text(re.compile(f"^Test image {index}, labelled"))
+    expect(part(page, "imageFacts")).to_have_text(re.compile(f"^Test image {index}, labelled"))
     draw(page, SEVEN)
-    expect(button).to_have_attribute("aria-pressed", "false")
-    expect(part(page, "seenFacts")).to_have_text(re.compile("^Cropped to"))
+    expect(part(page, "imageFacts")).to_contain_text("Your strokes are made as small as its pixels")
+    expect(part(page, "preprocess")).to_be_disabled()
     click(page, "undo")
     assert answers(page) == expected
 
 
+@needs_trained_models
+def test_a_dot_on_black_changes_no_logit(browser, trained):
+    with opened(browser, trained) as page:
+        changed = page.evaluate(
+            """() => cnnpipe.digits.images.map(({ pixels }) => {
+              const { ink, digit, network } = cnnpipe;
+              const run = (sheet) => {
+                const seen = digit.prepare(sheet, ink.SIDE, false).pixels;
+                return cnnpipe.models.flatMap((model) => [...network.run(model, seen).logits]);
+              };
+              const black = pixels.findIndex((value, k) => {
+                const around = [0, 1, -1, 28, -28];
+                return around.every((step) => pixels[k + step] >= 252);
+              });
+              if (black < 0) return 0;
+              const sheet = ink.enlarge(pixels);
+              const before = run(sheet);
+              const [x, y] = [(black % 28 + 0.5) / 28, (Math.floor(black / 28) + 0.5) / 28];
+              ink.draw(sheet, { width: 0.045, points: [{ x, y, pressure: 1 }] });
+              return Math.max(...run(sheet).map((logit, k) => Math.abs(logit - before[k])), 1e-12);
+            })"""
+        )
+    assert sum(change > 0 for change in changed) > 5, "images with a black place"
+    assert max(changed) < 1e-3
+
+
+def test_a_reload_keeps_the_drawing(page):
+    draw(page, SEVEN)
+    before = ink(page), answers(page)
+    page.wait_for_timeout(400)  # the address is written a moment later
+    page.reload()
+    settle(page)
+    assert (ink(page), answers(page)) == before
+
+
+def test_a_picture_that_is_dropped_is_read_as_the_command_reads_it(page, tmp_path):
+    picture = np.full((300, 200, 3), (200, 190, 170), np.uint8)
+    picture[:, :, 0] -= np.arange(200, dtype=np.uint8) // 4  # light falls off to one side
+    picture[60:240, 90:110] = (40, 40, 90)
+    path = tmp_path / "one.png"
+    Image.fromarray(picture).save(path)
+    expected = see(path).digits[0].image
+    part(page, "file").set_input_files(path)
+    page.wait_for_function("cnnpipe.state.get().picture")
+    settle(page)
+    found = page.evaluate(
+        "[...cnnpipe.picture.decode(cnnpipe.state.get().picture)]",
+    )
+    assert np.abs(np.array(found).reshape(28, 28) - expected).mean() < 12
+    path.write_text("no picture")
+    part(page, "file").set_input_files(path)
+    expected = "one.png: this is no picture that the browser can read"
+    expect(part(page, "problem")).to_have_text(expected)
+
+
 def test_preprocessing_is_a_visible_switch(page):
     draw(page, [(0.1, 0.1), (0.2, 0.3)])
+    zoom(page, layer="input")
     picture = "(canvas) => canvas.toDataURL()"
-    with_it = part(page, "seen").evaluate(picture)
+    with_it = part(page, "inputImage").evaluate(picture)
     expected = r"^Cropped to \d+×\d+ of 336×336, scaled to [\d.]+×20, and moved by"
-    expect(part(page, "seenFacts")).to_have_text(re.compile(expected))
+    expect(part(page, "imageFacts")).to_have_text(re.compile(expected))
     page.get_by_label("Preprocess as MNIST was").uncheck()
     settle(page)
-    expect(part(page, "seenFacts")).to_have_text("The whole sheet, made 28×28.")
-    assert part(page, "seen").evaluate(picture) != with_it
+    expect(part(page, "imageFacts")).to_have_text("The whole sheet, made 28×28.")
+    assert part(page, "inputImage").evaluate(picture) != with_it
 
 
 def test_going_back_to_the_page_resets_its_controls(page):
-    page.get_by_label("Every step").check()
+    page.get_by_label("thick").check()
     sandbox(page, "stride").fill("2")
-    hand(page, "model").select_option("1")
     page.goto("data:text/html,elsewhere")
     page.go_back()
-    expect(page.get_by_label("Every step")).not_to_be_checked()
+    expect(page.get_by_label("medium")).to_be_checked()
     expect(sandbox(page, "stride")).to_have_value("1")
-    expect(hand(page, "model")).to_have_value("0")
 
 
 def test_probabilities_are_a_table_that_sums_to_one(page):
@@ -308,76 +398,11 @@ def test_probabilities_are_a_table_that_sums_to_one(page):
         rows = part(page, f"answer{k}").locator("tbody tr")
         assert rows.count() == 10
         widths = rows.locator(".fill").evaluate_all(
-            "(fills) => fills.map((f) => parseFloat(f.style.width))"
+            "(fills) => fills.map((f) => parseFloat(f.style.getPropertyValue('--part')))"
         )
         assert sum(widths) == pytest.approx(100, abs=0.01)
         leading = rows.locator("xpath=self::*[contains(@class, 'first')]/th").inner_text()
         assert leading == answers(page)[k]
-
-
-def test_every_step_is_shown_on_request(page):
-    draw(page, SEVEN)
-    shown = page.locator("#draw-app .layer:visible h4")
-    expect(shown).to_have_count(7 + 7)
-    page.get_by_label("Every step").check()
-    settle(page)
-    expect(shown).to_have_count(11 + 14)
-    canvases = page.locator("#draw-app .layer:visible canvas")
-    labels = canvases.evaluate_all("(all) => all.map((each) => each.getAttribute('aria-label'))")
-    assert labels[0].startswith("c1: 6 maps of 28×28 on a scale from −")
-    assert labels[10].startswith("output: 10 neurons, on a scale from")
-    assert all(box["width"] <= 860 for box in (canvas.bounding_box() for canvas in canvases.all()))
-
-
-def test_a_clicked_map_is_computed_by_hand_in_the_other_section(page):
-    draw(page, SEVEN)
-    block = page.locator("[data-part=maps0] .layer", has_text="c3_act")
-    block.scroll_into_view_if_needed()
-    # Maps of 10×10 with 6 screen pixels to each of theirs, 2 apart: map 1, row 3, column 4.
-    place = {"x": 2 + 62 + 4 * 6 + 3, "y": 2 + 3 * 6 + 3}
-    canvas = block.locator("canvas")
-    canvas.hover(position=place)
-    value = block.locator(".value")
-    expect(value).to_have_text(re.compile("^map 1, row 3, column 4: "))
-    shown = value.inner_text()
-    canvas.click(position=place)
-    settle(page)
-    expect(hand(page, "image")).to_have_value("drawing")
-    expect(hand(page, "layer").locator("option:checked")).to_have_text(re.compile("^c3:"))
-    expect(hand(page, "channel")).to_have_value("1")
-    expect_place(page, 3, 4, size=10)
-    assert shown.endswith(": " + hand(page, "activationValue").inner_text())
-
-
-def test_a_clicked_neuron_without_convolution_changes_nothing(page):
-    draw(page, SEVEN)
-    before = page.evaluate("scrollY"), hand(page, "layer").input_value()
-    block = page.locator("[data-part=maps0] .layer", has_text="f6_act")
-    assert block.get_attribute("data-takes-apart") is None
-    box = block.locator("canvas").evaluate(
-        "e => ((b) => [b.left, b.top])(e.getBoundingClientRect())"
-    )
-    at = {"clientX": box[0] + 30, "clientY": box[1] + 8}
-    block.locator("canvas").dispatch_event("click", at)
-    settle(page)
-    assert (page.evaluate("scrollY"), hand(page, "layer").input_value()) == before
-
-
-def test_the_drawing_can_be_computed_by_hand_while_it_exists(page):
-    image = hand(page, "image")
-    drawing = image.locator("option[value=drawing]")
-    expect(drawing).to_have_count(0)
-    draw(page, SEVEN)
-    expect(drawing).to_have_text("Your drawing")
-    expect(image).not_to_have_value("drawing")
-    choose(page, image="drawing")
-    hover(page, "sum", 8, 14, (28, 28))  # on the bar of the seven
-    before = numbers(page, "patch")
-    assert max(before) > 1
-    draw(page, [(0.1, 0.9), (0.9, 0.9)])
-    assert numbers(page, "patch") != before
-    click(page, "clear")
-    expect(drawing).to_have_count(0)
 
 
 @needs_trained_models
@@ -441,48 +466,49 @@ def test_the_page_measures_its_own_difference_from_pytorch(browser, trained):
         assert all(power in "⁵⁶⁷⁸⁹" for _, power in differences)
 
 
-# Convolution by hand
+# The network, and the way into it
 
 
-def numbers(page, grid, section="by-hand"):
+def numbers(page, grid, section=hand):
     """All digits of a grid's cells, row by row."""
-    cells = part(page, grid, section).locator("td")
+    cells = section(page, grid).locator("td")
     return [float(title) for title in cells.evaluate_all("(cells) => cells.map((c) => c.title)")]
 
 
-def choose(page, **choices):
-    for name, value in choices.items():
-        hand(page, name).select_option(value)
-    settle(page)
+def shown(page, grid):
+    """What is read in a grid's cells."""
+    return [
+        float(text.replace("−", "-")) for text in hand(page, grid).locator("td").all_inner_texts()
+    ]
 
 
-def hover(page, plane, y, x, size):
-    point_at(page, plane, y, x, size)
-    settle(page)
-
-
-def point_at(page, plane, y, x, size):
+def point_at(page, plane, y, x, size, press=False):
     canvas = hand(page, f"{plane}Plane")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    height, width = size
-    page.mouse.move(
-        box["x"] + (x + 0.5) / width * box["width"], box["y"] + (y + 0.5) / height * box["height"]
+    place = (
+        box["x"] + (x + 0.5) / size[1] * box["width"],
+        box["y"] + (y + 0.5) / size[0] * box["height"],
     )
+    page.mouse.move(*place)
+    if press:
+        page.mouse.click(*place)
+    settle(page)
 
 
 def map_value(page, model, layer, channel, y, x):
-    image = int(hand(page, "image").input_value())
     return page.evaluate(
-        """([m, name, channel, place, index]) => {
-          const model = cnnpipe.models[m];
-          const { pixels } = cnnpipe.digits.images.find((image) => image.index === index);
-          const { outputs } = cnnpipe.network.run(model, pixels);
-          const k = model.layers.findIndex((layer) => layer.name === name);
-          return cnnpipe.convolution.pixel(outputs[k], channel, place);
+        """([m, name, channel, place]) => {
+          const { models, network, digit, ink, convolution, state, digits } = cnnpipe;
+          const { pixels } = digits.images.find(({ index }) => index === state.get().image);
+          const k = models[m].layers.findIndex((layer) => layer.name === name);
+          return convolution.pixel(network.run(models[m], pixels).outputs[k], channel, place);
         }""",
-        [model, layer, channel, {"y": y, "x": x}, image],
+        [model, layer, channel, {"y": y, "x": x}],
     )
+
+
+NAMES = ("lenet5", "vgg")
 
 
 @pytest.mark.parametrize(
@@ -497,43 +523,65 @@ def map_value(page, model, layer, channel, y, x):
         (1, "block2_conv1", 14, 3, 6, 13),
     ],
 )
-def test_hovering_shows_products_that_sum_to_the_maps_value(
+def test_products_sum_to_the_maps_value_and_so_do_the_numbers_that_are_read(
     page, model, layer, size, channel, y, x
 ):
-    choose(page, model=str(model))
-    option = hand(page, "layer").locator("option", has_text=f"{layer}:")
-    choose(page, layer=option.get_attribute("value"))
-    choose(page, channel=str(channel))
-    hover(page, "sum", y, x, (size, size))
+    image = page.evaluate("cnnpipe.digits.images[0].index")
+    place = {"image": image, "layer": layer, "map": channel, "pixel": [y, x]}
+    zoom(page, network=NAMES[model], **place)
     expect_place(page, y, x, size)
-
-    inputs = (
-        hand(page, "inChannel")
-        .locator("option:not([value=strongest])")
-        .evaluate_all("(options) => options.map((each) => each.value)")
-    )
-    total = 0.0
-    for value in inputs:
-        if len(inputs) > 1:
-            choose(page, inChannel=value)
-        patch, kernel, products = (numbers(page, g) for g in ("patch", "kernel", "products"))
-        assert products == [pytest.approx(p * k) for p, k in zip(patch, kernel, strict=True)]
-        total += sum(products)
-        assert number(page, "chosenValue") == pytest.approx(sum(products), abs=0.006)
-    bias = page.evaluate(
-        """([m, name, channel]) => cnnpipe.models[m].layers
-             .find((layer) => layer.name === name).bias?.values[channel] ?? 0""",
+    inputs, bias = page.evaluate(
+        """([m, name, channel]) => {
+          const layer = cnnpipe.models[m].layers.find((each) => each.name === name);
+          return [layer.weight.shape[1], layer.bias?.values[channel] ?? 0];
+        }""",
         [model, layer, channel],
     )
+    total, read = 0.0, 0.0
+    for k in range(inputs):
+        zoom(page, term=[k, -1])
+        patch, kernel, products = (numbers(page, g) for g in ("patch", "kernel", "products"))
+        assert products == [pytest.approx(p * k) for p, k in zip(patch, kernel, strict=True)]
+        assert sum(shown(page, "products")) == pytest.approx(number(page, "chosenValue"))
+        total += sum(products)
+        read += number(page, "chosenValue")
     value = map_value(page, model, layer, channel, y, x)
     assert total + bias == pytest.approx(value, abs=1e-5)
-    assert number(page, "biasValue") == pytest.approx(value, abs=0.006)
+    assert number(page, "biasValue") == pytest.approx(value, abs=0.0051)
+    assert read + round(bias, 2) == pytest.approx(number(page, "biasValue"), abs=1e-6)
+
+
+def test_the_numbers_that_are_read_add_up_at_every_pixel_of_c1(page):
+    wrong, farthest = page.evaluate(
+        """() => {
+          const { models, network, convolution, byHand, arithmetic, digits } = cnnpipe;
+          const [layer] = models[0].layers;
+          const { input, outputs } = network.run(models[0], digits.images[0].pixels);
+          const cents = (values) => Math.round(values.reduce((a, b) => a + b, 0) * 100);
+          let [wrong, farthest] = [0, 0];
+          for (let map = 0; map < 6; map++)
+            for (let k = 0; k < 28 * 28; k++) {
+              const [y, x] = [Math.floor(k / 28), k % 28];
+              const terms = convolution.terms(layer, input, map, y, x);
+              const value = convolution.pixel(outputs[0], map, { y, x });
+              const read = byHand.shownNumbers(terms, 0, layer.bias.values[map], value);
+              const total = Number(arithmetic.fixed(value).replace("−", "-"));
+              wrong += cents(read.products) !== cents([read.total]);
+              wrong += cents([read.total, read.bias]) !== cents([total]);
+              const off = read.products.map((each, n) => Math.abs(each - terms[0].products[n]));
+              farthest = Math.max(farthest, ...off);
+            }
+          return [wrong, farthest];
+        }"""
+    )
+    assert wrong == 0
+    assert farthest <= 0.01
 
 
 def test_steps_after_the_sum_are_those_of_the_network(page):
-    choose(page, model="1")
-    choose(page, layer="3")  # block1_conv2, with norm, ReLU and pooling behind it
-    hover(page, "sum", 11, 16, (28, 28))
+    image = page.evaluate("cnnpipe.digits.images[0].index")
+    # With norm, ReLU and pooling behind it.
+    zoom(page, image=image, network="vgg", layer="block1_conv2", map=0, pixel=[11, 16])
     for step, layer, place in (
         ("norm", "block1_norm2", (11, 16)),
         ("activation", "block1_relu2", (11, 16)),
@@ -548,26 +596,90 @@ def test_steps_after_the_sum_are_those_of_the_network(page):
 
 
 def test_layers_without_a_step_do_not_show_it(page):
-    for step, model, layer, there in (
-        ("norm", "0", "0", False),
-        ("pool", "0", "0", True),
-        ("pool", "0", "6", False),
-        ("norm", "1", "0", True),
-        ("pool", "1", "0", False),
+    for step, network, layer, there in (
+        ("norm", "", "c1_act", False),
+        ("pool", "", "c1_act", True),
+        ("pool", "", "c5_act", False),
+        ("norm", "vgg", "block1_relu1", True),
+        ("pool", "vgg", "block1_relu1", False),
     ):
-        choose(page, model=model)
-        choose(page, layer=layer)
+        zoom(page, network=network, layer=layer, map=0)
         for name in (f"{step}Step", f"{step}Figure"):
             expect(hand(page, name)).to_be_visible(visible=there)
 
 
-def test_the_pixel_keeps_its_place_in_the_image_when_the_layer_changes(page):
-    expect_place(page, 14, 14)
-    choose(page, layer="3")  # c3, half as large and without padding
-    expect_place(page, 5, 5, size=10)
+def test_three_keys_lead_from_the_network_to_one_multiplication_and_three_back(page):
+    part(page, "network").focus()
+    press(page, "ArrowRight", "ArrowDown", "ArrowDown")
+    expect(part(page, "readout")).to_have_text(re.compile("^c1_act, map 2: largest value"))
+    press(page, "Enter")
+    assert trail(page)[1:] == ["c1_act", "map 2"]
+    expect(hand(page, "where")).to_have_text(re.compile("the strongest$"))
+    press(page, "Enter", "Enter")
+    expect(part(page, "term")).to_be_visible()
+    assert trail(page)[-1] == "one multiplication"
+    weight = float(hand(page, "termWeight").inner_text().replace("−", "-"))
+    value = float(hand(page, "termInput").inner_text().replace("−", "-"))
+    product = float(hand(page, "termProduct").inner_text().replace("−", "-"))
+    assert product == pytest.approx(weight * value, abs=5e-4)
+    press(page, "Escape", "Escape", "Escape")
+    assert trail(page) == ["The whole network"]
+    expect(part(page, "network")).to_be_focused()
+
+
+def test_presses_lead_in_and_the_browser_leads_back(page):
+    draw(page, SEVEN)
+    part(page, "names").get_by_role("button", name="c3_act").click()
+    settle(page)
+    assert trail(page)[1:] == ["c3_act"]
+    part(page, "layerMaps").click(position={"x": 20, "y": 20})
+    settle(page)
+    assert trail(page)[1:] == ["c3_act", "map 0"]
+    point_at(page, "sum", 3, 4, (10, 10), press=True)
+    expect_place(page, 3, 4, size=10)
+    hand(page, "products").locator("td").nth(7).click()
+    settle(page)
+    assert trail(page)[1:] == ["c3_act", "map 0", "row 3, column 4", "one multiplication"]
+    for steps in (4, 3, 2, 1):
+        page.go_back()
+        settle(page)
+        assert len(trail(page)) == steps
+    assert ink(page) > 0, "back takes back no stroke"
+
+
+def test_the_end_of_the_chain_is_a_neuron_and_softmax(page):
+    draw(page, SEVEN)
+    for network, layer, inputs in (("", "f6_act", 120), ("vgg", "hidden_relu", 4 * 7 * 7)):
+        zoom(page, network=network, layer=layer, map=3, term=[0, 5])
+        expect(part(page, "neuronView")).to_contain_text(f"{inputs} numbers")
+        expect(part(page, "neuronTerm")).to_have_text(re.compile("× .* ≈"))
+        rows = part(page, "sum").locator("td").all_inner_texts()
+        *terms, bias, total, activation = [float(text.replace("−", "-")) for text in rows]
+        assert sum(terms) + bias == pytest.approx(total, abs=1e-6)
+        assert activation == max(0, total)
+    zoom(page, network="", layer="softmax", map=None, term=None)
+    rows = part(page, "softmax").locator("tbody tr").all()
+    assert len(rows) == 10
+    top = part(page, "softmax").locator("tbody .first")
+    assert top.locator("th").inner_text() == answers(page)[0]
+    assert top.locator("td").nth(2).inner_text() == "1"
+
+
+def test_a_press_pins_a_pixel_and_pointing_leaves_it(page):
+    zoom(page, layer="c1_act", map=1)
+    point_at(page, "sum", 5, 6, (28, 28))
+    expect_place(page, 5, 6)
+    point_at(page, "sum", 7, 11, (28, 28), press=True)
+    for place in ((20, 3), (1, 1)):
+        point_at(page, "activation", *place, (28, 28))
+        expect_place(page, 7, 11)
+    point_at(page, "sum", 7, 11, (28, 28), press=True)
+    point_at(page, "sum", 2, 2, (28, 28))
+    expect_place(page, 2, 2)
 
 
 def test_arrow_keys_move_the_pixel_and_stop_at_the_edge(page):
+    zoom(page, layer="c1_act", map=1, pixel=[14, 14])
     hand(page, "sumPlane").focus()
     for key, place in (
         ("Home", (14, 0)),
@@ -581,71 +693,70 @@ def test_arrow_keys_move_the_pixel_and_stop_at_the_edge(page):
     ):
         press(page, key)
         expect_place(page, *place)
-    said = re.compile("^Output pixel in row 0 of 28, column 27 of 28: ")
-    expect(hand(page, "status")).to_have_text(said)
+    expect(hand(page, "status")).to_have_text(re.compile("^Row 0 of 28, column 27 of 28: "))
 
 
 @pytest.mark.parametrize(
     ("plane", "size", "pointed", "place"),
     [
         ("input", (32, 32), (12, 20), (10, 18)),  # with 2 pixels of padding around 28
-        ("activation", (28, 28), (3, 4), (3, 4)),
         ("pool", (14, 14), (3, 4), (6, 8)),
     ],
 )
 def test_every_plane_can_be_pointed_at(page, plane, size, pointed, place):
-    hover(page, plane, *pointed, size)
+    zoom(page, layer="c1_act", map=0)
+    point_at(page, plane, *pointed, size)
     expect_place(page, *place)
 
 
 @pytest.fixture
 def stopped(browser, untrained):
     """The page, whose time passes only when a test says so."""
-    with opened(browser, untrained, stopped=True) as page:
+    with opened(browser, untrained, stopped=True, reduced_motion="no-preference") as page:
         yield page
 
 
-def test_the_sweep_walks_pauses_and_goes_on(stopped):
-    button = hand(stopped, "sweep")
-    expect(button).to_have_text("Sweep")
-    button.click()
-    expect(button).to_have_text("Pause")
-    # A pixel each 12,000 / 28² = 15.3 ms: 26 in this time, give or take a frame.
-    stopped.clock.run_for(400)
-    expect_place(stopped, 0, "2[3-6]")
-    button.click()
-    expect(button).to_have_text("Go on")
+def test_the_walk_plays_pauses_goes_on_and_has_a_speed(stopped):
+    zoom_without_waiting = "cnnpipe.state.set({ image: 0, layer: 'c1_act', map: 0 })"
+    stopped.evaluate(zoom_without_waiting)
     stopped.clock.run_for(100)
-    paused = hand(stopped, "where").inner_text()
+    walk = hand(stopped, "walk")
+    play = walk.get_by_role("button", name=re.compile("Play|Pause"))
+    walk.get_by_role("slider").fill("20")
+    play.click()
+    expect(play).to_have_text("Pause")
     stopped.clock.run_for(1000)
-    expect(hand(stopped, "where")).to_have_text(paused)
-    button.click()
-    stopped.clock.run_for(400)
-    expect_place(stopped, 1, "2[0-5]")
-    point_at(stopped, "sum", 5, 5, (28, 28))
-    expect(button).to_have_text("Sweep")
+    expect_place(stopped, 0, "(19|20)")
+    play.click()
     stopped.clock.run_for(1000)
-    expect_place(stopped, 5, 5)
-
-
-def test_the_sweep_ends_at_the_last_pixel(stopped):
-    button = hand(stopped, "sweep")
-    button.click()
-    stopped.clock.fast_forward(11_000)
-    expect(button).to_have_text("Pause")
-    stopped.clock.run_for(1100)
-    expect(button).to_have_text("Sweep")
+    expect_place(stopped, 0, "(19|20)")
+    play.click()
+    stopped.clock.run_for(1000)
+    expect_place(stopped, 1, "1[0-3]")
+    walk.get_by_role("slider").fill("60")
+    stopped.clock.fast_forward(30_000)
+    stopped.clock.run_for(100)
     expect_place(stopped, 27, 27)
+    expect(play).to_have_text("Play")
 
 
-def test_nothing_moves_by_itself_for_readers_who_asked_for_that(browser, untrained):
-    with opened(browser, untrained, stopped=True, reduced_motion="reduce") as page:
-        button = hand(page, "sweep")
-        expect(button).to_have_text("Next pixel")
-        for column in range(3):
-            button.click()
-            page.clock.run_for(1000)
-            expect_place(page, 0, column)
+def test_steps_are_for_everybody_and_nothing_moves_by_itself_where_that_was_asked_for(page):
+    zoom(page, layer="c1_act", map=0, pixel=[3, 27])
+    walk = hand(page, "walk")
+    expect(walk.get_by_text("Play")).to_be_hidden()
+    walk.get_by_role("button", name="One pixel on").click()
+    expect_place(page, 4, 0)
+    walk.get_by_role("button", name="One pixel back").click()
+    expect_place(page, 3, 27)
+
+
+def test_the_other_network_is_drawn_on_request_and_both_answer(page):
+    draw(page, SEVEN)
+    both = answers(page)
+    part(page, "answer1").get_by_role("radio").check(force=True)
+    settle(page)
+    expect(part(page, "names").get_by_role("button", name="block1_relu1")).to_be_visible()
+    assert answers(page) == both
 
 
 # The sandbox
@@ -684,6 +795,19 @@ def test_a_kernel_that_does_not_fit_is_reported(page):
     expect(sandbox(page, "outputPlane")).to_be_visible()
 
 
+def test_presets_that_average_sum_to_one(page):
+    for preset in ("blur", "wide"):
+        sandbox(page, "preset").select_option(preset)
+        sandbox(page, "pattern").select_option("point")
+        settle(page)
+        kernel = (
+            sandbox(page, "kernel")
+            .locator("input")
+            .evaluate_all("(all) => all.map((each) => +each.value)")
+        )
+        assert sum(kernel) == pytest.approx(1, abs=0.002)
+
+
 @pytest.mark.parametrize(("entry", "centre"), [("2.5", 2.5), ("", None), ("1e39", None)])
 def test_the_sandbox_computes_with_the_readers_own_kernel_within_its_limits(page, entry, centre):
     sandbox(page, "pattern").select_option("point")
@@ -695,19 +819,9 @@ def test_the_sandbox_computes_with_the_readers_own_kernel_within_its_limits(page
     expect(sandbox(page, "sum")).to_have_text(f"{centre or 1:.2f}")
     expect(sandbox(page, "preset")).to_have_value("own" if centre else "identity")
     assert field.evaluate("field => field.matches(':invalid')") == (centre is None)
-    assert sum(numbers(page, "products", "sandbox")) == (centre or 1)
-
-
-def test_the_sandbox_sweeps_over_its_output(stopped):
-    button = sandbox(stopped, "sweep")
-    sandbox(stopped, "stride").fill("4")  # 4×4 outputs, 0.4 seconds each
-    button.click()
-    stopped.clock.run_for(2200)
-    expect(sandbox(stopped, "where")).to_have_text("Output pixel in row 1, column 0")  # the fifth
-    button.click()
-    expect(button).to_have_text("Go on")
-    sandbox(stopped, "stride").fill("2")
-    expect(button).to_have_text("Sweep")
+    assert sum(numbers(page, "products", sandbox)) == (centre or 1)
+    refused = re.compile("^Row 1, column 1 needs a number from −1000 to 1000")
+    expect(sandbox(page, "problem")).to_have_text("" if centre else refused)
 
 
 # Everybody
@@ -722,13 +836,14 @@ def test_the_keyboard_alone_reaches_every_control(page):
           const all = [...document.querySelectorAll(sections)]
             .flatMap((section) => [...section.querySelectorAll(reachable)])
             .filter((element) => element.checkVisibility({ visibilityProperty: true }))
+            .filter((element) => element.tabIndex >= 0)
             .filter(({ type, checked }) => type !== "radio" || checked); // arrows reach the others
           all.forEach((element, k) => (element.dataset.tab = String(k)));
           return all.length;
         }"""
     )
-    assert expected > 40
-    page.evaluate("document.querySelector('nav a').focus()")
+    assert expected > 30
+    page.locator(".skip").focus()
     reached = set()
     for _ in range(expected + 60):
         page.keyboard.press("Tab")
@@ -744,22 +859,35 @@ def test_the_keyboard_alone_reaches_every_control(page):
 def test_sections_are_no_wider_than_the_screen(browser, untrained, viewport):
     with opened(browser, untrained, viewport=viewport) as page:
         draw(page, SEVEN)
-        page.get_by_label("Every step").check()
-        choose(page, layer="3")
+        sandbox(page, "preset").select_option("wide")
+        for place in ({"layer": ""}, {"layer": "f6_act", "map": 2}, {"layer": "softmax"}):
+            zoom(page, **place)
+            assert_fits(page)
+        zoom(page, layer="c3_act", map=2)
         hand(page, "allSums").locator("summary").click()
         expect(hand(page, "sumsTable").locator("tbody tr")).to_have_count(6)
-        sandbox(page, "preset").select_option("wide")
-        settle(page)
         assert_fits(page)
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE], ids=["desk", "phone"])
+def test_sheet_network_and_answers_are_on_the_first_screen(browser, untrained, viewport):
+    with opened(browser, untrained, viewport=viewport) as page:
+        page.evaluate("document.querySelector('.banner').remove()")  # of other data than MNIST
+        for name in ("pad", "network", "answer0", "answer1"):
+            box = part(page, name).bounding_box()
+            assert box["y"] >= 0, name
+            assert box["y"] + box["height"] <= viewport["height"], name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(browser, untrained, scheme):
     with opened(browser, untrained, color_scheme=scheme) as page:
         draw(page, SEVEN)
-        choose(page, layer="3")
-        for section in ("#draw", "#by-hand"):
-            assert_accessible(page, context=section)
+        assert_accessible(page, context="#draw")
+        for layer in ("c3_act", "f6_act", "softmax"):
+            zoom(page, layer=layer, map=None if layer == "softmax" else 1)
+            assert_accessible(page, context="#draw")
+        assert_accessible(page, context="#by-hand")
 
 
 def test_without_javascript_one_pixel_is_worked_out_and_the_rest_is_named(browser, untrained):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cnnpipe.system.errors import InputError
-from cnnpipe.system.hardware import choose_device, choose_dtype, describe
+from cnnpipe.system.hardware import choose_device, choose_dtype, describe, multiply_in
 
 
 def test_auto_is_the_accelerator_or_the_cpu_and_the_cpu_can_be_chosen():
@@ -32,3 +32,16 @@ def test_description_of_the_machine():
     assert description["torch"] == torch.__version__
     assert description["threads"] == torch.get_num_threads()
     assert description["processor"]
+
+
+def test_a_chosen_device_multiplies_in_float32_whoever_asks():
+    """torch's own default is TF32 for its convolutions, and 16 bits for parts of a sum."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    multiply_in("tf32")
+    assert products.allow_tf32
+    assert convolutions.allow_tf32
+    choose_device("cpu")
+    assert not products.allow_tf32
+    assert not convolutions.allow_tf32
+    assert not products.allow_bf16_reduced_precision_reduction
+    assert not products.allow_fp16_reduced_precision_reduction

@@ -25,7 +25,6 @@ from cnnpipe.verify.reference import Call, Operator, torch_operator, truths
 from cnnpipe.verify.verification import (
     OPERATORS,
     Comparison,
-    devices_with,
     summarize,
     summary_table,
     to_markdown,
@@ -551,16 +550,21 @@ def test_bug_of_a_dtype_is_caught(
 # --- Devices and cases
 
 
-def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    def devices(accelerator: str | None, dtype: torch.dtype) -> list[str]:
-        device = torch.device(accelerator) if accelerator else None
-        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: device)
-        return [device.type for device in devices_with(dtype)]
+def test_what_a_device_cannot_compute_is_a_failed_check_with_its_reason() -> None:
+    """The meta device stands for a GPU that lacks a kernel."""
 
-    assert devices(None, torch.float64) == ["cpu"]
-    assert devices("cuda", torch.float64) == ["cpu", "cuda"]
-    assert devices("mps", torch.float32) == ["cpu", "mps"]
-    assert devices("mps", torch.float64) == ["cpu"]  # has no float64
+    def relu(input: Tensor) -> Tensor:
+        if input.device.type == "meta":
+            raise RuntimeError("no kernel\nand more")
+        return torch.relu(input)
+
+    case = next(case for case in argument_grid() if case.operator == "relu")
+    devices = [torch.device("cpu"), torch.device("meta")]
+    comparisons = verify(PARAMS, 1, operators={"relu": relu}, cases=[case], devices=devices)
+    report = summarize(list(comparisons), seed=1)
+    verdicts = {(check["device"], check["verdict"]) for check in report["checks"]}
+    assert verdicts == {("cpu", "pass"), ("meta", "fail")}
+    assert report["worst"].endswith(": no kernel")
 
 
 def test_names_of_cases_are_their_identity() -> None:

@@ -105,7 +105,7 @@ def test_the_gpus_algorithm_is_verified_where_it_is_used(
     verified: set[str] = set()
 
     def watch(
-        params: object, seed: int, algorithms: list[str], transforms: object
+        params: object, seed: int, algorithms: list[str], **_: object
     ) -> Iterator[Comparison]:
         verified.update(algorithms)
         case = next(case for case in argument_grid() if case.operator == "relu")

@@ -1,140 +1,119 @@
 "use strict";
 
-/** The section in which one output pixel is computed step by step. */
+/** One map of a convolution, and one of its pixels computed step by step. */
 const byHand = (() => {
-  const DRAWING = "drawing";
-  const STRONGEST = "strongest";
   const STAGES = ["input", "sum", "norm", "activation", "pool"];
   const ACTIVATIONS = {
     relu: (x) => ({ Name: "ReLU", Work: `max(0, ${x})` }),
     tanh: (x) => ({ Name: "tanh", Work: `tanh(${x})` }),
     sigmoid: (x) => ({ Name: "Sigmoid", Work: `1 / (1 + exp(−(${x})))` }),
   };
+  const NO_ENTRY = -1; // of a kernel, where only the input map is chosen
 
-  /**
-   * Bring the section to life.
-   *
-   * `drawing()` gives the 28×28 pixels that the reader drew, or null. Returns `show(choice)`, with which
-   * other sections point at a pixel, and `refresh()` for when the drawing has changed.
-   */
-  function attach(root, { models, digits, drawing }) {
+  /** Bring the view to life. Returns `show(view)`, a view being {model, result, index, channel}. */
+  function attach(root) {
     const part = markup.parts(root);
-    let [model, layerIndex, result] = [models[0], 0, null];
+    let view = null;
+    let pointed = null; // the pixel under the mouse, which shows while none is pinned
 
-    const layer = () => model.layers[layerIndex];
-    const input = () => (layerIndex === 0 ? result.input : result.outputs[layerIndex - 1]);
-    const output = () => result.outputs[layerIndex];
-    const channel = () => Number(part.channel.value);
-    const following = () => convolution.followers(model.layers, layerIndex);
+    const layer = () => view.model.layers[view.index];
+    const input = () => journey.mapsOf(view.result, view.index - 1);
+    const output = () => view.result.outputs[view.index];
+    const following = () => convolution.followers(view.model.layers, view.index);
 
-    // What is chosen
-
-    function pixels() {
-      if (part.image.value === DRAWING) return drawing() ?? new Uint8Array(digits.side ** 2);
-      return digits.images.find(({ index }) => String(index) === part.image.value).pixels;
+    /** The pixel that is computed: the pinned one, or the one under the mouse, or the strongest. */
+    function place() {
+      const { pixel } = state.get();
+      if (pixel) return plane.within({ y: pixel[0], x: pixel[1] }, output());
+      return pointed ? plane.within(pointed, output()) : strongest();
     }
 
-    function offerImages() {
-      const images = digits.images.map(({ index, label }) => [
-        index,
-        `Test image ${index}: ${digits.classes[label]}`,
-      ]);
-      markup.fillSelect(part.image, drawing() ? [[DRAWING, "Your drawing"], ...images] : images);
-    }
-
-    function offerLayers() {
-      const convolutions = [...model.layers.entries()].filter(([, { kind }]) => kind === "conv2d");
-      markup.fillSelect(part.layer, convolutions.map(([index, each]) => [index, nameOf(each)]));
-      layerIndex = Number(part.layer.value);
-    }
-
-    function offerChannels() {
-      const [outChannels, inChannels] = layer().weight.shape;
-      const numbers = (count) => Array.from({ length: count }, (_, k) => [k, `${k}`]);
-      markup.fillSelect(part.channel, numbers(outChannels));
-      const strongest = [STRONGEST, "strongest"];
-      part.inChannelLabel.hidden = inChannels === 1;
-      markup.fillSelect(part.inChannel, inChannels > 1 ? [strongest, ...numbers(inChannels)] : numbers(1));
-      part.inChannel.selectedIndex = 0;
-    }
-
-    /** Run the network and show; the place stays where it is in the image, whatever the map's size. */
-    function recompute(before = output()) {
-      result = network.run(model, pixels());
-      walk.rescale(before);
-    }
-
-    function choose(name) {
-      const before = output();
-      if (name === "model") {
-        model = models[part.model.value];
-        offerLayers();
-      }
-      layerIndex = Number(part.layer.value);
-      if (name === "model" || name === "layer") offerChannels();
-      recompute(before);
+    function strongest() {
+      const { activation } = following();
+      const { width, height, values } = activation === undefined ? output() : view.result.outputs[activation];
+      const map = values.subarray(view.channel * height * width, (view.channel + 1) * height * width);
+      const best = map.reduce((top, value, k) => (Math.abs(value) > Math.abs(map[top]) ? k : top), 0);
+      return { y: Math.floor(best / width), x: best % width };
     }
 
     // What is shown
 
     const paint = markup.everyFrame(() => {
-      const terms = convolution.terms(layer(), input(), channel(), place.y, place.x);
-      const chosen = chosenTerm(part.inChannel.value, terms);
-      const stages = stagesOf(chosen);
+      if (!view) return;
+      const at = place();
+      const terms = convolution.terms(layer(), input(), view.channel, at.y, at.x);
+      const [chosen, entry] = chosenTerm(terms);
+      const stages = stagesOf(at, chosen, entry);
       for (const name of STAGES) paintStage(name, stages[name]);
-      paintProducts(terms[chosen], stages.input.scale);
-      paintSteps(terms, chosen, stages);
-      part.where.textContent = where();
+      const bias = layer().bias?.values[view.channel] ?? 0;
+      const shown = shownNumbers(terms, chosen, bias, convolution.pixel(output(), view.channel, at));
+      paintProducts(terms[chosen], shown, stages.input.scale, entry);
+      paintSteps(terms, chosen, shown, stages, at);
+      paintTerm(terms[chosen], chosen, entry, at);
+      part.where.textContent = `${where(at)}${state.get().pixel ? "" : pointed ? "" : ", the strongest"}`;
+      part.frame.hidden = view.index > 0 || !layer().padding;
     });
 
-    function where() {
+    function where({ y, x }) {
       const { height, width } = output();
-      return `Output pixel in row ${place.y} of ${height}, column ${place.x} of ${width}`;
+      return `Row ${y} of ${height}, column ${x} of ${width}`;
+    }
+
+    /** The input map and the entry of the kernel that the reader chose, else the map that adds most. */
+    function chosenTerm(terms) {
+      const [map, entry] = state.get().term ?? [-1, NO_ENTRY];
+      if (terms[map]) return [map, entry < terms[map].kernel.length ? entry : NO_ENTRY];
+      const most = terms.reduce((best, { sum }, k) => (Math.abs(sum) > Math.abs(terms[best].sum) ? k : best), 0);
+      return [most, NO_ENTRY];
     }
 
     /** Each plane with its maps, scale and marks; absent where the network has no such layer. */
-    function stagesOf(inChannel) {
+    function stagesOf(at, inChannel, entry) {
       const { norm, activation, pool } = following();
-      const { height, width, padding } = convolution.geometryOf(layer());
-      const patch = { y: place.y - padding, x: place.x - padding, height, width };
-      const walked = () => ({ marks: [{ ...place }], upTo: walk.upTo() });
+      const geometry = convolution.geometryOf(layer());
+      const { height, width, padding } = geometry;
+      const patch = { y: at.y - padding, x: at.x - padding, height, width };
+      const read = entry === NO_ENTRY ? [] : [convolution.window(geometry, at.y, at.x)[entry]];
+      const walked = () => ({ marks: [{ ...at }], upTo: walk.upTo() });
       const stages = {
         input: {
           maps: input(),
           map: inChannel,
-          scale: layerIndex === 0 ? imageScale(model) : colours.scaleOf(input().values),
+          scale: journey.scaleOf(view.model, view.result, view.index - 1),
           padding,
-          marks: [patch],
-          name: layerIndex === 0 ? "image" : model.layers[layerIndex - 1].name,
+          marks: [patch, ...read],
+          name: view.index === 0 ? "image" : view.model.layers[view.index - 1].name,
         },
-        sum: stage(layerIndex, { ...walked(), signed: true }),
+        sum: stage(view.index, { ...walked(), signed: true }),
       };
       if (norm !== undefined) stages.norm = stage(norm, { ...walked(), signed: true });
       if (activation !== undefined) stages.activation = stage(activation, walked());
-      if (pool !== undefined) addPool(stages, pool);
+      if (pool !== undefined) addPool(stages, pool, at);
       return stages;
     }
 
     function stage(index, { signed, ...marked }) {
-      const [maps, made] = [result.outputs[index], model.layers[index]];
+      const [maps, made] = [view.result.outputs[index], view.model.layers[index]];
       const scale = colours.scaleOf(maps.values, signed);
-      return { maps, map: channel(), scale, layer: made, name: made.name, ...marked };
+      return { maps, map: view.channel, scale, layer: made, name: made.name, ...marked };
     }
 
-    function addPool(stages, pool) {
-      const size = model.layers[pool].kernel_size;
-      const { maps, marks } = stages.activation;
-      const pooled = convolution.poolingWindow(maps, size, channel(), place.y, place.x);
+    function addPool(stages, pool, at) {
+      const size = view.model.layers[pool].kernel_size;
+      const before = stages.activation ?? stages.norm ?? stages.sum;
+      const { maps } = before;
+      const pooled = convolution.poolingWindow(maps, size, view.channel, at.y, at.x);
       const done = Math.min(walk.upTo(), maps.height * maps.width);
       const [row, column] = [Math.floor(done / maps.width), done % maps.width];
-      const { width } = result.outputs[pool];
+      const { width } = view.result.outputs[pool];
       const partial = row % size === size - 1 ? Math.floor(column / size) : 0;
       stages.pool = stage(pool, {
         marks: pooled ? [{ y: pooled.row, x: pooled.column }] : [],
         upTo: Math.floor(row / size) * width + partial,
         window: pooled?.values,
+        windowScale: before.scale,
       });
-      if (pooled) marks.push({ ...pooled.places[0], height: size, width: size });
+      if (pooled) before.marks.push({ ...pooled.places[0], height: size, width: size });
     }
 
     function paintStage(name, shown) {
@@ -144,34 +123,50 @@ const byHand = (() => {
       plane.paint(part[`${name}Plane`], maps, map, scale, shown);
       part[`${name}Layer`].textContent = shown.name;
       part[`${name}Facts`].textContent =
-        `map ${map}, ${maps.height}×${maps.width}; ${colours.short(scale.low)} to ${colours.short(scale.high)}`;
+        `${shown.name === "image" ? "" : `map ${map}, `}${maps.height}×${maps.width}; ${scale.low < 0 && name !== "input" ? "±" : `${colours.short(scale.low)} to `}${colours.short(scale.high)}`;
       if (name === "sum") part.sumTitle.textContent = layer().bias ? "Sum and bias" : "Sum";
     }
 
-    function paintProducts({ patch, kernel, products }, inputScale) {
+    function paintProducts({ patch, kernel, products }, shown, inputScale, strong) {
       const { values, shape } = layer().weight;
       const width = shape[3];
-      arithmetic.fill(part.patch, patch, width, inputScale);
-      arithmetic.fill(part.kernel, kernel, width, colours.scaleOf(values, true));
-      arithmetic.fill(part.products, products, width, colours.scaleOf(products, true));
+      arithmetic.fill(part.patch, patch, width, inputScale, { strong });
+      arithmetic.fill(part.kernel, kernel, width, colours.scaleOf(values, true), { strong });
+      arithmetic.fill(part.products, products, width, colours.scaleOf(products, true), { strong, shown: shown.products });
+    }
+
+    /** One multiplication: where its two numbers come from. */
+    function paintTerm({ patch, kernel, products }, chosen, entry, at) {
+      part.term.hidden = entry === NO_ENTRY;
+      if (entry === NO_ENTRY) return;
+      const geometry = convolution.geometryOf(layer());
+      const { y, x } = convolution.window(geometry, at.y, at.x)[entry];
+      const { height, width } = input();
+      const outside = y < 0 || x < 0 || y >= height || x >= width;
+      const [i, j] = [Math.floor(entry / geometry.width), entry % geometry.width];
+      const from = view.index === 0 ? "image" : `${view.model.layers[view.index - 1].name}, map ${chosen}`;
+      part.termInput.textContent = patch[entry].toFixed(4).replace("-", "−");
+      part.termWeight.textContent = kernel[entry].toFixed(4).replace("-", "−");
+      part.termProduct.textContent = products[entry].toFixed(4).replace("-", "−");
+      part.termFrom.textContent = outside ? "padding" : `${from}, row ${y}, column ${x}`;
+      part.termOf.textContent = `${layer().name}, kernel ${chosen} → ${view.channel}, row ${i}, column ${j}`;
     }
 
     /** The sentence of arithmetic under the grids, from the products to the pooled value. */
-    function paintSteps(terms, chosen, { sum, norm, activation, pool }) {
+    function paintSteps(terms, chosen, shown, { sum, norm, activation, pool }, at) {
       const { fixed } = arithmetic;
-      const value = ({ maps }) => fixed(convolution.pixel(maps, channel(), place));
-      const total = fixed(terms.reduce((all, term) => all + term.sum, 0));
+      const value = ({ maps }) => fixed(convolution.pixel(maps, view.channel, at));
       const { bias } = layer();
       const several = terms.length > 1;
       paintStep("chosen", {
-        Name: several ? `Products of input channel ${chosen}` : "Products of the one input channel",
-        Value: fixed(terms[chosen].sum),
+        Name: several ? `Products of input map ${chosen}` : "Products",
+        Value: fixed(shown.sums[chosen]),
       });
-      paintStep("channels", several && { Name: `Sum over all ${terms.length} input channels`, Value: total });
-      if (several) paintChannels(terms, chosen);
+      paintStep("channels", several && { Name: `Sum over all ${terms.length} input maps`, Value: fixed(shown.total) });
+      if (several) paintChannels(terms, chosen, shown.sums);
       paintStep("bias", {
         Name: bias ? "Plus the bias" : "No bias: batch normalisation shifts instead",
-        Work: bias ? `${total} + ${fixed(bias.values[channel()])}` : "",
+        Work: bias ? `${fixed(shown.total)} + ${fixed(shown.bias)}` : "",
         Value: value(sum),
       });
       paintStep("norm", norm && { Work: normWork(norm, value(sum)), Value: value(norm) });
@@ -179,40 +174,39 @@ const byHand = (() => {
         "activation",
         activation && { ...ACTIVATIONS[activation.layer.kind](value(norm ?? sum)), Value: value(activation) },
       );
-      paintStep("pool", pool && paintPool(pool, activation.scale));
+      paintStep("pool", pool && paintPool(pool));
     }
 
     /** A line of the sentence with its texts by their place in it; without texts it is hidden. */
     function paintStep(name, texts) {
       part[`${name}Step`].hidden = !texts;
-      for (const [at, text] of Object.entries(texts || {})) part[name + at].textContent = text;
+      for (const [key, text] of Object.entries(texts || {})) part[name + key].textContent = text;
     }
 
     function normWork(norm, x) {
-      const { scale, shift } = network.batchNormLine(norm.layer, channel());
+      const { scale, shift } = network.batchNormLine(norm.layer, view.channel);
       return `${x} · ${arithmetic.fixed(scale)} + ${arithmetic.fixed(shift)}`;
     }
 
     /** The pooling window's numbers; returns the texts of the line. */
-    function paintPool({ layer: { kind, kernel_size: size }, window: values }, scale) {
+    function paintPool({ layer: { kind, kernel_size: size }, window: values, windowScale }) {
       part.poolWindow.hidden = !values;
       if (!values) return { Name: "Outside of every pooling window: the map's size is odd", Value: "–" };
       const isMax = kind === "max_pool2d";
       const top = Math.max(...values);
-      arithmetic.fill(part.poolWindow, values, size, scale, isMax ? values.indexOf(top) : -1);
+      arithmetic.fill(part.poolWindow, values, size, windowScale, { strong: isMax ? values.indexOf(top) : -1 });
       return {
         Name: `${isMax ? "Largest" : "Mean"} of its ${size}×${size} window`,
         Value: arithmetic.fixed(isMax ? top : values.reduce((a, b) => a + b, 0) / values.length),
       };
     }
 
-    /** What every input channel adds, as a strip of colours and, when asked for, as a table. */
-    function paintChannels(terms, chosen) {
-      const sums = terms.map(({ sum }) => sum);
-      paintStrip(part.channels, sums, chosen);
+    /** What every input map adds, as a strip of colours and, when asked for, as a table. */
+    function paintChannels(terms, chosen, shown) {
+      paintStrip(part.channels, terms.map(({ sum }) => sum), chosen);
       if (!part.allSums.open) return;
       part.sumsTable.tBodies[0].replaceChildren(
-        ...sums.map((sum, k) =>
+        ...shown.map((sum, k) =>
           markup.make(
             "tr",
             {},
@@ -225,34 +219,54 @@ const byHand = (() => {
 
     // How it is pointed at
 
-    const walk = sweep.attach(part.sweep, { size: output, paint });
-    const { place } = walk;
-
-    function move(pixel, how) {
-      walk.moveTo(pixel);
-      if (how === "key") announce();
-    }
-
-    const announce = debounce(() => {
-      const value = convolution.pixel(output(), channel(), place);
-      part.status.textContent = `${where()}: ${arithmetic.fixed(value)}.`;
+    const walk = sweep.attach(part.walk, {
+      size: output,
+      place,
+      move: ({ y, x }) => state.set({ pixel: [y, x] }),
     });
 
-    const onOutput = { size: output, place: () => place, move };
+    /** Pointing shows a pixel, a press or a key pins it; a press on the pinned one lets it go. */
+    function move(pixel, how) {
+      if (how === "point") {
+        pointed = pixel;
+        return paint();
+      }
+      walk.stop();
+      const [row, column] = state.get().pixel ?? [-1, -1];
+      const isPinned = how === "press" && row === pixel.y && column === pixel.x;
+      if (isPinned) pointed = pixel;
+      state.set({ pixel: isPinned ? null : [pixel.y, pixel.x] }, { push: how === "press" && row === -1 });
+      if (how === "key") announce();
+      return paint();
+    }
+
+    const announce = markup.rested(() => {
+      const at = place();
+      const value = convolution.pixel(output(), view.channel, at);
+      part.status.textContent = `${where(at)}: ${arithmetic.fixed(value)}.`;
+    });
+
+    const leave = () => {
+      pointed = null;
+      paint();
+    };
+    const onOutput = { size: output, place, move, leave };
     for (const name of ["sum", "norm", "activation"]) plane.choose(part[`${name}Plane`], onOutput);
     // On the input the pointer is the middle of the window, on the pooled map a corner of its window.
     plane.choose(part.inputPlane, {
       size: () => ({ ...output(), height: input().height, width: input().width, padding: layer().padding }),
-      place: () => shifted(place, 1),
+      place: () => shifted(place(), 1),
       move: (pixel, how) => move(plane.within(shifted(pixel, -1), output()), how),
+      leave,
     });
     plane.choose(part.poolPlane, {
-      size: () => result.outputs[following().pool],
-      place: () => ({ y: Math.floor(place.y / poolSize()), x: Math.floor(place.x / poolSize()) }),
+      size: () => view.result.outputs[following().pool],
+      place: () => ({ y: Math.floor(place().y / poolSize()), x: Math.floor(place().x / poolSize()) }),
       move: ({ y, x }, how) => move(plane.within({ y: y * poolSize(), x: x * poolSize() }, output()), how),
+      leave,
     });
 
-    const poolSize = () => model.layers[following().pool].kernel_size;
+    const poolSize = () => view.model.layers[following().pool].kernel_size;
 
     function shifted({ y, x }, sign) {
       const { height, width, padding } = convolution.geometryOf(layer());
@@ -260,64 +274,68 @@ const byHand = (() => {
       return { y: y + middle(height), x: x + middle(width) };
     }
 
+    /** Look at one multiplication of the chosen pixel; it is pinned with it. */
+    function look(entry) {
+      const { y, x } = place();
+      const [chosen, before] = chosenTerm(convolution.terms(layer(), input(), view.channel, y, x));
+      state.set({ pixel: [y, x], term: [chosen, entry === before ? NO_ENTRY : entry] }, { push: before === NO_ENTRY });
+    }
+
+    for (const name of ["patch", "kernel", "products"]) {
+      part[name].addEventListener("click", ({ target }) => {
+        const cell = target.closest("td");
+        if (cell) look(cell.parentElement.rowIndex * cell.parentElement.cells.length + cell.cellIndex);
+      });
+    }
+    part.products.addEventListener("keydown", (event) => {
+      const [, , height, width] = layer().weight.shape;
+      const at = place();
+      const [, entry] = chosenTerm(convolution.terms(layer(), input(), view.channel, at.y, at.x));
+      const cell = plane.step(event, { y: Math.floor(Math.max(0, entry) / width), x: Math.max(0, entry) % width }, { height, width });
+      if (cell) look(cell.y * width + cell.x);
+    });
+
     part.channels.addEventListener("pointerdown", (event) => {
       const box = part.channels.getBoundingClientRect();
       const count = layer().weight.shape[1];
-      const pointed = Math.floor(((event.clientX - box.left) / box.width) * count);
-      part.inChannel.value = String(Math.min(count - 1, Math.max(0, pointed)));
-      paint();
+      const map = Math.floor(((event.clientX - box.left) / box.width) * count);
+      state.set({ term: [Math.min(count - 1, Math.max(0, map)), NO_ENTRY] });
     });
-
-    for (const name of ["image", "model", "layer", "channel"]) {
-      part[name].addEventListener("change", () => choose(name));
-    }
-    part.inChannel.addEventListener("change", paint);
     part.allSums.addEventListener("toggle", paint);
 
-    /** Point at a pixel of a map; `layer` may be any that follows the convolution. */
-    function show(choice) {
-      offerImages();
-      part.image.value = choice.image === null ? DRAWING : String(choice.image);
-      part.model.value = String(choice.model);
-      choose("model");
-      const index = model.layers.findLastIndex((each, k) => k <= choice.layer && each.kind === "conv2d");
-      part.layer.value = String(index);
-      choose("layer");
-      part.channel.value = String(choice.channel);
-      const step = model.layers[choice.layer].kernel_size ?? 1;
-      walk.moveTo({ y: choice.y * step, x: choice.x * step });
-      root.closest("section").scrollIntoView();
-      part.sumPlane.focus({ preventScroll: true });
+    /** Go one step deeper than now, by the keyboard: to the pixel, then to its largest product. */
+    function enter() {
+      const { y, x } = place();
+      if (!state.get().pixel) return state.set({ pixel: [y, x] }, { push: true });
+      const terms = convolution.terms(layer(), input(), view.channel, y, x);
+      const { products } = terms[chosenTerm(terms)[0]];
+      part.products.focus();
+      return look(products.reduce((best, each, k) => (Math.abs(each) > Math.abs(products[best]) ? k : best), 0));
     }
 
-    function refresh() {
-      const isShown = part.image.value === DRAWING;
-      offerImages();
-      if (isShown) recompute();
+    for (const name of STAGES) {
+      part[`${name}Plane`].addEventListener("keydown", ({ key }) => {
+        if (key === "Enter") enter();
+      });
     }
 
-    markup.fillSelect(part.model, models.map(({ title }, k) => [k, title]));
-    offerImages();
-    offerLayers();
-    offerChannels();
-    result = network.run(model, pixels());
-    walk.moveTo({ y: Math.floor(output().height / 2), x: Math.floor(output().width / 2) });
-    return { refresh, show };
+    return {
+      show(next) {
+        const isOther = view?.model !== next?.model || view?.index !== next?.index;
+        view = next;
+        if (isOther) walk.stop();
+        paint();
+      },
+      focus: () => part.sumPlane.focus({ preventScroll: true }),
+    };
   }
 
-  function nameOf({ name, weight }) {
-    const [outChannels, inChannels, height, width] = weight.shape;
-    return `${name}: ${inChannels} → ${outChannels}, ${height}×${width}`;
-  }
-
-  /** Of normalised images: from paper to full ink. */
-  function imageScale({ normalization: { mean, std } }) {
-    return colours.inkScale(-mean / std, (1 - mean) / std);
-  }
-
-  function chosenTerm(value, terms) {
-    if (value !== STRONGEST) return Number(value);
-    return terms.reduce((best, { sum }, k) => (Math.abs(sum) > Math.abs(terms[best].sum) ? k : best), 0);
+  /** All numbers of a sum to two decimals, so that those that are read add up to what is read. */
+  function shownNumbers(terms, chosen, exactBias, value) {
+    const bias = arithmetic.rounded(exactBias);
+    const total = arithmetic.rounded(arithmetic.rounded(value) - bias);
+    const sums = arithmetic.adding(terms.map(({ sum }) => sum), total);
+    return { bias, total, sums, products: arithmetic.adding(terms[chosen].products, sums[chosen]) };
   }
 
   /** A row of cells, one for each number; the chosen one is outlined. */
@@ -335,14 +353,5 @@ const byHand = (() => {
     context.strokeRect(edge(chosen) + 1, 1, edge(chosen + 1) - edge(chosen) - 2, canvas.height - 2);
   }
 
-  /** The action, once nothing has asked for it for a while: a screen reader is not interrupted. */
-  function debounce(action) {
-    let timer = 0;
-    return () => {
-      clearTimeout(timer);
-      timer = setTimeout(action, 300);
-    };
-  }
-
-  return { attach };
+  return { attach, shownNumbers };
 })();

@@ -81,7 +81,7 @@
   function read() {
     let address = "";
     const found = [];
-    for (const element of document.querySelectorAll("main :is(section, h2, h3, h4, .claim, figcaption strong)")) {
+    for (const element of document.querySelectorAll("main :is(section, h2, h3, h4, .claim, figcaption strong, dt[id])")) {
       if (element.id && !element.id.endsWith("-title")) address = element.id;
       if (element.matches("section, .chapter-title")) continue;
       const chapter = element.closest(".chapter-page").ariaLabel;

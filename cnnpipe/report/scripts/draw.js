@@ -1,162 +1,212 @@
 "use strict";
 
-/** The section that is drawn in: the pad, what the networks see of it, their answers and their maps. */
+/** The first screen: the sheet, the answers of the networks, and what shows on it at first. */
 const draw = (() => {
+  const PACE = 26; // milliseconds for a point of the digit that draws itself
+  /** A 3 of one stroke, in units of the sheet's side. */
+  const EXAMPLE = arc(0.48, 0.3, 0.17, 0.15, -150, 90).concat(arc(0.48, 0.59, 0.19, 0.15, -90, 150));
+
+  /** Points of an ellipse's arc; angles in degrees, clockwise from the right. */
+  function arc(x, y, rx, ry, from, to) {
+    const count = 18;
+    return Array.from({ length: count }, (_, k) => {
+      const angle = ((from + ((to - from) * k) / (count - 1)) * Math.PI) / 180;
+      return ink.snap({ x: x + rx * Math.cos(angle), y: y + ry * Math.sin(angle), pressure: 1 });
+    });
+  }
+
   /**
-   * Bring the section to life.
+   * Bring the first screen to life.
    *
-   * `changed()` is called when a drawing has changed and rests; `takeApart(choice)` when the reader chose a
-   * pixel of a map. Returns `pixels()`, what the networks see, or null.
+   * Returns `pixels()`, what the networks see, or null, and `watch(listener)`, which is called with
+   * ({pixels, results}) whenever the networks have answered; results are null of an empty sheet.
    */
-  function attach(root, { models, digits, changed, takeApart }) {
+  function attach(root, { models, digits }) {
     const part = markup.parts(root);
     const cards = models.map((model, k) => markup.parts(part[`answer${k}`]));
-    const layers = models.map((_, k) => [...part[`maps${k}`].querySelectorAll("[data-layer]")]);
-    let [seen, preset, results] = [null, null, []];
+    const listeners = [];
+    let [seen, results] = [null, models.map(() => null)];
+    let example = false; // whether the sheet shows what the page drew
 
     const update = markup.everyFrame(() => {
       look();
-      results = models.map((model) => (seen ? network.run(model, seen.pixels) : null));
-      results.forEach((result, k) => {
-        paintAnswer(cards[k], result, digits.classes);
-        paintMaps(k);
-      });
+      results = models.map((model) => (seen ? network.run(model, seen.pixels, state.get().silenced) : null));
+      results.forEach((result, k) => paintAnswer(cards[k], result, digits.classes));
+      stage.update(results);
+      for (const listener of listeners) listener({ pixels: seen?.pixels ?? null, results });
     });
 
-    /** What the networks see, and how it came about. */
+    const preprocesses = () => state.get().preprocess ?? digits.boxed;
+
+    /** What the networks see. Strokes on a ready image stay in its 28×28 pixels. */
     function look() {
-      const ready = board.image();
-      const preprocess = part.preprocess.checked;
-      seen = ready ? { pixels: ready } : digit.prepare(board.ink(), ink.SIDE, preprocess);
-      paintSeen(part.seen, seen, !ready && preprocess);
-      part.invitation.hidden = seen !== null;
-      part.seenFacts.textContent = facts(ready, preprocess);
-      board.mark((context) => !ready && seen && preprocess && markPreprocessing(context, seen));
+      const { image } = board.shown();
+      const preprocess = preprocesses() && !image;
+      seen = digit.prepare(board.ink(), ink.SIDE, preprocess);
+      if (seen) seen.preprocess = preprocess;
+      part.preprocess.checked = preprocesses();
+      part.preprocess.disabled = image !== null;
+      part.invitation.hidden = seen !== null && !example;
+      part.invitation.classList.toggle("beside", example);
+      board.mark((context) => seen?.preprocess && !example && markPreprocessing(context, seen));
+      markPreset();
     }
 
-    function facts(ready, preprocess) {
-      if (!seen) return "Nothing is drawn, so there is nothing to say.";
-      if (ready) return `${preset.text}. It is ${digits.side}×${digits.side} pixels already.`;
-      if (!preprocess) return `The whole sheet, made ${digit.SIDE}×${digit.SIDE}.`;
+    /** How what the networks see came about, in words, and what to outline on it. */
+    function facts() {
+      const { image, strokes } = board.shown();
+      if (image) {
+        const { image: index } = state.get();
+        const found = digits.images.find((each) => each.index === index);
+        const text = found ? captionOf(found, models, digits) : "Your picture";
+        const drawn = strokes.length ? " Your strokes are made as small as its pixels." : "";
+        return { text: `${text}. It is ${digits.side}×${digits.side} pixels already.${drawn}`, marks: [] };
+      }
+      if (!seen.preprocess) return { text: `The whole sheet, made ${digit.SIDE}×${digit.SIDE}.`, marks: [] };
       const { bounds, centre, frame } = seen;
       const [width, height] = [bounds.right - bounds.left, bounds.bottom - bounds.top];
       const box = [width, height].map((length) => colours.short(Number((length / frame.pixel).toFixed(1))));
       const off = [centre.x - (bounds.left + bounds.right) / 2, centre.y - (bounds.top + bounds.bottom) / 2];
       const moved = off.map((length) => colours.short(Number((-length / frame.pixel).toFixed(1))));
-      return (
+      const text =
         `Cropped to ${width}×${height} of ${ink.SIDE}×${ink.SIDE}, scaled to ${box.join("×")}, ` +
-        `and moved by ${moved.join(" and ")} pixels so that the centre of mass is in the middle.`
-      );
-    }
-
-    /** Sums and normalisations are shown where every step is asked for, else what comes out in the end. */
-    function chooseLayers() {
-      for (const block of layers.flat()) block.hidden = block.dataset.depth === "step" && !part.everyStep.checked;
-      update();
-    }
-
-    function paintMaps(k) {
-      const host = part[`maps${k}`];
-      host.classList.toggle("empty", !results[k]);
-      if (!results[k] || !part[`chapter${k}`].open) return;
-      const room = host.clientWidth;
-      for (const block of layers[k]) {
-        if (block.hidden) continue;
-        const { maps, canvas, name } = layerOf(k, block);
-        const scale = colours.scaleOf(maps.values);
-        featureMaps.paint(canvas, maps, scale, room);
-        canvas.setAttribute("aria-label", featureMaps.describe(name, maps, scale));
-        block.querySelector(".range").textContent = `${colours.short(scale.low)} to ${colours.short(scale.high)}`;
-        block.querySelector(".bar").classList.toggle("signed", scale.low < 0);
-      }
-    }
-
-    function layerOf(k, block) {
-      const index = Number(block.dataset.layer);
-      const canvas = block.querySelector("canvas");
-      return { index, maps: results[k].outputs[index], canvas, name: models[k].layers[index].name };
-    }
-
-    /** What is under the pointer; a press takes it apart in the other section. */
-    function watchMaps(k, block) {
-      const canvas = block.querySelector("canvas");
-      const value = block.querySelector(".value");
-      const pointed = (event) => {
-        if (!results[k]) return null;
-        const { maps, index } = layerOf(k, block);
-        const pixel = featureMaps.pixelAt(canvas, event, maps, part[`maps${k}`].clientWidth);
-        return pixel && { ...pixel, index, value: convolution.pixel(maps, pixel.channel, pixel) };
-      };
-      canvas.addEventListener("pointermove", (event) => {
-        const at = pointed(event);
-        value.textContent = at
-          ? `map ${at.channel}, row ${at.y}, column ${at.x}: ${arithmetic.fixed(at.value)}`
-          : "";
-      });
-      canvas.addEventListener("pointerleave", () => (value.textContent = ""));
-      canvas.addEventListener("click", (event) => {
-        const at = pointed(event);
-        if (!at || !block.dataset.takesApart) return;
-        const image = board.image() ? preset.index : null;
-        takeApart({ image, model: k, layer: at.index, channel: at.channel, y: at.y, x: at.x });
-      });
-    }
-
-    function rest() {
-      part.answers.textContent = spoken(results, models, digits.classes, seen);
-      changed();
+        `and moved by ${moved.join(" and ")} pixels so that the centre of mass is in the middle.`;
+      return { text, marks: [boxOf(seen), { y: digit.SIDE / 2 - 0.5, x: digit.SIDE / 2 - 0.5 }] };
     }
 
     // A stroke that ended is answered with the next frame; speak after it.
     const finished = () => {
       update();
-      markup.nextFrame(() => markup.nextFrame(rest));
+      if (!example) keep();
+      markup.nextFrame(() => markup.nextFrame(() => (part.answers.textContent = spoken(results, models, digits.classes))));
     };
+
+    let kept = {}; // what this section wrote into the state
+
+    /** Write what is on the sheet into the state. */
+    function keep() {
+      const { image, strokes } = board.shown();
+      const index = digits.images.find(({ pixels }) => pixels === image)?.index ?? null;
+      kept = { image: index, picture: image && index === null ? picture.encode(image) : "", strokes };
+      state.set(kept);
+    }
+
+    /** Show what the state says. */
+    function load() {
+      const { image, picture: text, strokes } = state.get();
+      endExample();
+      const pixels = digits.images.find(({ index }) => index === image)?.pixels ?? picture.decode(text);
+      board.show({ image: pixels, strokes });
+    }
 
     const board = pad.attach(part.pad, part.overlay, {
       penWidth: () => Number(root.querySelector("input[name=pen]:checked").value),
-      changed: () => {
-        markPreset();
-        update();
-      },
+      changed: update,
       finished,
-      announce: (text) => (part.status.textContent = text),
+      began: endExample,
+      announce: (text) => (part.penStatus.textContent = text),
     });
+    const stage = zoom.attach(part.stage, { models, digits, facts });
+
+    // The digit that draws itself once
+
+    function showExample() {
+      example = true;
+      if (!digits.boxed) return board.show({ image: digits.images[0].pixels });
+      const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+      const start = performance.now();
+      const width = 0.08;
+      const next = () => {
+        if (!example) return;
+        const count = still ? EXAMPLE.length : Math.min(EXAMPLE.length, 1 + Math.floor((performance.now() - start) / PACE));
+        board.preview({ points: EXAMPLE.slice(0, count), width });
+        if (count < EXAMPLE.length) markup.nextFrame(next);
+        else finished();
+      };
+      return next();
+    }
+
+    function endExample() {
+      if (!example) return;
+      example = false;
+      board.forget();
+    }
 
     function markPreset() {
+      const { image } = board.shown();
       for (const button of part.presets.querySelectorAll("button")) {
-        const shown = board.image() !== null && button.value === String(preset.index);
-        button.setAttribute("aria-pressed", String(shown));
+        const shown = digits.images.find(({ index }) => String(index) === button.value);
+        button.setAttribute("aria-pressed", String(!example && shown.pixels === image));
       }
     }
 
     for (const group of digits.groups) {
       const buttons = group.indices.map((index) => {
         const image = digits.images.find((each) => each.index === index);
-        const chosen = { index, text: captionOf(image, models, digits) };
-        return presetButton(image, chosen, () => {
-          preset = chosen;
-          board.reset(image.pixels);
+        return presetButton(image, captionOf(image, models, digits), () => {
+          endExample();
+          board.show({ image: image.pixels });
         });
       });
       part.presets.append(
-        markup.make("h4", { textContent: group.title }),
+        markup.make("h3", { textContent: group.title }),
         markup.make("div", { className: "thumbnails" }, ...buttons),
       );
     }
 
-    part.clear.addEventListener("click", () => board.reset());
-    part.undo.addEventListener("click", () => board.undo());
-    part.preprocess.addEventListener("change", finished);
-    part.everyStep.addEventListener("change", chooseLayers);
-    models.forEach((_, k) => {
-      part[`chapter${k}`].addEventListener("toggle", update);
-      for (const block of layers[k]) watchMaps(k, block);
+    models.forEach(({ name }, k) => {
+      const { show } = cards[k];
+      show.addEventListener("change", () => state.set({ network: k ? name : "", layer: "", map: null, pixel: null, term: null }));
     });
-    window.addEventListener("resize", update);
-    chooseLayers();
+    part.clear.addEventListener("click", () => {
+      endExample();
+      board.reset();
+    });
+    part.undo.addEventListener("click", () => board.undo());
+    part.preprocess.addEventListener("change", () => {
+      state.set({ preprocess: part.preprocess.checked === digits.boxed ? null : part.preprocess.checked });
+      finished();
+    });
+    const markNetwork = () =>
+      models.forEach(({ name }, k) => (cards[k].show.checked = name === (state.get().network || models[0].name)));
+    state.watch((values, changed) => {
+      const isOther = ["image", "picture", "strokes"].some((name) => changed.has(name) && values[name] !== kept[name]);
+      if (isOther) load();
+      if (changed.has("silenced") || changed.has("preprocess")) update();
+      markNetwork();
+    });
+
+    // A picture of the reader's: chosen, dropped, or pasted
+
+    async function take(file) {
+      if (!file) return;
+      try {
+        const image = await picture.read(file, digits.boxed);
+        endExample();
+        board.show({ image });
+        part.problem.textContent = "";
+      } catch (error) {
+        part.problem.textContent = `${file.name}: ${error.message}`;
+      }
+    }
+
+    part.file.addEventListener("change", () => {
+      take(part.file.files[0]);
+      part.file.value = ""; // so that the same file can be chosen again
+    });
+    root.addEventListener("dragover", (event) => event.preventDefault());
+    root.addEventListener("drop", (event) => {
+      event.preventDefault();
+      take(event.dataTransfer.files[0]);
+    });
+    document.addEventListener("paste", ({ clipboardData }) => take(clipboardData.files[0]));
+
+    markNetwork();
+    const { image, picture: text, strokes } = state.get();
+    if (image !== null || text || strokes.length) load();
+    else showExample();
     compare(models, digits, part.agreement);
-    return { pixels: () => (board.image() ? null : (seen?.pixels ?? null)) };
+    return { pixels: () => seen?.pixels ?? null, watch: (listener) => listeners.push(listener) };
   }
 
   function captionOf({ index, label, answers }, models, { classes, copies }) {
@@ -171,21 +221,13 @@ const draw = (() => {
     return `Test image ${index}, labelled ${classes[label]}${byPyTorch}`;
   }
 
-  function presetButton({ index, pixels }, { text }, action) {
+  function presetButton({ index, pixels }, text, action) {
     const canvas = markup.make("canvas");
     colours.paint(canvas, pixels, digit.SIDE, colours.inkScale(0, 255));
     const button = markup.make("button", { type: "button", value: String(index), title: text, ariaLabel: text }, canvas);
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", action);
     return button;
-  }
-
-  /** The network's input, large, with the scaled crop and the centre of mass outlined. */
-  function paintSeen(canvas, seen, boxed) {
-    const maps = network.stack(1, digit.SIDE, digit.SIDE);
-    if (seen) maps.values.set(seen.pixels);
-    const marks = seen && boxed ? [boxOf(seen), { y: digit.SIDE / 2 - 0.5, x: digit.SIDE / 2 - 0.5 }] : [];
-    plane.paint(canvas, maps, 0, colours.inkScale(0, 255), { marks });
   }
 
   /** Where the crop lies among the network's pixels. */
@@ -225,7 +267,7 @@ const draw = (() => {
     [...card.bars.tBodies[0].rows].forEach((row, k) => {
       const probability = result ? result.probabilities[k] : 0;
       row.classList.toggle("first", Boolean(result) && k === result.prediction);
-      row.querySelector(".fill").style.width = `${100 * probability}%`;
+      row.querySelector(".fill").style.setProperty("--part", `${100 * probability}%`);
       row.querySelector(".number").textContent = result ? colours.percent(probability) : "–";
     });
   }
@@ -235,8 +277,8 @@ const draw = (() => {
     return milliseconds < 1 ? "< 1 ms" : `${Math.round(milliseconds)} ms`;
   }
 
-  function spoken(results, models, classes, seen) {
-    if (!seen) return "The sheet is empty: no prediction.";
+  function spoken(results, models, classes) {
+    if (!results[0]) return "The sheet is empty: no prediction.";
     return results
       .map(({ prediction, probabilities }, k) => {
         const confidence = colours.percent(probabilities[prediction]);

@@ -1,30 +1,20 @@
 "use strict";
 
-/** Every map of a layer side by side on one scale, and the layers below each other. */
+/** Every map of one layer side by side, large, on one scale. */
 const featureMaps = (() => {
-  const WANTED = 56; // a map's side on the screen, pixels; half of it where there are many
+  const LARGEST = 150; // a map's side on the screen, pixels
+  const LARGEST_NEURON = 44;
+  const HEIGHT = 400; // of all maps together, about, pixels
   const LINE = 2; // between maps, pixels
-  const NEURON = 16; // height of a neuron's cell, pixels
 
-  /**
-   * How a layer lies on the screen, in pixels: maps of `tileWidth` × `tileHeight` in even rows of
-   * `columns`, `line` apart. Neurons are one row of cells.
-   */
+  /** How a layer lies on the screen, in pixels: maps of `tileWidth` × `tileHeight` in even rows of `columns`. */
   function layout({ channels, height, width }, room) {
-    if (height * width === 1) {
-      const tileWidth = Math.max(1, Math.floor(room / channels));
-      return { columns: Math.min(channels, Math.floor(room / tileWidth)), tileWidth, tileHeight: NEURON, line: 0 };
-    }
-    const wanted = channels > 32 ? WANTED / 2 : WANTED;
-    const zoom = Math.max(1, Math.round(wanted / Math.max(height, 7)));
+    const wanted = Math.sqrt((room * HEIGHT) / channels) - LINE;
+    const side = Math.min(height * width === 1 ? LARGEST_NEURON : LARGEST, wanted);
+    const zoom = Math.max(1, Math.floor(side / Math.max(height, width)));
     const most = Math.max(1, Math.floor((room - LINE) / (width * zoom + LINE)));
     const rows = Math.ceil(channels / most);
-    return {
-      columns: Math.ceil(channels / rows),
-      tileWidth: width * zoom,
-      tileHeight: height * zoom,
-      line: LINE,
-    };
+    return { columns: Math.ceil(channels / rows), tileWidth: width * zoom, tileHeight: height * zoom, line: LINE };
   }
 
   /** Where a map's upper left corner lies on the canvas. */
@@ -37,8 +27,8 @@ const featureMaps = (() => {
 
   const store = document.createElement("canvas"); // the maps below each other, unenlarged
 
-  /** Paint one layer into a canvas, each value a square. */
-  function paint(canvas, maps, scale, room) {
+  /** Paint one layer into a canvas, each value a square, and outline one of its maps. */
+  function paint(canvas, maps, scale, room, marked) {
     const { channels, height, width, values } = maps;
     const tiles = layout(maps, room);
     const { columns, tileWidth, tileHeight, line } = tiles;
@@ -54,10 +44,13 @@ const featureMaps = (() => {
     for (let channel = 0; channel < channels; channel++) {
       const { left, top } = cornerOf(channel, tiles);
       context.drawImage(store, 0, channel * height, width, height, left, top, tileWidth, tileHeight);
-      if (line && isSilent(maps, channel)) {
-        context.strokeRect(left + 0.5, top + 0.5, tileWidth - 1, tileHeight - 1);
-      }
+      if (isSilent(maps, channel)) context.strokeRect(left + 0.5, top + 0.5, tileWidth - 1, tileHeight - 1);
     }
+    if (marked === undefined) return;
+    const { left, top } = cornerOf(marked, tiles);
+    context.strokeStyle = "#000000";
+    context.lineWidth = 2.5;
+    context.strokeRect(left, top, tileWidth, tileHeight);
   }
 
   /** Zero everywhere, for this image. */
@@ -94,5 +87,5 @@ const featureMaps = (() => {
     );
   }
 
-  return { describe, paint, pixelAt };
+  return { describe, layout, paint, pixelAt };
 })();

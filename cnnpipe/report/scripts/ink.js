@@ -7,6 +7,7 @@
  * {points: [{x, y, pressure}], width}, in units of the sheet's side.
  */
 const ink = (() => {
+  const UNSEEN = 5 / 255; // a difference of ink that is not seen
   const SIDE = 336; // 12 × 28: each of a digit's pixels is a whole number of the sheet's
 
   const sheet = () => new Float32Array(SIDE * SIDE);
@@ -24,7 +25,10 @@ const ink = (() => {
     return (width * SIDE * (0.5 + 0.5 * point.pressure)) / 2;
   }
 
-  /** A segment with round ends. A pixel takes the darkest ink that touched it, with a soft edge. */
+  /**
+   * A segment with round ends. A pixel takes the darkest ink that touched it, with a soft edge; what is as
+   * dark already, as far as eyes can tell, stays as it is.
+   */
   function segment(target, from, to, width) {
     const a = { x: from.x * SIDE, y: from.y * SIDE, radius: radius(from, width) };
     const b = { x: to.x * SIDE, y: to.y * SIDE, radius: radius(to, width) };
@@ -35,7 +39,7 @@ const ink = (() => {
       for (let x = left; x < right; x++) {
         const { along, distance } = nearest(x + 0.5, y + 0.5, a, b);
         const cover = a.radius + along * (b.radius - a.radius) + 0.5 - distance;
-        if (cover > target[y * SIDE + x]) target[y * SIDE + x] = Math.min(1, cover);
+        if (Math.min(1, cover) > target[y * SIDE + x] + UNSEEN) target[y * SIDE + x] = Math.min(1, cover);
       }
     }
   }
@@ -45,9 +49,9 @@ const ink = (() => {
     return [first, Math.min(SIDE, Math.ceil(Math.max(a, b) + reach))];
   }
 
-  /** All of a stroke; a single point is a dot. */
+  /** All of a stroke, from the dot that it begins with. */
   function draw(target, { points, width }) {
-    if (points.length === 1) segment(target, points[0], points[0], width);
+    segment(target, points[0], points[0], width);
     for (let k = 1; k < points.length; k++) segment(target, points[k - 1], points[k], width);
   }
 

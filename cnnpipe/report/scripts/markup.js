@@ -29,6 +29,15 @@ const markup = (() => {
     if (canvas.height !== height) canvas.height = height;
   }
 
+  /** The action, once nothing has asked for it for a while: a screen reader is not interrupted. */
+  function rested(action, milliseconds = 300) {
+    let timer = 0;
+    return () => {
+      clearTimeout(timer);
+      timer = setTimeout(action, milliseconds);
+    };
+  }
+
   let pending = 0; // actions that wait for their frame
 
   /** Call `action` before the next picture is painted. */
@@ -59,5 +68,5 @@ const markup = (() => {
     if (pending > 0) await painted();
   }
 
-  return { everyFrame, fillSelect, make, nextFrame, painted, parts, resize };
+  return { everyFrame, fillSelect, make, nextFrame, painted, parts, resize, rested };
 })();

@@ -37,6 +37,19 @@ const network = (() => {
     return padded;
   }
 
+  /** Maps without their outermost `padding` rows and columns. */
+  function crop(padded, padding) {
+    if (padding === 0) return padded;
+    const [height, width] = [padded.height - 2 * padding, padded.width - 2 * padding];
+    const inner = stack(padded.channels, height, width);
+    for (let row = 0; row < padded.channels * height; row++) {
+      const y = Math.floor(row / height) * padded.height + (row % height) + padding;
+      const start = y * padded.width + padding;
+      inner.values.set(padded.values.subarray(start, start + width), row * width);
+    }
+    return inner;
+  }
+
   /**
    * Cross-correlation, what the field calls convolution:
    *
@@ -175,24 +188,22 @@ const network = (() => {
     let output = input;
     for (const layer of model.layers) {
       output = forward[layer.kind](output, layer);
-      for (const channel of silencedMaps(model, layer, silenced)) mapOf(output, channel).fill(0);
+      silence(model, layer, output, silenced);
       outputs.push(output);
     }
     const probabilities = softmax(output.values);
     const milliseconds = performance.now() - start;
     const prediction = probabilities.indexOf(largest(probabilities));
-    return { input, outputs, logits: output.values, probabilities, prediction, milliseconds };
+    return { input, outputs, logits: output.values, probabilities, prediction, silenced, milliseconds };
   }
 
-  /** The maps of a layer that are silenced, by number. */
-  function silencedMaps(model, layer, silenced) {
-    const prefix = `${model.name}.${layer.name}.`;
-    return silenced.filter((each) => each.startsWith(prefix)).map((each) => Number(each.slice(prefix.length)));
-  }
-
-  /** The values of one map of a stack. */
-  function mapOf({ height, width, values }, channel) {
-    return values.subarray(channel * height * width, (channel + 1) * height * width);
+  /** Set those of a layer's maps to zero that are silenced. */
+  function silence({ name }, layer, { height, width, values }, silenced) {
+    const prefix = `${name}.${layer.name}.`;
+    for (const each of silenced) {
+      const map = Number(each.slice(prefix.length));
+      if (each.startsWith(prefix)) values.fill(0, map * height * width, (map + 1) * height * width);
+    }
   }
 
   /** A network as the page's JSON has it, with its weights unpacked. */
@@ -221,5 +232,5 @@ const network = (() => {
     float16: ({ buffer }) => Float32Array.from(new Float16Array(buffer)),
   };
 
-  return { batchNormLine, bytes, conv2d, outputSize, run, softmax, stack, unpack };
+  return { batchNormLine, bytes, conv2d, crop, outputSize, pad, run, silence, softmax, stack, unpack };
 })();

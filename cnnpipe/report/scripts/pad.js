@@ -10,15 +10,15 @@ const pad = (() => {
   /**
    * Make a canvas a drawing pad.
    *
-   * `penWidth()` is the width of the next stroke, in units of the side; `changed()` is called whenever the
-   * ink does, `finished()` when a stroke or another action has ended, `announce(text)` with what a
+   * `penWidth()` is the width of the next stroke, in units of the side; `began()` is called before a stroke
+   * does, `changed()` whenever the ink does, `finished()` when a stroke or another action has ended, `announce(text)` with what a
    * keyboard's user must know.
    */
-  function attach(canvas, overlay, { penWidth, changed, finished, announce }) {
+  function attach(canvas, overlay, { penWidth, began, changed, finished, announce }) {
     let sheet = ink.sheet();
-    let strokes = [];
+    let shown = { image: null, strokes: [] }; // a ready image of 0 to 255, and the strokes on it; never changed
+    let past = []; // what was shown before, for undo
     let stroke = null; // the one that is being drawn
-    let image = null; // a ready image of 0 to 255 beneath the strokes
     let pointer = null; // the id of the one that draws; a resting palm does not
     const pen = { x: 0.5, y: 0.5, down: false, shown: false };
     let marks = () => {};
@@ -37,45 +37,65 @@ const pad = (() => {
     }
 
     function begin(point) {
+      began();
       stroke = { points: [], width: penWidth() };
-      strokes.push(stroke);
       extend(point);
     }
 
     function extend(point) {
-      const last = stroke.points.at(-1) ?? point;
-      stroke.points.push(point);
+      const next = ink.snap(point);
+      const last = stroke.points.at(-1) ?? next;
+      stroke.points.push(next);
       Object.assign(pen, { x: point.x, y: point.y });
-      ink.segment(sheet, last, point, stroke.width);
+      ink.segment(sheet, last, next, stroke.width);
       paint();
       changed();
     }
 
     function end() {
+      past.push(shown);
+      shown = { ...shown, strokes: [...shown.strokes, stroke] };
       stroke = null;
       finished();
     }
 
     function redraw() {
-      sheet = image ? ink.enlarge(image) : ink.sheet();
-      for (const drawn of strokes) ink.draw(sheet, drawn);
+      sheet = shown.image ? ink.enlarge(shown.image) : ink.sheet();
+      for (const drawn of shown.strokes) ink.draw(sheet, drawn);
       paint();
       changed();
-      finished();
     }
 
     function undo() {
-      if (strokes.length) strokes.pop();
-      else image = null;
       lift();
+      if (!past.length) return;
+      shown = past.pop();
       redraw();
+      finished();
     }
 
-    /** Start again, from paper or from a ready image. */
-    function reset(pixels = null) {
-      strokes = [];
-      image = pixels;
+    /** Show an image, strokes on it, both or none; undo brings back what was there. */
+    function show({ image = null, strokes = [] } = {}) {
       lift();
+      if (shown.image || shown.strokes.length) past.push(shown);
+      shown = { image, strokes };
+      redraw();
+      finished();
+    }
+
+    const reset = () => show();
+
+    /** Show a stroke that is nobody's: it is not undone, and goes with `forget`. */
+    function preview(each) {
+      sheet = ink.sheet();
+      ink.draw(sheet, each);
+      paint();
+      changed();
+    }
+
+    function forget() {
+      past = [];
+      shown = { image: null, strokes: [] };
       redraw();
     }
 
@@ -90,7 +110,8 @@ const pad = (() => {
       event.preventDefault(); // no text selection; focus is given by hand
       canvas.focus({ focusVisible: false, preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
-      lift();
+      if (stroke) end();
+      pen.down = false;
       pen.shown = false;
       pointer = event.pointerId;
       begin(pointOf(canvas, event));
@@ -166,14 +187,17 @@ const pad = (() => {
 
     return {
       ink: () => sheet,
-      /** The ready image that is shown, as long as nothing has been drawn on it. */
-      image: () => (strokes.length ? null : image),
+      /** {image, strokes}: the ready image on the sheet, or null, and what was drawn on it. */
+      shown: () => shown,
       /** What to draw over the sheet: called with the overlay's context. */
       mark: (draw) => {
         marks = draw;
         paint();
       },
+      forget,
+      preview,
       reset,
+      show,
       undo,
     };
   }

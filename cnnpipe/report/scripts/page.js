@@ -8,20 +8,10 @@ const page = (() => {
     for (const image of digits.images) image.pixels = network.bytes(image.pixels);
 
     for (const app of document.querySelectorAll(".needs-script")) app.hidden = false;
-    let drawn = null; // the two sections know of each other
-    const hand = byHand.attach(document.getElementById("by-hand-app"), {
-      models,
-      digits,
-      drawing: () => drawn?.pixels() ?? null,
-    });
     sandbox.attach(document.getElementById("sandbox-app"), digits);
+    present.attach(document.getElementById("present"));
     for (const root of document.querySelectorAll(".fields")) fields.attach(root, digits.images[0].pixels);
-    drawn = draw.attach(document.getElementById("draw-app"), {
-      models,
-      digits,
-      changed: () => hand.refresh(),
-      takeApart: hand.show,
-    });
+    draw.attach(document.getElementById("draw-app"), { models, digits });
     return { models, digits };
   }
 
@@ -30,4 +20,4 @@ const page = (() => {
 
 // For the curious, in the browser's console, and for the tests.
 const { painted } = markup;
-window.cnnpipe = { ...page.start(), arithmetic, colours, convolution, digit, ink, network, painted, state };
+window.cnnpipe = { ...page.start(), arithmetic, backward, byHand, colours, convolution, digit, ink, network, painted, picture, state };

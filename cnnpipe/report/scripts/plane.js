@@ -74,26 +74,31 @@ const plane = (() => {
     PageDown: ({ x }, { height }) => ({ y: height - 1, x }),
   };
 
+  /** The pixel that a key leads to from another; null for other keys. */
+  function step(event, place, size) {
+    const leads = STEPS[event.key];
+    if (!leads || event.ctrlKey || event.metaKey || event.altKey) return null;
+    event.preventDefault();
+    return within(leads(place, size), size);
+  }
+
   /**
    * Let pointer and keyboard choose a pixel.
    *
    * `size()` gives {height, width, padding} and `place()` the chosen pixel; `move(pixel, how)` receives
-   * the new one, `how` being "pointer" or "key".
+   * the new one, `how` being "point", "press" or "key"; `leave()` is called when the pointer has left.
    */
-  function choose(canvas, { size, place, move }) {
-    const point = (event) => {
-      if (event.type === "pointermove" && event.pointerType === "touch") return;
-      move(pixelAt(canvas, event, size()), "pointer");
-    };
-    canvas.addEventListener("pointermove", point);
-    canvas.addEventListener("pointerdown", point);
+  function choose(canvas, { size, place, move, leave }) {
+    canvas.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch") move(pixelAt(canvas, event, size()), "point");
+    });
+    if (leave) canvas.addEventListener("pointerleave", leave);
+    canvas.addEventListener("click", (event) => move(pixelAt(canvas, event, size()), "press"));
     canvas.addEventListener("keydown", (event) => {
-      const step = STEPS[event.key];
-      if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      move(within(step(place(), size()), size()), "key");
+      const pixel = step(event, place(), size());
+      if (pixel) move(pixel, "key");
     });
   }
 
-  return { choose, paint, within };
+  return { choose, paint, step, within };
 })();

@@ -31,22 +31,24 @@ const sandbox = (() => {
     sobelX: { title: "Sobel, left to right", values: [-1, 0, 1, -2, 0, 2, -1, 0, 1] },
     sobelY: { title: "Sobel, top to bottom", values: [-1, -2, -1, 0, 0, 0, 1, 2, 1] },
     laplace: { title: "Laplace", values: [0, 1, 0, 1, -4, 1, 0, 1, 0] },
-    blur: { title: "mean of 3×3", values: Array(9).fill(0.11) },
+    blur: { title: "mean of 3×3", values: Array(9).fill(1 / 9) },
     identity: { title: "identity", values: [0, 0, 0, 0, 1, 0, 0, 0, 0] },
     wide: { title: "Gauss, 5×5", values: gauss() },
   };
   const OWN = "own";
 
-  /** Binomial weights, [1 4 6 4 1] in both directions, to two decimals as the cells show them. */
+  /** Binomial weights, [1 4 6 4 1] / 16 in both directions. */
   function gauss() {
     const row = [1, 4, 6, 4, 1];
-    return row.flatMap((a) => row.map((b) => Math.round((a * b * 100) / 256) / 100));
+    return row.flatMap((a) => row.map((b) => (a * b) / 256));
   }
 
   /** Bring the sandbox to life; its digit is the first of the page's. */
   function attach(root, digits) {
     const part = markup.parts(root);
     let [kernel, input, output] = [KERNELS.sobelX.values, null, null];
+    let place = { y: 6, x: 6 };
+    let pinned = false; // by a press or a key; else the pixel under the mouse shows
 
     const size = () => Math.sqrt(kernel.length);
     const geometry = () => ({
@@ -64,18 +66,17 @@ const sandbox = (() => {
     function recompute() {
       const pattern = PATTERNS[part.pattern.value];
       input = pattern ? pattern.maps() : halved(digits.images[0].pixels);
-      const before = output;
       const outputs = network.outputSize(SIDE, { kernelSize: size(), ...geometry() });
       output = outputs > 0 ? network.conv2d(input, layer()) : null;
-      if (output) walk.rescale(before ?? output);
-      else walk.stop();
+      if (output) place = plane.within(place, output);
+      walk.stop();
       for (const name of ["stride", "padding", "dilation"]) part[`${name}Value`].value = part[name].value;
       paintFormula(outputs);
       paint();
     }
 
     const paint = markup.everyFrame(() => {
-      part.outputFigure.hidden = part.work.hidden = part.sweep.hidden = !output;
+      part.outputFigure.hidden = part.work.hidden = part.walk.hidden = !output;
       const { padding } = geometry();
       const marks = output ? convolution.window(geometry(), place.y, place.x) : [];
       plane.paint(part.inputPlane, input, 0, colours.inkScale(0, 1), { padding, marks });
@@ -118,11 +119,15 @@ const sandbox = (() => {
         min: -LARGEST_ENTRY,
         max: LARGEST_ENTRY,
         required: true,
-        value: String(kernel[i * size() + j]),
+        value: String(Number(kernel[i * size() + j].toFixed(4))),
         ariaLabel: `Kernel, row ${i}, column ${j}`,
       });
       field.addEventListener("input", () => {
-        if (!field.validity.valid) return; // the style sheet marks it; the last good entry stays
+        // The last good entry stays; the style sheet marks the field.
+        part.problem.textContent = field.validity.valid
+          ? ""
+          : `Row ${i}, column ${j} needs a number from −${LARGEST_ENTRY} to ${LARGEST_ENTRY}; the sum is still with ${kernel[i * size() + j]}.`;
+        if (!field.validity.valid) return;
         kernel = kernel.with(i * size() + j, Number(field.value));
         part.preset.value = OWN;
         recompute();
@@ -132,6 +137,7 @@ const sandbox = (() => {
 
     part.preset.addEventListener("change", () => {
       kernel = KERNELS[part.preset.value]?.values ?? kernel;
+      part.problem.textContent = "";
       offerKernel();
       recompute();
     });
@@ -139,11 +145,21 @@ const sandbox = (() => {
       part[name].addEventListener("input", recompute);
     }
 
-    const walk = sweep.attach(part.sweep, { size: () => output, paint });
-    const { place } = walk;
+    function go(pixel) {
+      place = pixel;
+      paint();
+    }
 
+    const walk = sweep.attach(part.walk, { size: () => output, place: () => place, move: go });
+
+    /** Pointing shows a pixel; a press or a key pins it, and a press on the pinned one lets it go. */
     function move(pixel, how) {
-      walk.moveTo(pixel);
+      if (how === "point" && pinned) return;
+      if (how !== "point") {
+        walk.stop();
+        pinned = !(how === "press" && pinned && pixel.y === place.y && pixel.x === place.x);
+      }
+      go(pixel);
       if (how === "key") {
         const value = arithmetic.fixed(convolution.pixel(output, 0, place));
         part.status.textContent = `Row ${place.y}, column ${place.x}: ${value}.`;
@@ -157,7 +173,6 @@ const sandbox = (() => {
     const named = `test image ${index} (${digits.classes[label]}), halved`;
     markup.fillSelect(part.pattern, [["digit", named], ...titles(PATTERNS)]);
     markup.fillSelect(part.preset, [...titles(KERNELS), [OWN, "your own"]]);
-    Object.assign(place, { y: 6, x: 6 });
     offerKernel();
     recompute();
   }

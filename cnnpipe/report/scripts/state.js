@@ -85,7 +85,10 @@ const state = (() => {
   }
 
   function set(patch, { push = false } = {}) {
-    if (push) save(); // the entry that is left keeps what it showed
+    if (push) {
+      save(); // the entry that is left keeps what it showed
+      history.replaceState(OURS, "", address()); // and is ours, even if the browser made it
+    }
     if (!take(patch)) return;
     if (push) history.pushState(OURS, "", address());
     else waiting ||= setTimeout(save, PAUSE);

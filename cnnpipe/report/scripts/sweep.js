@@ -1,88 +1,85 @@
 "use strict";
 
-/** The chosen pixel of a map, and the button that lets it walk over the whole map. */
+/** The walk over a map's pixels: play and pause, steps, and a speed. */
 const sweep = (() => {
-  const LONGEST = 12_000; // milliseconds for a whole map
-  const SLOWEST = 400; // milliseconds for one pixel
-
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const [SLOWEST, FASTEST, USUAL] = [1, 60, 6]; // pixels a second
 
   /**
-   * Attach a walk to a button. `size()` is the map's and `paint()` shows the chosen pixel. For readers
-   * who asked for less motion nothing moves by itself: each press goes one pixel on.
+   * Make the buttons of a walk in an element. `size()` is the map's, `place()` the pixel that is shown
+   * and `move(pixel)` shows another. For readers who asked for less motion nothing moves by itself.
    *
-   * Returns `place`, the chosen pixel; `upTo()`, how many pixels are to be shown as computed; and
-   * `moveTo(pixel)`, `rescale(before)` and `stop()`, which end the walk.
+   * Returns `upTo()`, how many pixels are to be shown as computed, and `stop()`, for when the reader
+   * chose a pixel by another way.
    */
-  function attach(button, { size, paint }) {
-    const place = { y: 0, x: 0 };
-    let [next, running, previous] = [0, false, 0];
-    const count = () => size().height * size().width;
-
-    const label = () => {
-      button.textContent = still.matches ? "Next pixel" : running ? "Pause" : next ? "Go on" : "Sweep";
+  function attach(host, { size, place, move }) {
+    const button = (textContent, step) => {
+      const made = markup.make("button", { type: "button", textContent });
+      made.addEventListener("click", step);
+      return made;
     };
+    const back = button("◀ Step", () => go(-1));
+    const play = button("Play", toggle);
+    const next = button("Step ▶", () => go(1));
+    const speed = markup.make("input", { type: "range", min: SLOWEST, max: FASTEST, value: USUAL, autocomplete: "off" });
+    const told = markup.make("output");
+    back.setAttribute("aria-label", "One pixel back");
+    next.setAttribute("aria-label", "One pixel on");
+    host.replaceChildren(back, play, next, markup.make("label", { className: "speed" }, "Speed ", speed, told));
 
-    function advance(steps) {
-      next = Math.min(next + steps, count());
+    let [walks, running, previous] = [false, false, 0];
+    const count = () => size().height * size().width;
+    const number = () => place().y * size().width + place().x;
+
+    function label() {
+      play.textContent = running ? "Pause" : "Play";
+      play.hidden = speed.parentElement.hidden = still.matches;
+      told.textContent = `${speed.value} pixel${speed.value === "1" ? "" : "s"} a second`;
+    }
+
+    function moveTo(k) {
       const { width } = size();
-      Object.assign(place, { y: Math.floor((next - 1) / width), x: (next - 1) % width });
-      if (next === count()) stop();
-      paint();
+      const last = Math.min(count() - 1, Math.max(0, k));
+      move({ y: Math.floor(last / width), x: last % width });
+    }
+
+    function go(steps) {
+      running = false;
+      label();
+      moveTo(number() + steps);
+    }
+
+    function toggle() {
+      running = !running;
+      label();
+      if (!running) return;
+      if (!walks || number() === count() - 1) moveTo(0);
+      walks = true;
+      previous = performance.now();
+      requestAnimationFrame(frame);
     }
 
     function frame(now) {
       if (!running) return;
-      const pace = Math.min(SLOWEST, LONGEST / count());
+      const pace = 1000 / Number(speed.value);
       const steps = Math.floor((now - previous) / pace);
       if (steps > 0) {
         previous += steps * pace;
-        advance(steps);
+        moveTo(number() + steps);
+        if (number() === count() - 1) stop();
       }
-      requestAnimationFrame(frame);
+      if (running) requestAnimationFrame(frame);
     }
 
-    function pause() {
-      running = false;
-      label();
-    }
-
-    /** Forget where the walk was. */
     function stop() {
-      next = 0;
-      pause();
-    }
-
-    function moveTo({ y, x }) {
-      Object.assign(place, { y, x });
-      stop();
-      paint();
-    }
-
-    /** Keep the same place in the image after the map's size was `before`. */
-    function rescale(before) {
-      const { height, width } = size();
-      moveTo({
-        y: Math.floor(((place.y + 0.5) * height) / before.height),
-        x: Math.floor(((place.x + 0.5) * width) / before.width),
-      });
-    }
-
-    button.addEventListener("click", () => {
-      if (still.matches) {
-        advance(1);
-      } else if (running) {
-        pause();
-      } else {
-        running = true;
-        previous = performance.now();
-        requestAnimationFrame(frame);
-      }
+      walks = running = false;
       label();
-    });
-    still.addEventListener("change", pause);
+    }
+
+    speed.addEventListener("input", label);
+    still.addEventListener("change", stop);
     label();
-    return { moveTo, place, rescale, stop, upTo: () => next || Infinity };
+    return { stop, upTo: () => (walks ? number() + 1 : Infinity) };
   }
 
   return { attach };
