@@ -11,7 +11,7 @@ COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro docs doctor bench record race gpu torture test floors check audit format lock clean
+.PHONY: help env repro docs doctor bench record race claims gpu torture test floors check audit format lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -52,6 +52,9 @@ race: $(READY) ## measure the time to 99 % and 99.5 % accuracy, about 50 minutes
 gpu: ## verify and time everything on this machine's GPU, 400 s; reports/gpu.json. REHEARSE=1: small, on the CPU
 	python scripts/gpu.py $(if $(REHEARSE),--rehearse)
 	$(if $(REHEARSE),,python scripts/tables.py)
+
+claims: $(READY) ## measure the theory's claims with the full budget, takes hours; reports/claims.json
+	python scripts/claims.py
 
 torture: $(READY) ## try to break every promise, half an hour; reports/torture.json, docs/reliability.md
 	python -m torture

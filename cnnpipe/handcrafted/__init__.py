@@ -4,6 +4,7 @@
     corruptions.py  how test images are corrupted, and how severity is counted
     methods.py      a feature with a linear classifier on it; a network as the same pair
     robustness.py   the measurements: accuracy by corruption and severity, on other data, and time
+    draws.py        what is judged: LeNet-5 and two rivals over independent draws
     experiment.py   all of it, from a data set and trained models to a finding
     other_data.py   the data sets that features are carried over to
     views.py        one image as each feature sees it, to be drawn
@@ -17,10 +18,10 @@ The stage writes reports/handcrafted.json:
     tables          as every claim of the theory has them (`cnnpipe.findings.finding`)
     details.comparisons
                     list of {question, network, handcrafted, network_accuracy,
-                    handcrafted_accuracy, gap, interval, images, answer}: the verdict follows from
-                    the answers
+                    handcrafted_accuracy, gap, interval, answer}: the verdict follows from the
+                    answers
     details.corruptions
-                    {corruption: {gap, interval}}: network less hand-crafted, one by one
+                    {corruption: {rival: gap}}: network less hand-crafted, mean over draws
     details.*       sizes (training, copies, test, …), data sets that were not there
     methods         {method: {training: {clean, clean_low, clean_high, corrupted, corrupted_low,
                     corrupted_high, relative_drop, transfer: {data set: {as_is, refitted}}}}}
@@ -30,7 +31,7 @@ The stage writes reports/handcrafted.json:
 where a method is pixels, sobel, canny, hog, sift, lenet5 or vgg, and its training is plain,
 augmented, or pipeline (the models that this pipeline trained, which saw all training images). All
 accuracies are fractions. The tables behind the figures are
-reports/handcrafted/{robustness,methods,transfer}.csv; times, which differ from run to run, are in
-reports/handcrafted_timings.json: {methods: [{method, training, train_seconds (not for pipeline's),
-milliseconds_per_image}], device, processor, threads, …}.
+reports/handcrafted/{robustness,methods,transfer,draws}.csv; times, which differ from run to run,
+are in reports/handcrafted_timings.json: {methods: [{method, training, train_seconds (not for
+pipeline's), milliseconds_per_image}], device, processor, threads, …}.
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cnnpipe.data.dataset import Dataset, Split, split_validation
 from cnnpipe.findings.finding import Finding
+from cnnpipe.handcrafted.draws import Conditions, judged_draws
 from cnnpipe.handcrafted.methods import Method, handcrafted_methods, matched_lenet, network_method
 from cnnpipe.handcrafted.other_data import other_datasets, subset
 from cnnpipe.handcrafted.robustness import judge_robustness, judge_transfer
@@ -32,8 +33,9 @@ def experiment(
     *,
     validation: float,
     seed: int,
+    kept: Path | None = None,
 ) -> Experiment:
-    """Train every method on the same images, judge all on the same images.
+    """All methods on one draw, for tables and figures; the judged ones on many, for the verdict.
 
     Args:
         dataset, networks: the pipeline's models, and the data set that they were trained on.
@@ -42,6 +44,7 @@ def experiment(
             fraction of the training images that its training is watched with.
         folder: where other data sets lie, each in a folder of its name.
         seed: of everything random.
+        kept: folder for the tables of finished draws.
     """
     training, held_out = split_validation(dataset.train, validation, seed)
     training = subset(training, sizes.training, seed)
@@ -53,12 +56,16 @@ def experiment(
     ]
     robustness = judge_robustness(methods, test, seed)
     others, absent = other_datasets(sizes.transfer, dataset.name, folder)
+    draws = judged_draws(Conditions(dataset, others, sizes, lenet, validation, seed, kept))
     transfers = [judge_transfer(methods, dataset, other) for other in others]
     facts = {
         "dataset": dataset.name,
         "training": len(training),
         "copies": sizes.copies,
         "test": len(test),
+        "draws": sizes.draws,
+        "draw_training": sizes.draw_training,
+        "draw_test": sizes.draw_test,
         "absent": absent,
     }
-    return Experiment(judge(methods, robustness, transfers, seed, facts), methods, test)
+    return Experiment(judge(draws, methods, robustness, transfers, seed, facts), methods, test)

@@ -8,7 +8,7 @@ the last is the linear classifier.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Self, cast
@@ -46,6 +46,8 @@ Key = tuple[str, Training]
 """A method's name and training."""
 Labels = NDArray[np.int64]
 Classifier = Callable[[Features], Labels]
+HANDCRAFTED = ("pixels", "sobel", "canny", "hog", "sift")
+WAYS: tuple[Training, ...] = ("plain", "augmented")
 
 INVERSE_REGULARISATION = 10.0
 """C of the logistic regression, for features of mean square length 1. On held-out training images,
@@ -139,9 +141,14 @@ class NetworkFeatures:
 
 
 def handcrafted_methods(
-    training: Split, params: HandcraftedParams, maps: AugmentParams, seed: int
+    training: Split,
+    params: HandcraftedParams,
+    maps: AugmentParams,
+    seed: int,
+    names: Sequence[str] = HANDCRAFTED,
+    ways: Sequence[Training] = WAYS,
 ) -> list[Method]:
-    """Raw pixels and every hand-crafted feature, trained on plain and on augmented images."""
+    """The hand-crafted features that are named, trained on plain and on augmented images."""
     plain, labels = training.images.numpy(), training.labels.numpy()
     augmented = np.concatenate(
         [plain, *(affine_copy(plain, maps, seed + copy) for copy in range(params.copies))]
@@ -157,10 +164,12 @@ def handcrafted_methods(
         "sift": words,
     }
     methods = []
-    for name, extract in extractors.items():
+    for name in names:
+        extract = extractors[name]
         features = in_portions(extract, augmented)  # the plain images come first
         counts: dict[Training, int] = {"plain": len(plain), "augmented": len(augmented)}
-        for trained_on, count in counts.items():
+        for trained_on in ways:
+            count = counts[trained_on]
             start = time.perf_counter()
             repeated = np.tile(labels, count // len(plain))
             classifier = LinearClassifier.fit(features[:count], repeated)
@@ -204,15 +213,16 @@ def matched_lenet(
     params: HandcraftedParams,
     run: ModelParams,
     seed: int,
+    ways: Sequence[Training] = WAYS,
 ) -> list[Method]:
     """LeNet-5 trained on the same images as the hand-crafted methods, plain and augmented.
 
     Without it, the pipeline's models could be better only because they saw many more images.
     """
     still = AugmentParams(degrees=0.0, translate=0.0, scale=0.0, shear=0.0)
-    ways: dict[Training, AugmentParams] = {"plain": still, "augmented": run.augment}
+    maps: dict[Training, AugmentParams] = {"plain": still, "augmented": run.augment}
     small = {"epochs": params.epochs, "batch_size": params.batch_size}
-    runs = [run.model_copy(update=small | {"augment": maps}) for maps in ways.values()]
+    runs = [run.model_copy(update=small | {"augment": maps[way]}) for way in ways]
     jobs = len(runs) if len(training) > PORTION else 1
     trained = workers(jobs)(
         delayed(_train_lenet)(training, validation, classes, settings, seed) for settings in runs

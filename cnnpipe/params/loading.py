@@ -5,8 +5,9 @@ names the key, the value and what is allowed. Of YAML it accepts plain values on
 """
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -27,8 +28,17 @@ MAXIMUM_SIZE = 2**15
 """Bytes of params.yaml; a larger file is something else, and would take long to parse."""
 
 
-def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Settings:
+def load_params(
+    kind: type[Settings],
+    path: str | Path = "params.yaml",
+    *,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> Settings:
     """Read params.yaml and check what `kind` asks for: a stage's settings, or the whole file.
+
+    Args:
+        kind, path: what is asked for, and the file.
+        overrides: values that replace those of the file, by dotted key.
 
     Raises:
         InputError: one line naming the file, the key, the value and what is allowed.
@@ -36,6 +46,8 @@ def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Setti
     path = Path(path)
     schema = kind.model_json_schema()
     tree = read_yaml(path, expected(schema))
+    for key, value in overrides.items():
+        _replace(tree, key, value)
     add_train_defaults(tree)
     try:
         settings = kind.model_validate(tree)
@@ -44,6 +56,21 @@ def load_params(kind: type[Settings], path: str | Path = "params.yaml") -> Setti
     if location := _left_to_default(settings):
         raise InputError(f"{path}: {missing(location, schema)}")
     return settings
+
+
+def _replace(tree: dict[Any, Any], key: str, value: Any) -> None:
+    """Set a dotted key.
+
+    Raises:
+        InputError: there is no such key.
+    """
+    *sections, last = str(key).split(".")
+    place: Any = tree
+    for section in sections:
+        place = place.get(section) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        raise InputError(f"{key}: expected a dotted key of params.yaml")
+    place[last] = value
 
 
 def _left_to_default(node: Any) -> list[int | str]:

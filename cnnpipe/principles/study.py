@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cnnpipe.data.dataset import Dataset, Split
 from cnnpipe.data.preprocessing import Normalization
+from cnnpipe.findings.runs import kept_runs, seed_of_run
 from cnnpipe.findings.wording import count, title_of
 from cnnpipe.functional import cross_entropy
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.principles import Budget, PrinciplesParams, Schedule
-from cnnpipe.system.artifacts import load_csv, save_csv
 from cnnpipe.system.errors import InputError
 
 Examples = tuple[Tensor, Tensor]
@@ -48,6 +47,7 @@ class Study:
         networks: Sequence[TrainedNetwork],
         params: PrinciplesParams,
         seed: int,
+        kept: Path | None = None,
     ) -> Study:
         """A study of trained networks.
 
@@ -62,7 +62,7 @@ class Study:
                     "train both on the same images"
                 )
         models = {network.name: network.model for network in networks}
-        return cls(dataset, first.normalization, models, params, seed)
+        return cls(dataset, first.normalization, models, params, seed, kept)
 
     def training_examples(self, count: int) -> Examples:
         """Training images drawn by the seed; all of them if there are no more than `count`.
@@ -83,8 +83,7 @@ class Study:
         So it draws its own training images, initial weights, order and test images, and studies
         with different seeds have no run in common.
         """
-        digest = sha256(f"{self.seed} {claim} {number}".encode()).digest()
-        return replace(self, seed=int.from_bytes(digest[:6], "big"), kept=None)
+        return replace(self, seed=seed_of_run(self.seed, claim, number), kept=None)
 
     def repeat(
         self, claim: str, runs: int, measure: Callable[[Study], pd.DataFrame]
@@ -94,17 +93,9 @@ class Study:
         Returns:
             the columns of `measure`, and run, from 0.
         """
-        tables = []
-        for number in range(runs):
-            file = self.kept / f"{claim}-{number}.csv" if self.kept else None
-            if file and file.exists():
-                tables.append(load_csv(file))
-                continue
-            table = measure(self.run(claim, number)).assign(run=number)
-            if file:
-                save_csv(file, table)
-            tables.append(table)
-        return pd.concat(tables, ignore_index=True)
+        return kept_runs(
+            lambda number: measure(self.run(claim, number)), claim, range(runs), self.kept
+        )
 
     @property
     def classes(self) -> int:

@@ -19,6 +19,12 @@ from tests.helpers.written_reports import WIDE, page_of, write_reports
 pytestmark = needs_chromium
 
 
+SMALLEST_TEXT = """() => Math.min(...[...document.querySelectorAll("main :not(option)")]
+  .filter((element) => element.checkVisibility() && !element.closest("svg"))
+  .filter(({ childNodes }) => [...childNodes].some(({ data }) => data?.trim()))
+  .map((element) => parseFloat(getComputedStyle(element).fontSize)))"""
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
     folder = write_reports(tmp_path_factory.mktemp("reports"), dataset="digits", size=WIDE)
@@ -48,6 +54,7 @@ def test_page_opens_complete_accessible_and_no_wider_than_the_screen(visit, view
         chapter.click()
         assert_fits(page)
         assert_accessible(page)
+        assert page.evaluate(SMALLEST_TEXT) >= 11  # pixels
 
 
 def test_an_address_opens_its_chapter_and_back_returns(visit):

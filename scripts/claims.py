@@ -1,0 +1,116 @@
+"""Measure the claims of the theory with the full budget: reports/claims.json.
+
+experiments/claims.yaml has the settings that differ from params.yaml, under which the pipeline
+measures them in every run. Several base seeds share no run, so their verdicts are replications.
+Every finished run is kept in .cnnpipe/claims: after an interruption the same command continues.
+After a new commit all runs start again. The networks that `dvc repro` trained are needed.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from record import changed_files, git, read_seeds
+from repro import clone_problem
+
+from cnnpipe.data.dataset import load_dataset
+from cnnpipe.findings.finding import Finding, adjusted
+from cnnpipe.findings.wording import count, short
+from cnnpipe.handcrafted.experiment import experiment
+from cnnpipe.models import TrainedNetwork
+from cnnpipe.params.loading import load_params, read_yaml
+from cnnpipe.principles.claims import EXPERIMENTS
+from cnnpipe.principles.parallel import measure_all
+from cnnpipe.principles.study import Study
+from cnnpipe.system.artifacts import save_json
+from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
+from cnnpipe.system.errors import InputError
+from cnnpipe.system.hardware import describe
+from cnnpipe.validate.schema import Params
+
+SETTINGS = Path("experiments/claims.yaml")
+KEPT = Path(".cnnpipe/claims")
+RESULTS = REPORTS / "claims.json"
+
+
+@stage
+@click.option("--seeds", default="1,2,3,4,5", show_default=True, help="Separated by commas.")
+def main(seeds: str) -> None:
+    """Measure all claims from several base seeds."""
+    numbers = read_seeds(seeds)
+    if problem := clone_problem() or changed_files():
+        raise InputError(problem)
+    head = git("rev-parse", "HEAD")
+    overrides = read_yaml(SETTINGS, "dotted keys of params.yaml")
+    params = load_params(Params, overrides=overrides)
+    by_seed = {}
+    for seed in numbers:
+        findings = measure(params, seed, KEPT / f"{head[:12]}-{seed}")
+        by_seed[str(seed)] = {name: found.summary() for name, found in findings.items()}
+        for name, found in findings.items():
+            click.echo(f"seed {seed}, {name}: {found.verdict}; {short(found.number)} {found.unit}")
+    facts = {"commit": head, "date": datetime.date.today().isoformat(), "settings": overrides}
+    replication = stability(by_seed)
+    hardware = describe(torch.device("cpu"))
+    save_json(RESULTS, {**facts, **hardware, "replication": replication, "seeds": by_seed})
+    for name, row in replication.items():
+        click.echo(
+            f"{name}: {', '.join(row['verdicts'])}; intervals cover {row['covered']} of "
+            f"{row['pairs']} numbers of other seeds"
+        )
+    if flips := [name for name, row in replication.items() if row["flips"]]:
+        click.echo(f"{count(len(flips), 'verdict')} flipped: {', '.join(flips)}")
+
+
+def measure(params: Params, seed: int, kept: Path) -> dict[str, Finding]:
+    """All claims from one base seed; the pipeline's networks are the ones in data/models."""
+    dataset = load_dataset(RAW)
+    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models]
+    study = Study.of(dataset, networks, params.principles, seed, kept)
+    measured = {found.name: found for found in measure_all(study)}
+    findings = adjusted({one.CLAIM.name: measured[one.CLAIM.name] for one in EXPERIMENTS})
+    handcrafted = experiment(
+        dataset,
+        networks,
+        params.handcrafted,
+        params.models["lenet5"],
+        RAW.parent,
+        validation=params.data.validation,
+        seed=seed,
+        kept=kept,
+    )
+    return findings | {"handcrafted": handcrafted.finding}
+
+
+def stability(by_seed: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Claim by claim: the verdicts of all seeds, and whose intervals cover whose numbers.
+
+    Returns:
+        verdicts; flips: whether one is "shown" and another "shown not to hold"; covered of pairs:
+        the ordered pairs of seeds in which one's interval holds the other's number. Of
+        replications, 95 % intervals cover about 83 % of each other's numbers.
+    """
+    runs: Sequence[Mapping[str, Mapping[str, Any]]] = list(by_seed.values())
+    rows = {}
+    for name in runs[0]:
+        found = [run[name] for run in runs]
+        verdicts = [one["verdict"] for one in found]
+        tested = [one for one in found if one["interval"]]
+        pairs = list(permutations(tested, 2))
+        covered = sum(
+            one["interval"][0] <= other["number"] <= one["interval"][1] for one, other in pairs
+        )
+        flips = {"shown", "shown not to hold"} <= set(verdicts)
+        counted = {"covered": covered, "pairs": len(pairs)}
+        rows[name] = {"verdicts": verdicts, "flips": flips, **counted}
+    return rows
+
+
+if __name__ == "__main__":
+    main()

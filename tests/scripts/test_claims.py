@@ -1,0 +1,49 @@
+"""The full budget of the claims: its settings, and what replications say about each other."""
+
+import importlib
+
+import pytest
+
+from cnnpipe.params.loading import load_params, read_yaml
+from cnnpipe.system.errors import InputError
+from cnnpipe.validate.schema import Params
+from tests.helpers.project import ROOT
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("claims")
+
+
+def test_every_setting_is_a_key_of_params_and_enlarges_it(script):
+    overrides = read_yaml(ROOT / script.SETTINGS, "settings")
+    full = load_params(Params, ROOT / "params.yaml", overrides=overrides)
+    usual = load_params(Params, ROOT / "params.yaml")
+    for key in overrides:
+        large, small = full, usual
+        for part in key.split("."):
+            large, small = getattr(large, part), getattr(small, part)
+        size = len if isinstance(large, list) else float
+        assert size(large) > size(small), key
+
+
+def test_a_setting_that_is_no_key_of_params_is_refused():
+    with pytest.raises(InputError, match=r"^principles\.sharing\.seeds: expected a dotted key"):
+        load_params(Params, ROOT / "params.yaml", overrides={"principles.sharing.seeds": 9})
+
+
+def test_replications_are_compared_pair_by_pair(script):
+    def found(verdict, number, interval):
+        return {"sharing": {"verdict": verdict, "number": number, "interval": interval}}
+
+    runs = {
+        "1": found("shown", 2.0, [1.0, 3.0]),
+        "2": found("shown not to hold", 0.5, [0.0, 1.0]),
+        "3": found("not decided", 1.5, [0.0, 4.0]),
+    }
+    # 1 holds 3's number, 2 none, 3 both others'.
+    verdicts = ["shown", "shown not to hold", "not decided"]
+    expected = {"verdicts": verdicts, "flips": True, "covered": 3, "pairs": 6}
+    assert script.stability(runs) == {"sharing": expected}
+    assert not script.stability({"1": runs["1"], "3": runs["3"]})["sharing"]["flips"]
