@@ -21,8 +21,8 @@ from cnnpipe.system.errors import InputError
 
 PLACE = 10_000
 """Places on the map are embedded as whole numbers of 1/PLACE."""
-GREYS = 8
-"""Of the thumbnails: enough to recognise a digit, and a third of the bytes of 256."""
+GREYS = 4
+"""Of the thumbnails: enough to recognise a digit, and a third of the bytes that 256 take."""
 COLUMNS = 40
 """Thumbnails side by side."""
 
