@@ -1,8 +1,8 @@
 """What a training step computes on a GPU, as one CUDA graph.
 
-A step consists of hundreds of kernels, each of which takes a GPU some microseconds. Python needs
-longer to launch them. A CUDA graph is a recorded list of launches: one call repeats all of them, in
-the same order and on the same memory, so that the numbers are the same.
+A step consists of hundreds of small kernels, which Python launches one after the other. A CUDA
+graph is a recorded list of launches: one call repeats all of them, in the same order and on the
+same memory, so that the numbers are the same.
 
 Source:
     Ng, Nikolaev, Gimelshein and others: Accelerating PyTorch with CUDA graphs (2021),

@@ -29,9 +29,11 @@ ALLOWED = {
     "steps of training": "optim.* distributed.* nn.parallel.DistributedDataParallel "
     "_foreach_copy_ _foreach_lerp_",
     "dtypes, devices and threads": "dtype device finfo iinfo cuda.* accelerator accelerator.* "
-    "get_device_module xpu.get_device_properties backends.* *num_threads autocast is_autocast_enabled get_autocast_dtype amp.is_autocast_available",
+    "get_device_module xpu.get_device_properties backends.* *num_threads autocast "
+    "is_autocast_enabled get_autocast_dtype amp.is_autocast_available",
     "measurements": "profiler.*",
-    "modules as containers": "nn.Module nn.Sequential nn.Parameter nn.Flatten nn.Identity nn.init.*",
+    "modules as containers": "nn.Module nn.Sequential nn.Parameter nn.Flatten nn.Identity "
+    "nn.init.*",
     "who looks on: compilers, tracers, transforms, modes, hooks": "compiler.is_compiling "
     "_C._get_tracing_state _C._len_torch_dispatch_stack _C._functorch.peek_interpreter_stack "
     "_C._dispatch_keys _C._is_any_autocast_enabled "

@@ -112,29 +112,12 @@ def test_banner_is_the_first_thing_to_read(visit):
     assert "not MNIST" in banner.inner_text()
 
 
-def test_the_scale_of_kernels_is_switched_without_javascript(visit):
-    page = visit(viewport=DESK, java_script_enabled=False)
-    scales = page.locator("#learned fieldset.scales").first
-    shared, own = scales.locator(".plate.shared"), scales.locator(".plate.own")
-
-    def expect_only(shown, hidden):
-        expect(shown).to_be_visible()
-        expect(hidden).to_be_hidden()
-
-    expect_only(shared, own)
-    scales.get_by_label("each filter its own").focus()
-    page.keyboard.press("Space")
-    expect_only(own, shared)
-    page.keyboard.press("ArrowLeft")
-    expect_only(shared, own)
-
-
 def test_paper_shows_the_open_chapter_with_tables_closed_and_no_navigation(visit):
     page = visit(viewport=DESK)
     page.evaluate("location.hash = '#learned'")
     page.emulate_media(media="print")
     expect(page.locator("#learned figure").first).to_be_visible()
-    for hidden in ("#learned figcaption table", "#appendix", ".scales label", "nav"):
+    for hidden in ("#learned figcaption table", "#appendix", "nav"):
         expect(page.locator(hidden).first).to_be_hidden()
 
 
