@@ -27,7 +27,7 @@ from tests.helpers.chromium_page import (
     some_test_images,
     write_page,
 )
-from tests.helpers.no_digits import face, letter
+from tests.helpers.no_digits import no_digits
 from tests.helpers.project import ROOT
 from tests.helpers.written_reports import write_reports
 
@@ -310,24 +310,25 @@ def test_kernels_are_drawn_on_their_own_scales_in_place_of_the_figure(page):
 
 
 @needs_chromium
-def test_snapshots_play_and_stop_at_the_end(page):
-    host = page.locator("#snapshots-app [data-network='0']")
-    slider, told = host.get_by_role("slider"), host.locator("[data-part=told]")
-    slider.fill("0")
-    expect(told).to_have_text("Step 0 of 150: 10.0 %")
-    host.get_by_role("button", name="Play").click()
-    expect(told).to_have_text("Step 150 of 150: 90.0 %")
-    expect(host.get_by_role("button", name="Play")).to_be_visible()
+def test_snapshots_play_and_stop_at_the_end(browser, folder):
+    path = folder / "reports/index.html"
+    with opened(browser, path, reduced_motion="no-preference") as page:
+        page.evaluate("location.hash = '#snapshots'")
+        host = page.locator("#snapshots-app [data-network='0']")
+        told = host.locator("[data-part=told]")
+        host.get_by_role("slider").fill("0")
+        expect(told).to_have_text("Step 0 of 150: 10.0 %")
+        host.get_by_role("button", name="Play").click()
+        expect(told).to_have_text("Step 150 of 150: 90.0 %")
+        expect(host.get_by_role("button", name="Play")).to_be_visible()
 
 
 @needs_chromium
-def test_with_less_motion_a_press_is_one_step(browser, folder):
-    with opened(browser, folder / "reports/index.html", reduced_motion="reduce") as page:
-        page.evaluate("location.hash = '#snapshots'")
-        host = page.locator("#snapshots-app [data-network='0']")
-        host.get_by_role("slider").fill("1")
-        host.get_by_role("button", name="Next step").click()
-        expect(host.locator("[data-part=told]")).to_have_text("Step 100 of 150: 63.3 %")
+def test_with_less_motion_a_press_is_one_step(page):
+    host = page.locator("#snapshots-app [data-network='0']")
+    host.get_by_role("slider").fill("1")
+    host.get_by_role("button", name="Next step").click()
+    expect(host.locator("[data-part=told]")).to_have_text("Step 100 of 150: 63.3 %")
 
 
 @needs_chromium
@@ -359,14 +360,13 @@ def test_what_is_not_there_or_damaged_is_said(tmp_path, folder):
 
 @needs_chromium
 @needs_trained_models
-def test_a_smiley_a_dot_and_a_letter_are_doubted_and_test_images_are_not(browser, tmp_path):
+def test_most_of_what_is_no_digit_is_doubted_and_digits_are_not(browser, tmp_path):
     path = write_page(ROOT / "reports", ROOT / "data/models", ROOT / "data/raw", to=tmp_path)
     if '"embedding":null' in path.read_text(encoding="utf-8"):
         pytest.skip("`dvc repro explain` makes what this needs")
-    generator = np.random.default_rng(0)
-    dot = np.full((300, 300), 255, np.uint8)
-    dot[140:160, 140:160] = 0
-    strange = [np.asarray(face(generator)), dot, np.asarray(letter("DejaVuSans", "A"))]
+    dot = np.full((100, 100), 255, np.uint8)
+    dot[45:52, 45:52] = 0
+    strange = [dot, *(np.asarray(each.reduce(3)) for each in list(no_digits(seed=0))[::10])]
     with opened(browser, path) as page:
         doubted = """(inks) => inks.map((values) => {
           const side = Math.sqrt(values.length);
@@ -378,7 +378,9 @@ def test_a_smiley_a_dot_and_a_letter_are_doubted_and_test_images_are_not(browser
           });
         })"""
         inks = [(1 - picture / 255).ravel().tolist() for picture in strange]
-        assert page.evaluate(doubted, inks) == [True, True, True]
+        told = page.evaluate(doubted, inks)
+        assert told[0]
+        assert np.mean(told) > 0.6, told
         digits = some_test_images(ROOT / "data/raw", 60)
         inks = [(image / 255).ravel().tolist() for image in digits]
         assert np.mean(page.evaluate(doubted, inks)) < 0.1
