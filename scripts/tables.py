@@ -7,7 +7,7 @@ or on lines of their own around a table. NAME is a function of `TEXTS`, which gi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,24 @@ def memory(model: str) -> dict[str, object]:
 
 
 def claims() -> str:
+    """The claims with every run's budget; beside it with the full one, once that was measured."""
+    full = {}
+    if (ROOT / REPORTS / "claims.json").exists():
+        full = next(iter(load("claims.json")["seeds"].values()))
     rows = []
     for name, one in (load("principles.json") | {"handcrafted": load("handcrafted.json")}).items():
-        number = short(one["number"])
-        if one["interval"]:
-            number += " ({} to {})".format(*map(short, one["interval"]))
-        rows.append([f"`{name}`", f"**{one['verdict']}**", number, one["unit"]])
-    return table(["claim", "verdict", "number (95 % interval)", "unit"], rows)
+        row = [f"`{name}`", f"**{one['verdict']}**", estimate(one), one["unit"]]
+        rows.append(row + ([f"**{full[name]['verdict']}** {estimate(full[name])}"] if full else []))
+    header = ["claim", "verdict", "number (95 % interval)", "unit"]
+    return table(header + ["full budget"] * bool(full), rows)
+
+
+def estimate(finding: Mapping[str, Any]) -> str:
+    """A finding's number, with its interval if it has one."""
+    number = short(finding["number"])
+    if finding["interval"]:
+        number += " ({} to {})".format(*map(short, finding["interval"]))
+    return number
 
 
 def verified(key: str) -> str:

@@ -24,7 +24,6 @@ def draw(
     title: str,
     *,
     dead: Collection[int] = (),
-    own_scale: bool = False,
     limit: float | None = None,
 ) -> Figure:
     """Every kernel of one convolution, on one scale that is symmetric about zero.
@@ -38,16 +37,11 @@ def draw(
         weights: of the convolution.
         title: of the figure.
         dead: output channels that never respond; they are outlined.
-        own_scale: divide each filter by its own largest magnitude; the subtitle notes it.
         limit: end of the scale, where figures of several networks share one; by default the largest
             magnitude.
     """
     O, C, kH, kW = weights.shape  # noqa: E741 (the field's name)
     subtitle = "all on one scale; no kernel is stretched"
-    if own_scale:
-        largest = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
-        weights = weights / np.where(largest > 0, largest, 1)
-        subtitle = "each filter on a scale of its own"
     if dead:
         subtitle += f"; outlined: dead ({count(len(dead), 'filter')})"
     scale = scale_of(weights if limit is None else np.array([limit]), signed=True)
@@ -94,9 +88,7 @@ def draw(
                     Rectangle(corner, across, kH + 1, fill=False, edgecolor=INK, linewidth=1.1)
                 )
         left += width * dot + between
-    page.colour_bar(
-        layout.RIGHT - 1.9, 0.15, 1.6, scale, ("−largest", "0", "largest") if own_scale else ()
-    )
+    page.colour_bar(layout.RIGHT - 1.9, 0.15, 1.6, scale)
     return page.figure
 
 

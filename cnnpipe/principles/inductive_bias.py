@@ -149,8 +149,8 @@ def judge(accuracies: pd.DataFrame, study: Study) -> Finding:
     if len(sizes) > 1:
         trained_on = f"{sizes[0]:,} to {sizes[-1]:,} images"
     statement = (
-        f"Trained on {trained_on}, the CNN leads an MLP with as many layers and parameters by "
-        f"{_points(ahead)}, with the pixels in one fixed random order by "
+        f"Trained on {trained_on}, the CNN is ahead of an MLP with as many layers and "
+        f"parameters by {_points(ahead)}, with the pixels in one fixed random order by "
         f"{_points(ahead_scrambled)}. Part by part, on images as they are: {listed(parts)}. As for "
         f"perfect, after {sizes[-1]:,} images in few steps the CNN gets "
         f"{percent(1 - float(cnn['accuracy'].iloc[-1]))} wrong."

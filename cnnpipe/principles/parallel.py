@@ -23,7 +23,15 @@ from cnnpipe.principles.study import Study
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.processes import end_with_parent
 
-LONGEST = ("inductive_bias", "translation", "activation", "sharing", "hierarchy", "pooling")
+LONGEST = (
+    "activation",
+    "hierarchy",
+    "inductive_bias",
+    "sharing",
+    "filters",
+    "translation",
+    "pooling",
+)
 """By the time that they take with the budgets of params.yaml; the others take a few seconds. A long
 one that starts last would leave the other cores idle. Nothing but the time depends on it."""
 

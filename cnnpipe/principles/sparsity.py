@@ -166,7 +166,8 @@ def judge(runs: pd.DataFrame, layers: pd.DataFrame, study: Study) -> Finding:
     """
     params = study.params.sparsity
     zero, majority = runs["zero"].to_list(), runs["majority"].to_list()
-    mean = Estimate.over_runs(zero)
+    estimate = Estimate.over_runs(zero)
+    mean = estimate._replace(low=max(0.0, estimate.low), high=min(1.0, estimate.high))
     totals = layers[layers["layer"] == ALL].set_index(["model", "state"])
     of_pipeline = [
         f"{title_of(name)} {percent(totals['zero'][name, 'trained'])} (untrained "

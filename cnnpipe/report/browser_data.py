@@ -18,9 +18,16 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from cnnpipe.data.raw import read_raw
+from cnnpipe.data.raw import RawDataset, read_raw
 from cnnpipe.data.sources import BOXED
 from cnnpipe.findings.mistakes import worst_mistakes
+from cnnpipe.report.exploration import (
+    base64_of,
+    read_embedding,
+    read_snapshots,
+    robustness_of,
+    thumbnails,
+)
 from cnnpipe.report.inputs import ModelSources, Sources
 from cnnpipe.system.artifacts import load_weights
 from cnnpipe.system.errors import InputError
@@ -70,6 +77,13 @@ SCRIPTS = (
     "fields",
     "present",
     "draw",
+    "curve",
+    "distort",
+    "doubt",
+    "break",
+    "silence",
+    "snapshots",
+    "test-map",
     "page",
 )
 """The page's scripts; each may use those before it."""
@@ -105,6 +119,10 @@ class Embedded:
 
     models: Sequence[Mapping[str, Any]] = ()
     digits: Mapping[str, Any] = field(default_factory=dict)
+    thumbnails: Mapping[str, Any] = field(default_factory=dict)
+    """Of the test images on the maps."""
+    robustness: Mapping[str, Any] = field(default_factory=dict)
+    """Accuracy of each network by corruption and severity."""
     missing: Sequence[tuple[str, str]] = (("data/models", "dvc repro train"),)
     """Files that are not there, and what makes them."""
     too_large: Sequence[tuple[str, int]] = ()
@@ -123,7 +141,8 @@ class Embedded:
     @property
     def block(self) -> Markup:
         """The JSON, fit to stand inside a script element."""
-        return json_for_script({"models": self.models, "digits": self.digits})
+        names = ("models", "digits", "thumbnails", "robustness")
+        return json_for_script({name: getattr(self, name) for name in names})
 
     @property
     def script(self) -> Markup:
@@ -139,20 +158,22 @@ def json_for_script(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def read_embedded(folder: Path, raw: Path, sources: Sources) -> Embedded:
+def read_embedded(data: Path, sources: Sources) -> Embedded:
     """Read what there is of the weights and the data set.
 
     Args:
-        folder: of the trained networks, <name>.safetensors.
-        raw: the data set's folder.
+        data: the folder with the data set in raw/, and <name>.safetensors of each network in
+            models/, snapshots/ and embeddings/.
         sources: what else is known of the networks: their titles and predictions.
 
     Raises:
         InputError: a file is there and damaged, or holds a network this page does not know.
     """
+    raw = data / "raw"
     models, missing, too_large = [], [], []
     for model in sources.models:
-        path = folder / f"{model.name}.safetensors"
+        file = f"{model.name}.safetensors"
+        path = data / "models" / file
         if not path.exists():
             missing.append((str(path), f"dvc repro train@{model.name}"))
             continue
@@ -163,14 +184,24 @@ def read_embedded(folder: Path, raw: Path, sources: Sources) -> Embedded:
             continue
         description = read_model(path, model.title, model.evaluation)
         if description["weights"]:
+            description["snapshots"] = read_snapshots(data / "snapshots" / file)
+            description["embedding"] = read_embedding(data / "embeddings" / file, model.predictions)
             models.append(description)
         else:
             too_large.append((model.title, description["parameters"]))
     if not (raw / "dataset.json").exists():
         missing.append((str(raw), "dvc repro download"))
-        return Embedded(models, {}, missing, too_large)
+        return Embedded(models, missing=missing, too_large=too_large)
     samples = sources.params.get("visualize", {}).get("samples", [])
-    return Embedded(models, _digits(raw, sources.models, samples), missing, too_large)
+    dataset = read_raw(raw)
+    return Embedded(
+        models,
+        _digits(dataset, sources.models, samples),
+        thumbnails(dataset.test_images, dataset.test_labels, models),
+        robustness_of(sources.robustness, [model["name"] for model in models]),
+        missing,
+        too_large,
+    )
 
 
 def read_model(path: Path, title: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +264,7 @@ def _attach(
 def _encode(values: NDArray[np.float32]) -> tuple[str, str]:
     """The most precise form that fits, little-endian in base64; none if not even float16 does."""
     for precision, dtype in PRECISIONS.items():
-        encoded = base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
+        encoded = base64_of(values, dtype)
         if len(encoded) <= LARGEST:
             return precision, encoded
     return "", ""
@@ -261,9 +292,10 @@ def _worked_example(model: Mapping[str, Any], image: Mapping[str, Any], side: in
     )
 
 
-def _digits(raw: Path, models: Sequence[ModelSources], samples: Sequence[int]) -> dict[str, Any]:
+def _digits(
+    dataset: RawDataset, models: Sequence[ModelSources], samples: Sequence[int]
+) -> dict[str, Any]:
     """Test images in groups, each image once, with what PyTorch makes of it."""
-    dataset = read_raw(raw)
     labels = dataset.test_labels
     first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
     chosen = [index for index in samples if index < len(labels)]

@@ -35,7 +35,10 @@ GLOSSARY = {
     "Grad-CAM": (
         "A coarse map of where the last convolutional layer found what speaks for an answer."
     ),
-    "occlusion": "A map of how much an answer suffers when a square of the image is covered.",
+    "occlusion": (
+        "A square of the image is covered: as a corruption, to see whether the answer survives; as "
+        "a map, to see at which places the answer suffers from it, and how much."
+    ),
     "linear probe": (
         "A linear classifier that is given a layer’s activations: how well it does shows how "
         "plainly the layer tells the classes apart."
@@ -62,7 +65,7 @@ def explained(text: str) -> Markup:
     """A text, escaped, in which the first mention of each term leads to its explanation.
 
     >>> explained("an exact McNemar test")[:40]
-    Markup('an exact <a class="term" href="#term-mcn')
+    Markup('an exact <a class="explained" href="#ter')
     """
     mentioned: set[str] = set()
 
@@ -72,9 +75,8 @@ def explained(text: str) -> Markup:
         if term in mentioned:
             return words
         mentioned.add(term)
-        return (
-            f'<a class="term" href="#{address(term)}" title="{escape(GLOSSARY[term])}">{words}</a>'
-        )
+        opened = f'<a class="explained" href="#{address(term)}" title="{escape(GLOSSARY[term])}">'
+        return f"{opened}{words}</a>"
 
     # A term’s first letter may be a capital where a sentence begins.
     terms = "|".join(re.escape(term).replace(r"\ ", "[ \xa0]") for term in GLOSSARY)

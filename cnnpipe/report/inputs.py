@@ -134,6 +134,8 @@ class Sources:
     """In the order of the theory; empty if they have not been measured."""
     handcrafted: FindingSource | None
     handcrafted_timing: Mapping[str, Any] | None
+    robustness: pd.DataFrame | None
+    """Accuracy of every method under each corruption at each severity."""
     dataset: Mapping[str, Any] | None
     params: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -223,6 +225,7 @@ def read_sources(reports: Path, dataset: Path, params: Mapping[str, Any]) -> Sou
         ],
         handcrafted=_read_handcrafted(reports),
         handcrafted_timing=_json(reports / "handcrafted_timings.json"),
+        robustness=_csv(reports / "handcrafted" / "robustness.csv"),
         dataset=_json(dataset),
         params=params,
         versions={package: version(package) for package in PACKAGES},

@@ -14,10 +14,11 @@ import click
 from cnnpipe.system.artifacts import TEMPORARY, remove_leftovers
 from cnnpipe.system.errors import InputError
 
-RAW = Path("data/raw")
-MODELS = Path("data/models")
-EMBEDDINGS = Path("data/embeddings")
-SNAPSHOTS = Path("data/snapshots")
+DATA = Path("data")
+RAW = DATA / "raw"
+MODELS = DATA / "models"
+SNAPSHOTS = DATA / "snapshots"
+EMBEDDINGS = DATA / "embeddings"
 REPORTS = Path("reports")
 UNREACHABLE = Path(".cnnpipe/unreachable.txt")
 """What a download that no mirror answered leaves in the project's root, for scripts/repro.py."""

@@ -96,7 +96,7 @@ def figures(classes):
     yield benchmark_figures.layer_ratios(LAYERS, "training", "Layers")
     yield benchmark_figures.time_against_batch_size(STEPS, "Batches")
 
-    yield draw_kernels(RANDOM.normal(size=(120, 16, 5, 5)), "c5", dead=[0, 119], own_scale=True)
+    yield draw_kernels(RANDOM.normal(size=(120, 16, 5, 5)), "c5", dead=[0, 119])
     yield patches.draw(FILTERS, PATCHES, 3, "Patches")
     yield reliability.draw(BINS, "Reliability", "off by 1.23 points")
     yield attribution_figure([f"{k}: “{name}” as “{name}”" for k, name in enumerate(classes[:3])])
@@ -263,18 +263,6 @@ def test_rows_are_output_channels_and_columns_input_channels():
     block = drawn_images(draw_kernels(weights, "c3"))[0].get_array()
     assert block[1, 1::2].tolist() == [1, 2, 3, 4, 5, 6]
     assert block[3, 1::2].tolist() == [7, 8, 9, 10, 11, 12]
-
-
-def test_a_filter_on_its_own_scale_reaches_its_ends_and_the_subtitle_says_so():
-    weights = RANDOM.normal(size=(4, 2, 3, 3)) * np.array([1, 10, 0, 0.1]).reshape(4, 1, 1, 1)
-    figure = draw_kernels(weights, "a layer", own_scale=True)
-    block = drawn_images(figure)[0]
-    assert block.get_clim() == (-1, 1)
-    # Two kernels of 3×3 side by side in a rim of gaps; the filters go on in blocks to the right.
-    blocks = [np.ma.filled(block.get_array(), 0) for block in drawn_images(figure)]
-    kernels = [block[1 + k : 4 + k] for block in blocks for k in range(0, len(block) - 1, 4)]
-    assert [np.abs(kernel).max() for kernel in kernels] == [1, 1, 0, 1]
-    assert any("a scale of its own" in text for text in texts_of(figure))
 
 
 def test_dead_filters_are_outlined():

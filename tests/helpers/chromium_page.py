@@ -173,7 +173,7 @@ def write_page(reports: Path, models: Path, raw: Path, to: Path | None = None) -
     sources = read_sources(reports, raw / "dataset.json", params)
     path = (to or reports) / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(sources, read_embedded(models, raw, sources)), encoding="utf-8")
+    path.write_text(render(sources, read_embedded(models.parent, sources)), encoding="utf-8")
     return path
 
 

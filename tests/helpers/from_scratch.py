@@ -26,14 +26,17 @@ ALLOWED = {
     "the engine that runs our derivatives": "autograd.* no_grad enable_grad inference_mode "
     "set_grad_enabled is_grad_enabled _C._AutoDispatchBelowAutograd _C._any_requires_grad "
     "_C._functorch library.* ops.cnnpipe onnx.is_in_onnx_export onnx.ops.symbolic",
-    "steps of training": "optim.* distributed.* nn.parallel.DistributedDataParallel",
-    "dtypes, devices and threads": "dtype device finfo iinfo cuda.* accelerator.* backends.* "
-    "*num_threads autocast is_autocast_enabled get_autocast_dtype amp.is_autocast_available",
+    "steps of training": "optim.* distributed.* nn.parallel.DistributedDataParallel "
+    "_foreach_copy_ _foreach_lerp_",
+    "dtypes, devices and threads": "dtype device finfo iinfo cuda.* accelerator accelerator.* "
+    "get_device_module xpu.get_device_properties backends.* *num_threads autocast "
+    "is_autocast_enabled get_autocast_dtype amp.is_autocast_available",
     "measurements": "profiler.*",
-    "modules as containers": "nn.Module nn.Sequential nn.Parameter nn.Flatten nn.init.*",
+    "modules as containers": "nn.Module nn.Sequential nn.Parameter nn.Flatten nn.Identity "
+    "nn.init.*",
     "who looks on: compilers, tracers, transforms, modes, hooks": "compiler.is_compiling "
     "_C._get_tracing_state _C._len_torch_dispatch_stack _C._functorch.peek_interpreter_stack "
-    "_C._functorch.is_legacy_batchedtensor "
+    "_C._dispatch_keys _C._is_any_autocast_enabled "
     "nn.modules.module._has_any_global_hook",
     "parameters and running statistics, of which our layer is a subclass": "nn.BatchNorm2d",
     "labels": "nn.functional.one_hot",

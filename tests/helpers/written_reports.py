@@ -40,7 +40,6 @@ FIGURES = {
 LAYER = {"layer": "c1", "shape": [2, 1, 5, 5]}
 EXPLAINED = {
     "filters": LAYER | {"limit": 0.4, "mean": -0.01, "std": 0.2, "dead": [1]},
-    "filters_own_scale": LAYER,
     "patches": LAYER | {"field": 5},
     "attribution": {"images": []},
 }

@@ -15,7 +15,7 @@ STUDY = tiny_study(
     train=300,
     test=300,
     inductive_bias=InductiveBiasParams(
-        sizes=[300], test_images=300, runs=3, steps=30, batch_size=32, lr=[0.01]
+        sizes=[300], test_images=300, runs=3, steps=50, batch_size=16, lr=[0.01]
     ),
 )
 

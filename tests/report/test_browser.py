@@ -19,6 +19,12 @@ from tests.helpers.written_reports import WIDE, page_of, write_reports
 pytestmark = needs_chromium
 
 
+SMALLEST_TEXT = """() => Math.min(...[...document.querySelectorAll("main :not(option)")]
+  .filter((element) => element.checkVisibility() && !element.closest("svg"))
+  .filter(({ childNodes }) => [...childNodes].some(({ data }) => data?.trim()))
+  .map((element) => parseFloat(getComputedStyle(element).fontSize)))"""
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
     folder = write_reports(tmp_path_factory.mktemp("reports"), dataset="digits", size=WIDE)
@@ -48,6 +54,7 @@ def test_page_opens_complete_accessible_and_no_wider_than_the_screen(visit, view
         chapter.click()
         assert_fits(page)
         assert_accessible(page)
+        assert page.evaluate(SMALLEST_TEXT) >= 11  # pixels
 
 
 def test_an_address_opens_its_chapter_and_back_returns(visit):
@@ -104,29 +111,12 @@ def test_banner_is_the_first_thing_to_read(visit):
     assert "not MNIST" in banner.inner_text()
 
 
-def test_the_scale_of_kernels_is_switched_without_javascript(visit):
-    page = visit(viewport=DESK, java_script_enabled=False)
-    scales = page.locator("#learned fieldset.scales").first
-    shared, own = scales.locator(".plate.shared"), scales.locator(".plate.own")
-
-    def expect_only(shown, hidden):
-        expect(shown).to_be_visible()
-        expect(hidden).to_be_hidden()
-
-    expect_only(shared, own)
-    scales.get_by_label("each filter its own").focus()
-    page.keyboard.press("Space")
-    expect_only(own, shared)
-    page.keyboard.press("ArrowLeft")
-    expect_only(shared, own)
-
-
 def test_paper_shows_the_open_chapter_with_tables_closed_and_no_navigation(visit):
     page = visit(viewport=DESK)
     page.evaluate("location.hash = '#learned'")
     page.emulate_media(media="print")
     expect(page.locator("#learned figure").first).to_be_visible()
-    for hidden in ("#learned figcaption table", "#appendix", ".scales label", "nav"):
+    for hidden in ("#learned figcaption table", "#appendix", "nav"):
         expect(page.locator(hidden).first).to_be_hidden()
 
 

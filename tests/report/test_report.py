@@ -165,11 +165,9 @@ def test_page_has_landmarks_a_skip_link_and_headings_in_order(document):
 
 def test_every_figure_has_its_finding_and_its_numbers_as_a_table(page, document):
     images = document.all("img")
-    # Both models', two of the operators' race, one of a claim, two of the hand-crafted race;
-    # kernels are drawn on two scales.
-    figures = 2 * (len(FIGURES) + len(EXPLAINED) - 1) + 5
-    assert len(document.all("figure")) == figures
-    assert len(images) == figures + 2
+    # Both models', two of the operators' race, one of a claim, two of the hand-crafted race.
+    figures = 2 * (len(FIGURES) + len(EXPLAINED)) + 5
+    assert len(document.all("figure")) == len(images) == figures
     assert all(len(image["alt"]) > 40 for image in images)
     assert all((image["width"], image["height"]) == ("83", "20") for image in images)
     for figure in re.findall(r"<figure>.*?</figure>", page, re.DOTALL):
@@ -271,7 +269,7 @@ def test_sections_without_input_say_so_and_how_to_make_it(tmp_path):
         *("principles.json", "principles/locality_fields.csv", "figures/principles/locality.png"),
         *("predictions/vgg.csv", "evaluation/vgg.json", "figures/vgg.json"),
         *("explanation/vgg.json", "explanation/vgg/filters.csv", "explanation/vgg/methods.csv"),
-        *("figures/explanation/vgg/filters_own_scale.png", "figures/vgg/journey.png"),
+        *("figures/explanation/vgg/patches.png", "figures/vgg/journey.png"),
     ],
 )
 def test_page_stands_without_any_one_file(tmp_path, absent):

@@ -581,8 +581,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_a_model_that_is_not_evaluated_is_named_with_its_cure(tmp_path):
-    save_random_model(tmp_path, "lenet5")
+    save_random_model(tmp_path / "models", "lenet5")
     params = {"data": {"name": "digits"}, "models": {"lenet5": {}}}
     sources = read_sources(tmp_path / "reports", tmp_path / "dataset.json", params)
-    missing = read_embedded(tmp_path, tmp_path, sources).missing
+    missing = read_embedded(tmp_path, sources).missing
     assert missing[0] == ("reports/evaluation/lenet5.json", "dvc repro evaluate@lenet5")

@@ -21,7 +21,7 @@ from cnnpipe.inspection.responses import cut
 def filter_figures(
     title: str, model: nn.Module, filters: pd.DataFrame, patches: pd.DataFrame, images: Tensor
 ) -> Iterator[Illustration]:
-    """The kernels of every convolution, on one scale and each filter on its own, and its patches.
+    """The kernels of every convolution, and the patches that excite its filters.
 
     Args:
         filters, patches: tables of `cnnpipe.explain.filters`.
@@ -41,8 +41,6 @@ def filter_figures(
         heading = f"{title}: the kernels of {layer}"
         figure = draw_kernels(kernels, heading, dead=dead)
         yield Illustration(f"filters_{layer}", "filters", figure, facts | numbers)
-        figure = draw_kernels(kernels, heading, dead=dead, own_scale=True)
-        yield Illustration(f"filters_{layer}_own_scale", "filters_own_scale", figure, facts)
         shown, size = _cut_out(patches[patches["layer"] == layer], images)
         most = max(map(len, shown.values()), default=1)
         heading = f"{title}: what excites the filters of {layer}"

@@ -60,9 +60,8 @@ def _accuracies(axes: Axes, tables: Tables) -> None:
         width=0.7,
         capsize=2,
     )
-    axes.bar_label(
-        bars, [f"{100 * value:.0f}" for value in rows["accuracy"]], fontsize=7, label_type="center"
-    )
+    labels = [f"{100 * value:.0f}" for value in rows["accuracy"]]
+    axes.bar_label(bars, labels, fontsize=7, label_type="center", color="white")
     names = [str(name).replace(" ", "\n") for name in rows["network"]]
     axes.set_xticks(range(len(rows)), names, fontsize=7)
     axes.set_ylim(0, 1.05)

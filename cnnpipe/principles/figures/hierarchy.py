@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
@@ -39,39 +39,37 @@ def draw(tables: Tables, details: Details) -> Figure:
     models = list(purity["model"].unique())
     layers = patches.groupby(["model", "layer"], sort=False).ngroups
     row = LARGEST + 0.1
-    below = {model: 0.3 + 0.04 * _longest(purity, model) for model in models}
+    panels = [None, *models]  # the probes, and a panel of purity for each network
+    below = 0.3 + 0.04 * int(purity["layer"].str.len().max())  # the longest name, aslant
+    lines = ceil(len(panels) / 2)
     page = layout.Page(
         layout.BODY
         + 0.3
-        + (PANEL + 0.35) * len(models)
-        + sum(below.values())
+        + (PANEL + 0.35 + below) * lines
         + 0.4
         + row * layers
         + 0.34 * len(models),
         "What each layer knows",
-        "left: networks trained anew, mean over the runs, 95 % interval; "
-        "right and below: those of the pipeline",
+        "probes: networks trained anew, mean over the runs, 95 % interval; "
+        "all else: those of the pipeline",
     )
     top = layout.BODY + 0.3
-    for model in models:
-        if model == "lenet5":
-            accuracy = _by_layer(page, LEFT, top, probes, "accuracy", PROBED)
-            accuracy.set_title(f"{title_of(model)}: accuracy of linear probes", fontsize=7.5)
-            accuracy.legend(labelcolor="linecolor", loc="lower left", fontsize=7)
-        left = LEFT + PANEL_WIDTH + 0.6
-        pure = _by_layer(page, left, top, purity[purity["model"] == model], "purity", STATES)
-        pure.legend(labelcolor="linecolor", loc="lower right", fontsize=7)
-        pure.set_ylim(0, 1)
+    for place, model in enumerate(panels):
+        line, column = divmod(place, 2)
+        corner = LEFT + column * (PANEL_WIDTH + 0.6), top + line * (PANEL + 0.35 + below)
+        if model is None:
+            axes = _by_layer(page, *corner, probes, "accuracy", PROBED)
+            axes.set_title("LeNet-5: accuracy of linear probes", fontsize=7.5)
+            axes.legend(labelcolor="linecolor", loc="lower left", fontsize=7)
+            continue
+        axes = _by_layer(page, *corner, purity[purity["model"] == model], "purity", STATES)
+        axes.legend(labelcolor="linecolor", loc="lower right", fontsize=7)
+        axes.set_ylim(0, 1)
         title = f"of a filter's {details['top']} most exciting images, of one class"
-        pure.set_title(f"{title_of(model)}: {title}", fontsize=7.5)
-        top += PANEL + 0.35 + below[model]
+        axes.set_title(f"{title_of(model)}: {title}", fontsize=7.5)
+    top += lines * (PANEL + 0.35 + below)
     _most_exciting(page, top, patches, row)
     return page.figure
-
-
-def _longest(table: pd.DataFrame, model: str) -> int:
-    """Letters of the longest name of a layer, which stand below a panel, aslant."""
-    return int(table.loc[table["model"] == model, "layer"].str.len().max())
 
 
 def _by_layer(

@@ -47,7 +47,6 @@ const draw = (() => {
       part.preprocess.checked = preprocesses();
       part.preprocess.disabled = image !== null;
       part.invitation.hidden = seen !== null && !example;
-      part.invitation.classList.toggle("beside", example);
       board.mark((context) => seen?.preprocess && !example && markPreprocessing(context, seen));
       markPreset();
     }

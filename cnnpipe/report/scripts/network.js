@@ -208,7 +208,7 @@ const network = (() => {
 
   /** A network as the page's JSON has it, with its weights unpacked. */
   function unpack(model) {
-    const values = decoders[model.precision](bytes(model.weights));
+    const values = numbers(model.weights, model.precision);
     const tensor = ({ shape, offset }) => {
       const size = shape.reduce((a, b) => a * b, 1);
       return { shape, values: values.subarray(offset, offset + size) };
@@ -226,11 +226,14 @@ const network = (() => {
   /** Base64 as bytes. */
   const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
+  /** Base64 as numbers of a precision. */
+  const numbers = (text, precision) => decoders[precision](bytes(text));
+
   /** Bytes in the order of every machine that runs browsers, little-endian, as numbers. */
   const decoders = {
     float32: ({ buffer }) => new Float32Array(buffer),
     float16: ({ buffer }) => Float32Array.from(new Float16Array(buffer)),
   };
 
-  return { batchNormLine, bytes, conv2d, crop, outputSize, pad, run, silence, softmax, stack, unpack };
+  return { batchNormLine, bytes, conv2d, crop, normalise, numbers, outputSize, pad, run, silence, softmax, stack, unpack };
 })();

@@ -2,8 +2,11 @@
 
 /** Unpack what is embedded and bring the sections to life. */
 const page = (() => {
+  /** Sections that answer to what is drawn, by the id of their element, which may be missing. */
+  const EXPLORE = { "break-app": breaking, filters: silence, "snapshots-app": snapshots, "test-map-app": testMap };
+
   function start() {
-    const { models: packed, digits } = JSON.parse(document.getElementById("embedded").textContent);
+    const { models: packed, digits, thumbnails, robustness } = JSON.parse(document.getElementById("embedded").textContent);
     const models = packed.map(network.unpack);
     for (const image of digits.images) image.pixels = network.bytes(image.pixels);
 
@@ -11,8 +14,14 @@ const page = (() => {
     sandbox.attach(document.getElementById("sandbox-app"), digits);
     present.attach(document.getElementById("present"));
     for (const root of document.querySelectorAll(".fields")) fields.attach(root, digits.images[0].pixels);
-    draw.attach(document.getElementById("draw-app"), { models, digits });
-    return { models, digits };
+    const sheet = document.getElementById("draw-app");
+    const drawn = draw.attach(sheet, { models, digits });
+    doubt.attach([...sheet.querySelectorAll('[data-part="doubt"]')], models, drawn);
+    for (const [id, section] of Object.entries(EXPLORE)) {
+      const root = document.getElementById(id);
+      if (root) section.attach(root, { models, digits, thumbnails, robustness, drawn });
+    }
+    return { models, digits, thumbnails };
   }
 
   return { start };
@@ -20,4 +29,20 @@ const page = (() => {
 
 // For the curious, in the browser's console, and for the tests.
 const { painted } = markup;
-window.cnnpipe = { ...page.start(), arithmetic, backward, byHand, colours, convolution, digit, ink, network, painted, picture, state };
+window.cnnpipe = {
+  ...page.start(),
+  arithmetic,
+  backward,
+  byHand,
+  colours,
+  convolution,
+  digit,
+  distort,
+  doubt,
+  ink,
+  network,
+  painted,
+  picture,
+  state,
+  testMap,
+};

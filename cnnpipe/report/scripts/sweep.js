@@ -13,18 +13,17 @@ const sweep = (() => {
    * chose a pixel by another way.
    */
   function attach(host, { size, place, move }) {
-    const button = (textContent, step) => {
-      const made = markup.make("button", { type: "button", textContent });
+    const button = (textContent, step, title = "") => {
+      const made = markup.make("button", { type: "button", textContent, title });
+      if (title) made.setAttribute("aria-label", title);
       made.addEventListener("click", step);
       return made;
     };
-    const back = button("◀ Step", () => go(-1));
+    const back = button("◀", () => go(-1), "One pixel back");
     const play = button("Play", toggle);
-    const next = button("Step ▶", () => go(1));
+    const next = button("▶", () => go(1), "One pixel on");
     const speed = markup.make("input", { type: "range", min: SLOWEST, max: FASTEST, value: USUAL, autocomplete: "off" });
     const told = markup.make("output");
-    back.setAttribute("aria-label", "One pixel back");
-    next.setAttribute("aria-label", "One pixel on");
     host.replaceChildren(back, play, next, markup.make("label", { className: "speed" }, "Speed ", speed, told));
 
     let [walks, running, previous] = [false, false, 0];
@@ -34,7 +33,7 @@ const sweep = (() => {
     function label() {
       play.textContent = running ? "Pause" : "Play";
       play.hidden = speed.parentElement.hidden = still.matches;
-      told.textContent = `${speed.value} pixel${speed.value === "1" ? "" : "s"} a second`;
+      told.textContent = `${speed.value} a second`;
     }
 
     function moveTo(k) {

@@ -95,7 +95,7 @@ const zoom = (() => {
       digits.classes.forEach((name, k) => {
         const { x, y, width, height } = journey.boxOf(column, k);
         const leads = result()?.prediction === k;
-        if (small && !leads) return;
+        if ((small || (column.upright && name.length > 2)) && !leads) return;
         context.font = `${leads ? "700 15px" : "12px"} system-ui, sans-serif`;
         context.textAlign = column.upright ? "center" : "left";
         if (column.upright) context.fillText(name, x + width / 2, y + height + 10);
