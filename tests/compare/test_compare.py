@@ -302,7 +302,7 @@ def test_figures_stand_below_each_other_and_alternate_whole(browser, file):
     with opened(browser, file, stopped=True) as page:
         figure = page.locator(".pair").first
         one, other = figure.locator(".one"), figure.locator(".other")
-        button = figure.get_by_role("button")
+        button = figure.get_by_role("button", name="Alternate")
         first, second = one.bounding_box(), other.bounding_box()
         assert second["y"] >= first["y"] + first["height"]
         button.press("Enter")

@@ -85,7 +85,8 @@ def test_the_search_finds_headings_and_claims_by_keyboard(visit):
 
 def test_page_needs_no_javascript(visit):
     page = visit(viewport=DESK, java_script_enabled=False)
-    expect(page.locator("h1")).to_be_visible()
+    for section in page.locator("h1, main section").all():
+        expect(section).to_be_visible()
     details = page.locator("figcaption details").first
     expect(details.locator("table")).to_be_hidden()
     details.locator("summary").click()
