@@ -29,7 +29,7 @@ SPACED = 30
 EARLY = 0.1
 """Part of the run that those with equal factors divide: the first steps change most."""
 IMAGES = 500
-"""Validation images for the accuracy of a moment: more than that would slow training down."""
+"""Validation images for the accuracy of a moment, few because there are many moments."""
 
 
 @dataclass(frozen=True)
