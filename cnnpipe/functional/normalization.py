@@ -34,7 +34,13 @@ from cnnpipe.functional import block_kernels
 from cnnpipe.functional.arguments import FLOATS, as_float, check_bool, check_dtype
 from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.onnx import onnx_operator
-from cnnpipe.functional.operator import Batched, Operator, is_differentiated, merge_axis
+from cnnpipe.functional.operator import (
+    Batched,
+    Operator,
+    is_differentiated,
+    is_transformed,
+    merge_axis,
+)
 from cnnpipe.functional.windows import accumulation_dtype, empty_in_order_of, in_order_of
 
 
@@ -157,7 +163,8 @@ def update_running(
     """
     if count == 0:
         return
-    if momentum < 0.5 and _is_compiled(statistics, running_mean, running_var):
+    compiled = not is_transformed() and _is_compiled(statistics, running_mean, running_var)
+    if compiled and momentum < 0.5:
         block_kernels.move(running_mean, running_var, statistics, momentum, count / (count - 1))
         return
     mean, variance = statistics.unbind()
