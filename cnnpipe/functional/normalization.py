@@ -37,6 +37,7 @@ from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import (
     Batched,
     Operator,
+    are_plain,
     is_differentiated,
     is_transformed,
     merge_axis,
@@ -163,8 +164,9 @@ def update_running(
     """
     if count == 0:
         return
-    compiled = not is_transformed() and _is_compiled(statistics, running_mean, running_var)
-    if compiled and momentum < 0.5:
+    tensors = statistics, running_mean, running_var
+    in_place = are_plain(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+    if momentum < 0.5 and in_place and not is_transformed() and _is_compiled(*tensors):
         block_kernels.move(running_mean, running_var, statistics, momentum, count / (count - 1))
         return
     mean, variance = statistics.unbind()

@@ -159,3 +159,16 @@ def test_what_has_no_derivative_says_so(first: str) -> None:
 def test_refuses(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         batch_norm(**{"input": X, "training": True, **arguments})
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("step", [1, 2])
+def test_running_statistics_move_as_torchs_and_nothing_else(momentum: float, step: int) -> None:
+    """Those of a view with gaps, too."""
+    x = randn(2, 19, 3, 3, dtype=torch.float32)
+    results = []
+    for operator in (batch_norm, torchs.batch_norm):
+        memory = [torch.full((19 * step,), value) for value in (5.0, 7.0)]
+        operator(x, *(each[::step] for each in memory), training=True, momentum=momentum)
+        results.append(torch.stack(memory))
+    torch.testing.assert_close(*results)
