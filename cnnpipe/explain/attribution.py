@@ -233,9 +233,9 @@ def finding(attributions: Attributions, title: str, dataset: Dataset, seed: int)
         "uncertainty": f"bootstrap over {images} test images, mean of {networks} random networks",
         "question": "Which pixels does the answer rest on, and would random weights say the same?",
         "data": (
-            f"Test images of {title_of(dataset.name)}; explained is the logit of the class that "
-            f"{title} answered, right or wrong. The number is of {images} further images, spread "
-            "evenly."
+            f"Test images of {title_of(dataset.name)}. What is explained is the logit of the class "
+            f"that {title} answered, right or wrong. The number is of {images} further images, "
+            "spread evenly."
         ),
         "scale": (
             "White is zero, blue above, orange below. Each map has a scale of its own, whose end "

@@ -283,8 +283,9 @@ def judge(outputs: pd.DataFrame, training: Mapping[str, pd.DataFrame], study: St
         + ("stay" if same_training else "do not stay")
         + f" mirror images: they come apart by at most {short(share)} of the way that training "
         f"moves them, and agree on {same:,} of {count(images, 'test image')}; convolution "
-        f"classifies {percent(right / images)} of them correctly. Convolution that starts from "
-        f"unflipped kernels, the control, ends {short(control / moved)} times that way apart."
+        f"classifies {percent(right / images)} of them correctly. The control, convolution that "
+        f"starts from unflipped kernels, ends {short(control / moved)} times as far away as "
+        f"training moves them."
     )
     return CLAIM.finding(
         same_outputs and same_training,
