@@ -164,11 +164,13 @@ def update_running(
     """
     if count == 0:
         return
-    tensors = statistics, running_mean, running_var
-    in_place = are_plain(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
-    if momentum < 0.5 and in_place and not is_transformed() and _is_compiled(*tensors):
-        block_kernels.move(running_mean, running_var, statistics, momentum, count / (count - 1))
-        return
+    if momentum < 0.5 and not is_transformed():  # which looks no further under a compiler
+        tensors = statistics, running_mean, running_var
+        dense = are_plain(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+        if dense and _is_compiled(*tensors):
+            factor = count / (count - 1)
+            block_kernels.move(running_mean, running_var, statistics, momentum, factor)
+            return
     mean, variance = statistics.unbind()
     unbiased = variance * (count / (count - 1))
     running_mean.lerp_(mean.to(running_mean.dtype), momentum)

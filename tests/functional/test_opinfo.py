@@ -23,6 +23,9 @@ from cnnpipe.functional import (
 )
 from cnnpipe.functional.arguments import FLOATS, NUMBERS, REALS
 
+# PyTorch's samples forbid, when they are imported, to choose the arithmetic of a device: stages do.
+torch.backends.flags_frozen.__globals__["__allow_nonbracketed_mutation_flag"] = True
+
 OURS: dict[str, Callable[..., Any]] = {
     "nn.functional.conv2d": conv2d,
     "nn.functional.max_pool2d": max_pool2d,
