@@ -1,4 +1,4 @@
-"""Means over runs or images with their 95 % intervals, and differences run by run."""
+"""Means over runs with their 95 % intervals, and differences run by run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from cnnpipe.findings.intervals import Interval, bootstrap_interval, mean_interval
+from cnnpipe.findings.intervals import Interval, mean_interval
 from cnnpipe.findings.wording import written
 
 
@@ -25,11 +24,6 @@ class Estimate(NamedTuple):
     def over_runs(cls, values: Sequence[float]) -> Self:
         """Of independent runs: Student's interval."""
         return cls(mean(values), *mean_interval(values))
-
-    @classmethod
-    def over_examples(cls, values: ArrayLike, seed: int) -> Self:
-        """Of independent examples, such as images: bootstrap, drawn by the seed."""
-        return cls(float(np.asarray(values).mean()), *bootstrap_interval(values, seed=seed))
 
     @property
     def interval(self) -> Interval:
