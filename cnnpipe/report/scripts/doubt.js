@@ -16,8 +16,9 @@ const doubt = (() => {
     return Float64Array.from(values, (value) => value / length);
   }
 
-  /** The neighbours of a network, each of length 1. */
+  /** The neighbours of a network, each of length 1; null where none are embedded. */
   function unpack(embedding) {
+    if (!embedding) return null;
     const whole = new Int8Array(network.bytes(embedding.neighbours).buffer);
     const size = network.bytes(embedding.axes).length / 8 - 1; // two float32 for each feature, and for the constant
     const rows = Array.from({ length: whole.length / size }, (_, k) => whole.subarray(k * size, (k + 1) * size));
@@ -33,7 +34,7 @@ const doubt = (() => {
 
   /** Say it beside each answer, as often as the networks answer. */
   function attach(elements, models, drawn) {
-    const known = models.map(({ embedding }) => embedding && unpack(embedding));
+    const known = models.map(({ embedding }) => unpack(embedding));
     drawn.watch(({ results }) => {
       results.forEach((result, k) => {
         if (!elements[k] || !known[k]) return;

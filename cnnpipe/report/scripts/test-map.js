@@ -43,7 +43,7 @@ const testMap = (() => {
     const part = markup.parts(root);
     const { points, axes } = unpack(model, thumbnails);
     const wrong = points.filter(({ label, answer }) => label !== answer);
-    const known = doubt.unpack(model.embedding);
+    const known = /** @type {any} */ (doubt.unpack(model.embedding)); // here it is embedded
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
     /** @type {any} points; null where there is none */
     let [pointed, own, pixels] = [null, null, null];
