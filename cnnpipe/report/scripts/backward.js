@@ -117,8 +117,13 @@ const backward = (() => {
    *
    * `result` is what `network.run` returned. Returns for each layer the gradient of its output and,
    * where it sums, its shares as a row for each output map; and the gradient of the input.
+   *
+   * @param {Model} model
+   * @param {Result} result
+   * @param {number} target
    */
   function run(model, result, target) {
+    /** @type {{gradient: Maps, shares?: Float32Array}[]} */
     const layers = [];
     let gradient = network.stack(result.logits.length, 1, 1);
     gradient.values[target] = 1;

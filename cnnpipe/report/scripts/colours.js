@@ -28,8 +28,8 @@ const colours = (() => {
   const greys = ramp(GREYS);
 
   /** A colour as the four bytes of a canvas's pixel, whatever the machine's byte order. */
-  const packed = new Map(
-    [above, below, greys].flat().map((colour) => [colour, pack(colour)]),
+  const packed = /** @type {{get(colour: number[]): number}} */ (
+    new Map([above, below, greys].flat().map((colour) => [colour, pack(colour)]))
   );
 
   function pack(colour) {
@@ -60,6 +60,7 @@ const colours = (() => {
     canvas.getContext("2d").putImageData(image, 0, 0);
   }
 
+  /** @param {number[]} colour */
   const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 
   /** Black or white, whichever reads better on a colour: the contrast is at least 4.5 : 1. */

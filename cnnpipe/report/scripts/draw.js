@@ -25,7 +25,9 @@ const draw = (() => {
     const part = markup.parts(root);
     const cards = models.map((model, k) => markup.parts(part[`answer${k}`]));
     const listeners = [];
-    let [seen, results] = [null, models.map(() => null)];
+    /** @type {any} what the networks see, of `digit.prepare` */
+    let seen = null;
+    let results = models.map(() => null);
     let example = false; // whether the sheet shows what the page drew
 
     const update = markup.everyFrame(() => {
@@ -41,9 +43,7 @@ const draw = (() => {
     /** What the networks see. Strokes on a ready image stay in its 28×28 pixels. */
     function look() {
       const { image } = board.shown();
-      const preprocess = preprocesses() && !image;
-      seen = digit.prepare(board.ink(), ink.SIDE, preprocess);
-      if (seen) seen.preprocess = preprocess;
+      seen = digit.prepare(board.ink(), ink.SIDE, preprocesses() && !image);
       part.preprocess.checked = preprocesses();
       part.preprocess.disabled = image !== null;
       part.invitation.hidden = seen !== null && !example;
@@ -185,7 +185,7 @@ const draw = (() => {
         board.show({ image });
         part.problem.textContent = "";
       } catch (error) {
-        part.problem.textContent = `${file.name}: ${error.message}`;
+        part.problem.textContent = `${file.name}: ${/** @type {Error} */ (error).message}`;
       }
     }
 
@@ -198,7 +198,7 @@ const draw = (() => {
       event.preventDefault();
       take(event.dataTransfer.files[0]);
     });
-    document.addEventListener("paste", ({ clipboardData }) => take(clipboardData.files[0]));
+    document.addEventListener("paste", ({ clipboardData }) => take(clipboardData?.files[0]));
 
     markNetwork();
     const { image, picture: text, strokes } = state.get();

@@ -11,6 +11,7 @@
  * {name, kind, weight: {shape, values}, bias, …}. Shapes are PyTorch's.
  */
 const network = (() => {
+  /** @returns {Maps} */
   const stack = (channels, height, width) => ({
     channels,
     height,
@@ -57,6 +58,9 @@ const network = (() => {
    *
    * At each place the numbers under the kernels are gathered once, without zeros, which add nothing and are
    * about half of them after ReLU; four kernels at a time meet each number while it is at hand.
+   *
+   * @param {Maps} input
+   * @param {Pick<Layer, "weight" | "bias" | "stride" | "padding" | "dilation">} layer
    */
   function conv2d(input, { weight, bias, stride = 1, padding = 0, dilation = 1 }) {
     const [outChannels, inChannels, kernelHeight, kernelWidth] = weight.shape;
@@ -198,6 +202,11 @@ const network = (() => {
    * `silenced` are maps that are set to zero where their layer gives them out, each as
    * network.layer.map. Returns what each layer gives out, the logits, the probabilities, the class
    * that leads, and the time that it took in milliseconds.
+   *
+   * @param {Model} model
+   * @param {Uint8Array} pixels
+   * @param {string[]} silenced
+   * @returns {Result}
    */
   function run(model, pixels, silenced = []) {
     const start = performance.now();
