@@ -328,7 +328,7 @@ const draw = (() => {
         `Measured in this browser just now, on the ${images.length} test images offered here: the largest ` +
         `difference between this page's probabilities and PyTorch's is ${each.join(", ")}.`;
     };
-    next(0);
+    setTimeout(next, 0, 0);
   }
 
   return { attach };

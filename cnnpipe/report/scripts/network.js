@@ -251,7 +251,12 @@ const network = (() => {
   }
 
   /** Base64 as bytes. */
-  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  function bytes(text) {
+    const characters = atob(text);
+    const values = new Uint8Array(characters.length);
+    for (let k = 0; k < values.length; k++) values[k] = characters.charCodeAt(k);
+    return values;
+  }
 
   /** Base64 as numbers of a precision. */
   const numbers = (text, precision) => decoders[precision](bytes(text));
