@@ -18,8 +18,9 @@ const draw = (() => {
   /**
    * Bring the first screen to life.
    *
-   * Returns `pixels()`, what the networks see, or null, and `watch(listener)`, which is called with
-   * ({pixels, results}) whenever the networks have answered; results are null of an empty sheet.
+   * Returns `pixels()`, what the networks see, or null, and `watch(element, listener)`: the listener is called
+   * with ({pixels, results}) whenever the networks have answered while the element is shown, and when it is
+   * shown again; results are null of an empty sheet.
    */
   function attach(root, { models, digits }) {
     const part = markup.parts(root);
@@ -35,8 +36,17 @@ const draw = (() => {
       results = models.map((model) => (seen ? network.run(model, seen.pixels, state.get().silenced) : null));
       results.forEach((result, k) => paintAnswer(cards[k], result, digits.classes));
       stage.update(results);
-      for (const listener of listeners) listener({ pixels: seen?.pixels ?? null, results });
+      tell();
     });
+
+    function tell() {
+      for (const [element, listener] of listeners) {
+        if (element.checkVisibility()) listener({ pixels: seen?.pixels ?? null, results });
+      }
+    }
+
+    window.addEventListener("resize", tell); // a chapter was opened
+    document.addEventListener("toggle", tell, { capture: true }); // or what was folded
 
     const preprocesses = () => state.get().preprocess ?? digits.boxed;
 
@@ -205,7 +215,7 @@ const draw = (() => {
     if (image !== null || text || strokes.length) load();
     else showExample();
     compare(models, digits, part.agreement);
-    return { pixels: () => seen?.pixels ?? null, watch: (listener) => listeners.push(listener) };
+    return { pixels: () => seen?.pixels ?? null, watch: (element, listener) => listeners.push([element, listener]) };
   }
 
   function captionOf({ index, label, answers }, models, { classes, copies }) {
@@ -318,7 +328,7 @@ const draw = (() => {
         `Measured in this browser just now, on the ${images.length} test images offered here: the largest ` +
         `difference between this page's probabilities and PyTorch's is ${each.join(", ")}.`;
     };
-    next(0);
+    setTimeout(next, 0, 0);
   }
 
   return { attach };

@@ -160,7 +160,7 @@ const testMap = (() => {
     part.mistake.addEventListener("click", () => pointAt(wrong[(wrong.indexOf(pointed) + 1) % wrong.length]));
     part.mistake.disabled = wrong.length === 0;
 
-    drawn.watch((now) => {
+    drawn.watch(root, (now) => {
       const result = now.results[number];
       pixels = now.pixels;
       own = result && placeOf(result, axes);
@@ -179,7 +179,6 @@ const testMap = (() => {
       return Math.hypot(x, y) < 0.6 ? "in the middle, between the classes" : `towards ${nearestClass}`;
     }
 
-    window.addEventListener("resize", paint);
     dark.addEventListener("change", paint);
     return paint;
   }

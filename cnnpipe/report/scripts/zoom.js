@@ -9,7 +9,7 @@
 const zoom = (() => {
   const [BELOW, BESIDE, CLASSES] = [42, 52, 18]; // pixels for the layers' names, and for those of the classes
   const NARROW = 560; // pixels; less room has the layers below each other
-  const QUICK = 6; // milliseconds; a network that takes longer gets its wires when the pen rests
+  const QUICK = 3; // milliseconds; a network that takes longer gets its wires when the pen rests
   const VIEWS = ["layerView", "handView", "neuronView", "softmaxView", "inputView"];
 
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
