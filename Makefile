@@ -72,6 +72,7 @@ check: $(READY) ## check format, lint rules, types and imports
 	ruff format --check .
 	ruff check .
 	oxlint --deny-warnings cnnpipe/report/scripts cnnpipe/compare
+	python scripts/javascript.py
 	djlint --quiet --lint cnnpipe/report
 	mypy
 	lint-imports
