@@ -120,15 +120,17 @@ const journey = (() => {
       const { shares } = layers[k];
       if (!shares) continue;
       const inputs = shares.length / result.outputs[k].channels;
-      return strongest(Array.from(shares, (share, e) => [e % inputs, Math.floor(e / inputs), share]));
+      return strongest(shares, (entry) => [entry % inputs, Math.floor(entry / inputs)]);
     }
-    const sums = backward.contributions(result.outputs[last], layers[last].gradient);
-    return strongest(Array.from(sums, (sum, c) => [c, c, sum]));
+    return strongest(backward.contributions(result.outputs[last], layers[last].gradient), (map) => [map, map]);
   }
 
-  function strongest(wires) {
-    const flowing = wires.filter(([, , share]) => share !== 0);
-    return flowing.toSorted((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, WIRES);
+  /** `ends(k)` are the maps that share k joins. */
+  function strongest(shares, ends) {
+    const least = Float32Array.from(shares, Math.abs).toSorted().at(-WIRES) ?? 0;
+    const wires = [];
+    shares.forEach((share, k) => share !== 0 && Math.abs(share) >= least && wires.push([...ends(k), share]));
+    return wires.toSorted((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, WIRES);
   }
 
   /**
