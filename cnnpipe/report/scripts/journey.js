@@ -127,10 +127,10 @@ const journey = (() => {
 
   /** `ends(k)` are the maps that share k joins. */
   function strongest(shares, ends) {
-    const least = Float32Array.from(shares, Math.abs).toSorted().at(-WIRES) ?? 0;
-    const wires = [];
-    shares.forEach((share, k) => share !== 0 && Math.abs(share) >= least && wires.push([...ends(k), share]));
-    return wires.toSorted((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, WIRES);
+    const flowing = [];
+    shares.forEach((share, k) => share !== 0 && flowing.push(k));
+    const sorted = flowing.toSorted((a, b) => Math.abs(shares[b]) - Math.abs(shares[a]));
+    return sorted.slice(0, WIRES).map((k) => ends(k).concat(shares[k]));
   }
 
   /**
@@ -145,14 +145,15 @@ const journey = (() => {
     return shown.slice(1).map((after, k) => wiresBetween(result, flow, shown[k], after));
   }
 
-  const store = document.createElement("canvas"); // a layer's maps below each other, unenlarged
+  const stores = []; // a canvas for each shown layer: its maps below each other, unenlarged
 
   /** Paint all: wires, then maps over them. `marked` {index, channel} is told from the others. */
   function paint(context, columns, { model, result, wires, marked, scheme, rule }) {
     wires?.forEach((each, k) => paintWires(context, columns[k], columns[k + 1], each, { marked, scheme }));
     context.imageSmoothingEnabled = false;
-    for (const column of columns) {
+    for (const [k, column] of columns.entries()) {
       const { maps, index } = column;
+      const store = (stores[k] ??= document.createElement("canvas"));
       if (result) colours.paint(store, maps.values, maps.width, scaleOf(model, result, index));
       context.lineWidth = 1;
       context.strokeStyle = rule;
