@@ -112,11 +112,10 @@ const breaking = (() => {
     }
     part.reset.addEventListener("click", () => state.set({ distortion: {} }));
     state.watch((_, changed) => changed.has("distortion") && update());
-    drawn.watch(({ results }) => {
+    drawn.watch(root, ({ results }) => {
       before = results;
       update();
     });
-    update();
   }
 
   return { attach };

@@ -75,6 +75,7 @@ const byHand = (() => {
       const patch = { y: at.y - padding, x: at.x - padding, height, width };
       const read = entry === NO_ENTRY ? [] : [convolution.window(geometry, at.y, at.x)[entry]];
       const walked = () => ({ marks: [{ ...at }], upTo: walk.upTo() });
+      /** @type {any} */
       const stages = {
         input: {
           maps: input(),
@@ -84,15 +85,15 @@ const byHand = (() => {
           marks: [patch, ...read],
           name: view.index === 0 ? "image" : view.model.layers[view.index - 1].name,
         },
-        sum: stage(view.index, { ...walked(), signed: true }),
+        sum: stage(view.index, walked(), true),
       };
-      if (norm !== undefined) stages.norm = stage(norm, { ...walked(), signed: true });
+      if (norm !== undefined) stages.norm = stage(norm, walked(), true);
       if (activation !== undefined) stages.activation = stage(activation, walked());
       if (pool !== undefined) addPool(stages, pool, at);
       return stages;
     }
 
-    function stage(index, { signed, ...marked }) {
+    function stage(index, marked, signed) {
       const [maps, made] = [view.result.outputs[index], view.model.layers[index]];
       const scale = colours.scaleOf(maps.values, signed);
       return { maps, map: view.channel, scale, layer: made, name: made.name, ...marked };

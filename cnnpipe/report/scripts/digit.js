@@ -66,8 +66,8 @@ const digit = (() => {
   /**
    * The 28×28 pixels, 0 to 255, of a sheet; null if it is empty.
    *
-   * Returns {pixels, bounds, centre, frame}: what was measured on the sheet, and where the 28×28
-   * pixels lie on it. Without `preprocess` the sheet is only made smaller.
+   * Returns {pixels, bounds, centre, frame, preprocess}: what was measured on the sheet, and where the
+   * 28×28 pixels lie on it. Without `preprocess` the sheet is only made smaller.
    */
   function prepare(ink, side, preprocess) {
     const measured = measure(ink, side);
@@ -78,7 +78,7 @@ const digit = (() => {
     const frame = preprocess
       ? { left: centre.x - (SIDE / 2) * pixel, top: centre.y - (SIDE / 2) * pixel, pixel }
       : { left: 0, top: 0, pixel };
-    return { pixels: resample(ink, side, frame), bounds, centre, frame };
+    return { pixels: resample(ink, side, frame), bounds, centre, frame, preprocess };
   }
 
   return { SIDE, prepare };

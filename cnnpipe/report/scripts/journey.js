@@ -27,11 +27,16 @@ const journey = (() => {
     return [{ name: INPUT, index: -1 }, ...shown.filter(Boolean), { name: SOFTMAX, index: layers.length }];
   }
 
-  /** What a layer gives out; of softmax the probabilities, as maps of one pixel. */
+  /**
+   * What a layer gives out; of softmax the probabilities, as maps of one pixel.
+   *
+   * @param {Result} result
+   * @param {number} index
+   */
   function mapsOf(result, index) {
     if (index === -1) return result.input;
     if (index < result.outputs.length) return result.outputs[index];
-    return { channels: result.probabilities.length, height: 1, width: 1, values: result.probabilities };
+    return { channels: result.probabilities.length, height: 1, width: 1, values: /** @type {any} */ (result.probabilities) };
   }
 
   /** The scale of a layer's colours: of the image from paper to ink, of probabilities from 0 to 1. */
@@ -126,7 +131,13 @@ const journey = (() => {
     return flowing.toSorted((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, WIRES);
   }
 
-  /** All wires of a network, a list for each gap between shown layers; `flow` is of `backward.run`. */
+  /**
+   * All wires of a network, a list for each gap between shown layers.
+   *
+   * @param {Model} model
+   * @param {Result} result
+   * @param {ReturnType<typeof backward.run>} flow
+   */
   function wiresOf(model, result, flow) {
     const shown = layersOf(model);
     return shown.slice(1).map((after, k) => wiresBetween(result, flow, shown[k], after));

@@ -10,7 +10,7 @@ const plane = (() => {
    * `padding` is the number of hatched pixels around it; pixels from `upTo` on are left blank, as not
    * computed yet; `marks` are windows {y, x, height, width} to outline.
    */
-  function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = [] } = {}) {
+  function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = /** @type {Place[]} */ ([]) } = {}) {
     const { height, width, values } = maps;
     const zoom = Math.ceil(SIDE / (Math.max(height, width) + 2 * padding));
     markup.resize(canvas, (width + 2 * padding) * zoom, (height + 2 * padding) * zoom);
@@ -88,11 +88,11 @@ const plane = (() => {
    * `size()` gives {height, width, padding} and `place()` the chosen pixel; `move(pixel, how)` receives
    * the new one, `how` being "point", "press" or "key"; `leave()` is called when the pointer has left.
    */
-  function choose(canvas, { size, place, move, leave }) {
+  function choose(canvas, { size, place, move, leave = () => {} }) {
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") move(pixelAt(canvas, event, size()), "point");
     });
-    if (leave) canvas.addEventListener("pointerleave", leave);
+    canvas.addEventListener("pointerleave", leave);
     canvas.addEventListener("click", (event) => move(pixelAt(canvas, event, size()), "press"));
     canvas.addEventListener("keydown", (event) => {
       const pixel = step(event, place(), size());

@@ -46,7 +46,9 @@ const sandbox = (() => {
   /** Bring the sandbox to life; its digit is the first of the page's. */
   function attach(root, digits) {
     const part = markup.parts(root);
-    let [kernel, input, output] = [KERNELS.sobelX.values, null, null];
+    let kernel = KERNELS.sobelX.values;
+    /** @type {any} Maps; output is null where the kernel does not fit */
+    let [input, output] = [null, null];
     let place = { y: 6, x: 6 };
     let pinned = false; // by a press or a key; else the pixel under the mouse shows
 

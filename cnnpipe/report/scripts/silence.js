@@ -101,7 +101,7 @@ const silence = (() => {
     // The image on the sheet may change with every frame, and this is told to screen readers: when it rests.
     let waiting = 0;
     function tellSoon() {
-      if (!ours(state.get()).length || !host.offsetParent) return;
+      if (!ours(state.get()).length) return;
       clearTimeout(waiting);
       waiting = setTimeout(tell, PAUSE);
     }
@@ -121,7 +121,7 @@ const silence = (() => {
       mark(values);
       tell();
     });
-    drawn.watch(tellSoon);
+    drawn.watch(host, tellSoon);
     mark(state.get());
     tell();
     paint();

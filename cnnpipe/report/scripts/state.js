@@ -52,8 +52,10 @@ const state = (() => {
   const anchor = () => location.hash.slice(1).split("?")[0];
   const query = () => location.hash.split("?")[1];
 
+  /** @type {any} */
   const initial = Object.fromEntries(Object.entries(FIELDS).map(([name, field]) => [name, field.initial]));
   const listeners = [];
+  /** @type {State} */
   let values = { ...initial, ...addressed() };
   let waiting = 0; // the timer after which the address is written
 
@@ -84,6 +86,7 @@ const state = (() => {
     if (address() !== (location.hash || "#")) history.replaceState(OURS, "", address());
   }
 
+  /** @param {Partial<State>} patch */
   function set(patch, { push = false } = {}) {
     if (push) {
       save(); // the entry that is left keeps what it showed

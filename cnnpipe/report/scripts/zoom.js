@@ -9,7 +9,7 @@
 const zoom = (() => {
   const [BELOW, BESIDE, CLASSES] = [42, 52, 18]; // pixels for the layers' names, and for those of the classes
   const NARROW = 560; // pixels; less room has the layers below each other
-  const QUICK = 6; // milliseconds; a network that takes longer gets its wires when the pen rests
+  const QUICK = 3; // milliseconds; a network that takes longer gets its wires when the pen rests
   const VIEWS = ["layerView", "handView", "neuronView", "softmaxView", "inputView"];
 
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -19,13 +19,18 @@ const zoom = (() => {
     const part = markup.parts(root);
     const hand = byHand.attach(part.handView);
     const cell = neuron.attach(part.neuronView);
-    let [results, columns, wires, wired] = [[], [], null, null];
+    /** @type {(Result | null)[]} */
+    let results = [];
+    /** @type {any[]} of `journey.layout` */
+    let columns = [];
+    /** @type {any} of `journey.wiresOf`, for the result `wired` */
+    let [wires, wired] = [null, null];
     let cursor = null; // {index, name, channel} under the mouse or the keys
     let layerCursor = 0; // the map that the keys are at in one layer's view
 
     const number = () => Math.max(0, models.findIndex(({ name }) => name === state.get().network));
-    const model = () => models[number()];
-    const result = () => results[number()] ?? null;
+    const model = () => /** @type {Model} */ (models[number()]);
+    const result = () => /** @type {Result} */ (results[number()] ?? null); // null while the sheet is empty
 
     /** Where the reader is: the index of a layer, and the convolution or fully connected layer that made it. */
     function where() {
@@ -86,7 +91,7 @@ const zoom = (() => {
     }
 
     /** The shown layer that a layer is part of: its own, or the activation behind it. */
-    const shownAt = (index) => columns.find((column) => column.index >= index).index;
+    const shownAt = (index) => columns.find((column) => column.index >= index)?.index;
 
     /** The classes beside the probabilities; the answer stands out. */
     function paintClasses(context, column, colour, small) {
@@ -139,6 +144,7 @@ const zoom = (() => {
     function paintTrail(at) {
       const { pixel, term } = state.get();
       const { layers } = model();
+      /** @type {any[]} a text, and the place that it leads to */
       const steps = [["The whole network", { layer: "" }]];
       if (at.view) steps.push([at.index === -1 ? "image" : (layers[at.index]?.name ?? journey.SOFTMAX), { layer: state.get().layer }]);
       if (at.channel !== undefined) {
