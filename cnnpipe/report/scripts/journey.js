@@ -149,15 +149,17 @@ const journey = (() => {
       const { shares } = layers[k];
       if (!shares) continue;
       const inputs = shares.length / result.outputs[k].channels;
-      return strongest(Array.from(shares, (share, e) => [e % inputs, Math.floor(e / inputs), share]));
+      return strongest(shares, (entry) => [entry % inputs, Math.floor(entry / inputs)]);
     }
-    const sums = backward.contributions(result.outputs[last], layers[last].gradient);
-    return strongest(Array.from(sums, (sum, c) => [c, c, sum]));
+    return strongest(backward.contributions(result.outputs[last], layers[last].gradient), (map) => [map, map]);
   }
 
-  function strongest(wires) {
-    const flowing = wires.filter(([, , share]) => share !== 0);
-    return flowing.toSorted((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, WIRES);
+  /** `ends(k)` are the maps that share k joins. */
+  function strongest(shares, ends) {
+    const flowing = [];
+    shares.forEach((share, k) => share !== 0 && flowing.push(k));
+    const sorted = flowing.toSorted((a, b) => Math.abs(shares[b]) - Math.abs(shares[a]));
+    return sorted.slice(0, WIRES).map((k) => ends(k).concat(shares[k]));
   }
 
   /**
@@ -172,14 +174,15 @@ const journey = (() => {
     return shown.slice(1).map((after, k) => wiresBetween(result, flow, shown[k], after));
   }
 
-  const store = document.createElement("canvas"); // a layer's maps below each other, unenlarged
+  const stores = []; // a canvas for each shown layer: its maps below each other, unenlarged
 
   /** Paint all: wires, then maps over them. `marked` {index, channel} is told from the others. */
   function paint(context, columns, { model, result, wires, marked, scheme, rule }) {
     wires?.forEach((each, k) => paintWires(context, columns[k], columns[k + 1], each, { marked, scheme }));
     context.imageSmoothingEnabled = false;
-    for (const column of columns) {
+    for (const [k, column] of columns.entries()) {
       const { maps, index } = column;
+      const store = (stores[k] ??= document.createElement("canvas"));
       if (result) colours.paint(store, maps.values, maps.width, scaleOf(model, result, index));
       context.lineWidth = 1;
       context.strokeStyle = rule;

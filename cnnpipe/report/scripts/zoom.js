@@ -155,6 +155,9 @@ const zoom = (() => {
         if (pixel && isMap) steps.push([`row ${pixel[0]}, column ${pixel[1]}`, { layer: state.get().layer, map: at.channel, pixel }]);
         if (term && term[1] >= 0) steps.push(["one multiplication", null]);
       }
+      const written = JSON.stringify(steps);
+      if (part.trail.dataset.steps === written) return; // nothing to lay out anew
+      part.trail.dataset.steps = written;
       part.trail.replaceChildren(
         ...steps.map(([text, target], k) => {
           if (k === steps.length - 1) return markup.make("span", { textContent: text });
