@@ -24,13 +24,14 @@ from cnnpipe.system.errors import InputError
 from cnnpipe.system.processes import end_with_parent
 
 LONGEST = (
-    "activation",
-    "hierarchy",
-    "inductive_bias",
     "sharing",
-    "filters",
-    "translation",
+    "hierarchy",
     "pooling",
+    "activation",
+    "filters",
+    "sparsity",
+    "inductive_bias",
+    "translation",
 )
 """By the time that they take with the budgets of params.yaml; the others take a few seconds. A long
 one that starts last would leave the other cores idle. Nothing but the time depends on it."""
