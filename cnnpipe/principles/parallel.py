@@ -12,13 +12,14 @@ from cnnpipe.principles.study import Study
 from cnnpipe.system.parallel import side_by_side
 
 LONGEST = (
-    "activation",
-    "hierarchy",
-    "inductive_bias",
     "sharing",
-    "filters",
-    "translation",
+    "hierarchy",
     "pooling",
+    "activation",
+    "filters",
+    "sparsity",
+    "inductive_bias",
+    "translation",
 )
 """By the time that they take with the budgets of params.yaml; the others take a few seconds. A long
 one that starts last would leave the other cores idle. Nothing but the time depends on it."""
