@@ -55,6 +55,7 @@ gpu: ## verify and time everything on this machine's GPU, 400 s; reports/gpu.jso
 
 claims: $(READY) ## measure the theory's claims with the full budget, an hour or two; reports/claims.json
 	python scripts/claims.py
+	python scripts/tables.py
 
 torture: $(READY) ## try to break every promise, half an hour; reports/torture.json, docs/reliability.md
 	python -m torture

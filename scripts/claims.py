@@ -64,14 +64,15 @@ def main(seeds: str) -> None:
         for name, found in by_seed[str(seed)].items():
             number = f"{short(found['number'])} {found['unit']}"
             click.echo(f"seed {seed}, {name}: {found['verdict']}; {number}")
+    replication = stability(by_seed)
     facts = {
         "commit": git("rev-parse", "HEAD"),
         "date": datetime.date.today().isoformat(),
+        "dataset": load_dataset(RAW).name,
+        "machine": describe(torch.device("cpu")),
         "settings": overrides,
     }
-    replication = stability(by_seed)
-    hardware = describe(torch.device("cpu"))
-    save_json(RESULTS, {**facts, **hardware, "replication": replication, "seeds": by_seed})
+    save_json(RESULTS, {**facts, "replication": replication, "seeds": by_seed})
     for name, row in replication.items():
         click.echo(
             f"{name}: {', '.join(row['verdicts'])}; intervals cover {row['covered']} of "

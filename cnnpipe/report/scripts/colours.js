@@ -51,7 +51,14 @@ const colours = (() => {
     markup.resize(canvas, width, values.length / width);
     const image = new ImageData(canvas.width, canvas.height);
     const pixels = new Uint32Array(image.data.buffer);
-    for (let k = 0; k < pixels.length; k++) pixels[k] = packed[entry(values[k])];
+    let [value, pixel] = [NaN, 0]; // the ones before: many neighbours are equal
+    for (let k = 0; k < pixels.length; k++) {
+      if (values[k] !== value) {
+        value = values[k];
+        pixel = packed[entry(value)];
+      }
+      pixels[k] = pixel;
+    }
     canvas.getContext("2d").putImageData(image, 0, 0);
   }
 

@@ -163,6 +163,8 @@ const draw = (() => {
       );
     }
 
+    markup.toolbar(part.presets, "Images to try");
+
     models.forEach(({ name }, k) => {
       const { show } = cards[k];
       show.addEventListener("change", () => state.set({ network: k ? name : "", layer: "", map: null, pixel: null, term: null }));

@@ -40,6 +40,7 @@ const state = (() => {
     layer: { ...text, initial: "" }, // name of the layer that is looked into; "": all
     map: { ...number, initial: null }, // its map or neuron; null: all
     pixel: { ...pair, initial: null }, // [row, column] of that map; null: none is pinned
+    ink: { ...flag, initial: false }, // whether the first layer's sums start from the image's ink, 0 to 1
     term: { ...pair, initial: null }, // [input map, entry of the kernel], one multiplication
     silenced: { ...texts, initial: [] }, // maps set to zero, each as network.layer.map: "lenet5.c1_act.3"
     distortion: { ...numbers, initial: {} }, // name of a slider: its value

@@ -69,6 +69,7 @@ interface State {
   layer: string;
   map: number | null;
   pixel: number[] | null;
+  ink: boolean;
   term: number[] | null;
   silenced: string[];
   distortion: Record<string, number>;

@@ -54,6 +54,7 @@ const zoom = (() => {
       for (const name of VIEWS) part[name].hidden = name !== at.view;
       part.stillEmpty.hidden = result() !== null;
       paintTrail(at);
+      paintSilence(at);
       paintJourney(at);
       if (at.view === "layerView") paintLayer(at.index);
       if (at.view === "softmaxView") neuron.showSoftmax(part.softmax, result(), digits.classes);
@@ -125,12 +126,13 @@ const zoom = (() => {
     }
 
     /** A name of two parts in two lines; a first part like that of the layer before is not said again. */
-    function nameButton({ name, maps: { channels, height, width } }, k) {
-      const size = height * width > 1 ? `${channels > 1 ? `${channels}×` : ""}${height}²` : String(channels);
+    function nameButton({ name, maps }, k) {
+      const lines = journey.labelOf(name, maps);
+      const size = lines.pop();
       const made = markup.make(
         "button",
         { type: "button", tabIndex: -1, title: name, ariaLabel: name },
-        ...name.split("_").map((line, n, lines) => {
+        ...lines.map((line, n) => {
           const isSaid = n === 0 && lines.length > 1 && columns[k - 1].name.split("_")[0] === line;
           return markup.make("span", { textContent: line, className: isSaid ? "said" : "" });
         }),
@@ -153,6 +155,9 @@ const zoom = (() => {
         if (pixel && isMap) steps.push([`row ${pixel[0]}, column ${pixel[1]}`, { layer: state.get().layer, map: at.channel, pixel }]);
         if (term && term[1] >= 0) steps.push(["one multiplication", null]);
       }
+      const written = JSON.stringify(steps);
+      if (part.trail.dataset.steps === written) return; // nothing to lay out anew
+      part.trail.dataset.steps = written;
       part.trail.replaceChildren(
         ...steps.map(([text, target], k) => {
           if (k === steps.length - 1) return markup.make("span", { textContent: text });
@@ -162,6 +167,21 @@ const zoom = (() => {
         }),
       );
       part.trail.classList.toggle("at-top", steps.length === 1);
+    }
+
+    /** The map or neuron that is looked at, as `state.silenced` names it; "" where no activation follows. */
+    function keyOf({ made = -1, channel = -1 }) {
+      const { activation = -1 } = channel < 0 ? {} : convolution.followers(model().layers, made);
+      return activation < 0 ? "" : `${model().name}.${model().layers[activation].name}.${channel}`;
+    }
+
+    function paintSilence(at) {
+      const { silenced } = state.get();
+      const map = keyOf(at);
+      part.silence.hidden = !map;
+      part.silence.textContent = `Silence this ${at.view === "handView" ? "map" : "neuron"}`;
+      part.silence.setAttribute("aria-pressed", String(silenced.includes(map)));
+      part.restore.hidden = !silenced.length;
     }
 
     function paintLayer(index) {
@@ -274,6 +294,9 @@ const zoom = (() => {
       tell(null);
       paint();
     });
+
+    part.silence.addEventListener("click", () => silence.toggle(keyOf(where())));
+    part.restore.addEventListener("click", () => state.set({ silenced: [] }));
 
     const inLayer = (event) => featureMaps.pixelAt(part.layerMaps, event, journey.mapsOf(result(), where().index), part.layerView.clientWidth);
     part.layerMaps.addEventListener("pointermove", (event) => {
