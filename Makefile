@@ -53,8 +53,9 @@ gpu: ## verify and time everything on this machine's GPU, 400 s; reports/gpu.jso
 	python scripts/gpu.py $(if $(REHEARSE),--rehearse)
 	$(if $(REHEARSE),,python scripts/tables.py)
 
-claims: $(READY) ## measure the theory's claims with the full budget, takes hours; reports/claims.json
+claims: $(READY) ## measure the theory's claims with the full budget, an hour or two; reports/claims.json
 	python scripts/claims.py
+	python scripts/tables.py
 
 torture: $(READY) ## try to break every promise, half an hour; reports/torture.json, docs/reliability.md
 	python -m torture
@@ -72,6 +73,7 @@ check: $(READY) ## check format, lint rules, types and imports
 	ruff format --check .
 	ruff check .
 	oxlint --deny-warnings cnnpipe/report/scripts cnnpipe/compare
+	python scripts/javascript.py
 	djlint --quiet --lint cnnpipe/report
 	mypy
 	lint-imports

@@ -3,23 +3,27 @@
 experiments/claims.yaml has the settings that differ from params.yaml, under which the pipeline
 measures them in every run. Several base seeds share no run, so their verdicts are replications.
 Every finished run is kept in .cnnpipe/claims: after an interruption the same command continues.
-After a new commit all runs start again. The networks that `dvc repro` trained are needed.
+Runs start again when something changes that they depend on, not with every commit. The networks
+that `dvc repro` trained are needed.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
+from dvc.repo import Repo
 from record import changed_files, git, read_seeds
 from repro import clone_problem
 
-from cnnpipe.data.dataset import load_dataset
+from cnnpipe.data.dataset import Dataset, load_dataset
 from cnnpipe.findings.finding import Finding, adjusted
 from cnnpipe.findings.wording import count, short
 from cnnpipe.handcrafted.experiment import experiment
@@ -28,7 +32,7 @@ from cnnpipe.params.loading import load_params, read_yaml
 from cnnpipe.principles.claims import EXPERIMENTS
 from cnnpipe.principles.parallel import measure_all
 from cnnpipe.principles.study import Study
-from cnnpipe.system.artifacts import save_json
+from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.command import MODELS, RAW, REPORTS, stage
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import describe
@@ -36,6 +40,8 @@ from cnnpipe.validate.schema import Params
 
 SETTINGS = Path("experiments/claims.yaml")
 KEPT = Path(".cnnpipe/claims")
+FINDINGS = "findings.json"
+STAGES = ("principles", "handcrafted")
 RESULTS = REPORTS / "claims.json"
 
 
@@ -46,19 +52,29 @@ def main(seeds: str) -> None:
     numbers = read_seeds(seeds)
     if problem := clone_problem() or changed_files():
         raise InputError(problem)
-    head = git("rev-parse", "HEAD")
     overrides = read_yaml(SETTINGS, "dotted keys of params.yaml")
     params = load_params(Params, overrides=overrides)
-    by_seed = {}
+    dataset = load_dataset(RAW)
+    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models]
+    inputs, by_seed = inputs_of(params), {}
     for seed in numbers:
-        findings = measure(params, seed, KEPT / f"{head[:12]}-{seed}")
-        by_seed[str(seed)] = {name: found.summary() for name, found in findings.items()}
-        for name, found in findings.items():
-            click.echo(f"seed {seed}, {name}: {found.verdict}; {short(found.number)} {found.unit}")
-    facts = {"commit": head, "date": datetime.date.today().isoformat(), "settings": overrides}
+        kept = KEPT / f"{inputs}-{seed}"
+        if not (kept / FINDINGS).exists():
+            findings = measure(dataset, networks, params, seed, kept)
+            save_json(kept / FINDINGS, {name: one.summary() for name, one in findings.items()})
+        by_seed[str(seed)] = load_json(kept / FINDINGS)
+        for name, found in by_seed[str(seed)].items():
+            number = f"{short(found['number'])} {found['unit']}"
+            click.echo(f"seed {seed}, {name}: {found['verdict']}; {number}")
     replication = stability(by_seed)
-    hardware = describe(torch.device("cpu"))
-    save_json(RESULTS, {**facts, **hardware, "replication": replication, "seeds": by_seed})
+    facts = {
+        "commit": git("rev-parse", "HEAD"),
+        "date": datetime.date.today().isoformat(),
+        "dataset": dataset.name,
+        "machine": describe(torch.device("cpu")),
+        "settings": overrides,
+    }
+    save_json(RESULTS, {**facts, "replication": replication, "seeds": by_seed})
     for name, row in replication.items():
         click.echo(
             f"{name}: {', '.join(row['verdicts'])}; intervals cover {row['covered']} of "
@@ -68,10 +84,28 @@ def main(seeds: str) -> None:
         click.echo(f"{count(len(flips), 'verdict')} flipped: {', '.join(flips)}")
 
 
-def measure(params: Params, seed: int, kept: Path) -> dict[str, Finding]:
-    """All claims from one base seed; the pipeline's networks are the ones in data/models."""
-    dataset = load_dataset(RAW)
-    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models]
+def inputs_of(params: Params) -> str:
+    """A hash of all that the results depend on but the seed.
+
+    These are parameters, and the packages, data and networks that dvc.yaml lists for both stages.
+    """
+    with Repo() as repo:
+        listed = [dep for name in STAGES for dep in repo.stage.load_one(name=name).deps]
+        hashes = {
+            dep.def_path: dep.get_hash().value
+            for dep in listed
+            if dep.def_path.startswith(("cnnpipe/", "data/"))
+        }
+    settings = params.model_dump(
+        include={"principles": True, "handcrafted": True, "data": {"validation"}, "models": True}
+    )
+    return sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def measure(
+    dataset: Dataset, networks: Sequence[TrainedNetwork], params: Params, seed: int, kept: Path
+) -> dict[str, Finding]:
+    """All claims from one base seed; `networks` are those that the pipeline trained."""
     study = Study.of(dataset, networks, params.principles, seed, kept)
     measured = {found.name: found for found in measure_all(study)}
     findings = adjusted({one.CLAIM.name: measured[one.CLAIM.name] for one in EXPERIMENTS})

@@ -243,11 +243,12 @@ def steps(bench: Bench) -> list[dict[str, Any]]:
         labels = torch.randint(10, (batch,), device=bench.device)
         runs: dict[str, turns.Run] = {}
         with arithmetic(precision) as dtype:
+            of = {"precision": str(dtype).removeprefix("torch.")}
             for (name, network), how in product(bench.networks(model, precision), bench.ways):
-                settings = bench.settings(model, backend=_backend(name))
+                settings = bench.settings(model, backend=_backend(name), **of)
                 state = TrainingState.create(copy.deepcopy(network), settings, 1, seed=1)
-                measure = partial(forward_and_backward, state, settings, dtype)
-                call = graph.Graphed(measure, record=how == "graph")
+                measure = partial(forward_and_backward, state, settings)
+                call = graph.Graphed(measure, bench.device, record=how == "graph")
                 for _ in range(graph.EAGER_CALLS + 1):  # in the last it is recorded
                     call(images, labels)
                 runs[f"{name}, {how}"] = partial(call, images, labels)

@@ -7,6 +7,7 @@ or on lines of their own around a table. NAME is a function of `TEXTS`, which gi
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,16 +109,31 @@ def memory(model: str) -> dict[str, object]:
 
 
 def claims() -> str:
-    """The claims with every run's budget; beside it with the full one, once that was measured."""
-    full = {}
-    if (ROOT / REPORTS / "claims.json").exists():
-        full = next(iter(load("claims.json")["seeds"].values()))
+    """The claims with every run's budget."""
+    found = load("principles.json") | {"handcrafted": load("handcrafted.json")}
+    rows = (
+        [f"`{name}`", f"**{one['verdict']}**", estimate(one), one["unit"]]
+        for name, one in found.items()
+    )
+    return table(["claim", "verdict", "number (95 % interval)", "unit"], rows)
+
+
+def replications() -> str:
+    """The claims with the full budget from several base seeds, if they were measured."""
+    if not (ROOT / REPORTS / "claims.json").exists():
+        return "Not measured yet: `make claims` writes reports/claims.json."
+    results = load("claims.json")
     rows = []
-    for name, one in (load("principles.json") | {"handcrafted": load("handcrafted.json")}).items():
-        row = [f"`{name}`", f"**{one['verdict']}**", estimate(one), one["unit"]]
-        rows.append(row + ([f"**{full[name]['verdict']}** {estimate(full[name])}"] if full else []))
-    header = ["claim", "verdict", "number (95 % interval)", "unit"]
-    return table(header + ["full budget"] * bool(full), rows)
+    for name, row in results["replication"].items():
+        found = [seed[name] for seed in results["seeds"].values()]
+        verdicts = Counter(row["verdicts"]).most_common()
+        covered = f"{row['covered']} of {row['pairs']}" if row["pairs"] else "–"
+        cells = [", ".join(f"**{verdict}** {number}×" for verdict, number in verdicts)]
+        cells += [estimate(found[0]), ", ".join(short(one["number"]) for one in found[1:])]
+        rows.append([f"`{name}`", *cells, covered])
+    header = ["claim", "verdicts", "first seed (95 % interval)", "others", "covered"]
+    measured = f"Measured on {results['date']} with {title_of(results['dataset'])}"
+    return f"{measured} on {machine('claims.json')}.\n\n{table(header, rows)}"
 
 
 def estimate(finding: Mapping[str, Any]) -> str:
@@ -276,6 +292,7 @@ TEXTS: dict[str, Callable[..., str]] = {
     "operators": operators,
     "race": race,
     "record": record,
+    "replications": replications,
     "records": by_model(records, "records.json"),
     "rungs": rungs,
     "scores": by_model(scores, "metrics.json"),

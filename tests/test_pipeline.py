@@ -95,6 +95,12 @@ def test_a_network_has_its_file():
         assert network.__module__ == f"cnnpipe.networks.{name}"
 
 
+def test_the_page_follows_the_full_budget_of_the_claims_once_it_is_measured():
+    """Until then there is no such file, and DVC stops at what is missing."""
+    listed = "reports/claims.json" in STAGES["report"]["deps"]
+    assert listed == (ROOT / "reports/claims.json").exists()
+
+
 def test_wrong_operators_never_train():
     assert "reports/verify.json" in STAGES["train"]["deps"]
 

@@ -65,14 +65,8 @@ def augment(
     params: AugmentParams,
     background: float,
     generator: torch.Generator,
-    *,
-    part: int = 0,
-    parts: int = 1,
 ) -> Tensor:
     """Map each image by its own random rotation, shear, change of size and shift.
-
-    An output pixel p is read, bilinearly, at A·p + t of the input, in coordinates where the image
-    spans [−1, 1]² and A = R(θ)·Shear(φ)/s. All images of a batch are resampled at once.
 
     Shape: (N, 1, H, W) → (N, 1, H, W).
 
@@ -81,16 +75,48 @@ def augment(
         params: half-widths of the uniform distributions of θ, φ (degrees), s − 1 and t/2.
         background: the value outside the image.
         generator: a CPU generator, so that every device sees the same random maps.
-        part, parts: `images` is slice `part` of `parts` equal slices of a batch. The maps of the
-            whole batch are drawn, so that all slices together are mapped as the batch would be.
+    """
+    maps = random_affine_maps(len(images), params, generator)
+    return images if maps is None else resample(images, maps.to(images.device), background)
+
+
+def random_affine_maps(
+    count: int, params: AugmentParams, generator: torch.Generator
+) -> Tensor | None:
+    """The matrices (A | t) of so many maps, as `augment` draws them.
+
+    With θ, φ, s and t for rotation, shear, size and shift, A = R(θ)·Shear(φ)/s.
+
+    Shape: → (N, 2, 3); None where every map is the identity.
     """
     if not any(params.model_dump().values()):
-        return images  # every map is the identity; resampling by it would only cost time
-    maps = _random_affine_maps(len(images) * parts, params, generator)
-    maps = maps.chunk(parts)[part]  # (N, 2, 3)
-    if images.device.type == "cuda":  # from pageable memory the copy would wait for the GPU
-        maps = maps.pin_memory()
-    maps = maps.to(images.device, non_blocking=True)
+        return None  # resampling by the identity would only cost time
+    half_widths = torch.tensor(
+        [
+            math.radians(params.degrees),
+            math.radians(params.shear),
+            params.scale,
+            2 * params.translate,  # the side of [−1, 1] is 2
+            2 * params.translate,
+        ]
+    )
+    uniform = torch.rand(count, 5, generator=generator) * 2 - 1
+    angle, shear, scale, shift_x, shift_y = (uniform * half_widths).unbind(1)
+    cos, sin = _each(math.cos, angle), _each(math.sin, angle)
+    slope = _each(math.tan, shear)
+    rows = [cos, cos * slope - sin, sin, sin * slope + cos]  # R(θ) · [[1, tan φ], [0, 1]]
+    a, b, c, d = (row / (1 + scale) for row in rows)
+    return torch.stack([a, b, shift_x, c, d, shift_y], dim=1).reshape(count, 2, 3)
+
+
+def resample(images: Tensor, maps: Tensor, background: float) -> Tensor:
+    """Map each image by its own affine map, all of them at once.
+
+    An output pixel p is read, bilinearly, at A·p + t of the input, in coordinates where the image
+    spans [−1, 1]².
+
+    Shape: (N, 1, H, W), maps (N, 2, 3) → (N, 1, H, W).
+    """
     grid = _grid(maps, *images.shape[2:])  # (N, H, W, 2)
     # Outside the image grid_sample reads 0: shift so that 0 is the background.
     shifted = images - background
@@ -109,25 +135,6 @@ def _grid(maps: Tensor, H: int, W: int) -> Tensor:
     along_x = maps[..., :1] * x  # (N, 2, W)
     along_y = maps[..., 1:2] * y + maps[..., 2:]  # (N, 2, H)
     return (along_y.unsqueeze(3) + along_x.unsqueeze(2)).permute(0, 2, 3, 1)
-
-
-def _random_affine_maps(count: int, params: AugmentParams, generator: torch.Generator) -> Tensor:
-    half_widths = torch.tensor(
-        [
-            math.radians(params.degrees),
-            math.radians(params.shear),
-            params.scale,
-            2 * params.translate,  # the side of [−1, 1] is 2
-            2 * params.translate,
-        ]
-    )
-    uniform = torch.rand(count, 5, generator=generator) * 2 - 1
-    angle, shear, scale, shift_x, shift_y = (uniform * half_widths).unbind(1)
-    cos, sin = _each(math.cos, angle), _each(math.sin, angle)
-    slope = _each(math.tan, shear)
-    rows = [cos, cos * slope - sin, sin, sin * slope + cos]  # R(θ) · [[1, tan φ], [0, 1]]
-    a, b, c, d = (row / (1 + scale) for row in rows)
-    return torch.stack([a, b, shift_x, c, d, shift_y], dim=1).reshape(count, 2, 3)
 
 
 def _each(function: Callable[[float], float], numbers: Tensor) -> Tensor:

@@ -32,7 +32,6 @@ from cnnpipe.functional.convolution_arguments import (
 from cnnpipe.functional.linear import check_linear, linear
 from cnnpipe.functional.normalization import (
     BatchNorm,
-    BatchStatistics,
     check_batch_norm,
     statistics_of,
 )
@@ -84,7 +83,10 @@ def can_fuse(input: Tensor) -> bool:
 
 def are_readable(*tensors: Tensor | None) -> bool:
     """Whether compiled loops can read the numbers of these tensors from their memory."""
-    return are_plain(*tensors) and all(tensor is None or tensor.is_cpu for tensor in tensors)
+    for tensor in tensors:
+        if tensor is not None and not tensor.is_cpu:
+            return False
+    return are_plain(*tensors)
 
 
 def block(
@@ -220,7 +222,7 @@ class _Block(torch.autograd.Function):
             ctx.training = normalization.training
             mean, variance, _, _, training, momentum, _ = normalization
             statistics = statistics_of(
-                z, mean, variance, training, momentum, measure=BatchStatistics.compute
+                z, mean, variance, training, momentum, measure=block_kernels.statistics
             )
         if plan.block:
             y = block_kernels.forward(plan.block, z, _those_there(statistics, gamma, beta))

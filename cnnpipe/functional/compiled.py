@@ -339,8 +339,7 @@ class _Summation:
         parts = x.new_empty(self._parts)
         memory = [x.new_empty(self._copy)] if self._copy else []
         self._kernel(self._tasks, *self._sizes, x, grad, parts, *memory)
-        summed = parts[0] if parts.shape[0] == 1 else total(parts)
-        of_group = summed[..., : self._out_channels].permute(0, 4, 3, 1, 2)
+        of_group = total(parts)[..., : self._out_channels].permute(0, 4, 3, 1, 2)
         return of_group.flatten(0, 1)
 
 
@@ -348,12 +347,18 @@ def channel_sums(images: Tensor) -> Tensor:
     """(N, C, H, W) or (N, C) → (C,)."""
     dtype = accumulation_dtype(images.dtype)
     if images.ndim == 2:
-        return total(_dense(images, dtype)).to(images.dtype)
-    N, C, *size = images.shape
-    case = Case(dtype_name(dtype), 1, C, ConvolutionGeometry((size[0], size[1]), (1, 1)))
+        rows = _dense(images, dtype)
+        return _as(rows[0].clone() if len(rows) == 1 else total(rows), images.dtype)
+    N, C, H, W = images.shape
     sums = images.new_empty((N, C), dtype=dtype)
-    kernels.channel_sums(case)(N, _last(images, dtype), sums)
-    return total(sums).to(images.dtype)
+    _sums_of_channels(C, H, W, dtype)(N, _last(images, dtype), sums)
+    return _as(total(sums), images.dtype)
+
+
+@cache
+def _sums_of_channels(C: int, H: int, W: int, dtype: torch.dtype) -> Callable[..., None]:
+    case = Case(dtype_name(dtype), 1, C, ConvolutionGeometry((H, W), (1, 1)))
+    return kernels.channel_sums(case)
 
 
 def _flat(tensor: Tensor) -> Tensor:

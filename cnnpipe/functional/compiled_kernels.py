@@ -482,7 +482,9 @@ def channel_sums(nest: Nest, case: Case) -> None:
 
 
 def total(parts: Tensor) -> Tensor:
-    """The sum over the first axis, one after the other."""
+    """The sum over the first axis, one after the other; of a single part, a view of it."""
+    if parts.shape[0] == 1:
+        return parts[0]
     result = parts.new_empty(parts.shape[1:])
     size = result.numel()
     _total(loops.dtype_name(parts.dtype))(-(-size // SUMS), parts.shape[0], size, parts, result)

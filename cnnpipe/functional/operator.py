@@ -207,16 +207,17 @@ def are_plain(*tensors: Tensor | None) -> bool:
     for tensor in tensors:
         if tensor is None:
             continue
-        if type(tensor) not in (Tensor, torch.nn.Parameter):
-            return False
-        keys = torch._C._dispatch_keys(tensor).raw_repr()
-        if keys not in _PLAIN:
-            _PLAIN[keys] = tensor.device.type != "meta" and keys in _plain_keys(tensor.device)
-        if not _PLAIN[keys]:
+        keys = _keys(tensor).raw_repr()
+        is_plain = _PLAIN.get(keys)
+        if is_plain is None:
+            is_plain = tensor.device.type != "meta" and keys in _plain_keys(tensor.device)
+            _PLAIN[keys] = is_plain
+        if not is_plain or type(tensor) not in (Tensor, torch.nn.Parameter):
             return False
     return True
 
 
+_keys = torch._C._dispatch_keys
 _PLAIN: dict[int, bool] = {}
 """Whether tensors are plain to which PyTorch's dispatcher gives these keys."""
 
@@ -226,7 +227,7 @@ def _plain_keys(device: torch.device) -> set[int]:
     keys = set()
     for is_inference in (False, True):
         with torch.inference_mode(is_inference):
-            keys.add(torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr())
+            keys.add(_keys(torch.empty(0, device=device)).raw_repr())
     return keys
 
 

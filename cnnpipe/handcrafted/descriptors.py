@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, correlate1d, gaussian_filter
-from skimage.feature import canny, hog
+from skimage.feature import canny
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -25,6 +25,8 @@ Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
 Extractor = Callable[[Images], Features]
 
+HOG_CELL, HOG_BINS = 4, 9
+"""Of HOG: pixels along the side of a cell, and orientations."""
 PATCH_CELLS, PATCH_BINS = 4, 8
 """Of a SIFT descriptor: 4×4 cells of 8 orientations, 128 numbers, as in the paper."""
 CELL = 3
@@ -108,21 +110,29 @@ def canny_maps(images: Images) -> Features:
 def hog_descriptor(images: Images) -> Features:
     """Histograms of oriented gradients: 9 orientations in cells of 4×4 pixels, blocks of 2×2 cells.
 
-    Gradients vote for their orientation modulo 180°, so an image and its negative have the same
-    features. Each block is normalised on its own (L2-Hys), so contrast does not matter.
+    Each pixel's gradient votes for one orientation modulo 180°, so an image and its negative have
+    the same features. Each block is brought to length 1, clipped at 0.2 and brought to length 1
+    again (L2-Hys), so contrast does not matter. The numbers are those of `skimage.feature.hog`,
+    which takes one image at a time and many times as long.
 
     Shape: (N, H, W) → (N, 36·(⌊H/4⌋ − 1)·(⌊W/4⌋ − 1)).
 
     Source: Dalal, Triggs, "Histograms of oriented gradients for human detection", CVPR 2005.
     """
-    return _rows(
-        np.stack(
-            [
-                hog(image, orientations=9, pixels_per_cell=(4, 4), cells_per_block=(2, 2))
-                for image in images / np.float32(255)
-            ]
-        )
-    )
+    pixels = images / np.float32(255)
+    dy, dx = np.zeros((2, *images.shape), dtype=np.float32)
+    dy[:, 1:-1] = pixels[:, 2:] - pixels[:, :-2]
+    dx[:, :, 1:-1] = pixels[:, :, 2:] - pixels[:, :, :-2]
+    orientation = np.degrees(np.arctan2(dy, dx)) % 180 // (180 / HOG_BINS)
+    strength = np.hypot(dy, dx)
+    rows, columns = (size // HOG_CELL for size in images.shape[1:])
+    votes = np.stack([strength * (orientation == bin_) for bin_ in range(HOG_BINS)], axis=3)
+    votes = votes[:, : rows * HOG_CELL, : columns * HOG_CELL]  # (N, H, W, 9)
+    cells = votes.reshape(-1, rows, HOG_CELL, columns, HOG_CELL, HOG_BINS).mean(axis=(2, 4))
+    blocks = np.concatenate(
+        [cells[:, :-1, :-1], cells[:, :-1, 1:], cells[:, 1:, :-1], cells[:, 1:, 1:]], axis=3
+    )  # (N, rows − 1, columns − 1, 36)
+    return _rows(_hysteresis(blocks))
 
 
 def dense_sift(images: Images) -> Features:
@@ -160,8 +170,7 @@ def dense_sift(images: Images) -> Features:
     lefts = np.arange(0, W - side + 1, STRIDE)[:, None] + cells
     patches = votes[:, :, tops[:, None, :, None], lefts[None, :, None, :]]  # (8, N, r, c, 4, 4)
     patches = patches.transpose(1, 2, 3, 4, 5, 0).reshape(len(images), len(tops) * len(lefts), -1)
-    clipped = np.minimum(_unit_length(patches), np.float32(0.2))
-    return _unit_length(clipped)  # (N, P, 128)
+    return _hysteresis(patches)  # (N, P, 128)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +233,11 @@ def _softened(maps: Features) -> Features:
     H, W = (size // 2 * 2 for size in maps.shape[2:])
     soft = gaussian_filter(maps, (0, 0, 1, 1))[:, :, :H, :W]
     return np.asarray(soft.reshape(*maps.shape[:2], H // 2, 2, W // 2, 2).mean(axis=(3, 5)))
+
+
+def _hysteresis(vectors: Features) -> Features:
+    """To length 1, clipped at 0.2, and to length 1 again."""
+    return _unit_length(np.minimum(_unit_length(vectors), np.float32(0.2)))
 
 
 def _unit_length(vectors: Features) -> Features:

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -76,6 +77,12 @@ define void @run(ptr %kernel, i64 %tasks, i32 %threads, ptr %arguments) {
   store ptr %kernel, ptr %kernel.at
   %arguments.at = getelementptr %job, ptr %job, i32 0, i32 3
   store ptr %arguments, ptr %arguments.at
+  %is_alone = icmp eq i32 %threads, 1
+  br i1 %is_alone, label %alone, label %together
+alone:
+  call void @worker(ptr %job)
+  ret void
+together:
   call void @GOMP_parallel(ptr @worker, ptr %job, i32 %threads, i32 0)
   ret void
 }
@@ -116,8 +123,7 @@ def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
 
         def call(tasks: int, *arguments: Tensor | int) -> None:
             words = [a if isinstance(a, int) else a.data_ptr() for a in arguments]
-            memory = _words(len(words))(*words)
-            run(code, tasks, min(tasks, torch.get_num_threads()), memory)
+            run(code, tasks, min(tasks, torch.get_num_threads()), _packed(len(words))(*words))
 
         return call
 
@@ -125,8 +131,8 @@ def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
 
 
 @cache
-def _words(count: int) -> Any:
-    return ctypes.c_int64 * count
+def _packed(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"{count}q").pack
 
 
 def _machine_code(write: Callable[..., None], case: tuple[Any, ...], origin: str) -> int:

@@ -16,6 +16,10 @@ eight dimensions, which the templates cover densely, so VGG's are shown without 
 control: random filters as smooth as the learned ones, with the Fourier amplitudes of a learned
 filter and random phases. A match that these reach as well shows smoothness, not edges or blobs.
 
+Whether a filter detects edges of one direction is read from its tuning: 0 for one that responds
+alike to gratings of all angles, 1 for one that responds to a single angle. A round blob has 0. It
+is held against that of random filters, and has an answer of its own, beside the verdict.
+
 Likeness is not use. So the runs also train a small network whose first layer is learned, frozen at
 a hand-crafted bank (Sobel and Gabor at four angles each), or frozen at random, all else alike.
 
@@ -67,11 +71,16 @@ ANGLES = np.arange(0, 180, 15)
 """Degrees; the sign being free, half a turn is a full one."""
 SMOOTH_DRAWS = 200
 """Random filters as smooth as a learned one, for each."""
+FREQUENCIES = np.arange(1, 6) / 10
+"""Of the gratings that tuning is measured with, cycles per pixel; ½ is the highest of a grid."""
+TUNED = 0.1
+"""Difference of two mean tunings from which on it counts."""
 LIKENESS = 0.02
 """Difference of two mean cosines from which on it counts."""
 First = Literal["learned", "frozen, hand-crafted", "frozen, random"]
 FIRSTS: tuple[First, ...] = get_args(First)
 """What the first layer's weights are, while the others learn."""
+TUNING_OF_RANDOM = "tuning of random"
 BANK = [
     *(f"Sobel at {angle}°" for angle in (0, 45, 90, 135)),
     *(f"Gabor of λ 5, σ 2, phase 0° at {angle}°" for angle in (0, 45, 90, 135)),
@@ -87,12 +96,18 @@ def measure(study: Study) -> Finding:
 
 
 def of_a_new_network(run: Study) -> pd.DataFrame:
-    """Likeness of one newly trained LeNet-5: a row, columns match, random, random as smooth."""
+    """Likeness and tuning of one newly trained LeNet-5.
+
+    Returns:
+        one row, columns match, random, random as smooth, tuning, tuning of random.
+    """
     params = run.params.filters
     learned = first_layer(replica(run, run.models["lenet5"], params))
     rng = np.random.default_rng(run.seed)
     table = likeness_of(learned, params.draws, rng)[0]
-    return table[["match", "random", "random as smooth"]].mean().to_frame().T
+    row = table[["match", "random", "random as smooth"]].mean().to_frame().T
+    random = random_filters(params.draws, learned, rng)
+    return row.assign(**{"tuning": tuning(learned).mean(), TUNING_OF_RANDOM: tuning(random).mean()})
 
 
 def likeness_of(
@@ -194,6 +209,7 @@ def judge(
         (likeness["match"] - likeness[kind]).to_list() for kind in ("random", "random as smooth")
     )
     estimate = Estimate.over_runs(beyond)
+    tuned = (likeness["tuning"] - likeness[TUNING_OF_RANDOM]).to_list()
     worth = {
         first: [100 * lead for lead in paired(use, "network", "learned", first)]
         for first in FIRSTS[1:]
@@ -214,8 +230,10 @@ def judge(
         f"cosine of a learned filter with its best template is {likeness['match'].mean():.2f}: "
         f"{_more(Estimate.over_runs(gain))} than of random filters, and {_more(estimate)} than of "
         f"random filters as smooth. In the networks that the pipeline trained, one of each, it is "
-        f"in {' and in '.join(of_pipeline)} as smooth. As for use, a learned first layer is "
-        f"{' and '.join(leads)}.",
+        f"in {' and in '.join(of_pipeline)} as smooth. To the angle of an edge learned filters are "
+        f"tuned by {likeness['tuning'].mean():.2f} of 1, {_more(Estimate.over_runs(tuned))} than "
+        f"random ones (more than {TUNED:.1f}: {above(tuned, TUNED).verdict()}). As for use, a "
+        f"learned first layer is {' and '.join(leads)}.",
         estimate,
         unit="more cosine with the best hand-crafted template than random filters as smooth, in "
         "LeNet-5",
@@ -235,6 +253,7 @@ def judge(
         details={
             "gain": float(np.mean(gain)),
             "beyond_smoothness": estimate.mean,
+            "tuning": float(likeness["tuning"].mean()),
             "worth": {first: float(np.mean(values)) for first, values in worth.items()},
         },
     )
@@ -266,6 +285,32 @@ def same_smoothness(filters: Array, rng: np.random.Generator) -> Array:
     """
     spectrum = np.fft.fft2(rng.standard_normal(filters.shape))
     return np.fft.ifft2(np.abs(np.fft.fft2(filters)) * spectrum / np.abs(spectrum)).real
+
+
+def tuning(filters: Array) -> Array:
+    """How much each filter prefers one angle of a grating, from 0 to 1.
+
+    A grating of frequency f and angle θ excites a filter w with the amplitude
+
+        A(f, θ) = |Σ_p w[p]·exp(2πi·f·(p_x·cos θ + p_y·sin θ))|
+
+    At the frequency of its largest amplitude the tuning is |Σ_θ A(θ)·exp(2iθ)| / Σ_θ A(θ), which is
+    one minus the circular variance.
+
+    Shape: (n, k, k) → (n,).
+
+    Source: Ringach, Shapley, Hawken, "Orientation selectivity in macaque V1: diversity and laminar
+    dependence", Journal of Neuroscience 22, 2002.
+    """
+    along = np.stack(
+        [_grid(filters.shape[-1], float(angle))[0] for angle in ANGLES]
+    )  # (angles, k, k)
+    gratings = np.exp(2j * np.pi * FREQUENCIES[:, None, None, None] * along)
+    amplitudes = np.abs(np.tensordot(filters, gratings, axes=([1, 2], [2, 3])))  # (n, f, angles)
+    best = amplitudes.max(axis=2).argmax(axis=1)
+    at_best = amplitudes[np.arange(len(filters)), best]  # (n, angles)
+    tuned: Array = np.abs(at_best @ np.exp(2j * np.radians(ANGLES))) / at_best.sum(axis=1)
+    return tuned
 
 
 def best_match(filters: Array, bank: Array) -> tuple[Array, NDArray[np.intp]]:

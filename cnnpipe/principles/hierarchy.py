@@ -29,6 +29,13 @@ be shown.
 The same network with random weights is probed as well: architecture alone makes larger fields. What
 excites filters is shown for the pipeline's networks, without a verdict.
 
+Probes read classes, not sizes. So each test image is shown again with its square tiles in a random
+order: pieces as large as a tile survive, and their arrangement is lost. The strongest responses of
+a filter to both versions are correlated over the images. Filters that find small things anywhere
+keep their responses, those that find larger ones keep them in larger tiles only. By how much the
+correlation falls from the first convolution to the last, beyond its fall with random weights, has
+an answer of its own, beside the verdict.
+
 Sources: Alain, Bengio, "Understanding intermediate layers using linear classifier probes", 2016;
 Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
 """
@@ -77,6 +84,12 @@ PIXELS = "pixels"
 UNTRAINED = "random weights"
 PENALTIES = 10.0 ** np.arange(-4, 3)
 """λ, as multiples of the mean squared length of an example."""
+TILES = (4, 7, 14)
+"""Pixels along the side of the tiles that are shuffled."""
+JUDGED_TILE = 7
+"""Larger than the first convolution's field, and smaller than the others'."""
+FALL = 0.1
+"""Difference of two correlations from which on it counts."""
 TOP = 10
 """Most exciting images of a filter among which classes are counted."""
 
@@ -93,14 +106,15 @@ def probe_new_networks(run: Study) -> pd.DataFrame:
     trained on scrambled images, and of one with random weights.
 
     Returns:
-        columns state, layer, accuracy (fraction); the first layer is the image.
+        columns state, layer, accuracy (fraction), and those of `kept_in_tiles`, which are empty but
+        for convolutions; the first layer is the image.
     """
     params, model = run.params.hierarchy, run.models["lenet5"]
     seen = params.steps * params.batch_size
     images, labels = run.training_examples(seen + params.images)
     seen = len(labels) - min(params.images, len(labels) // 2)
     test_images, test_labels = run.test_examples(params.test_images)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for state in (*ORDERS, UNTRAINED):
         inputs, tests = images, test_images
         if state == SCRAMBLED:
@@ -110,10 +124,54 @@ def probe_new_networks(run: Study) -> pd.DataFrame:
         else:
             network = replica(run, model, params, (inputs[:seen], labels[:seen]))
         learned, judged = ({PIXELS: x} | outputs(network, x) for x in (inputs[seen:], tests))
+        kept = kept_in_tiles(network, tests, run.seed)
         for layer in learned:
             examples = (learned[layer], labels[seen:]), (judged[layer], test_labels)
-            rows.append((state, layer, float(probe(*examples, run.classes).mean())))
-    return pd.DataFrame(rows, columns=["state", "layer", "accuracy"])
+            reached = float(probe(*examples, run.classes).mean())
+            rows.append(
+                {"state": state, "layer": layer, "accuracy": reached, **kept.get(layer, {})}
+            )
+    return pd.DataFrame(rows)
+
+
+def kept_in_tiles(
+    model: nn.Sequential, images: Tensor, seed: int
+) -> Mapping[str, Mapping[str, float]]:
+    """How well strongest responses to images with shuffled tiles follow those to the images.
+
+    Returns:
+        by convolution, then by size of the tiles: the correlation over images, mean over filters.
+    """
+    whole = {layer: found.values for layer, found in strongest(model, images).items()}
+    kept: dict[str, dict[str, float]] = {layer: {} for layer in whole}
+    for tile in TILES:
+        for layer, found in strongest(model, in_shuffled_tiles(images, tile, seed)).items():
+            kept[layer][_tiles(tile)] = correlation(whole[layer], found.values)
+    return kept
+
+
+def in_shuffled_tiles(images: Tensor, tile: int, seed: int) -> Tensor:
+    """The square tiles of each image in a random order of its own.
+
+    Shape: (N, 1, S, S) → (N, 1, S, S), S a multiple of `tile`.
+    """
+    N, tiles = len(images), images.shape[-1] // tile
+    cut = images.reshape(N, tiles, tile, tiles, tile).transpose(2, 3).flatten(1, 2)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.rand(N, tiles**2, generator=generator).argsort(dim=1)
+    shuffled = cut[torch.arange(N)[:, None], order]  # (N, tiles², tile, tile)
+    whole: Tensor = shuffled.unflatten(1, (tiles, tiles)).transpose(2, 3).reshape(images.shape)
+    return whole
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's r over examples, averaged over columns; those that are constant are left out.
+
+    Shape: (N, C) both.
+    """
+    a, b = (values.double() - values.double().mean(dim=0) for values in (first, second))
+    r: Tensor = (a * b).sum(dim=0) / (a.norm(dim=0) * b.norm(dim=0))  # 0 / 0 is NaN
+    return r.nanmean().nan_to_num().item()
 
 
 def what_excites(study: Study) -> dict[str, pd.DataFrame]:
@@ -149,6 +207,13 @@ def rises(probes: pd.DataFrame, state: str) -> list[float]:
     return [100 * float(rise) for rise in ends["last"] - ends["first"]]
 
 
+def falls(probes: pd.DataFrame, state: str) -> list[float]:
+    """How much less correlation the last convolution keeps than the first, run by run."""
+    kept = probes[probes["state"] == state].dropna().groupby("run", sort=False)[_tiles(JUDGED_TILE)]
+    ends = kept.agg(["first", "last"])
+    return [float(fall) for fall in ends["first"] - ends["last"]]
+
+
 def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Study) -> Finding:
     """The verdict, by how much more probes rise where images have edges and parts.
 
@@ -171,6 +236,13 @@ def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Stud
     ends = table[table["layer"] != PIXELS].groupby("state", sort=False)["accuracy"]
     reached = {state: (percent(a.iloc[0]), percent(a.iloc[-1])) for state, a in ends}
     images = min(params.test_images, len(study.dataset.test))
+    fall = np.subtract(falls(probes, ORDERED), falls(probes, UNTRAINED)).tolist()
+    sizes = [_tiles(tile) for tile in TILES]
+    shuffled = probes.dropna().groupby(["state", "layer"], sort=False)[sizes].mean().reset_index()
+    at_ends = {
+        state: " and ".join(f"{r:.2f}" for r in kept.iloc[[0, -1]])
+        for state, kept in shuffled.groupby("state", sort=False)[_tiles(JUDGED_TILE)]
+    }
     of_trained = excites["purity"][excites["purity"]["state"] == "trained"]
     purities = of_trained.groupby("model", sort=False)["purity"]
     pure = [
@@ -185,7 +257,11 @@ def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Stud
         f"without edges or parts, it rises by {_points(rise[SCRAMBLED])}, with random weights by "
         f"{_points(rise[UNTRAINED])}. So the order of the pixels makes a difference of "
         f"{_points(estimate)}. Receptive fields grow from {fields['lenet5'][0]} to "
-        f"{fields['lenet5'][-1]} pixels. Of the {TOP} images that excite a trained filter most, "
+        f"{fields['lenet5'][-1]} pixels. With {_tiles(JUDGED_TILE)} pixels in random order an "
+        f"image excites the filters of the first and of the last convolution as before with a "
+        f"correlation of {at_ends[ORDERED]}, with random weights of {at_ends[UNTRAINED]} (a fall "
+        f"that is more than {FALL:.1f} larger: {above(fall, FALL).verdict()}). Of the {TOP} images "
+        f"that excite a trained filter most, "
         f"those of one class go {' and '.join(pure)} with depth.",
         estimate,
         unit=(
@@ -199,11 +275,12 @@ def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Stud
             f"{images:,} test images, among which filters find what excites them; the filters "
             "shown are spread evenly over a layer."
         ),
-        tables={"probes": table, "runs": probes, **excites},
+        tables={"probes": table, "shuffled": shuffled, "runs": probes, **excites},
         details={
             "rise": {state: one.mean for state, one in rise.items()},
             "rise_interval": {state: list(one.interval) for state, one in rise.items()},
             "receptive_fields": fields,
+            "tiles": _tiles(JUDGED_TILE),
             "top": TOP,
             "chance": 1 / study.classes,
         },
@@ -225,35 +302,35 @@ def outputs(model: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
 def probe(training: Examples, test: Examples, classes: int) -> Array:
     """Which test examples a linear classifier of the given features gets right, as 0 and 1.
 
-    Ridge regression of one-hot labels on centred features, in its dual form, W = Xᵀ·A with
-    A = (K + λ)⁻¹·Y and K = X·Xᵀ, as there are more features than examples. An example left out
-    would be missed by residual_i / (1 − 1/n − H_ii) with H = K·(K + λ)⁻¹, so that choosing λ costs
-    no further fits; 1/n is the intercept's part, without which the smallest λ would always seem
-    best.
+    Ridge regression of one-hot labels on centred features, W = (XᵀX + λ)⁻¹·Xᵀ·Y, in the
+    coordinates of XᵀX's eigenvectors. An example left out would be missed by
+    residual_i / (1 − 1/n − H_ii) with H = X·(XᵀX + λ)⁻¹·Xᵀ, so that choosing λ costs no further
+    fits; 1/n is the intercept's part, without which the smallest λ would always seem best.
 
     Shape: inputs (n, …) to learn from, (m, …) to test → (m,).
 
     Source: Rifkin, Lippert, "Notes on regularized least squares", 2007, for the example left out.
     """
     (inputs, labels), (test_inputs, test_labels) = training, test
-    X, T = inputs.flatten(1), test_inputs.flatten(1)
+    X, T = inputs.flatten(1).double(), test_inputs.flatten(1).double()
     mean = X.mean(dim=0)
     X, T = X - mean, T - mean
     Y = nn.functional.one_hot(labels, classes).double()
     level = Y.mean(dim=0)
-    values, Q = torch.linalg.eigh((X @ X.T).double())  # K = Q·diag(values)·Qᵀ
+    values, V = torch.linalg.eigh(X.T @ X)  # XᵀX = V·diag(values)·Vᵀ
     values = values.clamp(min=0)
-    rotated = Q.T @ (Y - level)
-    scale = values.mean().clamp(min=torch.finfo(torch.float32).tiny)
+    Z = X @ V  # (n, features)
+    rotated = Z.T @ (Y - level)
+    scale = (values.sum() / len(X)).clamp(min=torch.finfo(torch.float64).tiny)
     fits = []
     for penalty in PENALTIES:
-        shrink = 1 / (values + penalty * scale)  # (n,)
-        A = Q @ (shrink[:, None] * rotated)  # (n, classes)
-        leverage = Q.square() @ (values * shrink)  # (n,), the diagonal of H
-        left_out = penalty * scale * A / (1 - 1 / len(X) - leverage)[:, None]
-        fits.append((left_out.square().mean().item(), A))
-    _, A = min(fits, key=lambda fit: fit[0])
-    return _right((T @ X.T).double() @ A + level, test_labels)
+        shrink = 1 / (values + penalty * scale)  # (features,)
+        B = shrink[:, None] * rotated  # (features, classes)
+        leverage = Z.square() @ shrink  # (n,), the diagonal of H
+        left_out = (Y - level - Z @ B) / (1 - 1 / len(X) - leverage)[:, None]
+        fits.append((left_out.square().mean().item(), B))
+    _, B = min(fits, key=lambda fit: fit[0])
+    return _right(T @ (V @ B) + level, test_labels)
 
 
 def _right(logits: Tensor, labels: Tensor) -> Array:
@@ -302,3 +379,7 @@ def _patches(
 
 def _points(rise: Estimate) -> str:
     return f"{written(rise.mean, '+.1f')} points (95{NBSP}% interval {rise.range('+.1f')})"
+
+
+def _tiles(side: int) -> str:
+    return f"tiles of {side}×{side}"

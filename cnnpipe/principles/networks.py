@@ -17,10 +17,11 @@ from cnnpipe.functional.windows import pad, sliding_windows
 from cnnpipe.geometry import WindowGeometry
 from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential
 
-Reduction = Literal["max pooling", "average pooling", "strided convolution"]
+Reduction = Literal["max pooling", "average pooling", "blurred max pooling", "strided convolution"]
 """How a network makes its feature maps smaller."""
 MAX: Reduction = "max pooling"
 AVERAGE: Reduction = "average pooling"
+BLUR: Reduction = "blurred max pooling"
 STRIDE: Reduction = "strided convolution"
 Form = Literal["shared", "local"]
 """Of a layer's weights: one kernel for all positions, or one for each."""
@@ -34,7 +35,7 @@ MLP = "MLP"
 def pooling_network(reduction: Reduction, classes: int) -> nn.Sequential:
     """Two 5×5 convolutions and a linear layer; each convolution's maps are halved.
 
-    With either pooling and with stride 2 in the convolutions themselves the maps have the same
+    With each pooling and with stride 2 in the convolutions themselves the maps have the same
     sizes and the network the same parameters.
 
     Shape: (N, 1, 28, 28) → (N, classes).
@@ -43,9 +44,27 @@ def pooling_network(reduction: Reduction, classes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for in_channels, out_channels in pairwise((1, 8, 16)):
         layers += [Conv2d(in_channels, out_channels, 5, stride), ReLU()]
-        if reduction in (MAX, AVERAGE):
-            layers.append(MaxPool2d(2) if reduction == MAX else AvgPool2d(2))
+        layers += pooling_layers(reduction)
     return Sequential(*layers, nn.Flatten(), Linear(features(layers), classes))
+
+
+def pooling_layers(reduction: Reduction) -> list[nn.Module]:
+    """What halves maps behind a convolution; nothing where its own stride does.
+
+    Blurred: the maximum around every pixel, then every second one of their means weighted by
+    [1 2 1]/4 in both directions, which two averages of 2×2 make.
+
+    Shape: (N, C, H, W) → (N, C, ⌊H/2⌋, ⌊W/2⌋), H and W even where blurred.
+
+    Source: Zhang, "Making convolutional networks shift-invariant again", ICML 2019, for blurring.
+    """
+    layers: dict[Reduction, list[nn.Module]] = {
+        MAX: [MaxPool2d(2)],
+        AVERAGE: [AvgPool2d(2)],
+        BLUR: [MaxPool2d(2, stride=1, padding=1), AvgPool2d(2, stride=1), AvgPool2d(2)],
+        STRIDE: [],
+    }
+    return layers[reduction]
 
 
 class LocallyConnected2d(nn.Module):

@@ -148,15 +148,20 @@ def tuned(
     first, *others = budget.lr
     if not others:
         return dict.fromkeys(networks, first)
-    reached = {name: dict.fromkeys(budget.lr, 0.0) for name in networks}
-    for number in range(TUNING_RUNS):
-        run = study.run(f"{claim}, tuning", number)
+
+    def try_rates(run: Study) -> pd.DataFrame:
         inputs, labels = run.training_examples(images + HELD_OUT)
         seen = min(images, len(labels) * 3 // 4)
-        for (name, build), lr in product(networks.items(), budget.lr):
-            network = train(build, (inputs[:seen], labels[:seen]), budget.at(lr), run.seed)
-            reached[name][lr] += accuracy(network, (inputs[seen:], labels[seen:]))
-    return {name: max(by_rate, key=lambda lr: by_rate[lr]) for name, by_rate in reached.items()}
+        learned, held_out = (inputs[:seen], labels[:seen]), (inputs[seen:], labels[seen:])
+        rows = [
+            (name, lr, accuracy(train(build, learned, budget.at(lr), run.seed), held_out))
+            for (name, build), lr in product(networks.items(), budget.lr)
+        ]
+        return pd.DataFrame(rows, columns=["network", "lr", "accuracy"])
+
+    tried = study.repeat(f"{claim}, tuning", TUNING_RUNS, try_rates)
+    reached = tried.groupby(["network", "lr"], sort=False)["accuracy"].mean()
+    return {name: float(reached[name].idxmax()) for name in networks}
 
 
 def train(

@@ -49,6 +49,9 @@ class FindingSource:
     table_file: str
     stage: str
     """The stage that makes it."""
+    replications: Sequence[Mapping[str, Any]] = ()
+    """Summaries of the same claim with the full budget, one for each base seed; none if `make
+    claims` has not measured it on this data set."""
 
     @property
     def title(self) -> str:
@@ -208,6 +211,10 @@ def read_sources(reports: Path, dataset: Path, params: Mapping[str, Any]) -> Sou
         InputError: a file is there and damaged.
     """
     timings = _json(reports / "timings.json") or {}
+    described = _json(dataset)
+    full = _json(reports / "claims.json") or {"seeds": {}, "dataset": None}
+    own = described is not None and described["name"] == full["dataset"]
+    replications = list(full["seeds"].values()) if own else []
     return Sources(
         models=[_read_model(reports, name, timings.get(name)) for name in params["models"]],
         verification=_json(reports / "verify.json"),
@@ -220,13 +227,13 @@ def read_sources(reports: Path, dataset: Path, params: Mapping[str, Any]) -> Sou
             ],
         ),
         principles=[
-            _read_finding(reports, name, "principles", summary)
+            _read_finding(reports, name, "principles", summary, replications)
             for name, summary in (_json(reports / "principles.json") or {}).items()
         ],
-        handcrafted=_read_handcrafted(reports),
+        handcrafted=_read_handcrafted(reports, replications),
         handcrafted_timing=_json(reports / "handcrafted_timings.json"),
         robustness=_csv(reports / "handcrafted" / "robustness.csv"),
-        dataset=_json(dataset),
+        dataset=described,
         params=params,
         versions={package: version(package) for package in PACKAGES},
     )
@@ -258,14 +265,16 @@ def _read_attribution(reports: Path, name: str, explained: Mapping[str, Any]) ->
     return _read_finding(reports, f"attribution-{name}", f"explain@{name}", summary)
 
 
-def _read_handcrafted(reports: Path) -> FindingSource | None:
+def _read_handcrafted(
+    reports: Path, replications: Sequence[Mapping[str, Any]]
+) -> FindingSource | None:
     summary = _json(reports / "handcrafted.json")
     if summary is None:
         return None
     figures = [figure | {"file": f"figures/{figure['file']}"} for figure in summary["figures"]]
     # Of its tables, the one that has a row per method.
     summary["tables"] = {"methods": "handcrafted/methods.csv"}
-    return _read_finding(reports, "handcrafted", "handcrafted", summary, figures)
+    return _read_finding(reports, "handcrafted", "handcrafted", summary, replications, figures)
 
 
 def _read_finding(
@@ -273,6 +282,7 @@ def _read_finding(
     name: str,
     stage: str,
     summary: Mapping[str, Any],
+    replications: Sequence[Mapping[str, Any]] = (),
     figures: Sequence[Mapping[str, Any]] = (),
 ) -> FindingSource:
     """A finding with its first table and the given figures, or the one that its summary names."""
@@ -287,6 +297,7 @@ def _read_finding(
         table=_csv(reports / first),
         table_file=first,
         stage=stage,
+        replications=[found[name] for found in replications if name in found],
     )
 
 

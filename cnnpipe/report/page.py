@@ -23,6 +23,7 @@ from cnnpipe.report.sentences import (
     measured,
     modesty,
     reason,
+    replicated,
     verdicts,
 )
 
@@ -79,6 +80,7 @@ def environment(*folders: Path) -> Environment:
         "points": points,
         "quoted": quoted,
         "reason": reason,
+        "replicated": replicated,
         "short": short,
         "tint": tint,
         "thousands": lambda number: f"{number:,}",

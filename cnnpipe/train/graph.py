@@ -28,35 +28,41 @@ class Graphed:
     as before, and a line says so.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], *, record: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Tensor], device: torch.device, *, record: bool
+    ) -> None:
         """
         Args:
-            function: of tensors on one CUDA device, which keep their shapes.
-            record: if False, each call is a plain call.
+            function: of tensors on the device, which keep their shapes.
+            device: operands on the CPU are copied to it, without waiting for it.
+            record: whether to record, on a CUDA device; if False, each call is a plain call.
         """
         self._function = function
-        self._may_record = record
+        self._device = device
+        self._may_record = record and device.type == "cuda"
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, *operands: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, *operands: Tensor) -> Tensor:
+        if self._device.type == "cuda":  # from pageable memory a copy would wait for the GPU
+            operands = tuple(each if each.is_cuda else each.pin_memory() for each in operands)
         if self._may_record and self._calls == EAGER_CALLS:
             self._record(operands)
         self._calls += 1
         if not self._graph:
-            return self._function(*operands)
-        torch._foreach_copy_(self._operands, operands)
+            return self._function(*(each.to(self._device, non_blocking=True) for each in operands))
+        torch._foreach_copy_(self._operands, operands, non_blocking=True)
         self._graph.replay()
-        return tuple(result.clone() for result in self._results)
+        return self._result.clone()
 
     def _record(self, operands: tuple[Tensor, ...]) -> None:
         """Record one call. Nothing is computed, so that it changes no number."""
-        self._operands = [operand.clone() for operand in operands]
-        device = operands[0].device
+        self._operands = [torch.empty_like(each, device=self._device) for each in operands]
         graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream(self._device)
         try:
-            with torch.cuda.device(device), torch.cuda.graph(graph, stream=torch.cuda.Stream()):
-                self._results = self._function(*self._operands)
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=stream):
+                self._result = self._function(*self._operands)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             print(

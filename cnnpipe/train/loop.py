@@ -1,9 +1,8 @@
 """Train a network: AdamW, one-cycle learning rate, random affine maps, averaged weights.
 
 `train` runs the epochs, `train_epoch` the batches of one, `train_step` is one step of the
-optimiser, `evaluate` measures the averaged weights. On a CUDA GPU the forward and backward pass of
-a step become one call (graph.py). Checkpoints, several processes and the progress
-bar are in session.py.
+optimiser, `evaluate` measures the averaged weights. On a CUDA GPU all of a step but the optimiser
+becomes one call (graph.py). Checkpoints, several processes and the progress bar are in session.py.
 
 The whole data set lives on the device as bytes; a batch is an index away. All random numbers come
 from generators that are seeded here, so a run depends on its parameters and seed alone. They draw
@@ -13,7 +12,7 @@ interrupted run continues from its last checkpoint and ends with the same bits.
 Axes: N batch, H height, W width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnpipe.data.dataset import Split
-from cnnpipe.data.preprocessing import Normalization, augment
+from cnnpipe.data.preprocessing import Normalization, random_affine_maps, resample
 from cnnpipe.functional import cross_entropy
 from cnnpipe.models import loss_function, predict
 from cnnpipe.params.train import TrainParams
@@ -35,8 +34,8 @@ from cnnpipe.train.snapshots import Snapshots
 from cnnpipe.train.state import Epoch, TrainingState
 
 DEFAULTS = TrainParams()
-Measure = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-"""Loss and accuracy on images with labels; the gradients of the weights are left in them."""
+Measure = Callable[..., Tensor]
+"""Loss and accuracy (2,) on a batch as `batches` describes it; the gradients are left behind."""
 
 
 def train(
@@ -85,14 +84,13 @@ def train(
     state = TrainingState.create(model, params, steps, seed)
     watch = Snapshots(state, validation, normalization, snapshots)
     measure = Graphed(
-        partial(forward_and_backward, state, params, choose_dtype(params.precision, state.device)),
-        record=state.device.type == "cuda" and distributed.processes() == 1,
+        partial(measure_batch, state, params, training, normalization),
+        state.device,
+        record=distributed.processes() == 1,
     )
     with Session(state, checkpoints, progress, curves) as session:
         for number in session.epochs():
-            loss, accuracy, lr = train_epoch(
-                session, training, params, normalization, measure, watch
-            )
+            loss, accuracy, lr = train_epoch(session, len(training), params, measure, watch)
             if distributed.rank() == 0:
                 averaged = state.averaged.module
                 if observe:
@@ -104,72 +102,73 @@ def train(
 
 
 def train_epoch(
-    session: Session,
-    training: Split,
-    params: TrainParams,
-    normalization: Normalization,
-    measure: Measure,
-    watch: Snapshots,
+    session: Session, images: int, params: TrainParams, measure: Measure, watch: Snapshots
 ) -> tuple[float, float, float]:
     """The mean loss and accuracy of the epoch's steps, and the learning rate of its last step."""
     state = session.state
     state.model.train()
-    for images, labels in batches(state, training, params, normalization):
+    for batch in batches(state, images, params):
         watch.look()
         lr = float(state.schedule.get_last_lr()[0])
-        session.after_step(*train_step(state, images, labels, measure))
+        session.after_step(train_step(state, batch, measure))
     return (*session.means(), lr)
 
 
-def train_step(
-    state: TrainingState,
-    images: Tensor,
-    labels: Tensor,
-    measure: Measure,
-) -> tuple[Tensor, ...]:
+def train_step(state: TrainingState, batch: Sequence[Tensor], measure: Measure) -> Tensor:
     """One step of the optimiser; the loss and the accuracy on the batch before it."""
-    measured = measure(images, labels)
-    state.optimizer.step()
+    measured = measure(state.averaged.shares(), *batch)
+    state.optimizer.step()  # its schedule moves numbers that a graph would freeze
     state.averaged.update_parameters(state.model)
     state.schedule.step()
     state.step += 1
     return measured
 
 
+def measure_batch(
+    state: TrainingState,
+    params: TrainParams,
+    split: Split,
+    normalization: Normalization,
+    shares: Tensor,
+    indices: Tensor,
+    maps: Tensor | None = None,
+) -> Tensor:
+    """The whole of a `Measure`: make the batch, forward pass, backward pass, average counts."""
+    images = normalization(split.images[indices])  # (N, 1, H, W)
+    if maps is not None:
+        images = resample(images, maps, normalization.background)
+    measured = forward_and_backward(state, params, images, split.labels[indices])
+    state.averaged.update_counts(state.model, shares)
+    return measured
+
+
 def forward_and_backward(
-    state: TrainingState, params: TrainParams, dtype: torch.dtype, images: Tensor, labels: Tensor
-) -> tuple[Tensor, ...]:
-    """The whole of a `Measure`."""
+    state: TrainingState, params: TrainParams, images: Tensor, labels: Tensor
+) -> Tensor:
+    """Loss and accuracy (2,); the gradients are left in the weights."""
+    dtype = choose_dtype(params.precision, images.device)
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         logits = state.network(images)  # (N, classes)
         loss = loss_function(params.backend)(logits, labels, label_smoothing=params.label_smoothing)
     state.optimizer.zero_grad()
     loss.backward()
-    return loss.detach(), (logits.detach().argmax(dim=1) == labels).float().mean()
+    accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+    return torch.stack([loss.detach(), accuracy])
 
 
-def batches(
-    state: TrainingState, split: Split, params: TrainParams, normalization: Normalization
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(state: TrainingState, images: int, params: TrainParams) -> Iterator[list[Tensor]]:
     """The remaining batches of an epoch in random order; an incomplete last batch is dropped.
 
+    A batch is the indices of its images (N,) and, if they are augmented, their maps (N, 2, 3).
     Every process draws the same order and the same maps, and gets its part of each batch.
     """
     if state.order is None:
-        state.order = torch.randperm(len(split), generator=state.generator)
-    order = state.order.to(split.images.device)
+        state.order = torch.randperm(images, generator=state.generator)
+    order = state.order.to(state.device)
     for index in range(state.step % state.steps_per_epoch, state.steps_per_epoch):
-        batch = order[index * params.batch_size : (index + 1) * params.batch_size]
-        batch = distributed.part_of(batch)
-        images = augment(
-            normalization(split.images[batch]),  # (N, 1, H, W)
-            params.augment,
-            normalization.background,
-            state.generator,
-            part=distributed.rank(),
-            parts=distributed.processes(),
-        )
-        yield images, split.labels[batch]
+        indices = order[index * params.batch_size : (index + 1) * params.batch_size]
+        maps = random_affine_maps(params.batch_size, params.augment, state.generator)
+        yield [distributed.part_of(each) for each in (indices, maps) if each is not None]
 
 
 def evaluate(model: nn.Module, split: Split, normalization: Normalization) -> tuple[float, float]:

@@ -67,7 +67,7 @@ class Session:
             disable=not self._shows or None,  # None: shown in a terminal only
             mininterval=1,
         )
-        self._unread: list[tuple[Tensor, Tensor]] = []
+        self._unread: list[Tensor] = []
 
     def __enter__(self) -> Self:
         return self
@@ -110,15 +110,15 @@ class Session:
                 flush=True,
             )
 
-    def after_step(self, loss: Tensor, accuracy: Tensor) -> None:
-        """Keep a step's loss and accuracy; every few steps read them and save, if it is time.
+    def after_step(self, measured: Tensor) -> None:
+        """Keep a step's loss and accuracy (2,); every few steps read them and save, if it is time.
 
         The values stay on the device until they are read.
 
         Raises:
             DivergedError: a loss is NaN or infinite.
         """
-        self._unread.append((loss, accuracy))
+        self._unread.append(measured)
         if len(self._unread) < STEPS_BETWEEN_READINGS:
             return
         self._read()
@@ -135,10 +135,7 @@ class Session:
         return math.fsum(losses) / len(losses), math.fsum(accuracies) / len(accuracies)
 
     def _read(self) -> None:
-        losses, accuracies = (
-            distributed.mean(torch.stack(values)).tolist()
-            for values in zip(*self._unread, strict=True)
-        )
+        losses, accuracies = distributed.mean(torch.stack(self._unread, dim=1)).tolist()
         self._unread.clear()
         for step, loss in enumerate(losses, start=self.state.step - len(losses) + 1):
             if not math.isfinite(loss):

@@ -168,6 +168,9 @@ class AveragedWeights(AveragedModel):
     fewer than 1/(1 − decay) steps.
 
     The count n stays on the CPU, so that an update never waits for a GPU, as torch's would.
+
+    Integers, the counts of batches of BatchNorm2d, are averaged apart: they change in the forward
+    pass, and so can be averaged where that is recorded.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -176,24 +179,38 @@ class AveragedWeights(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        averages, values = (
-            [*network.parameters(), *network.buffers()] for network in (self.module, model)
-        )
-        n = int(self.n_averaged)
+        averages, values = (_tensors(network, floats=True) for network in (self.module, model))
+        share = 1 - self._d
         self.n_averaged += 1
-        if n == 0:
+        if share == 1:
             torch._foreach_copy_(averages, values)
-            return
-        d = min(self._decay, (1 + n) / (10 + n))
-        floats, counts = _by_kind(averages)
-        latest_floats, latest_counts = _by_kind(values)
-        torch._foreach_lerp_(floats, latest_floats, 1 - d)
-        if counts:  # of batches, by BatchNorm2d: all at once, and cut to integers
-            mean = torch.stack(counts) * d + torch.stack(latest_counts) * (1 - d)
-            torch._foreach_copy_(counts, list(mean.to(counts[0].dtype)))
+        else:
+            torch._foreach_lerp_(averages, values, share)
+
+    @torch.no_grad()
+    def update_counts(self, model: nn.Module, shares: Tensor) -> None:
+        """Average the integers, all at once, and cut the means to integers.
+
+        Args:
+            model: after its forward pass, before `update_parameters`.
+            shares: what `shares` returns, on the model's device.
+        """
+        averages, values = (_tensors(network, floats=False) for network in (self.module, model))
+        if averages:
+            mean = torch.stack(averages) * shares[0] + torch.stack(values) * shares[1]
+            torch._foreach_copy_(averages, list(mean.to(averages[0].dtype)))
+
+    def shares(self) -> Tensor:
+        """d and 1 − d of the next update, (2,)."""
+        return torch.tensor([self._d, 1 - self._d])
+
+    @property
+    def _d(self) -> float:
+        n = int(self.n_averaged)
+        return min(self._decay, (1 + n) / (10 + n)) if n else 0.0
 
 
-def _by_kind(tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Those of floating-point numbers, and the others."""
-    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-    return floats, [tensor for tensor in tensors if not tensor.is_floating_point()]
+def _tensors(network: nn.Module, *, floats: bool) -> list[Tensor]:
+    """Parameters and buffers of floating-point numbers, or the others."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return [tensor for tensor in tensors if tensor.is_floating_point() == floats]

@@ -72,7 +72,7 @@ def test_what_comes_in_from_outside_is_background():
 
 def test_maps_stay_within_their_half_widths():
     widths = AugmentParams(degrees=10, translate=0.1, scale=0.2, shear=5)
-    maps = preprocessing._random_affine_maps(10_000, widths, rng())
+    maps = preprocessing.random_affine_maps(10_000, widths, rng())
     linear, shift = maps[:, :, :2], maps[:, :, 2]
     # A = R(θ)·Shear(φ)/s: det A = 1/s², and A's first column is (cos θ, sin θ)/s
     scale = linear.det().rsqrt()
@@ -91,7 +91,7 @@ def test_a_map_resamples_as_scipy_does(seed):
     image = torch.randn(1, 1, side, side, generator=rng())
     image[..., :6, :] = image[..., -6:, :] = image[..., :6] = image[..., -6:] = background
     widths = AugmentParams(degrees=20, translate=0.1, scale=0.2, shear=10)
-    maps = preprocessing._random_affine_maps(1, widths, rng(seed))
+    maps = preprocessing.random_affine_maps(1, widths, rng(seed))
     a = maps[0].double().numpy()
     flip = np.array([[0, 1], [1, 0]])  # (x, y) to (row, column)
     matrix = flip @ a[:, :2] @ flip

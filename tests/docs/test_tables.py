@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 
@@ -56,6 +57,27 @@ def test_the_ladder_has_a_row_for_each_rung_and_the_peak(monkeypatch):
     assert [row.split(" | ")[0] for row in rows] == [
         *("| formula", "| compiled loops", "| vendor", "| peak")
     ]
+
+
+def test_the_full_budget_has_a_row_for_each_claim_once_it_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    page = "<!-- results: replications -->\nold\n<!-- end -->"
+    assert "Not measured yet: `make claims`" in filled(page)
+    verdicts = ["shown", "not decided", "shown"]
+    found = [
+        {"sharing": {"verdict": verdict, "number": number, "interval": [0.5, 4.0]}}
+        for verdict, number in zip(verdicts, (2.0, 1.5, 2.5), strict=True)
+    ]
+    row = {"verdicts": verdicts, "covered": 5, "pairs": 6}
+    machine = {"processor": "Example", "threads": 2, "torch": "2.14.1+cpu", "python": "3.11.7"}
+    facts = {"date": "2026-01-31", "dataset": "mnist", "machine": machine}
+    facts |= {"replication": {"sharing": row}, "seeds": dict(enumerate(found))}
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/claims.json").write_text(json.dumps(facts))
+    text = filled(page)
+    assert "Measured on 2026-01-31 with MNIST on Example, 2 threads, torch 2.14.1" in text
+    verdict = "**shown** 2×, **not decided** 1×"
+    assert f"| `sharing` | {verdict} | 2 (0.5 to 4) | 1.5, 2.5 | 5 of 6 |" in text
 
 
 def test_an_unknown_name_is_an_error():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from skimage.feature import SIFT
+from skimage.feature import SIFT, hog
 from skimage.filters import sobel_h, sobel_v
 
 from cnnpipe.data.dataset import Dataset, Split
@@ -131,6 +131,10 @@ class TestFeatures:
         for image, (horizontal, vertical) in zip(images, features.sobel_maps(images), strict=True):
             np.testing.assert_allclose(horizontal, abs(sobel_h(image / 255)), atol=1e-6)
             np.testing.assert_allclose(vertical, abs(sobel_v(image / 255)), atol=1e-6)
+
+    def test_hog_is_that_of_scikit_image(self, images):
+        reference = [hog(i / 255, pixels_per_cell=(4, 4), cells_per_block=(2, 2)) for i in images]
+        np.testing.assert_allclose(features.hog_descriptor(images), reference, atol=1e-5)
 
     def test_dense_sift_is_scikit_images_descriptor_of_an_upright_patch(self, images):
         """At the smallest smoothing that skimage takes, so nearly the same 128 numbers."""

@@ -1,6 +1,6 @@
 """Train on the null GPU, and print as JSON what the last step asked of it.
 
-    python -m tests.null_gpu.steps MODEL,BACKEND,PRECISION …
+    python -m tests.null_gpu.steps MODEL,BACKEND,PRECISION[,ALGORITHM] …
 
 Run with the environment that `build` returns. `eager` and `graph` count a step without and with a
 CUDA graph, and the making of its batch: kernels; products, convolutions and normalisations of
@@ -23,10 +23,11 @@ from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.layers import Linear
 from cnnpipe.models import build_model
-from cnnpipe.params.train import Backend, TrainParams
+from cnnpipe.params.train import Algorithm, Backend, TrainParams
 from cnnpipe.train import graph, loop
 
 NULL = ctypes.CDLL("libnullgpu.so")
+DRIVER = ctypes.CDLL("libcuda.so.1")
 LIBRARIES = ("cublasGemm", "cublasSgemm", "cublasLtMatmul", "cudnnConvolution", "cudnnBatchNorm")
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 STEPS = 6
@@ -42,14 +43,15 @@ def counts() -> dict[str, int]:
     NULL.nullgpu_reset()
     calls = {line[2]: int(line[1]) for line in lines if line[0] == "API"}
     replays = ctypes.c_long.in_dll(NULL, "nullgpu_graph_launches")
+    of_triton = ctypes.c_long.in_dll(DRIVER, "nullcu_launches")
     found = {
-        "kernels": int(lines[0][1]),
+        "kernels": int(lines[0][1]) + of_triton.value,
         "products": sum(n for name, n in calls.items() if name.startswith(LIBRARIES)),
         "copies": sum(n for name, n in calls.items() if name.startswith(("cudaMemc", "cudaMems"))),
         "graphs": replays.value,
         "waits": sum(calls.get(name, 0) for name in WAITS),
     }
-    replays.value = 0
+    replays.value = of_triton.value = 0
     return found
 
 
@@ -59,14 +61,14 @@ class Waiting(nn.Sequential):
         return super().forward(images)
 
 
-def network(name: str, backend: Backend) -> nn.Module:
+def network(name: str, backend: Backend, algorithm: Algorithm) -> nn.Module:
     torch.manual_seed(0)
     if name == "waiting":
         return Waiting(nn.Flatten(), Linear(784, 10))
-    return build_model(name, backend=backend)
+    return build_model(name, backend=backend, algorithm=algorithm)
 
 
-def measure(name: str, backend: Any, precision: Any) -> dict[str, Any]:
+def measure(name: str, backend: Any, precision: Any, algorithm: Any = "auto") -> dict[str, Any]:
     device = torch.device("cuda")
     images = torch.randint(256, (STEPS * 128, 28, 28), dtype=torch.uint8)
     split = Split(images, torch.randint(10, (len(images),))).to(device)
@@ -74,7 +76,7 @@ def measure(name: str, backend: Any, precision: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for how, calls in {"eager": STEPS, "graph": 3}.items():
         graph.EAGER_CALLS = calls
-        model = network(name, backend).to(device)
+        model = network(name, backend, algorithm).to(device)
         validation = split[torch.arange(9)]
         loop.train(model, split, validation, params, Normalization(0.1, 0.3), progress=False)
         random = torch.cuda.get_rng_state().tolist()

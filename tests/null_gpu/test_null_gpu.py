@@ -39,12 +39,12 @@ def test_a_step_launches_no_more_than_it_did_and_never_waits(steps, run, most):
     assert eager["waits"] == eager["graphs"] == 0
 
 
-@pytest.mark.parametrize(("run", "most"), [(LENET5, 26), (VGG, 36)])
-def test_forward_and_backward_are_one_graph(steps, run, most):
+@pytest.mark.parametrize("run", [LENET5, VGG])
+def test_all_but_the_optimiser_is_one_graph(steps, run):
     graph = steps[run]["graph"]
     assert graph["graphs"] == 1
     assert graph["waits"] == graph["products"] == 0
-    assert graph["kernels"] + graph["copies"] + 1 <= most
+    assert graph["kernels"] + graph["copies"] + 1 <= 10
 
 
 def test_a_graph_draws_the_same_random_numbers(steps):

@@ -32,6 +32,7 @@ def test_the_claim_holds_and_the_control_is_another_network(finding):
     assert finding.details["output_error_in_rounding_bounds"] <= 1
     assert (finding.tables["training"]["moved"].iloc[1:] > 0).all()
     assert finding.details["control"] > 0.1 * finding.details["moved"]
+    assert finding.number < finding.details["apart_in_single_precision"] < 1e-3
 
 
 def test_all_outputs_are_compared(finding):

@@ -40,6 +40,26 @@ def test_match_is_the_largest_cosine_for_any_sign_and_scale():
     assert best[1] == 0
 
 
+def test_tuning_worked_by_hand(monkeypatch):
+    monkeypatch.setattr(filters, "FREQUENCIES", np.array([0.25]))
+    monkeypatch.setattr(filters, "ANGLES", np.array([0, 45, 90, 135]))
+    edge, dot = np.zeros((2, 3, 3))
+    edge[1], dot[1, 1] = [-1, 0, 1], 1
+    # |exp(iπ/2·cos θ) − exp(−iπ/2·cos θ)| = 2·sin(π/2·cos θ): 2 upright, 0 level, and 45°
+    # and 135° cancel
+    aslant = 2 * np.sin(np.pi / 2 * 0.5**0.5)
+    expected = 2 / (2 + 2 * aslant), 0
+    np.testing.assert_allclose(filters.tuning(np.stack([edge, dot])), expected, atol=1e-12)
+
+
+def test_edges_are_tuned_to_their_angle_and_round_templates_to_none():
+    names, bank = templates(5)
+    tuned = dict(zip(names, filters.tuning(bank), strict=True))
+    assert tuned["Sobel at 0°"] == pytest.approx(tuned["Sobel at 90°"], abs=1e-9)
+    assert tuned["Sobel at 0°"] > 0.3
+    assert tuned["Laplacian of σ 1"] == pytest.approx(0, abs=1e-9)
+
+
 def test_same_smoothness_keeps_the_amplitudes_of_the_spectrum():
     weights = np.random.default_rng(0).normal(size=(4, 5, 5))
     other = same_smoothness(weights, np.random.default_rng(1))
@@ -68,6 +88,7 @@ def test_hand_crafted_filters_match_and_random_ones_do_not():
 )
 def test_the_verdict_follows_likeness_beyond_smoothness(beyond, verdict):
     runs = pd.DataFrame({"match": 0.8, "random": 0.5, "random as smooth": 0.8 - np.array(beyond)})
+    runs = runs.assign(**{"tuning": [0.5, 0.6, 0.7], filters.TUNING_OF_RANDOM: 0.3})
     found = measured(filters)
     use = pd.DataFrame(
         [(first, 0.9 + run / 100, run) for run in range(3) for first in FIRSTS],

@@ -13,15 +13,18 @@ from cnnpipe.principles.scrambled import ORDERED, SCRAMBLED
 from tests.helpers.tiny_study import BUDGETS, TINY, tiny_study, with_scrambled_pixels
 
 
-def probes(ordered, control):
-    """Accuracies of two runs' probes, which rise by so many points from the first layer on."""
+def probes(ordered, control, fall=0.5):
+    """Probes of three runs, which rise by so many points from the first layer on; the correlations
+    of trained networks fall by so much, those of the others by 0.2."""
+    falls = {ORDERED: fall, SCRAMBLED: 0.2, UNTRAINED: 0.2}
     rows = [
-        (state, layer, 0.5 + points / 100 * place, run)
+        (state, layer, 0.5 + points / 100 * place, run, *[0.9 - falls[state] * place] * 3)
         for state, rise in ((ORDERED, ordered), (SCRAMBLED, control), (UNTRAINED, [-9, -9, -9]))
         for run, points in enumerate(rise)
         for place, layer in enumerate(["c1", "c3"])
     ]
-    return pd.DataFrame(rows, columns=["state", "layer", "accuracy", "run"])
+    tiles = [f"tiles of {side}×{side}" for side in hierarchy.TILES]
+    return pd.DataFrame(rows, columns=["state", "layer", "accuracy", "run", *tiles])
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,27 @@ def test_probes_must_rise_more_than_where_nothing_is_an_edge(ordered, control, v
     finding = judge(probes(ordered, control), what_excites(TINY), TINY)
     assert finding.verdict == verdict
     assert finding.number == pytest.approx(np.mean(np.subtract(ordered, control)))
+
+
+@pytest.mark.parametrize(("fall", "answer"), [(0.5, "shown"), (0.2, "shown not to hold")])
+def test_later_filters_must_depend_more_on_the_arrangement_of_tiles(fall, answer):
+    finding = judge(probes([8, 9, 10], [1, 2, 3], fall), what_excites(TINY), TINY)
+    assert f"0.1 larger: {answer})" in finding.statement
+
+
+def test_tiles_are_shuffled_whole_and_a_filter_of_their_size_hardly_notices():
+    images = torch.arange(16.0).reshape(1, 1, 4, 4).repeat(50, 1, 1, 1)
+    shuffled = hierarchy.in_shuffled_tiles(images, 2, seed=0)
+    corners = {tuple(image[0, :2, :2].flatten().tolist()) for image in shuffled}
+    assert corners == {(0, 1, 4, 5), (2, 3, 6, 7), (8, 9, 12, 13), (10, 11, 14, 15)}
+    assert torch.equal(shuffled.flatten(1).sort(dim=1).values, images.flatten(1))
+
+
+def test_correlation_is_the_mean_over_filters_that_respond_differently():
+    first = torch.tensor([[1.0, 1, 5], [2, 2, 5], [3, 3, 5]])
+    second = torch.tensor([[2.0, 3, 1], [4, 2, 2], [6, 1, 3]])
+    assert hierarchy.correlation(first, second) == pytest.approx((1 - 1) / 2)
+    assert hierarchy.correlation(first[:, :1], second[:, :1]) == pytest.approx(1)
 
 
 def test_networks_trained_on_scrambled_images_do_not_show_it():

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from cnnpipe.layers import ReLU, Sigmoid
+from cnnpipe.layers import Conv2d, Linear, ReLU, Sigmoid
 from cnnpipe.models import build_model
 from cnnpipe.principles import sparsity
-from cnnpipe.principles.sparsity import ALL, count_zeros, judge, measure
+from cnnpipe.principles.sparsity import ALL, PLAIN, SPARSER, count_zeros, judge, measure
 from tests.helpers.tiny_study import TINY, measured
 
 
@@ -49,9 +49,43 @@ def test_sigmoid_refutes_the_claim():
     ],
 )
 def test_verdict(zero, majority, verdict):
-    runs = pd.DataFrame({"zero": zero, "majority": majority, "accuracy": 0.9})
-    layers = measured(sparsity).tables["layers"]
-    assert judge(runs, layers, TINY).verdict == verdict
+    finding = judge(two_networks(zero, majority), measured(sparsity).tables["layers"], TINY)
+    assert finding.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("lead", "answer"),
+    [(0.02, "more than a point: shown)"), (0.0, "more than a point: shown not to hold)")],
+)
+def test_whether_sparser_networks_generalise_better_has_its_own_answer(lead, answer):
+    runs = two_networks([0.6, 0.61, 0.62], [1.0] * 3, lead)
+    assert answer in judge(runs, measured(sparsity).tables["layers"], TINY).statement
+
+
+def two_networks(zero, majority, lead=0.0):
+    """The rows of as many runs, whose penalised networks are so much more accurate."""
+    plain = pd.DataFrame({"zero": zero, "majority": majority, "products": 0.5, "accuracy": 0.9})
+    plain["run"] = range(len(zero))
+    sparser = plain.assign(network=SPARSER, accuracy=0.9 + lead + plain["run"] / 1000)
+    return pd.concat([plain.assign(network=PLAIN), sparser], ignore_index=True)
+
+
+def test_the_penalty_adds_its_slope_to_the_gradient_of_active_neurons():
+    layer = sparsity.Penalised(ReLU())
+    x = torch.tensor([[2.0, -1.0], [1.0, 3.0]], requires_grad=True)
+    layer(x).sum().backward()
+    expected = 1 + sparsity.PENALTY / 2  # mean over two images
+    torch.testing.assert_close(x.grad, torch.tensor([[expected, 0], [expected, expected]]))
+
+
+def test_products_by_zero_worked_by_hand():
+    network = nn.Sequential(Conv2d(1, 2, 2, bias=False), nn.Flatten(), Linear(8, 3, bias=False))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[[[0.0, 0], [0, 0]]], [[[1, 1], [1, 1]]]]))
+    x = torch.ones(1, 1, 3, 3)
+    x[0, 0, 0, 0] = 0
+    # 1 of 2 kernels' 4·4 products each; 3 times the 4 of 8 inputs that the first kernel makes 0
+    assert sparsity.products_by_zero(network, x) == pytest.approx((2 * 1 + 3 * 4) / (32 + 24))
 
 
 def test_activations_of_all_kinds_are_seen():

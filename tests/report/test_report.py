@@ -59,6 +59,7 @@ SAID = {
         f"Peak. {ladder.PEAK.change}",
         "Peak memory of a training step, own layers over torch’s: LeNet-5 0.902; VGG 0.91.",
     ],
+    "confusion": ["The darkest cell beside the diagonal is its commonest confusion: “"],
     "filters": [
         "c1: 2 filters of 1×5×5 weights; without the most valuable one 20.00 points",
         "Outlined: 1 dead filter.",
@@ -229,6 +230,19 @@ def test_a_claim_whose_figure_and_table_are_gone_says_how_to_make_them(tmp_path)
     (folder / "figures" / "principles" / "locality.png").unlink()
     text = Document(page_of(folder)).text
     assert "Not there yet: reports/figures/principles/locality.png. dvc repro principles" in text
+
+
+@pytest.mark.parametrize(("dataset", "stated"), [("mnist", True), ("digits", False)])
+def test_the_full_budget_stands_beside_the_claims_of_its_data_set(dataset, stated, tmp_path):
+    folder = write_reports(tmp_path)
+    found = [("shown", 2.5), ("shown", 2.25), ("not decided", 0.5)]
+    seeds = {
+        str(seed): {"locality": {"verdict": verdict, "number": number}}
+        for seed, (verdict, number) in enumerate(found, 1)
+    }
+    (folder / "claims.json").write_text(json.dumps({"dataset": dataset, "seeds": seeds}))
+    sentence = "“shown” from 2 and “not decided” from 1 of 3 base seeds; 2.5, 2.25, 0.5"
+    assert (sentence in Document(page_of(folder)).text) == stated
 
 
 def test_a_data_set_that_is_not_mnist_is_announced_before_everything_else(page, tmp_path):

@@ -1,13 +1,17 @@
 """The full budget of the claims: its settings, and what replications say about each other."""
 
 import importlib
+import json
 
 import pytest
+from dvc.repo import Repo
 
 from cnnpipe.params.loading import load_params, read_yaml
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
+
+MORE_RUNS = {"principles.sharing.runs": 9}
 
 
 @pytest.fixture
@@ -31,6 +35,29 @@ def test_every_setting_is_a_key_of_params_and_enlarges_it(script):
 def test_a_setting_that_is_no_key_of_params_is_refused():
     with pytest.raises(InputError, match=r"^principles\.sharing\.seeds: expected a dotted key"):
         load_params(Params, ROOT / "params.yaml", overrides={"principles.sharing.seeds": 9})
+
+
+def test_finished_runs_count_until_something_changes_that_they_depend_on(
+    script, tmp_path, monkeypatch
+):
+    for path in ("cnnpipe/principles/sharing.py", "cnnpipe/report/page.py", "data/raw/labels"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text("before")
+    stages = {
+        name: {"cmd": "-", "deps": ["cnnpipe/principles", "data/raw"]} for name in script.STAGES
+    }
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    Repo.init(tmp_path, no_scm=True).close()
+    monkeypatch.chdir(tmp_path)
+    params = load_params(Params, ROOT / "params.yaml")
+    first = script.inputs_of(params)
+    (tmp_path / "cnnpipe/report/page.py").write_text("after")
+    assert script.inputs_of(params) == first
+    seen = {first, script.inputs_of(load_params(Params, ROOT / "params.yaml", overrides=MORE_RUNS))}
+    for path in ("cnnpipe/principles/sharing.py", "data/raw/labels"):
+        (tmp_path / path).write_text("after")
+        seen.add(script.inputs_of(params))
+    assert len(seen) == 4
 
 
 def test_replications_are_compared_pair_by_pair(script):

@@ -34,12 +34,12 @@ PROBED = [
 
 @layout.styled
 def draw(tables: Tables, details: Details) -> Figure:
-    """Probes and class purity by depth, trained and untrained; then the most exciting patches."""
+    """Probes, responses to shuffled images and class purity by depth; the most exciting patches."""
     probes, purity, patches = (tables[name] for name in ("probes", "purity", "patches"))
     models = list(purity["model"].unique())
     layers = patches.groupby(["model", "layer"], sort=False).ngroups
     row = LARGEST + 0.1
-    panels = [None, *models]  # the probes, and a panel of purity for each network
+    panels = ["accuracy", details["tiles"], *models]  # purity for each network
     below = 0.3 + 0.04 * int(purity["layer"].str.len().max())  # the longest name, aslant
     lines = ceil(len(panels) / 2)
     page = layout.Page(
@@ -50,18 +50,25 @@ def draw(tables: Tables, details: Details) -> Figure:
         + row * layers
         + 0.34 * len(models),
         "What each layer knows",
-        "probes: networks trained anew, mean over the runs, 95 % interval; "
+        "first two panels: networks trained anew, mean over the runs, 95 % interval of probes; "
         "all else: those of the pipeline",
     )
     top = layout.BODY + 0.3
-    for place, model in enumerate(panels):
+    titles = {
+        "accuracy": "LeNet-5: accuracy of linear probes",
+        details["tiles"]: f"LeNet-5: correlation of responses, {details['tiles']} shuffled",
+    }
+    for place, panel in enumerate(panels):
         line, column = divmod(place, 2)
         corner = LEFT + column * (PANEL_WIDTH + 0.6), top + line * (PANEL + 0.35 + below)
-        if model is None:
-            axes = _by_layer(page, *corner, probes, "accuracy", PROBED)
-            axes.set_title("LeNet-5: accuracy of linear probes", fontsize=7.5)
-            axes.legend(labelcolor="linecolor", loc="lower left", fontsize=7)
+        if title := titles.get(panel):
+            table = probes if panel == "accuracy" else tables["shuffled"]
+            axes = _by_layer(page, *corner, table, panel, PROBED)
+            axes.set_title(title, fontsize=7.5)
+            if place == 0:
+                axes.legend(labelcolor="linecolor", loc="lower left", fontsize=7)
             continue
+        model = panel
         axes = _by_layer(page, *corner, purity[purity["model"] == model], "purity", STATES)
         axes.legend(labelcolor="linecolor", loc="lower right", fontsize=7)
         axes.set_ylim(0, 1)
@@ -90,7 +97,8 @@ def _by_layer(
         style: dict[str, Any] = {"color": colour, "marker": marker, "linewidth": 1.5}
         axes.plot(places, rows[column], label=state, **style)
     axes.set_xticks(range(len(rows)), rows["layer"], rotation=30, ha="right")
-    layout.in_percent(axes.yaxis, decimals=0)
+    if column in ("accuracy", "purity"):
+        layout.in_percent(axes.yaxis, decimals=0)
     axes.grid(visible=True, axis="y")
     return axes
 

@@ -12,7 +12,7 @@ from cnnpipe.drawing.curves import Curve
 from cnnpipe.findings.wording import count, percent, short
 from cnnpipe.principles.figures import Details, Tables
 from cnnpipe.principles.figures.parts import draw_accuracy_by_shift, pixels_of
-from cnnpipe.principles.networks import AVERAGE, MAX, STRIDE
+from cnnpipe.principles.networks import AVERAGE, BLUR, MAX, STRIDE
 
 MAP, BAR = 1.68, 0.27
 """Inches: side of a map, height of a bar with the room around it."""
@@ -20,6 +20,7 @@ MAP, BAR = 1.68, 0.27
 CURVES = [
     Curve(STRIDE, ORANGE, "s"),
     Curve(AVERAGE, DARK_BLUE, "^"),
+    Curve(BLUR, MUTED, "v"),
     Curve(MAX, BLUE, "o"),
 ]
 NAMES = {"before": "before", MAX: MAX, AVERAGE: AVERAGE, STRIDE: "stride 2"}
@@ -34,7 +35,7 @@ def draw(tables: Tables, details: Details) -> Figure:
     page = layout.Page(
         curves + 0.35 + 2.2 + 0.55,
         "What does pooling do that a stride of 2 does not?",
-        "Max pooling, average pooling and a stride of 2 halve the sides of the maps alike",
+        "Every pooling here and a stride of 2 halve the sides of the maps alike",
     )
     _example(page, tables["example"], layout.BODY)
     _measures(page, tables["maps"], bars)
@@ -88,7 +89,7 @@ def _measures(page: layout.Page, maps: pd.DataFrame, top: float) -> None:
             text = percent(mean, 0) if column != "roughness" else short(mean)
             axes.text(0.02, row + 0.04, text, color="white", fontsize=7, va="center")
         axes.set(xlim=(0, None), ylim=(-0.6, len(CURVES) - 0.5))
-        names = [NAMES[curve.name] for curve in CURVES]
+        names = [NAMES.get(curve.name, curve.name) for curve in CURVES]
         axes.set_yticks(range(len(CURVES)), names if panel == 0 else [])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_title(title, fontsize=8)

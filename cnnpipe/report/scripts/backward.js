@@ -12,35 +12,36 @@
  * Greenside, Kundaje, "Learning important features through propagating activation differences", 2017.
  */
 const backward = (() => {
-  /** Of convolution: each kernel entry sends its output's gradient back to the pixel it multiplied. */
+  /**
+   * Of convolution: each output's gradient goes back by the kernel's entries to the pixels that they multiplied.
+   * Behind ReLU and max pooling most gradients are zero, and send nothing.
+   */
   function conv2d(input, output, gradient, { weight, stride = 1, padding = 0, dilation = 1 }) {
     const [outChannels, inChannels, kernelHeight, kernelWidth] = weight.shape;
     const padded = network.pad(input, padding);
     const back = network.stack(inChannels, padded.height, padded.width);
     const shares = new Float32Array(outChannels * inChannels);
-    let entry = 0;
-    for (let o = 0; o < outChannels; o++) {
-      const from = o * output.height * output.width;
+    const size = inChannels * kernelHeight * kernelWidth;
+    const pixels = output.height * output.width;
+    gradient.values.forEach((slope, k) => {
+      if (slope === 0) return;
+      const o = Math.floor(k / pixels);
+      const y = Math.floor((k % pixels) / output.width) * stride;
+      const x = (k % output.width) * stride;
+      let entry = o * size;
       for (let c = 0; c < inChannels; c++) {
         let share = 0;
         for (let i = 0; i < kernelHeight; i++) {
+          const row = (c * padded.height + y + i * dilation) * padded.width + x;
           for (let j = 0; j < kernelWidth; j++) {
-            const w = weight.values[entry++];
-            const corner = (c * padded.height + i * dilation) * padded.width + j * dilation;
-            for (let y = 0; y < output.height; y++) {
-              const row = corner + y * stride * padded.width;
-              const out = from + y * output.width;
-              for (let x = 0; x < output.width; x++) {
-                const passed = w * gradient.values[out + x];
-                back.values[row + x * stride] += passed;
-                share += passed * padded.values[row + x * stride];
-              }
-            }
+            const passed = weight.values[entry++] * slope;
+            back.values[row + j * dilation] += passed;
+            share += passed * padded.values[row + j * dilation];
           }
         }
-        shares[o * inChannels + c] = share;
+        shares[o * inChannels + c] += share;
       }
-    }
+    });
     return { back: network.crop(back, padding), shares };
   }
 
@@ -73,34 +74,28 @@ const backward = (() => {
     return { back };
   };
 
-  /** Of pooling: `give(values, places, gradient)` hands one window's gradient to its pixels. */
+  /** Of pooling: `give(values, places, gradient, back)` hands one window's gradient to its pixels. */
   const pool2d = (give) => (input, output, gradient, { kernel_size: size }) => {
     const back = network.stack(input.channels, input.height, input.width);
-    let out = 0;
-    for (let c = 0; c < output.channels; c++) {
-      for (let y = 0; y < output.height; y++) {
-        for (let x = 0; x < output.width; x++) {
-          const corner = (c * input.height + y * size) * input.width + x * size;
-          const places = Array.from(
-            { length: size * size },
-            (_, k) => corner + Math.floor(k / size) * input.width + (k % size),
-          );
-          give(input.values, places, gradient.values[out++], back.values);
-        }
-      }
-    }
+    const places = new Int32Array(size * size);
+    gradient.values.forEach((passed, k) => {
+      if (passed === 0) return;
+      const [row, x] = [Math.floor(k / output.width), (k % output.width) * size];
+      const [c, y] = [Math.floor(row / output.height), (row % output.height) * size];
+      const corner = (c * input.height + y) * input.width + x;
+      for (let n = 0; n < places.length; n++) places[n] = corner + Math.floor(n / size) * input.width + (n % size);
+      give(input.values, places, passed, back.values);
+    });
     return { back };
   };
 
   /** The whole gradient goes to the largest value, the first of several. */
   function toLargest(values, places, gradient, back) {
-    if (gradient === 0) return;
-    const place = places.reduce((best, each) => (values[each] > values[best] ? each : best));
-    back.set([back[place] + gradient], place);
+    back[places.reduce((best, each) => (values[each] > values[best] ? each : best))] += gradient;
   }
 
   function toAll(_values, places, gradient, back) {
-    for (const place of places) back.set([back[place] + gradient / places.length], place);
+    for (const place of places) back[place] += gradient / places.length;
   }
 
   const through = {
@@ -122,8 +117,13 @@ const backward = (() => {
    *
    * `result` is what `network.run` returned. Returns for each layer the gradient of its output and,
    * where it sums, its shares as a row for each output map; and the gradient of the input.
+   *
+   * @param {Model} model
+   * @param {Result} result
+   * @param {number} target
    */
   function run(model, result, target) {
+    /** @type {{gradient: Maps, shares?: Float32Array}[]} */
     const layers = [];
     let gradient = network.stack(result.logits.length, 1, 1);
     gradient.values[target] = 1;

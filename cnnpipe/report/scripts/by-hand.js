@@ -19,6 +19,7 @@ const byHand = (() => {
     const layer = () => view.model.layers[view.index];
     const input = () => journey.mapsOf(view.result, view.index - 1);
     const output = () => view.result.outputs[view.index];
+    const inkShown = () => view.index === 0 && state.get().ink;
     const following = () => convolution.followers(view.model.layers, view.index);
 
     /** The pixel that is computed: the pinned one, or the one under the mouse, or the strongest. */
@@ -30,10 +31,7 @@ const byHand = (() => {
 
     function strongest() {
       const { activation } = following();
-      const { width, height, values } = activation === undefined ? output() : view.result.outputs[activation];
-      const map = values.subarray(view.channel * height * width, (view.channel + 1) * height * width);
-      const best = map.reduce((top, value, k) => (Math.abs(value) > Math.abs(map[top]) ? k : top), 0);
-      return { y: Math.floor(best / width), x: best % width };
+      return plane.strongest(activation === undefined ? output() : view.result.outputs[activation], view.channel);
     }
 
     // What is shown
@@ -41,18 +39,32 @@ const byHand = (() => {
     const paint = markup.everyFrame(() => {
       if (!view) return;
       const at = place();
-      const terms = convolution.terms(layer(), input(), view.channel, at.y, at.x);
+      const { terms, bias } = summands(at);
       const [chosen, entry] = chosenTerm(terms);
       const stages = stagesOf(at, chosen, entry);
       for (const name of STAGES) paintStage(name, stages[name]);
-      const bias = layer().bias?.values[view.channel] ?? 0;
       const shown = shownNumbers(terms, chosen, bias, convolution.pixel(output(), view.channel, at));
-      paintProducts(terms[chosen], shown, stages.input.scale, entry);
+      paintProducts(terms[chosen], shown, inkShown() ? colours.inkScale(0, 1) : stages.input.scale, entry);
       paintSteps(terms, chosen, shown, stages, at);
       paintTerm(terms[chosen], chosen, entry, at);
       part.where.textContent = `${where(at)}${state.get().pixel ? "" : pointed ? "" : ", the strongest"}`;
-      part.frame.hidden = view.index > 0 || !layer().padding;
+      part.normalising.hidden = view.index > 0;
+      part.frame.hidden = !layer().padding;
+      part.inkShown.checked = state.get().ink;
     });
+
+    /** What is added up at a pixel, as `convolution.terms` has it, and the bias. */
+    function summands({ y, x }) {
+      const terms = convolution.terms(layer(), input(), view.channel, y, x);
+      const bias = layer().bias?.values[view.channel] ?? 0;
+      if (!inkShown()) return { terms, bias };
+      const { mean, std } = view.model.normalization;
+      const [{ patch, kernel, sum }] = terms;
+      const [ink, divided] = [patch.map((value) => value * std + mean), kernel.map((weight) => weight / std)];
+      const products = ink.map((value, k) => value * divided[k]);
+      const total = products.reduce((a, b) => a + b, 0);
+      return { terms: [{ patch: ink, kernel: divided, products, sum: total }], bias: bias + sum - total };
+    }
 
     function where({ y, x }) {
       const { height, width } = output();
@@ -75,6 +87,7 @@ const byHand = (() => {
       const patch = { y: at.y - padding, x: at.x - padding, height, width };
       const read = entry === NO_ENTRY ? [] : [convolution.window(geometry, at.y, at.x)[entry]];
       const walked = () => ({ marks: [{ ...at }], upTo: walk.upTo() });
+      /** @type {any} */
       const stages = {
         input: {
           maps: input(),
@@ -84,15 +97,15 @@ const byHand = (() => {
           marks: [patch, ...read],
           name: view.index === 0 ? "image" : view.model.layers[view.index - 1].name,
         },
-        sum: stage(view.index, { ...walked(), signed: true }),
+        sum: stage(view.index, walked(), true),
       };
-      if (norm !== undefined) stages.norm = stage(norm, { ...walked(), signed: true });
+      if (norm !== undefined) stages.norm = stage(norm, walked(), true);
       if (activation !== undefined) stages.activation = stage(activation, walked());
       if (pool !== undefined) addPool(stages, pool, at);
       return stages;
     }
 
-    function stage(index, { signed, ...marked }) {
+    function stage(index, marked, signed) {
       const [maps, made] = [view.result.outputs[index], view.model.layers[index]];
       const scale = colours.scaleOf(maps.values, signed);
       return { maps, map: view.channel, scale, layer: made, name: made.name, ...marked };
@@ -120,10 +133,11 @@ const byHand = (() => {
       part[`${name}Figure`].hidden = !shown;
       if (!shown) return;
       const { maps, map, scale } = shown;
+      const { low, high } = name === "input" && inkShown() ? { low: 0, high: 1 } : scale;
       plane.paint(part[`${name}Plane`], maps, map, scale, shown);
       part[`${name}Layer`].textContent = shown.name;
       part[`${name}Facts`].textContent =
-        `${shown.name === "image" ? "" : `map ${map}, `}${maps.height}×${maps.width}; ${scale.low < 0 && name !== "input" ? "±" : `${colours.short(scale.low)} to `}${colours.short(scale.high)}`;
+        `${shown.name === "image" ? "" : `map ${map}, `}${maps.height}×${maps.width}; ${low < 0 && name !== "input" ? "±" : `${colours.short(low)} to `}${colours.short(high)}`;
       if (name === "sum") part.sumTitle.textContent = layer().bias ? "Sum and bias" : "Sum";
     }
 
@@ -131,7 +145,7 @@ const byHand = (() => {
       const { values, shape } = layer().weight;
       const width = shape[3];
       arithmetic.fill(part.patch, patch, width, inputScale, { strong });
-      arithmetic.fill(part.kernel, kernel, width, colours.scaleOf(values, true), { strong });
+      arithmetic.fill(part.kernel, kernel, width, colours.scaleOf(inkShown() ? kernel : values, true), { strong });
       arithmetic.fill(part.products, products, width, colours.scaleOf(products, true), { strong, shown: shown.products });
     }
 
@@ -165,17 +179,23 @@ const byHand = (() => {
       paintStep("channels", several && { Name: `Sum over all ${terms.length} input maps`, Value: fixed(shown.total) });
       if (several) paintChannels(terms, chosen, shown.sums);
       paintStep("bias", {
-        Name: bias ? "Plus the bias" : "No bias: batch normalisation shifts instead",
+        Name: bias ? `Plus the bias${inkShown() ? ", which takes over the mean" : ""}` : "No bias: batch normalisation shifts instead",
         Work: bias ? `${fixed(shown.total)} + ${fixed(shown.bias)}` : "",
         Value: value(sum),
       });
       paintStep("norm", norm && { Work: normWork(norm, value(sum)), Value: value(norm) });
       paintStep(
         "activation",
-        activation && { ...ACTIVATIONS[activation.layer.kind](value(norm ?? sum)), Value: value(activation) },
+        activation && {
+          ...ACTIVATIONS[activation.layer.kind](value(norm ?? sum)),
+          ...(isSilenced(activation) && { Work: "silenced" }),
+          Value: value(activation),
+        },
       );
       paintStep("pool", pool && paintPool(pool));
     }
+
+    const isSilenced = ({ name }) => view.result.silenced.includes(`${view.model.name}.${name}.${view.channel}`);
 
     /** A line of the sentence with its texts by their place in it; without texts it is hidden. */
     function paintStep(name, texts) {
@@ -302,6 +322,7 @@ const byHand = (() => {
       state.set({ term: [Math.min(count - 1, Math.max(0, map)), NO_ENTRY] });
     });
     part.allSums.addEventListener("toggle", paint);
+    part.inkShown.addEventListener("change", () => state.set({ ink: part.inkShown.checked }));
 
     /** Go one step deeper than now, by the keyboard: to the pixel, then to its largest product. */
     function enter() {

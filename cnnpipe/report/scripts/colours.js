@@ -23,43 +23,51 @@ const colours = (() => {
     });
   }
 
-  const above = ramp(BLUES);
-  const below = ramp(ORANGES);
-  const greys = ramp(GREYS);
+  const PALETTE = [BLUES, ORANGES, GREYS].flatMap(ramp);
+  const [ABOVE, BELOW, GREY] = [0, LEVELS, 2 * LEVELS]; // where each ramp begins
 
-  /** A colour as the four bytes of a canvas's pixel, whatever the machine's byte order. */
-  const packed = new Map(
-    [above, below, greys].flat().map((colour) => [colour, pack(colour)]),
-  );
-
-  function pack(colour) {
-    return new Uint32Array(Uint8Array.of(...colour, 255).buffer)[0];
-  }
+  /** The palette as the four bytes of a canvas's pixel, whatever the machine's byte order. */
+  const packed = new Uint32Array(Uint8Array.from(PALETTE.flatMap((colour) => [...colour, 255])).buffer);
 
   const level = (part) => Math.min(LEVELS - 1, Math.floor(part * LEVELS));
 
-  /** A scale {low, high, colour}: from zero on, or symmetric about zero where values are signed. */
-  function scaleOf(values, signed = values.some((value) => value < 0)) {
-    const limit = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
-    const colour = (value) => (value < 0 ? below : above)[level(Math.abs(value) / limit)];
-    return { low: signed ? -limit : 0, high: limit, colour };
+  /** Between `low` and `high`; `entry` gives a value's place in the palette, and `colour` its colour. */
+  const scale = (low, high, entry) => ({ low, high, entry, colour: (value) => PALETTE[entry(value)] });
+
+  /** A scale from zero on, or symmetric about zero where values are signed. */
+  function scaleOf(values, signed = false) {
+    let [lowest, highest] = [0, 0];
+    for (const value of values) {
+      if (value < lowest) lowest = value;
+      else if (value > highest) highest = value;
+    }
+    const limit = Math.max(-lowest, highest) || 1;
+    const entry = (value) => (value < 0 ? BELOW : ABOVE) + level(Math.abs(value) / limit);
+    return scale(signed || lowest < 0 ? -limit : 0, limit, entry);
   }
 
   /** Of images: black is ink. `paper` and `full` are the values of no ink and of all of it. */
   function inkScale(paper, full) {
-    const colour = (value) => greys[level(Math.min(1, Math.max(0, (value - paper) / (full - paper))))];
-    return { low: paper, high: full, colour };
+    return scale(paper, full, (value) => GREY + level(Math.min(1, Math.max(0, (value - paper) / (full - paper)))));
   }
 
   /** Paint numbers into a canvas, a pixel each. */
-  function paint(canvas, values, width, scale) {
+  function paint(canvas, values, width, { entry }) {
     markup.resize(canvas, width, values.length / width);
     const image = new ImageData(canvas.width, canvas.height);
     const pixels = new Uint32Array(image.data.buffer);
-    for (let k = 0; k < pixels.length; k++) pixels[k] = packed.get(scale.colour(values[k]));
+    let [value, pixel] = [NaN, 0]; // the ones before: many neighbours are equal
+    for (let k = 0; k < pixels.length; k++) {
+      if (values[k] !== value) {
+        value = values[k];
+        pixel = packed[entry(value)];
+      }
+      pixels[k] = pixel;
+    }
     canvas.getContext("2d").putImageData(image, 0, 0);
   }
 
+  /** @param {number[]} colour */
   const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 
   /** Black or white, whichever reads better on a colour: the contrast is at least 4.5 : 1. */

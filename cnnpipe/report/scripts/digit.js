@@ -44,30 +44,31 @@ const digit = (() => {
       const rows = down[Math.floor(k / SIDE)];
       const columns = across[k % SIDE];
       let sum = 0;
-      for (const [y, height] of rows) {
-        for (const [x, width] of columns) sum += ink[y * side + x] * height * width;
+      for (let y = rows.first; y < rows.end; y++) {
+        for (let x = columns.first; x < columns.end; x++) {
+          sum += ink[y * side + x] * rows.lengths[y - rows.first] * columns.lengths[x - columns.first];
+        }
       }
       return Math.round((255 * sum) / (pixel * pixel));
     });
   }
 
-  /** For each output pixel along one axis: the sheet's pixels under it, and how much of each. */
+  /** For each output pixel along one axis: the sheet's pixels under it, from `first` to before `end`, and how much of each. */
   function overlaps(start, pixel, side) {
     return Array.from({ length: SIDE }, (_, k) => {
       const [from, to] = [start + k * pixel, start + (k + 1) * pixel];
-      const under = [];
-      for (let place = Math.max(0, Math.floor(from)); place < Math.min(side, to); place++) {
-        under.push([place, Math.min(place + 1, to) - Math.max(place, from)]);
-      }
-      return under;
+      const first = Math.max(0, Math.floor(from));
+      const end = Math.min(side, Math.ceil(to));
+      const lengths = Array.from({ length: Math.max(0, end - first) }, (_each, n) => Math.min(first + n + 1, to) - Math.max(first + n, from));
+      return { first, end, lengths };
     });
   }
 
   /**
    * The 28×28 pixels, 0 to 255, of a sheet; null if it is empty.
    *
-   * Returns {pixels, bounds, centre, frame}: what was measured on the sheet, and where the 28×28
-   * pixels lie on it. Without `preprocess` the sheet is only made smaller.
+   * Returns {pixels, bounds, centre, frame, preprocess}: what was measured on the sheet, and where the
+   * 28×28 pixels lie on it. Without `preprocess` the sheet is only made smaller.
    */
   function prepare(ink, side, preprocess) {
     const measured = measure(ink, side);
@@ -78,7 +79,7 @@ const digit = (() => {
     const frame = preprocess
       ? { left: centre.x - (SIDE / 2) * pixel, top: centre.y - (SIDE / 2) * pixel, pixel }
       : { left: 0, top: 0, pixel };
-    return { pixels: resample(ink, side, frame), bounds, centre, frame };
+    return { pixels: resample(ink, side, frame), bounds, centre, frame, preprocess };
   }
 
   return { SIDE, prepare };

@@ -33,9 +33,10 @@ const doubt = (() => {
   }
 
   /** Say it beside each answer, as often as the networks answer. */
-  function attach(elements, models, drawn) {
+  function attach(root, models, drawn) {
+    const elements = root.querySelectorAll('[data-part="doubt"]');
     const known = models.map(({ embedding }) => unpack(embedding));
-    drawn.watch(({ results }) => {
+    drawn.watch(root, ({ results }) => {
       results.forEach((result, k) => {
         if (!elements[k] || !known[k]) return;
         const doubted = result !== null && distance(result, known[k]) > known[k].usual;

@@ -18,14 +18,17 @@ const draw = (() => {
   /**
    * Bring the first screen to life.
    *
-   * Returns `pixels()`, what the networks see, or null, and `watch(listener)`, which is called with
-   * ({pixels, results}) whenever the networks have answered; results are null of an empty sheet.
+   * Returns `pixels()`, what the networks see, or null, and `watch(element, listener)`: the listener is called
+   * with ({pixels, results}) whenever the networks have answered while the element is shown, and when it is
+   * shown again; results are null of an empty sheet.
    */
   function attach(root, { models, digits }) {
     const part = markup.parts(root);
     const cards = models.map((model, k) => markup.parts(part[`answer${k}`]));
     const listeners = [];
-    let [seen, results] = [null, models.map(() => null)];
+    /** @type {any} what the networks see, of `digit.prepare` */
+    let seen = null;
+    let results = models.map(() => null);
     let example = false; // whether the sheet shows what the page drew
 
     const update = markup.everyFrame(() => {
@@ -33,17 +36,24 @@ const draw = (() => {
       results = models.map((model) => (seen ? network.run(model, seen.pixels, state.get().silenced) : null));
       results.forEach((result, k) => paintAnswer(cards[k], result, digits.classes));
       stage.update(results);
-      for (const listener of listeners) listener({ pixels: seen?.pixels ?? null, results });
+      tell();
     });
+
+    function tell() {
+      for (const [element, listener] of listeners) {
+        if (element.checkVisibility()) listener({ pixels: seen?.pixels ?? null, results });
+      }
+    }
+
+    window.addEventListener("resize", tell); // a chapter was opened
+    document.addEventListener("toggle", tell, { capture: true }); // or what was folded
 
     const preprocesses = () => state.get().preprocess ?? digits.boxed;
 
     /** What the networks see. Strokes on a ready image stay in its 28×28 pixels. */
     function look() {
       const { image } = board.shown();
-      const preprocess = preprocesses() && !image;
-      seen = digit.prepare(board.ink(), ink.SIDE, preprocess);
-      if (seen) seen.preprocess = preprocess;
+      seen = digit.prepare(board.ink(), ink.SIDE, preprocesses() && !image);
       part.preprocess.checked = preprocesses();
       part.preprocess.disabled = image !== null;
       part.invitation.hidden = seen !== null && !example;
@@ -153,6 +163,8 @@ const draw = (() => {
       );
     }
 
+    markup.toolbar(part.presets, "Images to try");
+
     models.forEach(({ name }, k) => {
       const { show } = cards[k];
       show.addEventListener("change", () => state.set({ network: k ? name : "", layer: "", map: null, pixel: null, term: null }));
@@ -185,7 +197,7 @@ const draw = (() => {
         board.show({ image });
         part.problem.textContent = "";
       } catch (error) {
-        part.problem.textContent = `${file.name}: ${error.message}`;
+        part.problem.textContent = `${file.name}: ${/** @type {Error} */ (error).message}`;
       }
     }
 
@@ -198,14 +210,14 @@ const draw = (() => {
       event.preventDefault();
       take(event.dataTransfer.files[0]);
     });
-    document.addEventListener("paste", ({ clipboardData }) => take(clipboardData.files[0]));
+    document.addEventListener("paste", ({ clipboardData }) => take(clipboardData?.files[0]));
 
     markNetwork();
     const { image, picture: text, strokes } = state.get();
     if (image !== null || text || strokes.length) load();
     else showExample();
     compare(models, digits, part.agreement);
-    return { pixels: () => seen?.pixels ?? null, watch: (listener) => listeners.push(listener) };
+    return { pixels: () => seen?.pixels ?? null, watch: (element, listener) => listeners.push([element, listener]) };
   }
 
   function captionOf({ index, label, answers }, models, { classes, copies }) {
@@ -318,7 +330,7 @@ const draw = (() => {
         `Measured in this browser just now, on the ${images.length} test images offered here: the largest ` +
         `difference between this page's probabilities and PyTorch's is ${each.join(", ")}.`;
     };
-    next(0);
+    setTimeout(next, 0, 0);
   }
 
   return { attach };

@@ -14,6 +14,7 @@ const journey = (() => {
   const [WIDE, TIGHT, UPRIGHT] = [32, 22, 7]; // pixels between layers; the second where maps would get small
   const SMALL = 30; // side of a map, pixels
   const LARGEST = 76; // side of a map, pixels
+  const LETTER = 6.6; // width of a letter of a layer's name, pixels
   /** Red, green and blue of wires that raise the answer, and of those that lower it. */
   const WIRE = { light: ["31 111 181", "194 84 10"], dark: ["132 185 236", "240 160 106"] };
 
@@ -27,11 +28,16 @@ const journey = (() => {
     return [{ name: INPUT, index: -1 }, ...shown.filter(Boolean), { name: SOFTMAX, index: layers.length }];
   }
 
-  /** What a layer gives out; of softmax the probabilities, as maps of one pixel. */
+  /**
+   * What a layer gives out; of softmax the probabilities, as maps of one pixel.
+   *
+   * @param {Result} result
+   * @param {number} index
+   */
   function mapsOf(result, index) {
     if (index === -1) return result.input;
     if (index < result.outputs.length) return result.outputs[index];
-    return { channels: result.probabilities.length, height: 1, width: 1, values: result.probabilities };
+    return { channels: result.probabilities.length, height: 1, width: 1, values: /** @type {any} */ (result.probabilities) };
   }
 
   /** The scale of a layer's colours: of the image from paper to ink, of probabilities from 0 to 1. */
@@ -57,13 +63,41 @@ const journey = (() => {
       const wanted = upright ? UPRIGHT : least > SMALL ? WIDE : TIGHT;
       if (free >= wanted * (columns.length - 1)) break;
     }
-    const gap = free / (columns.length - 1);
-    let start = 0;
-    for (const column of columns) {
-      Object.assign(column, { start, upright });
-      start += column.extent + gap;
-    }
+    if (upright) arrange(columns, free / (columns.length - 1), 0);
+    else spread(columns, along);
+    for (const column of columns) column.upright = upright;
     return columns;
+  }
+
+  /** Put columns one behind the other, `gap` pixels apart, or farther so that their names do not touch; returns the end. */
+  function arrange(columns, gap, letter = LETTER) {
+    const named = ({ name, maps }) => letter * Math.max(...labelOf(name, maps).map(({ length }) => length));
+    columns.forEach((column, k) => {
+      const before = columns[k - 1];
+      if (!before) return Object.assign(column, { start: 0 });
+      const middles = (named(before) + named(column)) / 2 + letter;
+      return Object.assign(column, {
+        start: before.start + Math.max(before.extent + gap, middles + (before.extent - column.extent) / 2),
+      });
+    });
+    return columns.at(-1).start + columns.at(-1).extent;
+  }
+
+  /** Put columns behind each other so that they fill the length, with the widest gap that lets them. */
+  function spread(columns, along) {
+    let [narrow, wide] = [0, along];
+    while (wide - narrow > 0.5) {
+      const gap = (narrow + wide) / 2;
+      if (arrange(columns, gap) > along) wide = gap;
+      else narrow = gap;
+    }
+    arrange(columns, narrow);
+  }
+
+  /** A layer's name in lines, and the size of its maps, or their number. */
+  function labelOf(name, { channels, height, width }) {
+    const size = height * width > 1 ? `${channels > 1 ? `${channels}×` : ""}${height}²` : String(channels);
+    return [...name.split("_"), size];
   }
 
   /** One layer's maps in lanes beside each other, so that none is smaller than `least` if that can be. */
@@ -115,31 +149,40 @@ const journey = (() => {
       const { shares } = layers[k];
       if (!shares) continue;
       const inputs = shares.length / result.outputs[k].channels;
-      return strongest(Array.from(shares, (share, e) => [e % inputs, Math.floor(e / inputs), share]));
+      return strongest(shares, (entry) => [entry % inputs, Math.floor(entry / inputs)]);
     }
-    const sums = backward.contributions(result.outputs[last], layers[last].gradient);
-    return strongest(Array.from(sums, (sum, c) => [c, c, sum]));
+    return strongest(backward.contributions(result.outputs[last], layers[last].gradient), (map) => [map, map]);
   }
 
-  function strongest(wires) {
-    const flowing = wires.filter(([, , share]) => share !== 0);
-    return flowing.toSorted((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, WIRES);
+  /** `ends(k)` are the maps that share k joins. */
+  function strongest(shares, ends) {
+    const flowing = [];
+    shares.forEach((share, k) => share !== 0 && flowing.push(k));
+    const sorted = flowing.toSorted((a, b) => Math.abs(shares[b]) - Math.abs(shares[a]));
+    return sorted.slice(0, WIRES).map((k) => ends(k).concat(shares[k]));
   }
 
-  /** All wires of a network, a list for each gap between shown layers; `flow` is of `backward.run`. */
+  /**
+   * All wires of a network, a list for each gap between shown layers.
+   *
+   * @param {Model} model
+   * @param {Result} result
+   * @param {ReturnType<typeof backward.run>} flow
+   */
   function wiresOf(model, result, flow) {
     const shown = layersOf(model);
     return shown.slice(1).map((after, k) => wiresBetween(result, flow, shown[k], after));
   }
 
-  const store = document.createElement("canvas"); // a layer's maps below each other, unenlarged
+  const stores = []; // a canvas for each shown layer: its maps below each other, unenlarged
 
   /** Paint all: wires, then maps over them. `marked` {index, channel} is told from the others. */
   function paint(context, columns, { model, result, wires, marked, scheme, rule }) {
     wires?.forEach((each, k) => paintWires(context, columns[k], columns[k + 1], each, { marked, scheme }));
     context.imageSmoothingEnabled = false;
-    for (const column of columns) {
+    for (const [k, column] of columns.entries()) {
       const { maps, index } = column;
+      const store = (stores[k] ??= document.createElement("canvas"));
       if (result) colours.paint(store, maps.values, maps.width, scaleOf(model, result, index));
       context.lineWidth = 1;
       context.strokeStyle = rule;
@@ -192,5 +235,5 @@ const journey = (() => {
     context.stroke();
   }
 
-  return { INPUT, SOFTMAX, at, boxOf, imageScale, layersOf, layout, mapsOf, paint, scaleOf, wiresOf };
+  return { INPUT, SOFTMAX, at, boxOf, imageScale, labelOf, layersOf, layout, mapsOf, paint, scaleOf, wiresOf };
 })();

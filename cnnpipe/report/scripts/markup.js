@@ -38,6 +38,23 @@ const markup = (() => {
     };
   }
 
+  /** Make the buttons in an element one stop of the Tab key; the arrow keys lead from one to the next. */
+  function toolbar(root, ariaLabel) {
+    const buttons = [...root.querySelectorAll("button")];
+    const stop = (at) => buttons.forEach((button, k) => (button.tabIndex = k === at ? 0 : -1));
+    Object.assign(root, { role: "toolbar", ariaLabel });
+    stop(0);
+    root.addEventListener("focusin", ({ target }) => stop(buttons.indexOf(target)));
+    root.addEventListener("keydown", (event) => {
+      const at = buttons.indexOf(event.target);
+      const last = buttons.length - 1;
+      const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      buttons[Math.min(last, Math.max(0, to))].focus();
+    });
+  }
+
   let pending = 0; // actions that wait for their frame
 
   /** Call `action` before the next picture is painted. */
@@ -68,5 +85,5 @@ const markup = (() => {
     if (pending > 0) await painted();
   }
 
-  return { everyFrame, fillSelect, make, nextFrame, painted, parts, resize, rested };
+  return { everyFrame, fillSelect, make, nextFrame, painted, parts, resize, rested, toolbar };
 })();

@@ -16,12 +16,13 @@ const pad = (() => {
    */
   function attach(canvas, overlay, { penWidth, began, changed, finished, announce }) {
     let sheet = ink.sheet();
+    /** @type {{image: Uint8Array | null, strokes: Stroke[]}} */
     let shown = { image: null, strokes: [] }; // a ready image of 0 to 255, and the strokes on it; never changed
     let past = []; // what was shown before, for undo
     let stroke = null; // the one that is being drawn
     let pointer = null; // the id of the one that draws; a resting palm does not
     const pen = { x: 0.5, y: 0.5, down: false, shown: false };
-    let marks = () => {};
+    let marks = (_context) => {};
     overlay.width = overlay.height = ink.SIDE;
 
     const paint = markup.everyFrame(() => {
@@ -74,7 +75,11 @@ const pad = (() => {
       finished();
     }
 
-    /** Show an image, strokes on it, both or none; undo brings back what was there. */
+    /**
+     * Show an image, strokes on it, both or none; undo brings back what was there.
+     *
+     * @param {{image?: Uint8Array | null, strokes?: Stroke[]}} [content]
+     */
     function show({ image = null, strokes = [] } = {}) {
       lift();
       if (shown.image || shown.strokes.length) past.push(shown);

@@ -16,7 +16,7 @@ const page = (() => {
     for (const root of document.querySelectorAll(".fields")) fields.attach(root, digits.images[0].pixels);
     const sheet = document.getElementById("draw-app");
     const drawn = draw.attach(sheet, { models, digits });
-    doubt.attach([...sheet.querySelectorAll('[data-part="doubt"]')], models, drawn);
+    doubt.attach(sheet, models, drawn);
     for (const [id, section] of Object.entries(EXPLORE)) {
       const root = document.getElementById(id);
       if (root) section.attach(root, { models, digits, thumbnails, robustness, drawn });

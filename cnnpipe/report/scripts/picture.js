@@ -25,12 +25,14 @@ const picture = (() => {
     const found = findInk(pixelsOf(bitmap, width, height), width, height);
     const sheet = ink.sheet();
     found.forEach((value, k) => (sheet[Math.floor(k / width) * ink.SIDE + (k % width)] = value));
-    return digit.prepare(sheet, ink.SIDE, true).pixels;
+    const prepared = digit.prepare(sheet, ink.SIDE, true);
+    if (!prepared) throw new Error("there is no ink in it");
+    return prepared.pixels;
   }
 
   /** The picture in a given size, on white; red, green, blue and opacity of each pixel. */
   function pixelsOf(bitmap, width, height) {
-    const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+    const context = markup.make("canvas", { width, height }).getContext("2d");
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, width, height);
     context.drawImage(bitmap, 0, 0, width, height);

@@ -10,7 +10,7 @@ const plane = (() => {
    * `padding` is the number of hatched pixels around it; pixels from `upTo` on are left blank, as not
    * computed yet; `marks` are windows {y, x, height, width} to outline.
    */
-  function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = [] } = {}) {
+  function paint(canvas, maps, channel, scale, { padding = 0, upTo = Infinity, marks = /** @type {Place[]} */ ([]) } = {}) {
     const { height, width, values } = maps;
     const zoom = Math.ceil(SIDE / (Math.max(height, width) + 2 * padding));
     markup.resize(canvas, (width + 2 * padding) * zoom, (height + 2 * padding) * zoom);
@@ -57,6 +57,13 @@ const plane = (() => {
     return within({ y, x }, { height, width });
   }
 
+  /** The pixel of a map whose value is farthest from zero. */
+  function strongest({ height, width, values }, channel) {
+    const map = values.subarray(channel * height * width, (channel + 1) * height * width);
+    const best = map.reduce((top, value, k) => (Math.abs(value) > Math.abs(map[top]) ? k : top), 0);
+    return { y: Math.floor(best / width), x: best % width };
+  }
+
   /** The pixel of a map that is nearest to a place. */
   function within({ y, x }, { height, width }) {
     const clamp = (place, size) => Math.min(size - 1, Math.max(0, place));
@@ -88,11 +95,11 @@ const plane = (() => {
    * `size()` gives {height, width, padding} and `place()` the chosen pixel; `move(pixel, how)` receives
    * the new one, `how` being "point", "press" or "key"; `leave()` is called when the pointer has left.
    */
-  function choose(canvas, { size, place, move, leave }) {
+  function choose(canvas, { size, place, move, leave = () => {} }) {
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") move(pixelAt(canvas, event, size()), "point");
     });
-    if (leave) canvas.addEventListener("pointerleave", leave);
+    canvas.addEventListener("pointerleave", leave);
     canvas.addEventListener("click", (event) => move(pixelAt(canvas, event, size()), "press"));
     canvas.addEventListener("keydown", (event) => {
       const pixel = step(event, place(), size());
@@ -100,5 +107,5 @@ const plane = (() => {
     });
   }
 
-  return { choose, paint, step, within };
+  return { choose, paint, step, strongest, within };
 })();

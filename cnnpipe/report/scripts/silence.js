@@ -17,6 +17,12 @@ const silence = (() => {
     return model.layers.findIndex(({ kind }, k) => k > start && ACTIVATIONS.has(kind));
   }
 
+  /** Silence a map, or let it speak again. */
+  function toggle(map) {
+    const { silenced } = state.get();
+    state.set({ silenced: silenced.includes(map) ? silenced.filter((each) => each !== map) : [...silenced, map] });
+  }
+
   /** How the kernels of a layer lie: filters in rows, their kernels side by side, in as many columns as fit. */
   function layout([filters, inputs, height, width], room) {
     const zoom = inputs === 1 ? 12 : inputs <= 16 ? 3 : 2;
@@ -101,17 +107,13 @@ const silence = (() => {
     // The image on the sheet may change with every frame, and this is told to screen readers: when it rests.
     let waiting = 0;
     function tellSoon() {
-      if (!ours(state.get()).length || !host.offsetParent) return;
+      if (!ours(state.get()).length) return;
       clearTimeout(waiting);
       waiting = setTimeout(tell, PAUSE);
     }
 
     for (const button of buttons) {
-      button.addEventListener("click", () => {
-        const { silenced } = state.get();
-        const map = key(button.dataset.filter);
-        state.set({ silenced: silenced.includes(map) ? silenced.filter((each) => each !== map) : [...silenced, map] });
-      });
+      button.addEventListener("click", () => toggle(key(button.dataset.filter)));
     }
     part.restore.addEventListener("click", () => state.set({ silenced: [] }));
     part.own.addEventListener("change", paint);
@@ -121,11 +123,11 @@ const silence = (() => {
       mark(values);
       tell();
     });
-    drawn.watch(tellSoon);
+    drawn.watch(host, tellSoon);
     mark(state.get());
     tell();
     paint();
   }
 
-  return { activationOf, attach };
+  return { activationOf, attach, toggle };
 })();

@@ -74,7 +74,6 @@ const snapshots = (() => {
     part.slider.value = last;
 
     const update = markup.everyFrame(() => {
-      if (!root.offsetParent) return; // its chapter is closed
       const { step, accuracy, layer } = moments[Number(part.slider.value)];
       const [channels, , height, width] = layer.weight.shape;
       const kernels = { channels, height, width, values: layer.weight.values };
@@ -120,9 +119,7 @@ const snapshots = (() => {
       stop();
       update();
     });
-    drawn.watch(update);
-    window.addEventListener("resize", update);
-    update();
+    drawn.watch(root, update);
   }
 
   return { attach };

@@ -40,9 +40,11 @@ const state = (() => {
     layer: { ...text, initial: "" }, // name of the layer that is looked into; "": all
     map: { ...number, initial: null }, // its map or neuron; null: all
     pixel: { ...pair, initial: null }, // [row, column] of that map; null: none is pinned
+    ink: { ...flag, initial: false }, // whether the first layer's sums start from the image's ink, 0 to 1
     term: { ...pair, initial: null }, // [input map, entry of the kernel], one multiplication
     silenced: { ...texts, initial: [] }, // maps set to zero, each as network.layer.map: "lenet5.c1_act.3"
     distortion: { ...numbers, initial: {} }, // name of a slider: its value
+    ownStatistics: { ...flag, initial: false }, // whether "Break it" normalises by the image's own statistics
     present: { ...flag, initial: false }, // whether the page is shown by a projector
   };
   const PLACE = ["network", "layer", "map", "pixel", "term", "present"];
@@ -52,8 +54,10 @@ const state = (() => {
   const anchor = () => location.hash.slice(1).split("?")[0];
   const query = () => location.hash.split("?")[1];
 
+  /** @type {any} */
   const initial = Object.fromEntries(Object.entries(FIELDS).map(([name, field]) => [name, field.initial]));
   const listeners = [];
+  /** @type {State} */
   let values = { ...initial, ...addressed() };
   let waiting = 0; // the timer after which the address is written
 
@@ -84,6 +88,7 @@ const state = (() => {
     if (address() !== (location.hash || "#")) history.replaceState(OURS, "", address());
   }
 
+  /** @param {Partial<State>} patch */
   function set(patch, { push = false } = {}) {
     if (push) {
       save(); // the entry that is left keeps what it showed

@@ -43,8 +43,9 @@ const testMap = (() => {
     const part = markup.parts(root);
     const { points, axes } = unpack(model, thumbnails);
     const wrong = points.filter(({ label, answer }) => label !== answer);
-    const known = doubt.unpack(model.embedding);
+    const known = /** @type {any} */ (doubt.unpack(model.embedding)); // here it is embedded
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
+    /** @type {any} points; null where there is none */
     let [pointed, own, pixels] = [null, null, null];
 
     const side = () => part.map.clientWidth;
@@ -130,7 +131,7 @@ const testMap = (() => {
     }
 
     /** The nearest point to a place on the screen that is near enough and passes. */
-    function nearest(left, top, near, passes = () => true) {
+    function nearest(left, top, near, passes = (_point) => true) {
       let [best, least] = [null, near ** 2];
       for (const each of points) {
         const distance = (across(each.x) - left) ** 2 + (down(each.y) - top) ** 2;
@@ -159,7 +160,7 @@ const testMap = (() => {
     part.mistake.addEventListener("click", () => pointAt(wrong[(wrong.indexOf(pointed) + 1) % wrong.length]));
     part.mistake.disabled = wrong.length === 0;
 
-    drawn.watch((now) => {
+    drawn.watch(root, (now) => {
       const result = now.results[number];
       pixels = now.pixels;
       own = result && placeOf(result, axes);
@@ -178,7 +179,6 @@ const testMap = (() => {
       return Math.hypot(x, y) < 0.6 ? "in the middle, between the classes" : `towards ${nearestClass}`;
     }
 
-    window.addEventListener("resize", paint);
     dark.addEventListener("change", paint);
     return paint;
   }

@@ -9,7 +9,7 @@
 const zoom = (() => {
   const [BELOW, BESIDE, CLASSES] = [42, 52, 18]; // pixels for the layers' names, and for those of the classes
   const NARROW = 560; // pixels; less room has the layers below each other
-  const QUICK = 6; // milliseconds; a network that takes longer gets its wires when the pen rests
+  const QUICK = 3; // milliseconds; a network that takes longer gets its wires when the pen rests
   const VIEWS = ["layerView", "handView", "neuronView", "softmaxView", "inputView"];
 
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -19,13 +19,18 @@ const zoom = (() => {
     const part = markup.parts(root);
     const hand = byHand.attach(part.handView);
     const cell = neuron.attach(part.neuronView);
-    let [results, columns, wires, wired] = [[], [], null, null];
+    /** @type {(Result | null)[]} */
+    let results = [];
+    /** @type {any[]} of `journey.layout` */
+    let columns = [];
+    /** @type {any} of `journey.wiresOf`, for the result `wired` */
+    let [wires, wired] = [null, null];
     let cursor = null; // {index, name, channel} under the mouse or the keys
     let layerCursor = 0; // the map that the keys are at in one layer's view
 
     const number = () => Math.max(0, models.findIndex(({ name }) => name === state.get().network));
-    const model = () => models[number()];
-    const result = () => results[number()] ?? null;
+    const model = () => /** @type {Model} */ (models[number()]);
+    const result = () => /** @type {Result} */ (results[number()] ?? null); // null while the sheet is empty
 
     /** Where the reader is: the index of a layer, and the convolution or fully connected layer that made it. */
     function where() {
@@ -49,6 +54,7 @@ const zoom = (() => {
       for (const name of VIEWS) part[name].hidden = name !== at.view;
       part.stillEmpty.hidden = result() !== null;
       paintTrail(at);
+      paintSilence(at);
       paintJourney(at);
       if (at.view === "layerView") paintLayer(at.index);
       if (at.view === "softmaxView") neuron.showSoftmax(part.softmax, result(), digits.classes);
@@ -86,7 +92,7 @@ const zoom = (() => {
     }
 
     /** The shown layer that a layer is part of: its own, or the activation behind it. */
-    const shownAt = (index) => columns.find((column) => column.index >= index).index;
+    const shownAt = (index) => columns.find((column) => column.index >= index)?.index;
 
     /** The classes beside the probabilities; the answer stands out. */
     function paintClasses(context, column, colour, small) {
@@ -120,12 +126,13 @@ const zoom = (() => {
     }
 
     /** A name of two parts in two lines; a first part like that of the layer before is not said again. */
-    function nameButton({ name, maps: { channels, height, width } }, k) {
-      const size = height * width > 1 ? `${channels > 1 ? `${channels}×` : ""}${height}²` : String(channels);
+    function nameButton({ name, maps }, k) {
+      const lines = journey.labelOf(name, maps);
+      const size = lines.pop();
       const made = markup.make(
         "button",
         { type: "button", tabIndex: -1, title: name, ariaLabel: name },
-        ...name.split("_").map((line, n, lines) => {
+        ...lines.map((line, n) => {
           const isSaid = n === 0 && lines.length > 1 && columns[k - 1].name.split("_")[0] === line;
           return markup.make("span", { textContent: line, className: isSaid ? "said" : "" });
         }),
@@ -139,6 +146,7 @@ const zoom = (() => {
     function paintTrail(at) {
       const { pixel, term } = state.get();
       const { layers } = model();
+      /** @type {any[]} a text, and the place that it leads to */
       const steps = [["The whole network", { layer: "" }]];
       if (at.view) steps.push([at.index === -1 ? "image" : (layers[at.index]?.name ?? journey.SOFTMAX), { layer: state.get().layer }]);
       if (at.channel !== undefined) {
@@ -147,6 +155,9 @@ const zoom = (() => {
         if (pixel && isMap) steps.push([`row ${pixel[0]}, column ${pixel[1]}`, { layer: state.get().layer, map: at.channel, pixel }]);
         if (term && term[1] >= 0) steps.push(["one multiplication", null]);
       }
+      const written = JSON.stringify(steps);
+      if (part.trail.dataset.steps === written) return; // nothing to lay out anew
+      part.trail.dataset.steps = written;
       part.trail.replaceChildren(
         ...steps.map(([text, target], k) => {
           if (k === steps.length - 1) return markup.make("span", { textContent: text });
@@ -156,6 +167,21 @@ const zoom = (() => {
         }),
       );
       part.trail.classList.toggle("at-top", steps.length === 1);
+    }
+
+    /** The map or neuron that is looked at, as `state.silenced` names it; "" where no activation follows. */
+    function keyOf({ made = -1, channel = -1 }) {
+      const { activation = -1 } = channel < 0 ? {} : convolution.followers(model().layers, made);
+      return activation < 0 ? "" : `${model().name}.${model().layers[activation].name}.${channel}`;
+    }
+
+    function paintSilence(at) {
+      const { silenced } = state.get();
+      const map = keyOf(at);
+      part.silence.hidden = !map;
+      part.silence.textContent = `Silence this ${at.view === "handView" ? "map" : "neuron"}`;
+      part.silence.setAttribute("aria-pressed", String(silenced.includes(map)));
+      part.restore.hidden = !silenced.length;
     }
 
     function paintLayer(index) {
@@ -268,6 +294,9 @@ const zoom = (() => {
       tell(null);
       paint();
     });
+
+    part.silence.addEventListener("click", () => silence.toggle(keyOf(where())));
+    part.restore.addEventListener("click", () => state.set({ silenced: [] }));
 
     const inLayer = (event) => featureMaps.pixelAt(part.layerMaps, event, journey.mapsOf(result(), where().index), part.layerView.clientWidth);
     part.layerMaps.addEventListener("pointermove", (event) => {
