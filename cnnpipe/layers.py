@@ -111,24 +111,24 @@ class Conv2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         kernels = self.kernels
-        if input.ndim == 4 and self._is_usual and can_fuse(input) and are_readable(*kernels[:2]):
+        is_image = input.ndim == 4 and self._is_usual and can_fuse(input, self.algorithm)
+        if is_image and are_readable(input.get_device(), *kernels[:2]):
             return block(input, kernels, has_relu=False, pool=1)
         if self.padding_mode != "zeros":
             sides = padding_sides(self.padding, self.kernel_size, self.dilation)
             input = nn.functional.pad(input, sides[2:] + sides[:2], self.padding_mode)
             kernels = kernels._replace(padding=0)
-        return conv2d(input, *kernels, algorithm=self.algorithm)
+        return conv2d(input, *kernels[:-1], algorithm=self.algorithm)
 
     @property
     def kernels(self) -> Kernels:
         """Arguments of `conv2d` after the input. A parametrization computes the weight anew."""
         windows = self.stride, self.padding, self.dilation, self.groups
-        return Kernels(self.weight, self.bias, *windows)
+        return Kernels(self.weight, self.bias, *windows, self.algorithm)
 
-    @property
-    def fits_block(self) -> bool:
-        """Whether this layer can be computed together with its neighbours."""
-        return self._is_usual and are_readable(self.weight, self.bias)
+    def fits_block(self, device: int) -> bool:
+        """Whether this layer can be computed together with its neighbours on a device."""
+        return self._is_usual and are_readable(device, self.weight, self.bias)
 
     @property
     def _is_usual(self) -> bool:
@@ -174,11 +174,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         self._check_input_dim(input)
         return batch_norm(input, *self.arguments())
 
-    @property
-    def fits_block(self) -> bool:
-        """Whether this layer can be computed together with its neighbours."""
+    def fits_block(self, device: int) -> bool:
+        """Whether this layer can be computed together with its neighbours on a device."""
         weight, bias = self.weight, self.bias
-        return weight is not None and bias is not None and are_readable(weight, bias)
+        return weight is not None and bias is not None and are_readable(device, weight, bias)
 
     def arguments(self) -> Normalization:
         """Those of `batch_norm` after the input; in training one more batch is counted."""
@@ -239,9 +238,8 @@ class MaxPool2d(nn.Module):
             self.return_indices,
         )
 
-    @property
-    def fits_block(self) -> bool:
-        """Whether this layer can be computed together with its neighbours."""
+    def fits_block(self, device: int) -> bool:  # noqa: ARG002
+        """Whether this layer can be computed together with its neighbours on a device."""
         return self.square > 1
 
     @property
@@ -317,9 +315,8 @@ class ReLU(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         return relu(input, self.inplace)
 
-    @property
-    def fits_block(self) -> bool:
-        """Whether this layer can be computed together with its neighbours."""
+    def fits_block(self, device: int) -> bool:  # noqa: ARG002
+        """Whether this layer can be computed together with its neighbours on a device."""
         return not self.inplace
 
     def extra_repr(self) -> str:
@@ -365,7 +362,8 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         kernels = self.kernels
-        if input.ndim == 2 and can_fuse(input) and are_readable(*kernels[:2]):
+        is_matrix = input.ndim == 2 and can_fuse(input)
+        if is_matrix and are_readable(input.get_device(), *kernels[:2]):
             return block(input, kernels, has_relu=False, pool=1)
         return linear(input, *kernels[:2])
 
@@ -374,10 +372,9 @@ class Linear(nn.Linear):
         """Arguments of `linear` after the input."""
         return Kernels(self.weight, self.bias)
 
-    @property
-    def fits_block(self) -> bool:
-        """Whether this layer can be computed together with its neighbours."""
-        return are_readable(self.weight, self.bias)
+    def fits_block(self, device: int) -> bool:
+        """Whether this layer can be computed together with its neighbours on a device."""
+        return are_readable(device, self.weight, self.bias)
 
 
 class Dropout(nn.Dropout):
@@ -406,7 +403,8 @@ class Sequential(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         layers = list(self)
         while layers:
-            found = _Block.at_start(layers, input.ndim) if can_fuse(input) else None
+            algorithm = layers[0].algorithm if isinstance(layers[0], Conv2d) else "auto"
+            found = _Block.at_start(layers, input) if can_fuse(input, algorithm) else None
             if found and len(found) > 1:
                 input, layers = found(input), layers[len(found) :]
             else:
@@ -425,14 +423,15 @@ class _Block:
     pool: MaxPool2d | None = None
 
     @classmethod
-    def at_start(cls, layers: Sequence[nn.Module], ndim: int) -> Self:
+    def at_start(cls, layers: Sequence[Any], input: Tensor) -> Self:
         """The block with which the layers begin, for images (4 axes) or rows (2)."""
         found: dict[str, Any] = {}
-        free = list(_PLACES[ndim].items())
+        device = input.get_device()
+        free = list(_PLACES[input.ndim].items())
         for layer in layers:
             while free and free[0][0] is not type(layer):  # a subclass may differ
                 del free[0]
-            if not free or not layer.fits_block or _is_watched(layer):
+            if not free or not layer.fits_block(device) or _is_watched(layer):
                 break
             found[free.pop(0)[1]] = layer
         return cls(**found)

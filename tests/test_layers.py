@@ -73,7 +73,7 @@ def test_relu_in_place_returns_its_input() -> None:
 def test_algorithm_reaches_the_operator(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     monkeypatch.setattr(layers, "conv2d", lambda *_, algorithm: called.append(algorithm))
-    monkeypatch.setattr(layers, "can_fuse", lambda _: False)
+    monkeypatch.setattr(layers, "can_fuse", lambda *_: False)
     layer = layers.Conv2d(1, 2, 3, algorithm=algorithm)
     layer(torch.zeros(1, 1, 4, 4))
     assert called == [algorithm]

@@ -5,8 +5,9 @@ slows one round slows all of its contestants, and the ratio within a round stays
 over the rounds are reported, with quartiles.
 
 Every contestant computes the same: a forward pass, or a step that also computes the gradients (and,
-for a whole model, updates the weights). torch's layers run twice, with images in torch's default
-memory order (channels first) and with channels last, in which its convolutions are faster.
+for a whole model, updates the weights), in the precision that `train.precision: auto` takes on the
+device. torch's layers run twice, with images in torch's default memory order (channels first) and
+with channels last, in which its convolutions are faster.
 """
 
 import gc
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +31,12 @@ from cnnpipe.inspection.structure import layers_of
 from cnnpipe.loops import peak
 from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
-from cnnpipe.system.hardware import describe
+from cnnpipe.system.hardware import choose_dtype, describe
 
 Phase = Literal["forward", "training"]
 PHASES: tuple[Phase, ...] = ("forward", "training")
 Run = Callable[[], object]
+T = TypeVar("T")
 
 Architectures = Mapping[str, Mapping[str, Any]]
 """The keyword arguments of `build_model`, by the model's name."""
@@ -155,16 +157,26 @@ def model_run(
         model.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
     if phase == "forward":
-        return _forward(model.eval(), images)
+        return _in_precision(_forward(model.eval(), images), device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    loss = loss_function(backend)
+    cross_entropy = loss_function(backend)
+    loss = _in_precision(lambda: cross_entropy(model(images), labels), device)
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(model(images), labels).backward()
+        loss().backward()
         optimizer.step()
 
     return step
+
+
+def _in_precision(run: Callable[[], T], device: torch.device) -> Callable[[], T]:
+    """The same with the arithmetic in which a network trains on the device."""
+    dtype = choose_dtype("auto", device)
+    if dtype == torch.float32:
+        return run
+    in_precision: Callable[[], T] = torch.autocast(device.type, dtype)(run)
+    return in_precision
 
 
 def time_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
@@ -174,7 +186,7 @@ def time_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[
     GFLOP/s.
     """
     for shape in (*model_shapes(), *WIDE):
-        x = torch.randn(params.batch_size, shape.channels, shape.size, shape.size, device=device)
+        x = _images(params.batch_size, shape.channels, shape.size, device)
         arguments = (shape.channels, shape.out_channels, shape.kernel_size)
         auto = conv2d_algorithm(x, layers.Conv2d(*arguments).weight, padding=shape.padding)
         for phase in PHASES:
@@ -261,7 +273,7 @@ def _take_peak(milliseconds: dict[str, Any]) -> float | None:
 def time_operators(params: BenchmarkParams, device: torch.device) -> Iterator[dict[str, Any]]:
     """Pooling and activation, on the maps that the default models put into them."""
     for map_name, (channels, size) in {"LeNet-5": (6, 28), "VGG": (16, 28)}.items():
-        x = torch.randn(params.batch_size, channels, size, size, device=device)
+        x = _images(params.batch_size, channels, size, device)
         channels_last = x.contiguous(memory_format=torch.channels_last)
         for operator, arguments in {
             "MaxPool2d": (2,), "AvgPool2d": (2,), "ReLU": (), "Tanh": (), "Sigmoid": ()
@@ -281,6 +293,11 @@ def time_operators(params: BenchmarkParams, device: torch.device) -> Iterator[di
                     "phase": phase,
                     **result,
                 }
+
+
+def _images(count: int, channels: int, size: int, device: torch.device) -> Tensor:
+    shape, dtype = (count, channels, size, size), choose_dtype("auto", device)
+    return torch.randn(shape, device=device, dtype=dtype)
 
 
 def _layer_run(layer: nn.Module, x: Tensor, phase: Phase, is_first: bool = False) -> Run:
@@ -351,9 +368,11 @@ def compare_memory(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the times depend on: hardware, versions, and how threads wait for each other."""
+    """What the times depend on: hardware, versions, precision, how threads wait for each other."""
     waiting = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-    return describe(device) | {name.lower(): os.environ.get(name) for name in waiting}
+    precision = str(choose_dtype("auto", device)).removeprefix("torch.")
+    found = describe(device) | {"precision": precision}
+    return found | {name.lower(): os.environ.get(name) for name in waiting}
 
 
 def _wait(device: torch.device) -> None:

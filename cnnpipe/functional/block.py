@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from cnnpipe import loops
-from cnnpipe.functional import block_kernels, compiled
+from cnnpipe.functional import block_kernels, compiled, gpu_block, implicit_gemm
 from cnnpipe.functional.activation import relu
 from cnnpipe.functional.arguments import IntOrPair, as_float, check_dtypes
+from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.block_kernels import Block
-from cnnpipe.functional.convolution import conv2d
+from cnnpipe.functional.convolution import channel_sums, check_support, conv2d
 from cnnpipe.functional.convolution_arguments import (
     Padding,
     check_operands,
@@ -35,12 +36,17 @@ from cnnpipe.functional.normalization import (
     check_batch_norm,
     statistics_of,
 )
-from cnnpipe.functional.operator import are_plain, is_differentiated, is_transformed
+from cnnpipe.functional.operator import (
+    are_plain,
+    is_differentiated,
+    is_observed,
+    is_transformed,
+)
 from cnnpipe.functional.pooling import max_pool2d
-from cnnpipe.geometry import output_size
+from cnnpipe.geometry import ConvolutionGeometry, output_size
 
-ALGORITHMS = ("auto", "compiled")
-"""Of a convolution that can be part of a block."""
+ALGORITHMS = ("auto", "compiled", "implicit_gemm")
+"""Of a convolution that can be part of a block: as compiled loops, or as a GPU's kernels."""
 
 
 class Kernels(NamedTuple):
@@ -52,6 +58,7 @@ class Kernels(NamedTuple):
     padding: Padding = 0
     dilation: IntOrPair = 1
     groups: int = 1
+    algorithm: str = "auto"
 
 
 class Normalization(NamedTuple):
@@ -66,25 +73,34 @@ class Normalization(NamedTuple):
     eps: float
 
 
-def can_fuse(input: Tensor) -> bool:
+def can_fuse(input: Tensor, algorithm: str = "auto") -> bool:
     """Whether these images, or rows of numbers, can be computed by one function.
 
     A compiler, a transform or a mode of PyTorch could not look into it: they get one operator after
     the other.
+
+    Args:
+        algorithm: of the convolution that comes first.
     """
+    if algorithm == "implicit_gemm":
+        return input.ndim == 4 and input.numel() > 0 and not is_observed() and are_plain(input)
     return (
         input.ndim in (2, 4)
         and input.dtype in (torch.float32, torch.float64)
         and loops.unsupported(input) is None
         and not is_transformed()
-        and are_readable(input)
+        and are_plain(input)
     )
 
 
-def are_readable(*tensors: Tensor | None) -> bool:
-    """Whether compiled loops can read the numbers of these tensors from their memory."""
+def are_readable(device: int, *tensors: Tensor | None) -> bool:
+    """Whether all numbers of these tensors stand, as they are, in the memory of one device.
+
+    Args:
+        device: as `Tensor.get_device` numbers it, the CPU as −1.
+    """
     for tensor in tensors:
-        if tensor is not None and not tensor.is_cpu:
+        if tensor is not None and tensor.get_device() != device:
             return False
     return are_plain(*tensors)
 
@@ -111,8 +127,14 @@ def block(
 
     Raises: what the operators raise.
     """
+    if kernels is not None and kernels.algorithm == "implicit_gemm":
+        input, weight, bias = map(_cast, (input, *kernels[:2]))
+        kernels = kernels._replace(weight=weight, bias=bias)
+    plan = _Plan.of(input, kernels, normalization, has_relu, pool)
+    if isinstance(plan.product, _ImplicitGemm):
+        check_support("implicit_gemm", input, plan.product.geometry)
     result: Tensor = _Block.apply(
-        _Plan.of(input, kernels, normalization, has_relu, pool),
+        plan,
         normalization,
         input,
         *((None, None) if kernels is None else kernels[:2]),
@@ -135,9 +157,10 @@ class _Plan:
         pool: int,
     ) -> None:
         self.windows: list[Any] = []
-        self.product: compiled.Convolution | compiled.Linear | None = None
+        self.product: compiled.Convolution | compiled.Linear | _ImplicitGemm | None = None
+        self.kernels: Any = block_kernels
         if kernels is not None:
-            weight, bias, *self.windows = kernels
+            weight, bias, *self.windows, algorithm = kernels
             x, w, bias = map(_nothing, ((shape, dtype, False), weight, bias))
             N, outputs, inputs = shape[0], w.shape[0], w.shape[1]
             if w.ndim == 2:
@@ -147,7 +170,11 @@ class _Plan:
             else:
                 check_operands(x, w, bias, self.windows[-1])
                 geometry = convolution_geometry(x, w, *self.windows)
-                self.product = compiled.convolution(N, outputs, inputs, geometry, dtype)
+                if algorithm == "implicit_gemm":
+                    self.product = _ImplicitGemm(geometry)
+                    self.kernels = gpu_block
+                else:
+                    self.product = compiled.convolution(N, outputs, inputs, geometry, dtype)
                 size = geometry.output_size
             check_dtypes(x, w, bias)
             shape = N, outputs, *size
@@ -193,6 +220,25 @@ def _described(tensor: Tensor | None) -> tuple[Any, ...] | None:
     return None if tensor is None else (tensor.shape, tensor.dtype, tensor.requires_grad)
 
 
+def _cast(tensor: Tensor | None) -> Any:
+    return None if tensor is None else cast_operand(tensor)
+
+
+class _ImplicitGemm(NamedTuple):
+    """What `compiled.Convolution` is to compiled loops."""
+
+    geometry: ConvolutionGeometry
+
+    def forward(self, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        return implicit_gemm.forward(x, w, self.geometry, bias)
+
+    def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
+        return implicit_gemm.input_gradient(grad, w, self.geometry)
+
+    def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
+        return implicit_gemm.weight_gradient(x, grad, self.geometry)
+
+
 def _nothing(described: tuple[Any, ...] | None) -> Any:
     """A tensor without numbers."""
     if described is None:
@@ -222,17 +268,17 @@ class _Block(torch.autograd.Function):
             ctx.training = normalization.training
             mean, variance, _, _, training, momentum, _ = normalization
             statistics = statistics_of(
-                z, mean, variance, training, momentum, measure=block_kernels.statistics
+                z, mean, variance, training, momentum, measure=plan.kernels.statistics
             )
         if plan.block:
-            y = block_kernels.forward(plan.block, z, _those_there(statistics, gamma, beta))
+            y = plan.kernels.forward(plan.block, z, _those_there(statistics, gamma, beta))
         ctx.save_for_backward(x, w, b, z if plan.block else None, statistics, gamma, beta)
         return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w, _, z, statistics, gamma, beta = ctx.saved_tensors
-        if is_differentiated() or is_transformed() or not are_readable(g):
+        if is_differentiated() or is_transformed() or not are_readable(x.get_device(), g):
             return _by_operators(ctx, g)
         plan, g = ctx.plan, _dense(g)
         _, _, needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
@@ -241,17 +287,17 @@ class _Block(torch.autograd.Function):
             parameters = _those_there(statistics, gamma, beta)
             means = None
             if parameters:
-                d_gamma, d_beta = sums = block_kernels.sums(plan.block, g, z, parameters)
+                d_gamma, d_beta = sums = plan.kernels.sums(plan.block, g, z, parameters)
                 means = sums / (z.numel() // plan.block.channels) if ctx.training else None
             if needs_x or needs_w or needs_b:
-                g = block_kernels.input_gradient(plan.block, g, z, parameters, means)
+                g = plan.kernels.input_gradient(plan.block, g, z, parameters, means)
         if needs_x:
             dx = plan.product.input_gradient(g, w) if plan.product else g
             dx = dx.contiguous() if x.is_contiguous() else dx
         if needs_w:
             dw = plan.product.weight_gradient(x, g).contiguous()
         if needs_b:
-            db = compiled.channel_sums(g)
+            db = channel_sums(g)
         return None, None, dx, dw, db, d_gamma, d_beta
 
 

@@ -183,8 +183,11 @@ class _CrossCorrelation(ConvolutionOperator):
         geometry = ConvolutionGeometry.of(numbers)
         check_size(x, geometry)
         chosen = _chosen(algorithm, x, geometry)
+        # The sums of these two include the bias.
         if chosen is compiled:
-            return compiled.forward(x, w, geometry, bias)  # its sums start with the bias
+            return compiled.forward(x, w, geometry, bias)
+        if chosen is implicit_gemm:
+            return implicit_gemm.forward(x, w, geometry, bias)
         y = chosen.forward(x, w, geometry)
         if bias is not None:
             y.add_(_CrossCorrelation.spread(bias))
@@ -298,7 +301,7 @@ class _BiasGradient(Operator):
 
     @staticmethod
     def compute(g: Tensor) -> Tensor:
-        return g.sum((0, 2, 3)) if loops.unsupported(g) else compiled.channel_sums(g)
+        return channel_sums(g)
 
     @staticmethod
     def shape(g: Tensor) -> Tensor:
@@ -320,6 +323,13 @@ class _BiasGradient(Operator):
     def vmap(cls, info: Any, in_dims: tuple[Any, ...], *operands: Any) -> Batched:
         channels = operands[0].movedim(in_dims[0], 1).flatten(1, 2)
         return cls.call(channels).unflatten(0, (info.batch_size, -1)), 0
+
+
+def channel_sums(g: Tensor) -> Tensor:
+    """(N, C, H, W) or (N, C) → (C,)."""
+    if loops.unsupported(g) is None:
+        return compiled.channel_sums(g)
+    return g.sum([axis for axis in range(g.ndim) if axis != 1])
 
 
 def _empty_images(like: Tensor, channels: int, size: Pair) -> Tensor:

@@ -67,7 +67,7 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
     for block in others:
         kernels += _sum_of_products(x[block], grad[block], geometry)
     kernels = kernels.view(G, kH, kW, -1, grad.shape[1] // G).permute(0, 4, 3, 1, 2)
-    return kernels.flatten(0, 1).to(x.dtype)  # (O, C/G, kH, kW)
+    return kernels.flatten(0, 1).to(x.dtype, memory_format=torch.contiguous_format)  # (O, C/G, …)
 
 
 def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:  # noqa: ARG001

@@ -12,6 +12,9 @@ over):
     input gradient    input pixels × C,       kernel entries (i, j, o), see `_phases`
     weight gradient   O × entries (i, j, c),  windows
 
+A window that covers the whole image is a row of a plain product, which cuBLAS computes better: with
+so few windows there is a tile for few multiprocessors only.
+
 In memory the channels come last, so that the entries of one tap lie side by side in image and
 kernel. Tensors that lie otherwise are copied, once.
 
@@ -43,18 +46,27 @@ PROGRAMS = 256
 """Tiles at a time that keep a GPU busy: about two for each of its multiprocessors."""
 
 
-def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    """Windows times kernels."""
+def forward(
+    x: Tensor, w: Tensor, geometry: ConvolutionGeometry, bias: Tensor | None = None
+) -> Tensor:
+    """Windows times kernels, plus bias (O,)."""
+    if _covers_image(geometry):
+        y = _rows(x) @ _rows(w).mT
+        return (y if bias is None else y.add_(bias))[:, :, None, None]
     x, w = _channels_last(x), _channels_last(w)
     y = _empty(x, len(w), geometry.output_size)  # (N, O, H_out, W_out)
     start = -geometry.padding[0], -geometry.padding[2]
     kernels = w.unflatten(0, (geometry.groups, -1))  # (G, O/G, C/G, kH, kW)
-    _correlate(x, kernels, y, start, geometry.stride, geometry.dilation)
+    bias = None if bias is None else bias.contiguous()
+    _correlate(x, kernels, y, start, geometry.stride, geometry.dilation, bias)
     return y
 
 
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """Each phase of input pixels: output gradients times those kernel entries that it has met."""
+    if _covers_image(geometry):
+        pixels = _rows(grad) @ _rows(w)
+        return pixels.view(len(grad), *geometry.input_size, -1).permute(0, 3, 1, 2)
     grad, w = _channels_last(grad), _channels_last(w)
     x = _empty(grad, w.shape[1] * geometry.groups, geometry.input_size)  # (N, C, H, W)
     kernels = w.unflatten(0, (geometry.groups, -1)).transpose(1, 2)  # (G, C/G, O/G, kH, kW)
@@ -75,6 +87,9 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
     """Output gradients times windows, summed over parts of the windows and then over the parts."""
     if 0 in (x.numel(), grad.numel()):
         return x.new_zeros(grad.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size)
+    if _covers_image(geometry):
+        products = _rows(grad).mT @ _rows(x)
+        return products.view(grad.shape[1], *geometry.kernel_size, -1).permute(0, 3, 1, 2)
     from cnnpipe.functional import implicit_gemm_kernels as kernels
 
     x, grad = _channels_last(x), _channels_last(grad)
@@ -108,8 +123,8 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
             PRECISION=_precision(),
             **blocks.options(),
         )
-    w: Tensor = sums.sum(0).to(x.dtype).permute(0, 3, 1, 2)  # (O, C/G, kH, kW)
-    return w
+    w = sums.sum(0).permute(0, 3, 1, 2)  # (O, C/G, kH, kW)
+    return w.to(x.dtype, memory_format=torch.contiguous_format)
 
 
 def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:
@@ -234,15 +249,23 @@ def _power_of_two(size: int, most: int) -> int:
     return min(max(16, 1 << (size - 1).bit_length()), most)
 
 
-def _correlate(x: Tensor, w: Tensor, y: Tensor, start: Pair, step: Pair, move: Pair) -> None:
-    """y[n,o,u,v] = Σ_{c,i,j} x[n, c, u·step + i·move + start, …] · w[o,c,i,j], group by group.
+def _correlate(
+    x: Tensor,
+    w: Tensor,
+    y: Tensor,
+    start: Pair,
+    step: Pair,
+    move: Pair,
+    bias: Tensor | None = None,
+) -> None:
+    """y[n,o,u,v] = b[o] + Σ_{c,i,j} x[n, c, u·step + i·move + start, …]·w[o,c,i,j], in each group.
 
     Shape:
         x (N, G·C, H, W) and y (N, G·O, H_out, W_out) with the channels side by side in memory,
         w (G, O, C, kH, kW), all of them views of any kind otherwise.
     """
     if 0 in (x.numel(), w.numel(), y.numel()):
-        y.zero_()
+        y.zero_() if bias is None else y.copy_(bias.view(-1, 1, 1))
         return
     from cnnpipe.functional import implicit_gemm_kernels as kernels
 
@@ -254,6 +277,7 @@ def _correlate(x: Tensor, w: Tensor, y: Tensor, start: Pair, step: Pair, move: P
             x,
             w,
             y,
+            bias,
             pixels,
             *x.shape[2:],
             *y.shape[2:],
@@ -271,6 +295,17 @@ def _correlate(x: Tensor, w: Tensor, y: Tensor, start: Pair, step: Pair, move: P
             PRECISION=_precision(),
             **blocks.options(),
         )
+
+
+def _covers_image(geometry: ConvolutionGeometry) -> bool:
+    """Whether the only window is the image."""
+    is_whole = geometry.kernel_size == geometry.input_size and geometry.groups == 1
+    return is_whole and not any(geometry.padding)
+
+
+def _rows(images: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, H·W·C)."""
+    return images.permute(0, 2, 3, 1).flatten(1)
 
 
 def _precision() -> str:

@@ -39,6 +39,7 @@ def correlate(
     x,  # (N, G·C, H, W)
     w,  # (G, O, C, kH, kW)
     y,  # (N, G·O, H_out, W_out)
+    bias,  # (G·O,), side by side in memory, or None
     pixels,  # N·H_out·W_out
     H,
     W,
@@ -71,7 +72,7 @@ def correlate(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Y = columnsᵀ · Wᵀ: rows m are windows (n, y, x), columns o, summed over k = (tap, c).
+    """Y = columnsᵀ · Wᵀ + bias: rows m are windows (n, y, x), columns o, summed over k = (tap, c).
 
     Programs that share windows follow each other, so that the pixels are still in the L2 cache.
     """
@@ -108,6 +109,8 @@ def correlate(
         )  # (BLOCK_K, BLOCK_N)
         sums = tl.dot(a.to(OPERAND), b.to(OPERAND), sums, input_precision=PRECISION)
 
+    if bias is not None:
+        sums += tl.load(bias + group * O + o, mask=o < O, other=0.0).to(tl.float32)[None, :]
     outputs = image * y_image + row.to(tl.int64) * y_row + column * y_column
     tl.store(
         y + group * O + outputs[:, None] + o[None, :],

@@ -210,19 +210,28 @@ def _statistics(x: Tensor) -> Tensor:
     In two passes, because Σ x²/M − μ² loses all digits where the mean is large. Those of an empty
     batch are 0.
     """
-    M = max(1, _values_per_channel(x))
-    mean = x.sum(_reduced(x), dtype=accumulation_dtype(x.dtype)) / M
-    variance = (x - _along(x, mean)).square().sum(_reduced(x)) / M
+    if _values_per_channel(x) == 0:
+        return x.new_zeros((2, x.shape[1]), dtype=accumulation_dtype(x.dtype))
+    mean = x.mean(_reduced(x), dtype=accumulation_dtype(x.dtype))
+    variance = (x - _along(x, mean)).square().mean(_reduced(x))
     return torch.stack([mean, variance])
 
 
 def _normalize(
-    x: Tensor, statistics: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    statistics: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """(x − μ)·(γ·r) + β."""
+    """(x − μ)·(γ·r) + β; into `out`, which cannot be differentiated, in one pass."""
     mean, scale = _shift_and_scale(statistics, weight, eps)
     centred, scale = x - _along(x, mean), _along(x, scale)
-    y = centred * scale if bias is None else torch.addcmul(_along(x, bias), centred, scale)
+    if bias is None:
+        y = torch.mul(centred, scale, out=out)
+    else:
+        y = torch.addcmul(_along(x, bias), centred, scale, out=out)
     return y.to(x.dtype)
 
 
@@ -238,18 +247,22 @@ def _input_gradient(
     x: Tensor,
     statistics: Tensor,
     weight: Tensor | None,
-    sums: Sequence[Tensor],
+    means: Sequence[Tensor] | None,
     eps: float,
-    training: bool,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """γ·r·(g − (Σ g + x̂·Σ g·x̂) / M) in training, γ·r·g in evaluation."""
+    """γ·r·(g − (Σ g + x̂·Σ g·x̂) / M) in training, γ·r·g in evaluation, which has no `means`."""
     mean, r = _shift_and_scale(statistics, None, eps)
-    if training:
-        products, total = (each / -_values_per_channel(x) for each in sums)
+    if means is not None:
+        products, total = means
         path = torch.addcmul(_along(x, total), x - _along(x, mean), _along(x, r * products))
-        g = g + path
+        g = g - path
     scale = r if weight is None else r * weight
-    return (g * _along(x, scale)).to(x.dtype)
+    return torch.mul(g, _along(x, scale), out=out).to(x.dtype)
+
+
+def _means(x: Tensor, sums: Sequence[Tensor]) -> list[Tensor]:
+    return [each / _values_per_channel(x) for each in sums]
 
 
 def _shift_and_scale(
@@ -376,7 +389,7 @@ class BatchNorm(_OfChannels):
             block, parameters = _block(x, eps), _filled(x, statistics, weight, bias)
             y = block_kernels.forward(block, _images(x), parameters).reshape(x.shape)
         else:
-            y = _normalize(x, statistics, weight, bias, eps)
+            y = _normalize(x, statistics, weight, bias, eps, out=torch.empty_like(x))
         return in_order_of(x, y)
 
     @staticmethod
@@ -415,7 +428,8 @@ class BatchNorm(_OfChannels):
             statistics = _statistics(x) if training else statistics
             of_weight, of_bias = sums = _sums(g, x, statistics, eps)
             if needs_x:
-                dx = _input_gradient(g, x, statistics, weight, sums, eps, training)
+                means = _means(x, sums) if training else None
+                dx = _input_gradient(g, x, statistics, weight, means, eps)
         else:
             both = BatchNormSums.call(g, x, statistics, eps)
             of_weight, of_bias = both.unbind()
@@ -439,7 +453,8 @@ class BatchNorm(_OfChannels):
         terms = []
         if d_x is not None:
             sums = _sums(d_x, x, statistics, eps)
-            terms.append(_input_gradient(d_x, x, statistics, weight, sums, eps, training))
+            means = _means(x, sums) if training else None
+            terms.append(_input_gradient(d_x, x, statistics, weight, means, eps))
         if d_weight is not None:
             terms.append(_normalize(x, statistics, d_weight, None, eps))
         if d_bias is not None:
@@ -496,13 +511,15 @@ class BatchNormInputGradient(_Gradient):
         eps: float,
         training: bool,
     ) -> Tensor:
+        means = sums / max(1, _values_per_channel(x)) if training else None
         if _is_compiled(x, g, weight):
             block, parameters = _block(x, eps), _filled(x, statistics, weight)
-            means = sums / max(1, _values_per_channel(x)) if training else None
             operands = _images(g), _images(x), parameters, means
             gradient = block_kernels.input_gradient(block, *operands).reshape(x.shape)
         else:
-            gradient = _input_gradient(g, x, statistics, weight, sums.unbind(), eps, training)
+            of_channels = None if means is None else means.unbind()
+            out = torch.empty_like(x)
+            gradient = _input_gradient(g, x, statistics, weight, of_channels, eps, out)
         return in_order_of(x, gradient)
 
     @staticmethod

@@ -183,10 +183,15 @@ def is_differentiated() -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether more than plain autograd sees what happens to tensors now.
+    """Whether more than plain autograd sees what happens to tensors now: autocast, too."""
+    return is_observed() or torch._C._is_any_autocast_enabled()
 
-    That is a compiler, a tracer, an exporter, autocast, `torch.func`, forward mode, or a dispatch
-    mode such as the FLOP counter.
+
+def is_observed() -> bool:
+    """Whether a compiler, tracer, exporter, transform or mode sees what happens to tensors now.
+
+    A transform is one of `torch.func` or forward mode; a mode is one of the dispatcher, such as the
+    FLOP counter.
     """
     return (
         torch.compiler.is_compiling()
@@ -194,7 +199,6 @@ def is_transformed() -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
         or not _no_tangents()
-        or torch._C._is_any_autocast_enabled()
     )
 
 

@@ -92,7 +92,7 @@ def _winner(x: Tensor, geometry: WindowGeometry) -> Tensor:
         (…, H, W) → (…, H_out, W_out)
     """
     windows = sliding_windows(pad(x, geometry, lowest(x.dtype)), geometry)
-    entries = torch.stack([windows[..., i, j] for i, j in geometry.taps])  # (taps, …, H_out, W_out)
+    entries = windows.movedim((-2, -1), (0, 1)).flatten(0, 1)  # (taps, …, H_out, W_out)
     maximum, winner = entries.max(dim=0)  # of equal ones the first
     if x.is_floating_point():
         last = len(entries) - 1 - entries.flip(0).max(dim=0).indices

@@ -34,23 +34,25 @@ class Graphed:
         """
         Args:
             function: of tensors on the device, which keep their shapes.
-            device: operands on the CPU are copied to it, without waiting for it.
+            device: operands on the CPU are copied to it, if it is a CUDA GPU without a wait.
             record: whether to record, on a CUDA device; if False, each call is a plain call.
         """
         self._function = function
         self._device = device
-        self._may_record = record and device.type == "cuda"
+        self._is_cuda = device.type == "cuda"
+        self._may_record = record and self._is_cuda
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *operands: Tensor) -> Tensor:
-        if self._device.type == "cuda":  # from pageable memory a copy would wait for the GPU
+        if self._is_cuda:  # from pageable memory a copy would wait for the GPU
             operands = tuple(each if each.is_cuda else each.pin_memory() for each in operands)
         if self._may_record and self._calls == EAGER_CALLS:
             self._record(operands)
         self._calls += 1
         if not self._graph:
-            return self._function(*(each.to(self._device, non_blocking=True) for each in operands))
+            on_device = (each.to(self._device, non_blocking=self._is_cuda) for each in operands)
+            return self._function(*on_device)
         torch._foreach_copy_(self._operands, operands, non_blocking=True)
         self._graph.replay()
         return self._result.clone()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from cnnpipe.functional import implicit_gemm
+from cnnpipe.functional import gpu_block, implicit_gemm
+from cnnpipe.functional.block_kernels import Block
 from cnnpipe.geometry import ConvolutionGeometry
 from tests.helpers.project import ROOT
 
@@ -189,24 +190,69 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., l
 
 @needs_triton
 @compiles
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_kernels_compile_for_gpus_and_use_tensor_cores(dtype: torch.dtype, compiled: Any) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "capability", "product"),
+    [
+        (torch.float32, 90, "wgmma.mma_async"),
+        (torch.float16, 80, "mma.sync.aligned"),
+        (torch.bfloat16, 90, "wgmma.mma_async"),
+    ],
+)
+def test_kernels_compile_for_gpus_and_use_tensor_cores(
+    dtype: torch.dtype, capability: int, product: str, compiled: Any
+) -> None:
     x, w = torch.zeros(8, 64, 14, 14, dtype=dtype), torch.zeros(64, 64, 3, 3, dtype=dtype)
-    for capability, product in [(80, "mma.sync.aligned"), (90, "wgmma.mma_async")]:
+    run = functools.partial(compiled, capability)
+    kernels = [
+        *run(implicit_gemm.forward, x, w, GEOMETRY),
+        *run(implicit_gemm.input_gradient, x, w, GEOMETRY),
+        *run(implicit_gemm.weight_gradient, x, x, GEOMETRY),
+    ]
+    assert len(kernels) == 3  # one launch each
+    for kernel in kernels:
+        ptx = kernel.asm["ptx"]
+        assert "cubin" in kernel.asm
+        assert (product in ptx) == (dtype != torch.float32)
+        assert "cp.async" in ptx  # the next tiles are read while these are multiplied
+        assert "atom" not in ptx
+        assert kernel.metadata.shared <= 99 * 1024  # of every GPU since Ampere
+
+
+@needs_triton
+@compiles
+def test_kernels_of_a_block_compile_for_gpus_and_keep_all_numbers_in_registers(
+    compiled: Any, tmp_path: Path
+) -> None:
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    shape = (8, 64, 14, 14)
+    x = torch.zeros(shape, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    block = Block.of(shape, torch.bfloat16, 1e-5, True, 2)
+    means, weight = torch.zeros(2, 64), torch.zeros(64)
+    parameters, g = [means, weight, weight], x[..., :7, :7].contiguous()
+    for capability in (80, 90):
         run = functools.partial(compiled, capability)
         kernels = [
-            *run(implicit_gemm.forward, x, w, GEOMETRY),
-            *run(implicit_gemm.input_gradient, x, w, GEOMETRY),
-            *run(implicit_gemm.weight_gradient, x, x, GEOMETRY),
+            *run(gpu_block.statistics, x),
+            *run(gpu_block.forward, block, x, parameters),
+            *run(gpu_block.sums, block, g, x, parameters),
+            *run(gpu_block.input_gradient, block, g, x, parameters, means),
         ]
-        assert len(kernels) == 3  # one launch each
+        assert len(kernels) == 5
         for kernel in kernels:
-            ptx = kernel.asm["ptx"]
-            assert "cubin" in kernel.asm
-            assert (product in ptx) == (dtype != torch.float32)
-            assert "cp.async" in ptx  # the next tiles are read while these are multiplied
-            assert "atom" not in ptx
-            assert kernel.metadata.shared <= 99 * 1024  # of every GPU since Ampere
+            ptx = tmp_path / "kernel.ptx"
+            ptx.write_text(kernel.asm["ptx"])
+            command = [
+                get_ptxas(capability).path,
+                "-v",
+                "-arch",
+                f"sm_{capability}{'a' * (capability > 80)}",
+            ]
+            told = subprocess.run(
+                [*command, ptx, "-o", "/dev/null"], capture_output=True, text=True, check=True
+            ).stderr
+            assert "0 bytes spill stores, 0 bytes spill loads" in told
+            assert "atom" not in kernel.asm["ptx"]
 
 
 @needs_triton

@@ -1,20 +1,24 @@
-"""The kernels of `implicit_gemm` against the oracle, in Triton's interpreter instead of on a GPU.
+"""The kernels of `implicit_gemm` and of blocks, in Triton's interpreter instead of on a GPU.
 
 Triton decides when it is imported whether it interprets, so `test_implicit_gemm` runs this file in
 a process of its own, with TRITON_INTERPRET=1.
 """
 
 import itertools
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from torch.nn import functional as torchs
 
-from cnnpipe.functional import conv2d, implicit_gemm
+from cnnpipe.functional import block_kernels, conv2d, gpu_block, implicit_gemm
+from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.implicit_gemm import forward, input_gradient, weight_gradient
 from cnnpipe.geometry import ConvolutionGeometry
+from cnnpipe.layers import BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential
 from cnnpipe.verify.cases import Case, argument_grid, draw
 from cnnpipe.verify.reference import Call
 from tests.helpers.oracle import assert_first_order_right, assert_right, call_of, randn
@@ -122,3 +126,63 @@ def test_nan_spreads_no_farther_than_in_the_formula(arguments: dict[str, int]) -
         strict=True,
     ):
         assert torch.equal(actual.isnan(), reference.isnan())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("epsilon", "has_relu", "pool"),
+    [(1e-5, True, 2), (1e-5, False, 1), (1e-5, False, 3), (None, True, 2)],
+)
+def test_a_block_computes_what_compiled_loops_compute(
+    epsilon: float | None, has_relu: bool, pool: int, dtype: torch.dtype
+) -> None:
+    """From the same numbers: many are equal, some are NaN, and the last pixels are not pooled."""
+    shape = (5, 70, 7, 8)  # more channels than a tile has
+    x = randn(*shape, dtype=torch.float32).mul(2).round().to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    statistics = gpu_block.statistics(x)
+    torch.testing.assert_close(statistics, block_kernels.statistics(x.float()))
+    x[0, 3, 0, 1] = x[0, 3, 1, 0] = torch.nan
+    gamma, beta = randn(70, dtype=torch.float32), randn(70, seed=1, dtype=torch.float32)
+    parameters = [] if epsilon is None else [statistics, gamma, beta]
+    block = Block.of(shape, torch.float32, epsilon, has_relu, pool)
+    g = randn(5, 70, 7 // pool, 8 // pool, seed=2, dtype=torch.float32).to(dtype)
+    g = g.contiguous(memory_format=torch.channels_last)
+
+    def all_of(kernels: Any, g: torch.Tensor, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        yield kernels.forward(block, x, parameters)
+        means = None
+        if parameters:
+            x = x.nan_to_num()  # whose products are no numbers either
+            sums = kernels.sums(block, g, x, parameters)
+            yield sums
+            means = sums / (5 * 7 * 8)
+        yield kernels.input_gradient(block, g, x, parameters, means)
+        yield kernels.input_gradient(block, g, x, parameters)
+
+    expected = all_of(block_kernels, g.float(), x.float())
+    for actual, exact in zip(all_of(gpu_block, g, x), expected, strict=True):
+        assert actual.stride() == exact.stride()
+        rounding = 1e-5 if actual.dtype == torch.float32 else 2**-7  # the interpreter cuts
+        torch.testing.assert_close(actual.float(), exact, rtol=rounding, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_block_of_layers_takes_these_kernels_and_derives_twice(training: bool) -> None:
+    def gradients(algorithm: str) -> Iterator[torch.Tensor]:
+        torch.manual_seed(0)
+        # In training its bias changes nothing, and the bias's gradient is rounding.
+        convolution = Conv2d(3, 5, 3, padding=1, bias=not training, algorithm=algorithm)
+        network = Sequential(convolution, BatchNorm2d(5), ReLU(), MaxPool2d(2)).train(training)
+        x = randn(4, 3, 7, 6, dtype=torch.float32).requires_grad_()
+        leaves = [x, *network.parameters()]
+        y = network(x)
+        assert type(y.grad_fn).__name__ == "_BlockBackward"
+        yield from [y, *torch.autograd.grad(y.square().sum(), leaves, retain_graph=True)]
+        slopes = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
+        yield from torch.autograd.grad(sum(slope.square().sum() for slope in slopes), leaves)
+        yield from network.buffers()
+
+    for actual, expected in zip(gradients("implicit_gemm"), gradients("auto"), strict=True):
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4 * scale + 1e-4)

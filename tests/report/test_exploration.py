@@ -281,6 +281,19 @@ def test_a_slider_changes_the_image_the_answers_and_the_address(page):
 
 
 @needs_chromium
+def test_a_closed_chapter_waits_and_then_shows_what_is_on_the_sheet(page):
+    image = "document.querySelector('#break-app [data-part=image]').toDataURL()"
+    before = page.evaluate(image)
+    page.evaluate("location.hash = '#draw'")
+    page.evaluate("cnnpipe.state.set({ image: cnnpipe.digits.images[1].index })")
+    settle(page)
+    assert page.evaluate(image) == before
+    page.evaluate("location.hash = '#break'")
+    settle(page)
+    assert page.evaluate(image) != before
+
+
+@needs_chromium
 def test_a_patch_goes_where_the_image_is_pressed_and_follows_the_arrow_keys(page):
     image = page.locator("#break-app [data-part=image]")
     image.scroll_into_view_if_needed()
