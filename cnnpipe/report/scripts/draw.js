@@ -163,7 +163,7 @@ const draw = (() => {
       );
     }
 
-    markup.toolbar(part.presets, "Images to try");
+    markup.toolbar(part.presets);
 
     models.forEach(({ name }, k) => {
       const { show } = cards[k];

@@ -38,11 +38,10 @@ const markup = (() => {
     };
   }
 
-  /** Make the buttons in an element one stop of the Tab key; the arrow keys lead from one to the next. */
-  function toolbar(root, ariaLabel) {
+  /** Make the buttons of a toolbar one stop of the Tab key; the arrow keys lead from one to the next. */
+  function toolbar(root) {
     const buttons = [...root.querySelectorAll("button")];
     const stop = (at) => buttons.forEach((button, k) => (button.tabIndex = k === at ? 0 : -1));
-    Object.assign(root, { role: "toolbar", ariaLabel });
     stop(0);
     root.addEventListener("focusin", ({ target }) => stop(buttons.indexOf(target)));
     root.addEventListener("keydown", (event) => {

@@ -115,6 +115,7 @@ const silence = (() => {
     for (const button of buttons) {
       button.addEventListener("click", () => toggle(key(button.dataset.filter)));
     }
+    markup.toolbar(host.querySelector(".filters"));
     part.restore.addEventListener("click", () => state.set({ silenced: [] }));
     part.own.addEventListener("change", paint);
     window.addEventListener("resize", paint);
