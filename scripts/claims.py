@@ -23,7 +23,7 @@ from dvc.repo import Repo
 from record import changed_files, git, read_seeds
 from repro import clone_problem
 
-from cnnpipe.data.dataset import load_dataset
+from cnnpipe.data.dataset import Dataset, load_dataset
 from cnnpipe.findings.finding import Finding, adjusted
 from cnnpipe.findings.wording import count, short
 from cnnpipe.handcrafted.experiment import experiment
@@ -54,11 +54,13 @@ def main(seeds: str) -> None:
         raise InputError(problem)
     overrides = read_yaml(SETTINGS, "dotted keys of params.yaml")
     params = load_params(Params, overrides=overrides)
+    dataset = load_dataset(RAW)
+    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models]
     inputs, by_seed = inputs_of(params), {}
     for seed in numbers:
         kept = KEPT / f"{inputs}-{seed}"
         if not (kept / FINDINGS).exists():
-            findings = measure(params, seed, kept)
+            findings = measure(dataset, networks, params, seed, kept)
             save_json(kept / FINDINGS, {name: one.summary() for name, one in findings.items()})
         by_seed[str(seed)] = load_json(kept / FINDINGS)
         for name, found in by_seed[str(seed)].items():
@@ -68,7 +70,7 @@ def main(seeds: str) -> None:
     facts = {
         "commit": git("rev-parse", "HEAD"),
         "date": datetime.date.today().isoformat(),
-        "dataset": load_dataset(RAW).name,
+        "dataset": dataset.name,
         "machine": describe(torch.device("cpu")),
         "settings": overrides,
     }
@@ -100,10 +102,10 @@ def inputs_of(params: Params) -> str:
     return sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()[:12]
 
 
-def measure(params: Params, seed: int, kept: Path) -> dict[str, Finding]:
-    """All claims from one base seed; the pipeline's networks are the ones in data/models."""
-    dataset = load_dataset(RAW)
-    networks = [TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models]
+def measure(
+    dataset: Dataset, networks: Sequence[TrainedNetwork], params: Params, seed: int, kept: Path
+) -> dict[str, Finding]:
+    """All claims from one base seed; `networks` are those that the pipeline trained."""
     study = Study.of(dataset, networks, params.principles, seed, kept)
     measured = {found.name: found for found in measure_all(study)}
     findings = adjusted({one.CLAIM.name: measured[one.CLAIM.name] for one in EXPERIMENTS})

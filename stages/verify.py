@@ -3,7 +3,6 @@
 from typing import get_args
 
 import click
-import torch
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.models import AlgorithmParams
@@ -21,7 +20,7 @@ from cnnpipe.verify.verification import (
     summarize,
     summary_table,
     to_markdown,
-    verify,
+    verify_side_by_side,
 )
 
 
@@ -35,16 +34,14 @@ class Settings(Selection):
 @stage
 def main() -> None:
     params = load_params(Settings)
-    # The tensors are small: several threads would wait for each other longer than they work.
-    torch.set_num_threads(1)
     # `implicit_gemm` has to be compiled for each shape, so it is verified only where it is used.
     unused = {"implicit_gemm"} - {model.algorithm for model in params.models.values()}
     algorithms = [name for name in get_args(Algorithm) if name not in unused]
     devices = list(dict.fromkeys([CPU, choose_device(params.runtime.device)]))
-    comparisons = verify(
-        params.verify, params.seed, algorithms=algorithms, transforms=TRANSFORMS, devices=devices
+    comparisons = verify_side_by_side(
+        params.verify, params.seed, algorithms=algorithms, devices=devices, transforms=TRANSFORMS
     )
-    report = summarize(list(comparisons), params.seed)
+    report = summarize(comparisons, params.seed)
 
     # The evidence is written before a failure stops the pipeline.
     save_json(REPORTS / "verify.json", report)

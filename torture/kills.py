@@ -279,7 +279,7 @@ class Kill:
     "SIGKILL of all processes at random moments of training, every third run under `dvc repro`: it "
     "goes on from its checkpoint to the bits of an undisturbed run, weights and curves",
     full=100,
-    few=3,
+    few=2,
 )
 def training(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     yield from islice(killed_runs(randomness, folder, min(RUN, count), in_saves=False), count)

@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -162,8 +164,7 @@ class Project:
         (folder / ".git" / "info").mkdir(exist_ok=True)
         (folder / ".git" / "info" / "exclude").write_text("/.cache/\n/.log\n/.temporary/\n")
         project.run(*DVC, "init", "--quiet")
-        for key, value in settings.items():
-            project.set(key, value)
+        project.change(settings)
         return project
 
     @contextmanager
@@ -174,13 +175,16 @@ class Project:
         with fresh_copy(self.folder, folder) as copy:
             yield Project(copy, around)
 
+    def change(self, settings: Mapping[str, Any]) -> None:
+        """Change settings of params.yaml, each named as `dvc exp run -S` names it."""
+        with edited(self.folder / "params.yaml") as params:
+            for key, value in settings.items():
+                *parents, last = key.split(".")
+                reduce(getitem, parents, params)[last] = value
+
     def set(self, key: str, value: Any) -> None:
-        """Change one setting of params.yaml, named as `dvc exp run -S` names it."""
-        with edited(self.folder / "params.yaml") as section:
-            *parents, last = key.split(".")
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
+        """Change one setting."""
+        self.change({key: value})
 
     def trust_operators(self) -> None:
         """Replace the `verify` stage, which takes a minute, by the project's own report."""

@@ -144,9 +144,8 @@ def removals(
 
 def _changes(model: nn.Sequential, removed: HiddenLayer, inputs: Tensor, labels: Tensor) -> Tensor:
     """How many images become wrong, and how many right, without each filter of a layer: (2, C)."""
-    layers = list(model)
-    layer, *after_it = layers[layers.index(removed.output.module) + 1 :]
-    rest = nn.Sequential(*after_it)
+    number = list(model).index(removed.output.module) + 1
+    layer, rest = model[number], model[number + 1 :]
     with capture_activations(model, [removed.output.name]) as activations:
         before = model(inputs).argmax(dim=1) == labels
     channels = removed.response.output_shape[0]

@@ -126,7 +126,7 @@ class NetworkFeatures:
 
         Shape: (N, H, W) → (N, D).
         """
-        hidden = nn.Sequential(*list(self.network.model)[:-1])
+        hidden = self.network.model[:-1]
         normalized = self.network.normalization
         batches = torch.from_numpy(images).split(PREDICTION_BATCH)
         return np.asarray(torch.cat([hidden(normalized(batch)) for batch in batches]))

@@ -33,8 +33,9 @@ Probes read classes, not sizes. So each test image is shown again with its squar
 order: pieces as large as a tile survive, and their arrangement is lost. The strongest responses of
 a filter to both versions are correlated over the images. Filters that find small things anywhere
 keep their responses, those that find larger ones keep them in larger tiles only. By how much the
-correlation falls from the first convolution to the last, beyond its fall with random weights, has
-an answer of its own, beside the verdict.
+correlation falls from the first convolution to the last is compared with both controls, beside the
+verdict. More than with random weights means that training makes later filters depend on larger
+areas; only more than on scrambled images, which have areas but no parts, would speak of parts.
 
 Sources: Alain, Bengio, "Understanding intermediate layers using linear classifier probes", 2016;
 Zeiler, Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
@@ -236,7 +237,10 @@ def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Stud
     ends = table[table["layer"] != PIXELS].groupby("state", sort=False)["accuracy"]
     reached = {state: (percent(a.iloc[0]), percent(a.iloc[-1])) for state, a in ends}
     images = min(params.test_images, len(study.dataset.test))
-    fall = np.subtract(falls(probes, ORDERED), falls(probes, UNTRAINED)).tolist()
+    fall = {
+        control: np.subtract(falls(probes, ORDERED), falls(probes, control)).tolist()
+        for control in (UNTRAINED, SCRAMBLED)
+    }
     sizes = [_tiles(tile) for tile in TILES]
     shuffled = probes.dropna().groupby(["state", "layer"], sort=False)[sizes].mean().reset_index()
     at_ends = {
@@ -259,8 +263,10 @@ def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Stud
         f"{_points(estimate)}. Receptive fields grow from {fields['lenet5'][0]} to "
         f"{fields['lenet5'][-1]} pixels. With {_tiles(JUDGED_TILE)} pixels in random order an "
         f"image excites the filters of the first and of the last convolution as before with a "
-        f"correlation of {at_ends[ORDERED]}, with random weights of {at_ends[UNTRAINED]} (a fall "
-        f"that is more than {FALL:.1f} larger: {above(fall, FALL).verdict()}). Of the {TOP} images "
+        f"correlation of {at_ends[ORDERED]}, with random weights of {at_ends[UNTRAINED]} and on "
+        f"scrambled images of {at_ends[SCRAMBLED]}; a fall that is more than {FALL:.1f} larger: "
+        f"{above(fall[UNTRAINED], FALL).verdict()} against the former, "
+        f"{above(fall[SCRAMBLED], FALL).verdict()} against the latter. Of the {TOP} images "
         f"that excite a trained filter most, "
         f"those of one class go {' and '.join(pure)} with depth.",
         estimate,

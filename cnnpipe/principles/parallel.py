@@ -1,36 +1,25 @@
-"""All claims measured side by side: one to a core, with one thread each, the longest first.
-
-The experiments' tensors are too small for a second thread to help much, and with one thread the
-results are the same bits on any number of cores.
-"""
+"""All claims measured side by side, the longest first."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from functools import cache, partial
-
-import torch
-from joblib import Parallel, cpu_count, delayed
-from threadpoolctl import threadpool_limits
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from cnnpipe.findings.finding import Finding
 from cnnpipe.principles.claim import Experiment
 from cnnpipe.principles.claims import EXPERIMENTS
 from cnnpipe.principles.study import Study
-from cnnpipe.system.errors import InputError
-from cnnpipe.system.processes import end_with_parent
+from cnnpipe.system.parallel import side_by_side
 
 LONGEST = (
-    "activation",
-    "hierarchy",
-    "inductive_bias",
     "sharing",
-    "filters",
-    "translation",
+    "hierarchy",
     "pooling",
+    "activation",
+    "filters",
+    "sparsity",
+    "inductive_bias",
+    "translation",
 )
 """By the time that they take with the budgets of params.yaml; the others take a few seconds. A long
 one that starts last would leave the other cores idle. Nothing but the time depends on it."""
@@ -49,33 +38,6 @@ def measure_all(
     Raises:
         InputError: a process was killed, as a machine does that runs out of memory.
     """
-    processes = min(processes or cpu_count(), len(experiments))
     order = {name: place for place, name in enumerate(LONGEST)}
     in_turn = sorted(experiments, key=lambda one: order.get(one.CLAIM.name, len(order)))
-    warnings.filterwarnings("ignore", "A worker stopped")  # joblib renews those that grew
-    workers = Parallel(n_jobs=processes, return_as="generator_unordered")
-    try:
-        yield from workers(delayed(_measure)(one.measure, study, os.getpid()) for one in in_turn)
-    except BrokenProcessPool:
-        raise InputError(
-            f"one of the {processes} processes that measure the claims was killed; if memory ran "
-            "out, LOKY_MAX_CPU_COUNT=1 lets one run at a time"
-        ) from None
-
-
-def _measure(measure: Callable[[Study], Finding], study: Study, stage: int) -> Finding:
-    """One claim with one thread, also where one process is enough and joblib starts no other."""
-    if os.getpid() != stage:
-        _end_with_stage()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            return measure(study)
-    finally:
-        torch.set_num_threads(threads)
-
-
-@cache  # once in each process
-def _end_with_stage() -> None:
-    end_with_parent(partial(os._exit, 1))
+    yield from side_by_side([partial(one.measure, study) for one in in_turn], processes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import convolve2d, correlate2d
+from scipy.ndimage import convolve, correlate
 
 Array = NDArray[Any]
 
@@ -30,14 +30,14 @@ def examples() -> Mapping[str, Array]:
         "spot": spot,
         "kernel": kernel,
         "flipped": np.flip(kernel),
-        "correlated": correlate2d(spot, kernel, mode="same"),
-        "convolved": convolve2d(spot, kernel, mode="same"),
+        "correlated": correlate(spot, kernel, mode="constant"),
+        "convolved": convolve(spot, kernel, mode="constant"),
         "image": image,
         "edge": edge,
         "columns": columns,
         "edge_column": edge.reshape(4, 1),
         "product": columns @ edge.reshape(4, 1),
-        "output": correlate2d(image, edge, mode="valid"),
+        "output": (windows * edge).sum(axis=(2, 3)),
         "activations": activations,
         "largest": blocks.max(axis=(2, 3)),
         "mean": blocks.mean(axis=(2, 3)),

@@ -22,6 +22,7 @@ from cnnpipe.functional import UnsupportedError
 from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.parallel import side_by_side
 from cnnpipe.verify.cases import Case, argument_grid, draw, lay_out
 from cnnpipe.verify.reference import Error, Operator, Truth, judge, order_of, quantities, truths
 from cnnpipe.verify.transforms import FIRST_ORDER, Transform
@@ -45,6 +46,8 @@ CPU = torch.device("cpu")
 TRANSFORMED = (torch.float64, torch.float32)
 CASES_TRANSFORMED = 2
 """What is computed within PyTorch's transforms as well: a compiler takes a second for each."""
+PARTS = 16
+"""Of the other cases, for the processes to take one after the other."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,48 @@ def verify(
             yield from _compare_case(
                 case, dtype, params, seed, operators, algorithms, within, usable
             )
+
+
+def verify_side_by_side(
+    params: VerifyParams,
+    seed: int,
+    *,
+    algorithms: Sequence[Algorithm],
+    devices: Sequence[torch.device],
+    transforms: Mapping[str, Transform],
+) -> list[Comparison]:
+    """What `verify` gives for all cases, in the same order, from as many processes as cores."""
+    cases = list(argument_grid())
+    place = {(case.operator, str(case)): number for number, case in enumerate(cases)}
+    groups = _group(cases, lambda case: case.operator)
+    # One process imports the compiler, which takes longer than many cases.
+    transformed = [case for group in groups for case in group[:CASES_TRANSFORMED]]
+    others = [case for group in groups for case in group[CASES_TRANSFORMED:]]
+    part = partial(_part, params, seed, algorithms, devices)
+    parts = [partial(part, transformed, transforms)]
+    parts += [partial(part, others[first::PARTS], None) for first in range(PARTS)]
+    found = [comparison for comparisons in side_by_side(parts) for comparison in comparisons]
+    return sorted(found, key=lambda comparison: place[comparison.operator, comparison.case])
+
+
+def _part(
+    params: VerifyParams,
+    seed: int,
+    algorithms: Sequence[Algorithm],
+    devices: Sequence[torch.device],
+    cases: Sequence[Case],
+    transforms: Mapping[str, Transform] | None,
+) -> list[Comparison]:
+    return list(
+        verify(
+            params,
+            seed,
+            algorithms=algorithms,
+            cases=cases,
+            transforms=transforms,
+            devices=devices,
+        )
+    )
 
 
 def _compare_case(

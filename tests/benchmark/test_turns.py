@@ -247,8 +247,7 @@ def test_memory_is_compared_with_torchs():
 
 def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
     shutil.copy2(ROOT / "params.yaml", tmp_path)
-    for key, value in (SMALL | {"benchmark.batch_sizes": [1, 2]}).items():
-        Project(tmp_path).set(key, value)
+    Project(tmp_path).change(SMALL | {"benchmark.batch_sizes": [1, 2]})
     first = Shape(ladder.LAYER, 1, 6, 4, 3, 1, is_first=True)
     wide = Shape("wide", 8, 6, 4, 3, 1)
     monkeypatch.setattr(benchmark, "WIDE", (wide,))

@@ -190,24 +190,32 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., l
 
 @needs_triton
 @compiles
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_kernels_compile_for_gpus_and_use_tensor_cores(dtype: torch.dtype, compiled: Any) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "capability", "product"),
+    [
+        (torch.float32, 90, "wgmma.mma_async"),
+        (torch.float16, 80, "mma.sync.aligned"),
+        (torch.bfloat16, 90, "wgmma.mma_async"),
+    ],
+)
+def test_kernels_compile_for_gpus_and_use_tensor_cores(
+    dtype: torch.dtype, capability: int, product: str, compiled: Any
+) -> None:
     x, w = torch.zeros(8, 64, 14, 14, dtype=dtype), torch.zeros(64, 64, 3, 3, dtype=dtype)
-    for capability, product in [(80, "mma.sync.aligned"), (90, "wgmma.mma_async")]:
-        run = functools.partial(compiled, capability)
-        kernels = [
-            *run(implicit_gemm.forward, x, w, GEOMETRY),
-            *run(implicit_gemm.input_gradient, x, w, GEOMETRY),
-            *run(implicit_gemm.weight_gradient, x, x, GEOMETRY),
-        ]
-        assert len(kernels) == 3  # one launch each
-        for kernel in kernels:
-            ptx = kernel.asm["ptx"]
-            assert "cubin" in kernel.asm
-            assert (product in ptx) == (dtype != torch.float32)
-            assert "cp.async" in ptx  # the next tiles are read while these are multiplied
-            assert "atom" not in ptx
-            assert kernel.metadata.shared <= 99 * 1024  # of every GPU since Ampere
+    run = functools.partial(compiled, capability)
+    kernels = [
+        *run(implicit_gemm.forward, x, w, GEOMETRY),
+        *run(implicit_gemm.input_gradient, x, w, GEOMETRY),
+        *run(implicit_gemm.weight_gradient, x, x, GEOMETRY),
+    ]
+    assert len(kernels) == 3  # one launch each
+    for kernel in kernels:
+        ptx = kernel.asm["ptx"]
+        assert "cubin" in kernel.asm
+        assert (product in ptx) == (dtype != torch.float32)
+        assert "cp.async" in ptx  # the next tiles are read while these are multiplied
+        assert "atom" not in ptx
+        assert kernel.metadata.shared <= 99 * 1024  # of every GPU since Ampere
 
 
 @needs_triton

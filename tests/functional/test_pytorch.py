@@ -179,32 +179,44 @@ def test_onnx(name: str, overrides: dict[str, str], tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(logits), network(images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        Conv2d(2, 4, (3, 2), stride=2, padding=(1, 0), dilation=(1, 2), groups=2),
-        Conv2d(2, 2, 4, padding="same"),
-        MaxPool2d(3, 2, 1),
-        MaxPool2d(3, 2, 1, dilation=2),
-        MaxPool2d(2, ceil_mode=True),
-        AvgPool2d(3, 2, 1, ceil_mode=True),
-        AvgPool2d(3, 2, 1, count_include_pad=False),
-        BatchNorm2d(2).eval(),
-        BatchNorm2d(2, affine=False, track_running_stats=False),
-        Linear(9, 4),
-        Linear(9, 4, bias=False),
-    ],
-    ids=str,
-)
+class Layers(nn.Module):
+    """Kinds of arguments, all of one input: the exporter takes a second for each program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = nn.ModuleList(
+            [
+                Conv2d(2, 4, (3, 2), stride=2, padding=(1, 0), dilation=(1, 2), groups=2),
+                Conv2d(2, 2, 4, padding="same"),
+                MaxPool2d(3, 2, 1),
+                MaxPool2d(3, 2, 1, dilation=2),
+                MaxPool2d(2, ceil_mode=True),
+                AvgPool2d(3, 2, 1, ceil_mode=True),
+                AvgPool2d(3, 2, 1, count_include_pad=False),
+                BatchNorm2d(2).eval(),
+                BatchNorm2d(2, affine=False, track_running_stats=False),
+                Linear(9, 4),
+                Linear(9, 4, bias=False),
+            ]
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [layer(images) for layer in self.all]
+
+
 @pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
-def test_onnx_of_layers(layer: nn.Module, tmp_path: Path) -> None:
-    images = torch.randn(2, 2, 9, 9)
-    program = torch.onnx.export(layer, (images,), dynamo=True, verbose=False)
+def test_onnx_of_layers(tmp_path: Path) -> None:
+    layers, images = Layers(), torch.randn(2, 2, 9, 9)
+    program = torch.onnx.export(layers, (images,), dynamo=True, verbose=False)
     assert program is not None
-    program.save(tmp_path / "layer.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "layer.onnx")
-    [output] = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    torch.testing.assert_close(torch.from_numpy(output), layer(images), rtol=1e-4, atol=1e-5)
+    program.save(tmp_path / "layers.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "layers.onnx")
+    outputs = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    for layer, output, expected in zip(layers.all, outputs, layers(images), strict=True):
+        message = f"{layer}: {{}}".format
+        torch.testing.assert_close(
+            torch.from_numpy(output), expected, rtol=1e-4, atol=1e-5, msg=message
+        )
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg"])

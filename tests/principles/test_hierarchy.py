@@ -44,7 +44,9 @@ def test_probes_must_rise_more_than_where_nothing_is_an_edge(ordered, control, v
 @pytest.mark.parametrize(("fall", "answer"), [(0.5, "shown"), (0.2, "shown not to hold")])
 def test_later_filters_must_depend_more_on_the_arrangement_of_tiles(fall, answer):
     finding = judge(probes([8, 9, 10], [1, 2, 3], fall), what_excites(TINY), TINY)
-    assert f"0.1 larger: {answer})" in finding.statement
+    assert f"0.1 larger: {answer} against the former, {answer} against the latter" in (
+        finding.statement
+    )
 
 
 def test_tiles_are_shuffled_whole_and_a_filter_of_their_size_hardly_notices():

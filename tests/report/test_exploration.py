@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from cnnpipe.data.dataset import load_dataset, split_validation
 from cnnpipe.data.digits import digits_files
@@ -231,6 +232,25 @@ def test_silencing_counts_as_the_explain_stage_does(shared, folder):
 
 
 @needs_chromium
+def test_batch_normalisation_by_the_images_own_statistics_is_pytorchs_in_training(page, folder):
+    network = TrainedNetwork.load(folder / "models/vgg.safetensors")
+    for layer in network.model.modules():
+        layer.training = isinstance(layer, nn.BatchNorm2d)
+    logits = page.evaluate(
+        """() => {
+          const { models, digits, network } = cnnpipe;
+          const layers = models[1].layers.map((layer) => ({ ...layer, ownStatistics: true }));
+          return [...network.run({ ...models[1], layers }, digits.images[0].pixels).logits];
+        }"""
+    )
+    index = page.evaluate("cnnpipe.digits.images[0].index")
+    [image] = load_dataset(folder / "raw").test.images[[index]]
+    with torch.no_grad():
+        expected = network.model(network.normalization(image[None]))[0]
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+@needs_chromium
 def test_a_slider_changes_the_image_the_answers_and_the_address(page):
     app = page.locator("#break-app")
     app.scroll_into_view_if_needed()
@@ -251,8 +271,26 @@ def test_a_slider_changes_the_image_the_answers_and_the_address(page):
     )
     answer = page.evaluate(f"cnnpipe.network.run(cnnpipe.models[1], {pixels}).prediction")
     expect(shown).to_have_text(str(answer))
+    sure = [app.locator(f"[data-part=broken{k}] [data-part=confidence]") for k in range(2)]
+    lenet5, vgg = (each.inner_text() for each in sure)
+    app.get_by_label("Normalise by this image").check()
+    expect(sure[1]).not_to_have_text(vgg)
+    expect(sure[0]).to_have_text(lenet5)  # it has no batch normalisation
     app.get_by_role("button", name="As it was").click()
     expect(noise).to_have_value("0")
+
+
+@needs_chromium
+def test_a_closed_chapter_waits_and_then_shows_what_is_on_the_sheet(page):
+    image = "document.querySelector('#break-app [data-part=image]').toDataURL()"
+    before = page.evaluate(image)
+    page.evaluate("location.hash = '#draw'")
+    page.evaluate("cnnpipe.state.set({ image: cnnpipe.digits.images[1].index })")
+    settle(page)
+    assert page.evaluate(image) == before
+    page.evaluate("location.hash = '#break'")
+    settle(page)
+    assert page.evaluate(image) != before
 
 
 @needs_chromium

@@ -596,7 +596,6 @@ def test_the_sum_is_the_same_from_the_ink_as_from_the_normalised_image(page):
 def test_a_map_is_silenced_where_it_is_looked_at(page):
     image = page.evaluate("cnnpipe.digits.images[0].index")
     zoom(page, image=image, layer="c1_act", map=2)
-    before = page.evaluate("cnnpipe.state.get().silenced")
     part(page, "silence").click()
     settle(page)
     assert page.evaluate("cnnpipe.state.get().silenced") == ["lenet5.c1_act.2"]

@@ -59,6 +59,7 @@ SAID = {
         f"Peak. {ladder.PEAK.change}",
         "Peak memory of a training step, own layers over torch’s: LeNet-5 0.902; VGG 0.91.",
     ],
+    "confusion": ["The darkest cell beside the diagonal is its commonest confusion: “"],
     "filters": [
         "c1: 2 filters of 1×5×5 weights; without the most valuable one 20.00 points",
         "Outlined: 1 dead filter.",

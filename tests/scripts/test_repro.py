@@ -157,7 +157,6 @@ def test_files_that_dvc_left_incomplete_are_repaired(
     assert f"dvc.lock was incomplete because DVC was killed, and {now}." in result.stdout
     assert "rwlock was incomplete because DVC was killed" in result.stdout
     assert lock.read_bytes() == whole
-    assert "Running stage" not in repro(folder).stdout
 
 
 def test_a_dvc_lock_with_a_merge_conflict_is_not_touched(project: Callable[..., Path]) -> None:

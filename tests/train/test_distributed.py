@@ -159,19 +159,19 @@ class Project:
         return weights, pd.read_csv(self.folder / f"reports/curves/{model}.csv"), timing
 
 
-@pytest.mark.parametrize("model", ["lenet5", "vgg"])
-def test_the_whole_stage_in_two_processes(model, tmp_path, monkeypatch):
+def test_the_whole_stage_in_two_processes(tmp_path, monkeypatch):
+    """VGG, which has batch normalisation besides all that LeNet-5 has."""
     # AdamW's first steps are as long for a rounding error as for a gradient, so a low rate.
     one, two = (
         Project(tmp_path / str(number), {"runtime.processes": number, "train.lr": 0.001})
         for number in (1, 2)
     )
     monkeypatch.chdir(one.folder)
-    assert run_here(f"train@{model}").exit_code == 0
-    two.run("stages.train", model)
+    assert run_here("train@vgg").exit_code == 0
+    two.run("stages.train", "vgg")
     assert one.checkpoints() == two.checkpoints() == []
-    one_weights, one_curve, one_timing = one.results(model)
-    two_weights, two_curve, two_timing = two.results(model)
+    one_weights, one_curve, one_timing = one.results("vgg")
+    two_weights, two_curve, two_timing = two.results("vgg")
     assert (one_timing["processes"], two_timing["processes"]) == (1, 2)
     assert one_weights.keys() == two_weights.keys()
     assert two_curve.train_loss[0] == pytest.approx(one_curve.train_loss[0], abs=2e-4)
@@ -277,16 +277,15 @@ def test_a_batch_that_does_not_divide_is_one_line(tmp_path, monkeypatch):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_stage_exits_at_once_and_leaves_no_temporary_files(number, tmp_path):
+def test_a_stopped_stage_exits_at_once_and_leaves_no_temporary_files(tmp_path):
     project = Project(tmp_path / "p", {"train.epochs": 50, "runtime.checkpoint": 0})
     with project.start("stages.train", "lenet5") as process:
         wait_for_checkpoint(project, process)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         begun = time.monotonic()
         _, err = process.communicate(timeout=20)
     assert time.monotonic() - begun < 10
-    assert process.returncode == 128 + number
+    assert process.returncode == 130
     assert "Traceback" not in err
     assert not list(project.folder.rglob(".*.tmp"))
     assert project.checkpoints()

@@ -678,3 +678,16 @@ def test_tables(comparisons: list[Comparison]) -> None:
     assert f"torch {torch.__version__}" in page
     assert summary_table(report) in page
     assert report["worst"] in page
+
+
+def test_several_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = argument_grid()[::40]
+    monkeypatch.setattr(verification, "argument_grid", lambda: some)
+    how = {"algorithms": ["im2col"], "devices": [verification.CPU], "transforms": {}}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = list(verification.verify(PARAMS, 1, **how))
+    torch.set_num_threads(threads)
+    several = verification.verify_side_by_side(PARAMS, 1, **how)
+    assert list(map(str, several)) == list(map(str, one))
+    assert len({comparison.operator for comparison in one}) > 5

@@ -1,7 +1,6 @@
 import importlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,11 @@ PARAMS = ROOT / "params.yaml"
 
 
 @pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty project with the real params.yaml, and the cases of the ReLU alone."""
     (tmp_path / "params.yaml").write_text(PARAMS.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     verify_with(monkeypatch, torch.relu)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def verify_with(monkeypatch: pytest.MonkeyPatch, relu: object) -> None:
@@ -36,10 +32,10 @@ def verify_with(monkeypatch: pytest.MonkeyPatch, relu: object) -> None:
         if case.operator == "relu"
     ]
 
-    def relu_alone(params: object, seed: int, **_: object) -> Iterator[Comparison]:
-        return verify(params, seed, operators={"relu": relu}, cases=cases)
+    def relu_alone(params: object, seed: int, **_: object) -> list[Comparison]:
+        return list(verify(params, seed, operators={"relu": relu}, cases=cases))
 
-    monkeypatch.setattr(stage, "verify", relu_alone)
+    monkeypatch.setattr(stage, "verify_side_by_side", relu_alone)
 
 
 def run() -> Result:
@@ -104,14 +100,12 @@ def test_the_gpus_algorithm_is_verified_where_it_is_used(
 ) -> None:
     verified: set[str] = set()
 
-    def watch(
-        params: object, seed: int, algorithms: list[str], **_: object
-    ) -> Iterator[Comparison]:
+    def watch(params: object, seed: int, algorithms: list[str], **_: object) -> list[Comparison]:
         verified.update(algorithms)
         case = next(case for case in argument_grid() if case.operator == "relu")
-        return verify(params, seed, cases=[case])
+        return list(verify(params, seed, cases=[case]))
 
-    monkeypatch.setattr(stage, "verify", watch)
+    monkeypatch.setattr(stage, "verify_side_by_side", watch)
     if named:
         set_parameter("algorithm: auto", "algorithm: implicit_gemm")
     result = run()

@@ -1,4 +1,4 @@
-"""Learned filters above the hand-crafted ones that they come nearest to."""
+"""Learned filters above the nearest hand-crafted ones; and what learning them is worth."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ PITCH, TILE = 0.44, 0.37
 """Inches between two filters, and of a filter's side."""
 CHANCE = 1.15
 """Inches of a histogram's height."""
+USE = 0.95
+"""Inches of the chart of accuracies with its title."""
 MOST = 16
 """Filters that are drawn of each network: the first."""
 
 
 @layout.styled
 def draw(tables: Tables, _details: Details) -> Figure:
-    """Each learned filter with its best template, and their likeness against that of chance."""
+    """Each learned filter with its best template, their likeness against chance, and their use."""
     matches, weights, random = (tables[name] for name in ("matches", "weights", "random"))
     pictures = weights.groupby(["model", "filter", "kind"])
     models = list(matches["model"].unique())
     block = 0.3 + 2 * PITCH + 0.35 + CHANCE + 0.6
     page = layout.Page(
-        layout.BODY + 0.1 + block * len(models),
+        layout.BODY + 0.1 + block * len(models) + USE + 0.4,
         "Learned filters and the hand-crafted ones nearest to them",
         "each picture scaled by itself, white is zero; numbers: cosine of the two",
     )
@@ -56,6 +58,7 @@ def draw(tables: Tables, _details: Details) -> Figure:
             page.note(left + TILE / 2, below, number, ha="center", fontsize=7)
         _chance(page, top + 0.3 + 2 * PITCH + 0.35, rows, random[random["model"] == model])
         top += block
+    _use(page, top, tables["use"])
     return page.figure
 
 
@@ -86,3 +89,19 @@ def _chance(page: layout.Page, top: float, rows: pd.DataFrame, random: pd.DataFr
         "cosine with the best template (grey: random filters; blue lines: each learned filter; "
         "triangles: means)"
     )
+
+
+def _use(page: layout.Page, top: float, use: pd.DataFrame) -> None:
+    """Accuracy with first layers that are learned, and with some that are given and kept."""
+    left = layout.MARGIN + NAMES + 0.7
+    axes = page.axes(left, top + 0.25, layout.RIGHT - left, USE - 0.25)
+    places = range(len(use))
+    axes.hlines(places, use["low"], use["high"], color=BLUE, linewidth=1.4)
+    axes.plot(use["accuracy"], places, "o", color=BLUE)
+    axes.set_yticks(places, use["network"])
+    axes.set_ylim(len(use) - 0.5, -0.5)
+    axes.grid(visible=True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    layout.in_percent(axes.xaxis)
+    axes.set_title("accuracy of LeNet-5 with such a first layer, newly trained; 95 % intervals")

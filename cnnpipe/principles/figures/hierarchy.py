@@ -50,7 +50,7 @@ def draw(tables: Tables, details: Details) -> Figure:
         + row * layers
         + 0.34 * len(models),
         "What each layer knows",
-        "probes: networks trained anew, mean over the runs, 95 % interval; "
+        "first two panels: networks trained anew, mean over the runs, 95 % interval of probes; "
         "all else: those of the pipeline",
     )
     top = layout.BODY + 0.3
@@ -97,7 +97,8 @@ def _by_layer(
         style: dict[str, Any] = {"color": colour, "marker": marker, "linewidth": 1.5}
         axes.plot(places, rows[column], label=state, **style)
     axes.set_xticks(range(len(rows)), rows["layer"], rotation=30, ha="right")
-    layout.in_percent(axes.yaxis, decimals=0)
+    if column in ("accuracy", "purity"):
+        layout.in_percent(axes.yaxis, decimals=0)
     axes.grid(visible=True, axis="y")
     return axes
 

@@ -1,4 +1,4 @@
-"""Claim 3: what a neuron sees, layer by layer: its theoretical field, and its gradients."""
+"""What a neuron sees, layer by layer: its field and its gradients; and how pixels are related."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LINE = 0.15
 
 @layout.styled
 def draw(tables: Tables, details: Details) -> Figure:
-    """A map of gradients per layer, the theoretical field outlined; below, the sizes by layer."""
-    layers, maps = tables["layers"], tables["maps"]
+    """Gradients of each layer, the theoretical field outlined; below, sizes and correlations."""
+    layers, maps, relations = tables["layers"], tables["maps"], tables["relations"]
     models = list(dict.fromkeys(layers["model"]))
     rows = sum(ceil((layers["model"] == model).sum() / PER_ROW) for model in models)
     charts = layout.BODY + 0.12 + rows * ROW + 0.26 * len(models)
     page = layout.Page(
-        charts + CHART * ceil(len(models) / 2),
+        charts + CHART * ceil(len(models) / 2) + CHART,
         "What does one neuron see?",
         "mean size of its gradients by pixel of the image, each map from 0 to its own peak; "
         "orange: the field by theory",
@@ -61,6 +61,7 @@ def draw(tables: Tables, details: Details) -> Figure:
         line, column = divmod(place, 2)
         top = charts + line * CHART
         _sizes(page, 0.55 + 4 * column, top, local, image_side=maps["row"].max() + 1)
+    _relations(page, top + CHART, relations)
     return page.figure
 
 
@@ -107,3 +108,16 @@ def _sizes(
     model = layers["model"].iloc[0]
     title = f"{title_of(model)}: side of the field, pixels"
     axes.set_title(title)
+
+
+def _relations(page: layout.Page, top: float, relations: pd.DataFrame) -> None:
+    """How closely two pixels are related, by their distance."""
+    axes = page.axes(0.55, top + 0.2, layout.RIGHT - 0.55, 1.4)
+    axes.grid(visible=True)
+    orders = relations.groupby("order", sort=False)
+    for (order, rows), colour in zip(orders, (BLUE, ORANGE), strict=True):
+        axes.plot(rows["distance"], rows["correlation"], color=colour, marker="o", label=order)
+    axes.set_ylim(0)
+    axes.set_xlabel("distance, pixels")
+    axes.set_title("mean size of the correlation of two pixels of the image")
+    axes.legend(labelcolor="linecolor")

@@ -35,7 +35,7 @@ def draw(tables: Tables, details: Details) -> Figure:
     page = layout.Page(
         curves + 0.35 + 2.2 + 0.55,
         "What does pooling do that a stride of 2 does not?",
-        "Max pooling, average pooling and a stride of 2 halve the sides of the maps alike",
+        "Every pooling here and a stride of 2 halve the sides of the maps alike",
     )
     _example(page, tables["example"], layout.BODY)
     _measures(page, tables["maps"], bars)

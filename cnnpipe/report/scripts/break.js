@@ -19,6 +19,10 @@ const breaking = (() => {
     const part = markup.parts(root);
     const sliders = [...root.querySelectorAll("input[type=range]")];
     const cards = models.map((_, k) => markup.parts(part[`broken${k}`]));
+    const adapted = models.map((model) => ({
+      ...model,
+      layers: model.layers.map((layer) => ({ ...layer, ownStatistics: true })),
+    }));
     const known = models.map(({ embedding }) => doubt.unpack(embedding));
     const marks = drawCurves();
     let before = models.map(() => null); // answers to the image as it is
@@ -45,7 +49,8 @@ const breaking = (() => {
     }
 
     const update = markup.everyFrame(() => {
-      const chosen = state.get().distortion;
+      const { distortion: chosen, ownStatistics, silenced } = state.get();
+      if (part.own) part.own.checked = ownStatistics;
       for (const slider of sliders) {
         slider.value = chosen[slider.name] ?? 0;
         root.querySelector(`output[for="${slider.id}"]`).textContent = colours.short(Number(slider.value));
@@ -57,7 +62,7 @@ const breaking = (() => {
       const broken = pixels && distort.apply(pixels, chosen);
       paint(broken);
       models.forEach((model, k) => {
-        const result = broken && network.run(model, broken, state.get().silenced);
+        const result = broken && network.run(ownStatistics ? adapted[k] : model, broken, silenced);
         show(cards[k], result, before[k], known[k]);
       });
     });
@@ -111,7 +116,8 @@ const breaking = (() => {
       button.addEventListener("click", () => state.set({ distortion: JSON.parse(button.dataset.try) }));
     }
     part.reset.addEventListener("click", () => state.set({ distortion: {} }));
-    state.watch((_, changed) => changed.has("distortion") && update());
+    part.own?.addEventListener("change", () => state.set({ ownStatistics: part.own.checked }));
+    state.watch((_, changed) => (changed.has("distortion") || changed.has("ownStatistics")) && update());
     drawn.watch(root, ({ results }) => {
       before = results;
       update();

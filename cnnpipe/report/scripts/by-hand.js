@@ -31,10 +31,7 @@ const byHand = (() => {
 
     function strongest() {
       const { activation } = following();
-      const { width, height, values } = activation === undefined ? output() : view.result.outputs[activation];
-      const map = values.subarray(view.channel * height * width, (view.channel + 1) * height * width);
-      const best = map.reduce((top, value, k) => (Math.abs(value) > Math.abs(map[top]) ? k : top), 0);
-      return { y: Math.floor(best / width), x: best % width };
+      return plane.strongest(activation === undefined ? output() : view.result.outputs[activation], view.channel);
     }
 
     // What is shown

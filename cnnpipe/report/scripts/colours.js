@@ -35,10 +35,15 @@ const colours = (() => {
   const scale = (low, high, entry) => ({ low, high, entry, colour: (value) => PALETTE[entry(value)] });
 
   /** A scale from zero on, or symmetric about zero where values are signed. */
-  function scaleOf(values, signed = values.some((value) => value < 0)) {
-    const limit = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
+  function scaleOf(values, signed = false) {
+    let [lowest, highest] = [0, 0];
+    for (const value of values) {
+      if (value < lowest) lowest = value;
+      else if (value > highest) highest = value;
+    }
+    const limit = Math.max(-lowest, highest) || 1;
     const entry = (value) => (value < 0 ? BELOW : ABOVE) + level(Math.abs(value) / limit);
-    return scale(signed ? -limit : 0, limit, entry);
+    return scale(signed || lowest < 0 ? -limit : 0, limit, entry);
   }
 
   /** Of images: black is ink. `paper` and `full` are the values of no ink and of all of it. */

@@ -109,17 +109,31 @@ const network = (() => {
     return { ...shape, values: output };
   }
 
-  /** (x − mean) / √(variance + ε) · weight + bias, with the statistics of training, map by map. */
+  /**
+   * (x − mean) / √(variance + ε) · weight + bias, map by map, with the statistics of training; where the layer
+   * has `ownStatistics`, with those of the maps that it is given.
+   */
   function batchNorm2d(input, layer) {
     const output = stack(input.channels, input.height, input.width);
     const pixels = input.height * input.width;
+    const used = layer.ownStatistics ? { ...layer, ...statistics(input) } : layer;
     for (let c = 0; c < input.channels; c++) {
-      const { scale, shift } = batchNormLine(layer, c);
+      const { scale, shift } = batchNormLine(used, c);
       for (let k = c * pixels; k < (c + 1) * pixels; k++) {
         output.values[k] = input.values[k] * scale + shift;
       }
     }
     return output;
+  }
+
+  /** Mean and variance of each map, under the names that batch normalisation has for them. */
+  function statistics({ channels, height, width, values }) {
+    const means = new Float64Array(channels);
+    const variances = new Float64Array(channels);
+    const pixels = height * width;
+    values.forEach((value, k) => (means[Math.floor(k / pixels)] += value / pixels));
+    values.forEach((value, k) => (variances[Math.floor(k / pixels)] += (value - means[Math.floor(k / pixels)]) ** 2 / pixels));
+    return { running_mean: { values: means }, running_var: { values: variances } };
   }
 
   /** Batch normalisation of one map as a straight line, x ↦ scale · x + shift. */

@@ -57,6 +57,13 @@ const plane = (() => {
     return within({ y, x }, { height, width });
   }
 
+  /** The pixel of a map whose value is farthest from zero. */
+  function strongest({ height, width, values }, channel) {
+    const map = values.subarray(channel * height * width, (channel + 1) * height * width);
+    const best = map.reduce((top, value, k) => (Math.abs(value) > Math.abs(map[top]) ? k : top), 0);
+    return { y: Math.floor(best / width), x: best % width };
+  }
+
   /** The pixel of a map that is nearest to a place. */
   function within({ y, x }, { height, width }) {
     const clamp = (place, size) => Math.min(size - 1, Math.max(0, place));
@@ -100,5 +107,5 @@ const plane = (() => {
     });
   }
 
-  return { choose, paint, step, within };
+  return { choose, paint, step, strongest, within };
 })();

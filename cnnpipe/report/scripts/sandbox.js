@@ -49,8 +49,8 @@ const sandbox = (() => {
     let kernel = KERNELS.sobelX.values;
     /** @type {any} Maps; output is null where the kernel does not fit */
     let [input, output] = [null, null];
-    let place = { y: 6, x: 6 };
-    let pinned = false; // by a press or a key; else the pixel under the mouse shows
+    let place = { y: 0, x: 0 };
+    let pinned = false; // by a press or a key; else the pixel under the mouse, or the strongest
 
     const size = () => Math.sqrt(kernel.length);
     const geometry = () => ({
@@ -70,7 +70,7 @@ const sandbox = (() => {
       input = pattern ? pattern.maps() : halved(digits.images[0].pixels);
       const outputs = network.outputSize(SIDE, { kernelSize: size(), ...geometry() });
       output = outputs > 0 ? network.conv2d(input, layer()) : null;
-      if (output) place = plane.within(place, output);
+      if (output) place = pinned ? plane.within(place, output) : plane.strongest(output, 0);
       walk.stop();
       for (const name of ["stride", "padding", "dilation"]) part[`${name}Value`].value = part[name].value;
       paintFormula(outputs);

@@ -44,6 +44,7 @@ const state = (() => {
     term: { ...pair, initial: null }, // [input map, entry of the kernel], one multiplication
     silenced: { ...texts, initial: [] }, // maps set to zero, each as network.layer.map: "lenet5.c1_act.3"
     distortion: { ...numbers, initial: {} }, // name of a slider: its value
+    ownStatistics: { ...flag, initial: false }, // whether "Break it" normalises by the image's own statistics
     present: { ...flag, initial: false }, // whether the page is shown by a projector
   };
   const PLACE = ["network", "layer", "map", "pixel", "term", "present"];

@@ -73,6 +73,7 @@ interface State {
   term: number[] | null;
   silenced: string[];
   distortion: Record<string, number>;
+  ownStatistics: boolean;
   present: boolean;
 }
 
