@@ -57,7 +57,7 @@ const network = (() => {
    *   out[o, y, x] = bias[o] + Σ_c Σ_i Σ_j weight[o, c, i, j] · in[c, y·s + i·d − p, x·s + j·d − p]
    *
    * At each place the numbers under the kernels are gathered once, without zeros, which add nothing and are
-   * about half of them after ReLU; four kernels at a time meet each number while it is at hand.
+   * most of them behind ReLU; four kernels at a time meet each number while it is at hand.
    *
    * @param {Maps} input
    * @param {Pick<Layer, "weight" | "bias" | "stride" | "padding" | "dilation">} layer

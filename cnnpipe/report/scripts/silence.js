@@ -74,7 +74,7 @@ const silence = (() => {
     function paint() {
       plate.hidden = part.own.checked;
       part.kernels.hidden = !part.own.checked;
-      if (host.offsetParent && part.own.checked) paintKernels(part.kernels, layer, host.clientWidth);
+      if (part.own.checked && host.offsetParent) paintKernels(part.kernels, layer, host.clientWidth);
     }
 
     function mark({ silenced }) {
