@@ -1,32 +1,48 @@
-"""Stages on the digits of scikit-learn, run in the test's own process."""
+"""Stages without a process of their own for each, which would first import torch, for seconds."""
 
 import importlib
+import shlex
+import shutil
+import sys
+import warnings
 from collections.abc import Mapping
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from click.testing import CliRunner, Result
-from ruamel.yaml import YAML
 
 from cnnpipe.download.files import download
 from cnnpipe.params.loading import load_params
 from cnnpipe.system.command import RAW
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
+from torture.project import Project
 
 
 def digits_project(folder: Path, changes: Mapping[str, Any]) -> None:
-    """Write the data set, and params.yaml with changes by dotted keys, as `dvc exp run -S` has."""
-    yaml = YAML()
-    params = yaml.load(ROOT / "params.yaml")
-    for key, value in {"data.name": "digits", "runtime.device": "cpu", **changes}.items():
-        *sections, last = key.split(".")
-        reduce(getitem, sections, params)[last] = value
+    """Write the digits of scikit-learn, and params.yaml with changes by dotted keys."""
     folder.mkdir(exist_ok=True)
-    yaml.dump(params, folder / "params.yaml")
+    shutil.copy2(ROOT / "params.yaml", folder)
+    Project(folder).change({"data.name": "digits", "runtime.device": "cpu", **changes})
     download(load_params(Params, folder / "params.yaml").data, folder / RAW)
+
+
+IN_ONE_PROCESS = """
+import runpy, sys
+for stage in sys.argv[1:]:
+    name, *model = stage.split("@")
+    sys.argv = [name, *model]
+    try:
+        runpy.run_module(f"stages.{name}", run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, stage
+"""
+
+
+def run_there(project: Project, *stages: str) -> None:
+    """Run stages with a project's own code, one after the other in another process than this."""
+    project.run(sys.executable, "-c", IN_ONE_PROCESS, *stages)
 
 
 def run_here(stage: str) -> Result:
@@ -34,3 +50,19 @@ def run_here(stage: str) -> Result:
     name, _, model = stage.partition("@")
     main = importlib.import_module(f"stages.{name}").main
     return CliRunner().invoke(main, [model] if model else [])
+
+
+def repro_here() -> None:
+    """`dvc repro` of the working directory, which runs the commands of dvc.yaml with `run_here`."""
+
+    def run_command(shell: str, command: str, /, **how: Any) -> None:
+        python, module, stage, *model = shlex.split(command)
+        assert [python, module] == ["python", "-m"]
+        result = run_here("@".join([stage.removeprefix("stages."), *model]))
+        assert result.exit_code == 0, result.output
+
+    from dvc.repo import Repo  # for a second
+
+    with patch("dvc.stage.run._run", run_command), warnings.catch_warnings(), Repo() as repo:
+        warnings.simplefilter("ignore")  # of DVC, about a library
+        repo.reproduce()

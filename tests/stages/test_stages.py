@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.helpers.stages import run_here
+from cnnpipe.benchmark import turns
+from tests.helpers.stages import repro_here, run_here, run_there
 from torture.project import DVC, SMALL, Project
 
 CLASSES = ("<none>", "a $ of ones", "Siebener-Ä")
@@ -14,9 +15,13 @@ CLASSES = ("<none>", "a $ of ones", "Siebener-Ä")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The pipeline after one `dvc repro`; each test restores what it changes."""
+    """The pipeline after one `dvc repro`; each test restores what it changes.
+
+    Without `verify`: tests/verify and tests/functional have its stage, its cases and operators.
+    """
     settings = SMALL | {"data.name": "folder", "train.batch_size": 16}
     project = Project.create(tmp_path_factory.mktemp("a project with spaces and ümläuts"), settings)
+    project.trust_operators()
     scans = load_digits()
     for digit, name in zip((0, 1, 7), CLASSES, strict=True):
         folder = project.folder / "data/own" / name
@@ -24,7 +29,10 @@ def project(tmp_path_factory):
         for number, scan in enumerate(scans.images[scans.target == digit]):
             ink_on_paper = Image.fromarray(255 - (15 * scan).astype("uint8"))
             ink_on_paper.resize((56, 64)).save(folder / f"{number}.png")
-    project.repro()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        patch.setattr(turns, "LEAST_ROUNDS", 2)  # of the benchmark
+        repro_here()
     return project
 
 
@@ -60,21 +68,15 @@ def test_nothing_runs_twice(project):
     assert "Running stage" not in project.repro()
 
 
-def test_the_same_parameters_give_the_same_results(project, tmp_path, monkeypatch):
-    """All but wall-clock times, and the page that shows them; tests/verify has `verify`.
-
-    The second run is in one process, on one core and without DVC.
-    """
-    with project.copied(tmp_path / "again") as again, monkeypatch.context() as patch:
-        patch.chdir(again.folder)
-        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
-        single = ("verify", "summarize", "benchmark", "report")
-        stages = [stage for stage in again.stages() if stage not in single]
+def test_the_same_parameters_give_the_same_results(project, tmp_path):
+    """All but wall-clock times, and the page that shows them, in another process, on one core."""
+    one_core = {"LOKY_MAX_CPU_COUNT": "1"}
+    with project.copied(tmp_path / "again", one_core) as again:
+        unlike = ("summarize", "benchmark", "report")
+        stages = [stage for stage in again.stages() if stage not in unlike]
         for stage in stages:
             again.forget(stage)
-        for stage in stages:
-            result = run_here(stage)
-            assert result.exit_code == 0, result.output
+        run_there(again, *stages)
         before, after = project.snapshot(), again.snapshot()
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}

@@ -1,22 +1,10 @@
 """A network more: its file, its name in the list and its section of params.yaml are enough."""
 
 import re
-import sys
 
+from tests.helpers.stages import run_there
 from tests.helpers.third_network import NAME, TITLE, add_third_network
 from torture.project import DVC, Project
-
-IN_ONE_PROCESS = """
-import runpy, sys
-for stage in sys.argv[1:]:
-    name, *model = stage.split("@")
-    sys.argv = [name, *model]
-    try:
-        runpy.run_module(f"stages.{name}", run_name="__main__")
-    except SystemExit as end:
-        assert not end.code, stage
-"""
-"""Without DVC, which would start Python for each stage."""
 
 
 def test_a_third_network_goes_through_all_stages_of_a_model(tmp_path):
@@ -30,7 +18,7 @@ def test_a_third_network_goes_through_all_stages_of_a_model(tmp_path):
     assert [stage for stage in listed if "@" in stage] == of_models
 
     stages = ["validate", "download", *of_models[:-3], f"explain@{NAME}", "summarize", "report"]
-    project.run(sys.executable, "-c", IN_ONE_PROCESS, *stages)
+    run_there(project, *stages)
     metrics = project.json("reports/metrics.json")
     assert list(metrics) == list(names)
     assert metrics[NAME]["parameters"] == 8 * (25 + 1) + 10 * (8 * 7 * 7 + 1)
