@@ -28,15 +28,29 @@ const draw = (() => {
     const listeners = [];
     /** @type {any} what the networks see, of `digit.prepare` */
     let seen = null;
-    let results = models.map(() => null);
+    const results = models.map(() => null);
+    let due = []; // numbers of the networks that have not answered yet
     let example = false; // whether the sheet shows what the page drew
 
-    const update = markup.everyFrame(() => {
+    /** Ask all networks; the one whose maps are shown comes first, unless another has waited for longer. */
+    function update() {
+      due = [...new Set([...due, shown(), ...models.keys()])];
+      answer();
+    }
+
+    const shown = () => Math.max(0, models.findIndex(({ name }) => name === state.get().network));
+
+    // One network answers in each frame, so that the pen waits for no more than one.
+    const answer = markup.everyFrame(() => {
       look();
-      results = models.map((model) => (seen ? network.run(model, seen.pixels, state.get().silenced) : null));
-      results.forEach((result, k) => paintAnswer(cards[k], result, digits.classes));
-      stage.update(results);
+      const turn = due.splice(0, seen && results.every(Boolean) ? 1 : due.length);
+      for (const k of turn) {
+        results[k] = seen ? network.run(models[k], seen.pixels, state.get().silenced) : null;
+        paintAnswer(cards[k], results[k], digits.classes);
+      }
+      if (turn.includes(shown())) stage.update(results);
       tell();
+      if (due.length > 0) answer();
     });
 
     function tell() {
@@ -83,11 +97,11 @@ const draw = (() => {
       return { text, marks: [boxOf(seen), { y: digit.SIDE / 2 - 0.5, x: digit.SIDE / 2 - 0.5 }] };
     }
 
-    // A stroke that ended is answered with the next frame; speak after it.
+    // A stroke that ended is answered within the next frames; speak after them.
     const finished = () => {
       update();
       if (!example) keep();
-      markup.nextFrame(() => markup.nextFrame(() => (part.answers.textContent = spoken(results, models, digits.classes))));
+      markup.painted().then(() => (part.answers.textContent = spoken(results, models, digits.classes)));
     };
 
     let kept = {}; // what this section wrote into the state
