@@ -64,10 +64,12 @@ torture: $(READY) ## try to break every promise, half an hour; reports/torture.j
 test: $(READY) ## run the tests
 	pytest -n auto --dist loadfile --no-loadscope-reorder
 
+# One test is left out: it holds what is installed against the lock.
 floors: $(TOOLS)/bin/uv ## run the tests with the oldest versions that pyproject.toml allows
 	$< venv --quiet --allow-existing $(FLOORS)
 	$< pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable '.[dev]'
-	$(FLOORS)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(FLOORS)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+		--deselect 'tests/torture/test_torture.py::test_promise[surface.dependencies]'
 
 check: $(READY) ## check format, lint rules, types and imports
 	ruff format --check .
