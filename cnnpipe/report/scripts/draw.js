@@ -34,11 +34,11 @@ const draw = (() => {
 
     /** Ask all networks; the one whose maps are shown comes first, unless another has waited for longer. */
     function update() {
-      due = [...new Set([...due, shown(), ...models.keys()])];
+      due = [...new Set([...due, onStage(), ...models.keys()])];
       answer();
     }
 
-    const shown = () => Math.max(0, models.findIndex(({ name }) => name === state.get().network));
+    const onStage = () => Math.max(0, models.findIndex(({ name }) => name === state.get().network));
 
     // One network answers in each frame, so that the pen waits for no more than one.
     const answer = markup.everyFrame(() => {
@@ -48,7 +48,7 @@ const draw = (() => {
         results[k] = seen ? network.run(models[k], seen.pixels, state.get().silenced) : null;
         paintAnswer(cards[k], results[k], digits.classes);
       }
-      if (turn.includes(shown())) stage.update(results);
+      if (turn.includes(onStage())) stage.update(results);
       tell();
       if (due.length > 0) answer();
     });
