@@ -48,6 +48,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -323,7 +324,8 @@ def probe(training: Examples, test: Examples, classes: int) -> Array:
     X, T = X - mean, T - mean
     Y = nn.functional.one_hot(labels, classes).double()
     level = Y.mean(dim=0)
-    values, V = torch.linalg.eigh(X.T @ X)  # XᵀX = V·diag(values)·Vᵀ
+    # Not torch.linalg.eigh: MKL's at times does not converge where most features are constant.
+    values, V = map(torch.from_numpy, scipy.linalg.eigh((X.T @ X).numpy()))  # V·diag(values)·Vᵀ
     values = values.clamp(min=0)
     Z = X @ V  # (n, features)
     rotated = Z.T @ (Y - level)

@@ -98,6 +98,17 @@ def test_penalty_is_chosen_by_the_examples_left_out(monkeypatch):
     assert chosen > probe(*noisy, 2).mean() + 0.05
 
 
+def test_dead_neurons_change_no_probe():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    X, T = (torch.randn(60, 40, generator=generator) for _ in range(2))
+    X, T = (values + 2 * nn.functional.one_hot(labels, 40) for values in (X, T))
+    right = probe((X, labels), (T, labels), 3)
+    dead = torch.full((60, 300), 0.5)
+    with_dead = [(torch.cat([values, dead], dim=1), labels) for values in (X, T)]
+    np.testing.assert_array_equal(probe(*with_dead, 3), right)
+
+
 def test_purity_counts_the_commonest_class_of_filters_that_tell_images_apart():
     labels = torch.arange(20) // 10
     ordered = torch.arange(20.0).flip(0)  # the first ten images are all of class 0
