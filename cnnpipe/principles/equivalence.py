@@ -310,7 +310,7 @@ def judge(
         same_outputs and same_training,
         statement,
         share,
-        unit="of the kernels’ way in training is the farthest that the two networks come apart",
+        unit="of the distance that training moves the kernels separates the two networks",
         uncertainty=(
             f"deterministic: the largest over {steps} and all kernels; what remains is rounding"
         ),

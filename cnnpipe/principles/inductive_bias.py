@@ -19,8 +19,9 @@ neighbouring pixels have become unrelated, so the advantage must be gone.
 Every run has its own training images, initial weights, order of the pixels and test images. The
 number is how far the convolutional network is ahead of the MLP, averaged over the sizes of the
 training set. The claim is shown if that is more than a point and if more than a point of it is owed
-to the order of the pixels; shown not to hold if either is clearly less. No experiment can show
-"perfectly"; the statement gives the share of images that the network still gets wrong.
+to the order of the pixels; shown not to hold if either is clearly less. The article says
+"perfectly suited", which no experiment can show; the statement gives the share of images that the
+network still gets wrong.
 
 Source: Neyshabur, "Towards learning convolutions from scratch", NeurIPS 2020, for the twin.
 """
@@ -52,13 +53,14 @@ from cnnpipe.principles.study import POINT, Study, accuracy, train, tuned
 CLAIM = Claim(
     name="inductive_bias",
     sentence=(
-        "The inductive bias of convolutional networks, locality, shared weights and depth, is "
-        "perfectly suited for visual data."
+        "The inductive bias of convolutional networks, locality, shared weights and depth, suits "
+        "visual data."
     ),
     question="What is each part of the bias of convolution worth, and is it the bias?",
     limits=(
-        "Small networks and a fixed number of steps, so that larger sets are seen in part. Images "
-        "of 28×28 are not all of visual data."
+        "The article says “perfectly suited”, which no experiment can show. Small networks and a "
+        "fixed number of steps, so that larger sets are seen in part. Images of 28×28 are not all "
+        "of visual data."
     ),
     draw=draw,
 )
