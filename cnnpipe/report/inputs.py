@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from cnnpipe.drawing.layout import CSS, DPI
 from cnnpipe.findings import ladder
 from cnnpipe.findings.wording import short, title_of
 from cnnpipe.system.artifacts import load_csv, load_json
@@ -28,7 +29,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotli
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, inlined, with the facts that were saved with it."""
+    """A figure, inlined, with the facts that were saved with it; its size in pixels of CSS."""
 
     kind: str
     uri: str
@@ -328,7 +329,7 @@ def _picture(folder: Path, facts: Mapping[str, Any]) -> Picture:
     file = folder / facts["file"]
     try:
         with Image.open(file) as image, io.BytesIO() as encoded:
-            width, height = image.size
+            width, height = (round(side * CSS / DPI) for side in image.size)
             image.convert("RGB").save(encoded, "webp", lossless=True, quality=100)
             text = base64.b64encode(encoded.getvalue()).decode("ascii")
     except (OSError, SyntaxError) as error:  # what Pillow raises at damaged files

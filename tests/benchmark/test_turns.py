@@ -290,4 +290,4 @@ def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
             assert 0 < spread["low"] <= spread["median"] <= spread["high"]
     for name in ("batch_size.png", "ladder.png", "layers.png"):
         with Image.open(tmp_path / "reports/figures/benchmark" / name) as image:
-            assert image.size[0] == 1660
+            assert image.size[0] == 1245

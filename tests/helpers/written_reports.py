@@ -16,7 +16,7 @@ from cnnpipe.report.page import render
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
 
-SMALL, WIDE = (166, 40), (1660, 400)
+SMALL, WIDE = (124, 30), (1245, 300)
 """Pixels of the pictures: real ones are wide, and take a tenth of a second each to encode."""
 PARAMS = load_params(Params, ROOT / "params.yaml").model_dump(include={"seed", "data", "models"})
 TITLES = {"lenet5": "LeNet-5", "vgg": "VGG"}

@@ -381,7 +381,7 @@ def test_the_figure_shows_each_digit(inside, tmp_path):
     assert run("42.png", "7.png", "--explain", "seen.png").exit_code == 2
     assert run("7.png", "--explain", "seen.jpg").exit_code == 2
     with Image.open(tmp_path / "seen.png") as figure:
-        assert figure.width == 1660
+        assert figure.width == 1245
     reader, seen = Reader.load(), see("7.png")
     drawn = draw(seen, reader.read(seen.digits), reader.networks, "7.png")
     save_png(tmp_path / "alone.png", drawn)
