@@ -239,8 +239,8 @@ def judge(
     ahead = Estimate.over_runs(lead)
     reached = trained.groupby("network", sort=False)["accuracy"].mean()
     kept = [
-        f"{unit} {_change(estimate.mean)} at gain {short(best[unit])} "
-        f"(kept over {short(octaves[unit])} octaves of gains)"
+        f"{_change(estimate.mean)} with {unit} (gain {short(best[unit])}; octaves of gains that "
+        f"keep it: {short(octaves[unit])})"
         for unit, estimate in estimates.items()
     ]
     after = listed(
@@ -253,10 +253,11 @@ def judge(
     return CLAIM.finding(
         evidence,
         f"From the last to the first of {params.depth} plain convolutions, at the gain that is "
-        f"best for each, the gradient: {'; '.join(kept)}. After the same training stacks of "
-        f"{params.trained_depth} convolutions classify {after} of the test images correctly. "
-        f"Without any activation, as one linear map, {percent(float(reached['none']))}: ReLU is "
-        f"worth {written(ahead.mean, '+.1f')} points (95{NBSP}% interval {ahead.range('+.1f')}; "
+        f"best for each activation, the gradient {'; '.join(kept)}. After the same training "
+        f"stacks of {params.trained_depth} convolutions classify {after} of the test images "
+        f"correctly. Without any activation, as one linear map, "
+        f"{percent(float(reached['none']))}: ReLU is worth "
+        f"{written(ahead.mean, '+.1f')} points (95{NBSP}% interval {ahead.range('+.1f')}; "
         f"more than a point: {above(lead, POINT).verdict()}).",
         estimates["tanh"],
         unit=(

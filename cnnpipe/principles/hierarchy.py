@@ -257,9 +257,9 @@ def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Stud
     return CLAIM.finding(
         all_of(fact(grow), above(more, POINT)),
         f"In LeNet-5 a linear probe's accuracy goes, from the first layer to the last hidden one, "
-        f"from {reached[ORDERED][0]} to {reached[ORDERED][1]}: it rises by "
+        f"from {reached[ORDERED][0]} to {reached[ORDERED][1]}: it changes by "
         f"{_points(rise[ORDERED])}. Trained on images whose pixels are in one random order, "
-        f"without edges or parts, it rises by {_points(rise[SCRAMBLED])}, with random weights by "
+        f"without edges or parts, it changes by {_points(rise[SCRAMBLED])}, with random weights by "
         f"{_points(rise[UNTRAINED])}. So the order of the pixels makes a difference of "
         f"{_points(estimate)}. Receptive fields grow from {fields['lenet5'][0]} to "
         f"{fields['lenet5'][-1]} pixels. With {_tiles(JUDGED_TILE)} pixels in random order an "

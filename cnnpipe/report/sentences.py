@@ -405,9 +405,9 @@ def _brief_models(sources: Sources) -> Iterator[Brief]:
 def _brief_claims(sources: Sources) -> Iterator[Brief]:
     if sources.principles:
         verdicts = Counter(str(found.summary["verdict"]) for found in sources.principles)
-        counted = [f"“{verdict}” for {number}" for verdict, number in verdicts.most_common()]
+        counted = [f"{number} “{verdict}”" for verdict, number in verdicts.most_common()]
         yield Brief(
-            f"Of {count(len(sources.principles), 'claim')} that texts make about such networks, "
-            f"each has an experiment here, and the verdict is {listed(counted)}.",
+            f"Experiments test {count(len(sources.principles), 'claim')} that texts make about "
+            f"such networks; the verdicts: {listed(counted)}.",
             "principles",
         )

@@ -321,7 +321,7 @@ def test_a_silenced_filter_changes_the_answer_and_can_be_heard_again(page):
     expect(told).to_contain_text(
         "Measured on 10 test images: without filter 1 0.00 points are lost"
     )
-    host.get_by_role("button", name="Let all speak again").click()
+    host.get_by_role("button", name="Restore all filters").click()
     expect(button).to_have_attribute("aria-pressed", "false")
     expect(told).to_be_empty()
 

@@ -17,7 +17,7 @@ const silence = (() => {
     return model.layers.findIndex(({ kind }, k) => k > start && ACTIVATIONS.has(kind));
   }
 
-  /** Silence a map, or let it speak again. */
+  /** Silence a map, or restore it. */
   function toggle(map) {
     const { silenced } = state.get();
     state.set({ silenced: silenced.includes(map) ? silenced.filter((each) => each !== map) : [...silenced, map] });
