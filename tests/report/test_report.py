@@ -76,7 +76,7 @@ SAID = {
         "1,290 comparisons found that each gives what PyTorch or SciPy gives, up to rounding",
         "Of 10 test images, which they had never seen, LeNet-5 reads 70.00 % and VGG reads 90.00 %",
         "0 of the 2 of LeNet-5 and 0 of the 2 of VGG cost more accuracy than chance explains",
-        "the verdict is “not decided” for 1",
+        "the verdicts: 1 “not decided”",
     ],
     "scores": ["70.00 %", "50.00 % – 95.00 %", "61,706", "416,520", "1 min 23 s, 3 epochs"],
     "machine": ["cpu (Example 3 GHz), 2 threads, torch 2.14.1"],
