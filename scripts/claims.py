@@ -127,8 +127,9 @@ def stability(by_seed: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[st
 
     Returns:
         verdicts; flips: whether one is "shown" and another "shown not to hold"; covered of pairs:
-        the ordered pairs of seeds in which one's interval holds the other's number. Of
-        replications, 95 % intervals cover about 83 % of each other's numbers.
+        the ordered pairs of seeds in which one's interval holds the other's number: of exact
+        95 % intervals over 12 runs 85 % of the pairs, as both numbers vary. With five seeds a
+        claim in four has less than 80 %.
     """
     runs: Sequence[Mapping[str, Mapping[str, Any]]] = list(by_seed.values())
     rows = {}

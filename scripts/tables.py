@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from cnnpipe.findings import ladder
-from cnnpipe.findings.wording import count, duration, plus_minus, short, title_of
+from cnnpipe.findings.wording import count, duration, percent, plus_minus, short, title_of
 from cnnpipe.race.contestants import table as race_table
 from cnnpipe.system.artifacts import atomic_write, load_json
 from cnnpipe.system.command import REPORTS, stage
@@ -133,7 +133,14 @@ def replications() -> str:
         rows.append([f"`{name}`", *cells, covered])
     header = ["claim", "verdicts", "first seed (95 % interval)", "others", "covered"]
     measured = f"Measured on {results['date']} with {title_of(results['dataset'])}"
-    return f"{measured} on {machine('claims.json')}.\n\n{table(header, rows)}"
+    compared = results["replication"].values()
+    covered, pairs = (sum(row[key] for row in compared) for key in ("covered", "pairs"))
+    flips = sum(row["flips"] for row in compared)
+    said = (
+        f"Between the seeds {count(flips, 'verdict')} flipped from shown to shown not to hold. The "
+        f"intervals cover {percent(covered / pairs)} of the other seeds' numbers."
+    )
+    return f"{measured} on {machine('claims.json')}.\n\n{table(header, rows)}\n\n{said}"
 
 
 def estimate(finding: Mapping[str, Any]) -> str:

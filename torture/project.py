@@ -29,8 +29,10 @@ from cnnpipe.system.artifacts import TEMPORARY
 from torture.campaign import failed
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages")
-OWN_DATA = "data/own/README.md"
+COPIED = (
+    *("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "cnnpipe", "scripts", "stages"),
+    *("data/own/README.md", "reports/claims.json"),
+)
 DVC = (sys.executable, "-m", "dvc")
 
 SMALL: dict[str, Any] = {
@@ -155,10 +157,9 @@ class Project:
         project = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)
-        (folder / OWN_DATA).parent.mkdir(parents=True)
-        shutil.copy2(ROOT / OWN_DATA, folder / OWN_DATA)
         project.temporary.mkdir()
         project.run("git", "init", "--quiet")
         (folder / ".git" / "info").mkdir(exist_ok=True)

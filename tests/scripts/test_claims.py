@@ -3,9 +3,11 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 from dvc.repo import Repo
 
+from cnnpipe.findings.estimates import Estimate
 from cnnpipe.params.loading import load_params, read_yaml
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
@@ -58,6 +60,21 @@ def test_finished_runs_count_until_something_changes_that_they_depend_on(
         (tmp_path / path).write_text("after")
         seen.add(script.inputs_of(params))
     assert len(seen) == 4
+
+
+def test_of_exact_intervals_a_claim_in_four_covers_less_than_four_fifths(script):
+    """What the page on the claims compares the measured coverage with."""
+    random = np.random.default_rng(0)
+    covered = []
+    for _ in range(400):
+        estimates = [Estimate.over_runs(random.normal(size=12).tolist()) for _ in range(5)]
+        runs = {
+            str(seed): {"a": {"verdict": "", "number": one.mean, "interval": one.interval}}
+            for seed, one in enumerate(estimates)
+        }
+        covered.append(script.stability(runs)["a"]["covered"] / 20)
+    assert 0.83 < np.mean(covered) < 0.87
+    assert 0.2 < np.mean(np.less(covered, 0.8)) < 0.35
 
 
 def test_replications_are_compared_pair_by_pair(script):
