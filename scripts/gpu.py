@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import os
 import tempfile
 import time
@@ -68,7 +69,7 @@ class Size:
     calls: int
     """Of a layer in one turn: to wait for a GPU takes longer than a layer computes."""
     every: int
-    """Of the cases of verification, one in so many."""
+    """Every how many-th of the cases of verification is computed."""
     epochs: int | None
     """Of training; None: those of params.yaml."""
     images: int | None
@@ -217,7 +218,9 @@ def verification(bench: Bench) -> dict[str, Any]:
     try:
         for comparisons in parallel(jobs):
             found += comparisons
-    except TimeoutError:
+    except multiprocessing.TimeoutError:  # joblib's, which is not Python's own
+        if not found:
+            raise
         lost = "not all cases: no time was left"
     report = summarize(found, bench.params.seed)
     click.echo(summary_table(report))
@@ -280,7 +283,7 @@ def layers(bench: Bench) -> list[dict[str, Any]]:
 
 
 def _repeated(run: turns.Run, times: int, device: torch.device) -> turns.Run:
-    """So many calls at once, on CUDA as a graph: then Python's time does not count."""
+    """Several calls as one, on CUDA as a graph: then Python's time does not count."""
 
     def calls() -> None:
         for _ in range(times):
@@ -334,8 +337,10 @@ def same_bits(bench: Bench) -> dict[str, Any]:
         expected = train()
         repeated = train()
         before, graph.EAGER_CALLS = graph.EAGER_CALLS, few.labels.numel()
-        launched = train()
-        graph.EAGER_CALLS = before
+        try:
+            launched = train()
+        finally:
+            graph.EAGER_CALLS = before
         saved = Checkpoints(f"gpu-{model}", "rehearsal", interval=math.inf)
         with saved.locked():
             with suppress(Interrupted):
@@ -348,7 +353,7 @@ def same_bits(bench: Bench) -> dict[str, Any]:
 
 
 class Interrupted(Exception):  # noqa: N818 (it is no error)
-    """Ends a run after its first epoch."""
+    """Ends a run before its second epoch is saved."""
 
 
 def _interrupt(_: nn.Module, epoch: int) -> None:

@@ -6,6 +6,8 @@ Each finished run is written at once: after an interruption the same command con
 import os
 from typing import Any
 
+import stages  # noqa: F401  # first: it sets how OpenMP's threads wait, which torch reads on import
+
 # isort: split
 import click
 import torchvision

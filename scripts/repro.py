@@ -137,8 +137,6 @@ def end(process: subprocess.Popen[bytes], number: int) -> None:
 
 def send(process: subprocess.Popen[bytes], number: int) -> bool:
     """Send a signal to the group; whether there still is one."""
-    if os.name != "posix":
-        return process.poll() is None  # the console interrupts all of them
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:

@@ -188,7 +188,7 @@ def rank_correlations(one: Maps, other: Maps) -> list[float]:
 
     Shape: (N, H, W) twice → N numbers.
     """
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (one, other)]
+    ranks = [rankdata(each.reshape(len(each), -1), axis=1) for each in (one, other)]
     a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     lengths = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     products = (a * b).sum(axis=1)

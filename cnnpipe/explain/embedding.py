@@ -24,7 +24,7 @@ from cnnpipe.models import TrainedNetwork
 SHOWN = 1400
 """Test images on the map, spread evenly."""
 MISTAKES = 100
-"""The most confident mistakes, so many at most, are on the map in any case."""
+"""The most confident mistakes, at most this many, are on the map in any case."""
 
 
 def embed(

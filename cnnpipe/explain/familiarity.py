@@ -39,7 +39,7 @@ from cnnpipe.system.artifacts import load_weights, project_root, save_weights, s
 from cnnpipe.system.errors import InputError
 
 CANDIDATES = 5000
-"""Training images, spread evenly, of which neighbours are chosen."""
+"""Training images, spread evenly, of which neighbours are chosen; up to twice as many."""
 NEIGHBOURS = 500
 """Training images to compare with: so chosen, as good as all candidates."""
 FAMILIAR = 0.99
@@ -99,7 +99,7 @@ class Familiarity:
                 return cls(network, state["neighbours"], float(state["usual"]))
         splits = split_validation(load_dataset(raw).train, settings.data.validation, settings.seed)
         measured = cls.of(network, *(split.images for split in splits))
-        with suppress(OSError):  # a read-only project is measured anew
+        with suppress(OSError):  # a read-only project is measured each time
             save_weights(kept, measured.tensors(), origin)
         return measured
 

@@ -87,8 +87,8 @@ def exciting_patches(
         most: patches of a filter.
 
     Returns:
-        columns layer, filter, rank, image (index), response, top, left, size: the
-        pixels that the response can see, which may reach over the image's edge.
+        columns layer, filter, rank, image (index), response, top, left, size: the pixels that the
+        response can see, which may reach over the image's edge.
     """
     layers = hidden_convolutions(model)
     rows = []
@@ -103,19 +103,11 @@ def exciting_patches(
                 response = values[image, channel].item()
                 if response == 0:
                     break
-                rows.append(
-                    {
-                        "layer": layer,
-                        "filter": channel,
-                        "rank": rank,
-                        "image": image,
-                        "response": response,
-                        "top": field.first(int(first_rows[image, channel])),
-                        "left": field.first(int(first_columns[image, channel])),
-                        "size": field.size,
-                    }
-                )
-    return pd.DataFrame(rows)
+                top = field.first(int(first_rows[image, channel]))
+                left = field.first(int(first_columns[image, channel]))
+                rows.append((layer, channel, rank, image, response, top, left, field.size))
+    columns = ["layer", "filter", "rank", "image", "response", "top", "left", "size"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @torch.inference_mode()

@@ -41,7 +41,7 @@ def main(pictures: tuple[Path, ...], models: tuple[str, ...], explain: Path | No
     except (InputError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if not RAW.is_dir():
-        click.echo(f"{RAW}: missing, so pictures unlike the training images are not told", err=True)
+        click.echo(f"{RAW}: missing, so no picture is called unlike the training images", err=True)
     refused = False
     for path in pictures:
         try:
@@ -58,7 +58,10 @@ def main(pictures: tuple[Path, ...], models: tuple[str, ...], explain: Path | No
             from cnnpipe.drawing.layout import save_png
             from cnnpipe.predict.figure import draw
 
-            save_png(explain, draw(seen, readings, reader.networks, path.name))
+            try:
+                save_png(explain, draw(seen, readings, reader.networks, path.name))
+            except OSError as error:
+                raise click.ClickException(str(error)) from error
             click.echo(f"{explain}: what was seen")
     sys.exit(refused)
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects, label
 from skimage.morphology import skeletonize
 
+from cnnpipe.data.idx import IMAGE_SIDE as SIDE
 from cnnpipe.system.errors import InputError
 
 Array = NDArray[np.float64]
 
-SIDE = 28
 BOX = 20
 """Pixels of the longer side of a digit in an image."""
 FAINT = 0.1

@@ -9,12 +9,12 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from cnnpipe.data.idx import IMAGE_SIDE as SIDE
 from cnnpipe.drawing import layout
 from cnnpipe.drawing.colours import BLUE, INK, INTENSITY, ORANGE, PALE_BLUE, Array, scale_of
 from cnnpipe.explain.attribution import METHODS, maps
 from cnnpipe.findings.wording import count, percent
 from cnnpipe.models import TrainedNetwork
-from cnnpipe.predict.digits import SIDE
 from cnnpipe.predict.reading import Answer, Reading
 from cnnpipe.predict.seen import Seen
 

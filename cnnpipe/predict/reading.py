@@ -132,10 +132,12 @@ class Reader:
         self, network: TrainedNetwork, familiarity: Familiarity | None, images: Tensor
     ) -> list[Answer]:
         probabilities = network.predict(images).double().softmax(dim=1).tolist()
-        familiar = familiarity.is_familiar(images) if familiarity else torch.ones(len(images)) > 0
+        familiar = [True] * len(images)
+        if familiarity:
+            familiar = familiarity.is_familiar(images).tolist()
         return [
             Answer(title_of(network.name), dict(zip(network.classes, each, strict=True)), known)
-            for each, known in zip(probabilities, familiar.tolist(), strict=True)
+            for each, known in zip(probabilities, familiar, strict=True)
         ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from cnnpipe.data.idx import IMAGE_SIDE
 from cnnpipe.geometry.receptive_field import receptive_field
 from cnnpipe.networks import NETWORKS
 from cnnpipe.report.inputs import ModelSources
@@ -90,8 +91,7 @@ def fully_connected(model: ModelSources) -> tuple[LayerRow, int] | None:
     if not rows or rows[0].kind != "Conv2d":
         return None
     channels, height, width = rows[0].shape
-    side = 28  # pixels, of every image of every data set here
-    return rows[0], side * side * channels * height * width
+    return rows[0], IMAGE_SIDE**2 * channels * height * width
 
 
 def description(model: ModelSources) -> Markup:

@@ -316,7 +316,7 @@ def _digits(
                 "index": index,
                 "label": int(labels[index]),
                 "answers": {model.name: _answer(model, index) for model in models},
-                "pixels": base64.b64encode(dataset.test_images[index].tobytes()).decode("ascii"),
+                "pixels": base64_of(dataset.test_images[index], "u1"),
             }
             for index in sorted({index for group in groups.values() for index in group})
         ],

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import cnnpipe
 
-QUOTED = ("cnnpipe/functional/direct.py",)
-"""Files that the page quotes; the report stage depends on them."""
+QUOTED = "cnnpipe/functional/direct.py"
+"""The file that the page quotes; the report stage depends on it."""
 
 
-def quoted(function: str, file: str = QUOTED[0]) -> str:
+def quoted(function: str) -> str:
     """The source text of a function, without its docstring.
 
     >>> print(quoted("weight_gradient").splitlines()[0])
     def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """
-    source = (Path(cnnpipe.__file__).parents[1] / file).read_text(encoding="utf-8")
+    source = (Path(cnnpipe.__file__).parents[1] / QUOTED).read_text(encoding="utf-8")
     [found] = [
         node
         for node in ast.parse(source).body

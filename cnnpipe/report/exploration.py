@@ -6,7 +6,6 @@ Numbers are little-endian in base64, as the weights are.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnnpipe.report.inputs import webp_uri
 from cnnpipe.system.artifacts import load_weights
 from cnnpipe.system.errors import InputError
 
@@ -96,16 +96,12 @@ def thumbnails(
         top, left = (side * part for part in divmod(place, COLUMNS))
         sheet[top : top + side, left : left + side] = images[index]
     greys = (np.rint(sheet / 255 * (GREYS - 1)) * 255 / (GREYS - 1)).astype(np.uint8)
-    with io.BytesIO() as encoded:
-        picture = Image.fromarray(255 - greys).convert("RGB")
-        picture.save(encoded, "webp", lossless=True, quality=100)
-        text = base64.b64encode(encoded.getvalue()).decode("ascii")
     return {
         "columns": COLUMNS,
         "side": side,
         "images": shown,
         "labels": labels[shown].tolist(),
-        "uri": f"data:image/webp;base64,{text}",
+        "uri": webp_uri(Image.fromarray(255 - greys)),
     }
 
 

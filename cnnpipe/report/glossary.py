@@ -26,7 +26,7 @@ GLOSSARY = {
     ),
     "label smoothing": (
         "Training asks the network for a little less than full certainty in the right class and "
-        "a little of every other. It learns better, and says lower probabilities."
+        "a little of every other. It learns better, and gives lower probabilities."
     ),
     "expected calibration error": (
         "How far confidence and accuracy lie apart, on average over all answers (ECE): of the "

@@ -321,22 +321,28 @@ def read_pictures(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _picture(folder: Path, facts: Mapping[str, Any]) -> Picture:
-    """A figure for the page: the same pixels as the PNG file, in a third less bytes as WebP.
+    """A figure for the page: the same pixels as the PNG file.
 
     Raises:
         InputError: the file is no image.
     """
     file = folder / facts["file"]
     try:
-        with Image.open(file) as image, io.BytesIO() as encoded:
+        with Image.open(file) as image:
             width, height = (round(side * CSS / DPI) for side in image.size)
-            image.convert("RGB").save(encoded, "webp", lossless=True, quality=100)
-            text = base64.b64encode(encoded.getvalue()).decode("ascii")
+            uri = webp_uri(image)
     except (OSError, SyntaxError) as error:  # what Pillow raises at damaged files
         raise InputError(
             f"{file}: damaged: {error}; delete it and run `dvc repro` to make it again"
         ) from None
-    return Picture(facts["kind"], f"data:image/webp;base64,{text}", width, height, facts)
+    return Picture(facts["kind"], uri, width, height, facts)
+
+
+def webp_uri(image: Image.Image) -> str:
+    """A picture as text, to stand inside the page: lossless, a third smaller than as PNG."""
+    with io.BytesIO() as encoded:
+        image.convert("RGB").save(encoded, "webp", lossless=True, quality=100)
+        return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode('ascii')}"
 
 
 def _json(path: Path) -> Any:

@@ -161,7 +161,7 @@ def corrupted(sources: Sources, models: Sequence[ModelSources]) -> str:
     if table is None or not {"method", "training", "corrupted"} <= set(table.columns):
         return ""
     as_trained = table[table["training"] == "pipeline"].set_index("method")["corrupted"]
-    if any(model.name not in as_trained for model in models):
+    if not models or any(model.name not in as_trained for model in models):
         return ""
     kept = [f"{model.title} reads {percent(as_trained[model.name])}" for model in models]
     return (

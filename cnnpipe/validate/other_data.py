@@ -37,7 +37,7 @@ def remove_results_of_other_data(data: DataParams) -> list[Path]:
         return []
     yaml = YAML()  # as DVC reads and writes it
     lock = yaml.load(LOCK.read_text(encoding="utf-8"))
-    stages = lock["stages"]
+    stages = lock.get("stages", {})  # none after scripts/repro.py has replaced an incomplete file
     if not _names_other_data(stages.get("download", {}), data):
         return []
     made = _made_from(RAW, stages)

@@ -105,7 +105,7 @@ class _Strip:
     def draw(self, page: layout.Page, top: float, scale: Scale) -> None:
         axes = page.canvas(layout.MARGIN, top, self.width, self.height)
         scale.show(axes, self.image)
-        if self.height == 0.16:
+        if len(self.image) == 1:  # neurons
             _frame(axes, *self.image.shape, RULE)
         for row, column in self.silent:
             H, W = self.map_size

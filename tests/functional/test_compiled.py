@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Convolution:
-    """Each shape is compiled anew, so there are few; together they have every kind of number."""
+    """Compiling takes time, so there are few; together they have every kind of number."""
 
     channels: Pair
     """In and out, of one group."""

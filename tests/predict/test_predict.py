@@ -139,7 +139,7 @@ def test_an_image_of_mnists_form_is_taken_as_it_is():
     for stored in (image, 255 - image):
         [digit] = see(stored).digits
         np.testing.assert_array_equal(digit.image, image)
-    moved = np.roll(image, 3, axis=1)  # no longer in the middle: fitted anew
+    moved = np.roll(image, 3, axis=1)  # no longer in the middle: fitted again
     [digit] = see(moved).digits
     assert np.abs(digit.image.astype(int) - image).mean() < 12
     columns = np.average(np.mgrid[:28, :28][1] + 0.5, weights=digit.image)

@@ -418,6 +418,10 @@ def test_which_network_is_better_is_said_of_corrupted_images_too(tmp_path):
         assert "LeNet-5 reads 84.6 % and VGG reads 68.3 %" in text.replace(
             "\N{NO-BREAK SPACE}", " "
         )
+    for name in MODEL_NAMES:
+        (folder / "evaluation" / f"{name}.json").unlink()
+    sources = read_sources(folder, folder / "dataset.json", PARAMS)
+    assert "handcrafted" not in [each.section for each in in_brief(sources)]
 
 
 def test_no_operator_passes_with_an_error_above_one(tmp_path):
