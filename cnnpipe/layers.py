@@ -122,7 +122,7 @@ class Conv2d(nn.Module):
 
     @property
     def kernels(self) -> Kernels:
-        """Arguments of `conv2d` after the input. A parametrization computes the weight anew."""
+        """Arguments of `conv2d` after the input; a parametrization computes the weight."""
         windows = self.stride, self.padding, self.dilation, self.groups
         return Kernels(self.weight, self.bias, *windows, self.algorithm)
 
@@ -172,14 +172,14 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        return batch_norm(input, *self.arguments())
+        return batch_norm(input, *self.count_and_arguments())
 
     def fits_block(self, device: int) -> bool:
         """Whether this layer can be computed together with its neighbours on a device."""
         weight, bias = self.weight, self.bias
         return weight is not None and bias is not None and are_readable(device, weight, bias)
 
-    def arguments(self) -> Normalization:
+    def count_and_arguments(self) -> Normalization:
         """Those of `batch_norm` after the input; in training one more batch is counted."""
         training = self.training or self.running_mean is None
         tracked = self.track_running_stats or not self.training
@@ -443,7 +443,7 @@ class _Block:
         return block(
             input,
             None if self.product is None else self.product.kernels,
-            None if self.norm is None else self.norm.arguments(),
+            None if self.norm is None else self.norm.count_and_arguments(),
             has_relu=self.act is not None,
             pool=1 if self.pool is None else self.pool.square,
         )

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import cnnpipe.functional
 import cnnpipe.layers
 from cnnpipe import loops
+from cnnpipe.data.idx import IMAGE_SIDE
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.data.sources import DIGITS
 from cnnpipe.networks import NETWORKS
@@ -35,7 +36,6 @@ from cnnpipe.params.train import Algorithm, Backend
 from cnnpipe.system.artifacts import load_weights, save_weights
 from cnnpipe.system.errors import InputError
 
-IMAGE_SIZE = 28
 PREDICTION_BATCH = 500
 """Small enough for a block's activations to stay near the processor."""
 LAYERS = (
@@ -115,7 +115,9 @@ def loss_function(backend: Backend = "scratch") -> Callable[..., Tensor]:
     return function
 
 
-def layers_on(device: torch.device, backend: Backend = "scratch") -> str:
+def layers_on(
+    device: torch.device, backend: Backend = "scratch", algorithm: Algorithm = "auto"
+) -> str:
     """Whose layers compute on a device, and how.
 
     >>> layers_on(torch.device("cpu"), "torch")
@@ -124,7 +126,8 @@ def layers_on(device: torch.device, backend: Backend = "scratch") -> str:
     if backend == "torch":
         return "torch's layers"
     missing = loops.unsupported(torch.empty(0, device=device))
-    return f"tensor code (the compiler of loops {missing})" if missing else "compiled loops"
+    layers = f"tensor code (the compiler of loops {missing})" if missing else "compiled loops"
+    return layers if algorithm in ("auto", "compiled") else f"{layers}, convolutions by {algorithm}"
 
 
 @torch.inference_mode()
@@ -144,8 +147,8 @@ def predict(model: nn.Module, images: Tensor, normalization: Normalization) -> T
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         got = getattr(images, "dtype", type(images).__name__)
         raise TypeError(f"images: got {got}; expected a tensor of torch.uint8, 0 to 255")
-    if images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-        expected = f"(N, {IMAGE_SIZE}, {IMAGE_SIZE})"
+    if images.ndim != 3 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
+        expected = f"(N, {IMAGE_SIDE}, {IMAGE_SIDE})"
         raise ValueError(f"images: got shape {tuple(images.shape)}; expected {expected}")
     with evaluation_mode(model):
         dtype = next((weight.dtype for weight in model.parameters()), torch.float32)

@@ -75,7 +75,7 @@ def _in_header(change: Callable[[Header, str, random.Random], object]) -> Damage
 
 
 def _in_metadata(change: Callable[[dict[str, Any], str], object]) -> Damage:
-    """`change` gets the digest with the metadata, and one of their keys; no digest is made anew."""
+    """`change` gets the digest with the metadata, and one of their keys; no new digest is made."""
 
     def edit(header: Header, payload: bytearray, randomness: random.Random) -> None:
         entry = json.loads(header["__metadata__"]["cnnpipe"])

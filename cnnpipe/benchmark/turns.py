@@ -25,11 +25,12 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from cnnpipe import layers, loops
+from cnnpipe.data.idx import IMAGE_SIDE
 from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
 from cnnpipe.geometry import conv2d_macs
 from cnnpipe.inspection.structure import layers_of
 from cnnpipe.loops import peak
-from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
+from cnnpipe.models import build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.system.hardware import choose_dtype, describe
 
@@ -151,7 +152,7 @@ def model_run(
     torch.manual_seed(0)
     backend: Literal["scratch", "torch"] = "scratch" if contestant == SCRATCH else "torch"
     model = build_model(name, backend=backend, **architecture).to(device)
-    images = torch.randn(batch_size, 1, IMAGE_SIZE, IMAGE_SIZE, device=device)
+    images = torch.randn(batch_size, 1, IMAGE_SIDE, IMAGE_SIDE, device=device)
     labels = torch.randint(10, (batch_size,), device=device)
     if contestant == CHANNELS_LAST or (contestant == SCRATCH and device.type == "cuda"):
         model.to(memory_format=torch.channels_last)

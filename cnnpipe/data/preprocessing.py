@@ -83,7 +83,7 @@ def augment(
 def random_affine_maps(
     count: int, params: AugmentParams, generator: torch.Generator
 ) -> Tensor | None:
-    """The matrices (A | t) of so many maps, as `augment` draws them.
+    """The matrices (A | t) of `count` maps, as `augment` draws them.
 
     With θ, φ, s and t for rotation, shear, size and shift, A = R(θ)·Shear(φ)/s.
 

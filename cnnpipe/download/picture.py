@@ -73,7 +73,7 @@ def grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)  # (H, W)
         if image.mode == "F" or values.min() < 0 or values.max() >= 2**16:
-            raise ValueError("pixels beyond 16 bits; expected 8 or 16 bits for each colour")
+            raise InputError("pixels beyond 16 bits; expected 8 or 16 bits for each colour")
         scaled = (values.astype(np.int64) * 255 + 2**15) // (2**16 - 1)
         return Image.fromarray(scaled.astype(np.uint8))
     if image.has_transparency_data:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cnnpipe.findings.intervals import Interval, mean_interval
-from cnnpipe.findings.wording import written
+from cnnpipe.findings.wording import NBSP, written
 
 
 class Estimate(NamedTuple):
@@ -38,6 +38,11 @@ class Estimate(NamedTuple):
     def range(self, form: str = ".1f") -> str:
         """The ends in words, each in Python's format `form`: "1.0 to 3.0"."""
         return f"{written(self.low, form)} to {written(self.high, form)}"
+
+    def points(self) -> str:
+        """Percentage points with their interval: "+2.0 points (95 % interval +1.0 to +3.0)"."""
+        form = "+.1f"
+        return f"{written(self.mean, form)} points (95{NBSP}% interval {self.range(form)})"
 
 
 def means(estimates: Mapping[str, Estimate]) -> dict[str, float]:

@@ -116,11 +116,6 @@ def all_of(*parts: Evidence) -> Evidence:
     )
 
 
-def any_of(*parts: Evidence) -> Evidence:
-    """Evidence for a claim of which one part must hold: that not all of its opposites do."""
-    return negated(all_of(*(negated(part) for part in parts)))
-
-
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """p-values adjusted for the number of claims, by Holm's steps.
 

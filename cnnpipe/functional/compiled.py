@@ -22,7 +22,7 @@ from cnnpipe import loops
 from cnnpipe.functional import compiled_kernels as kernels
 from cnnpipe.functional import im2col
 from cnnpipe.functional.compiled_kernels import SUMS, SUMS_IN_REGISTERS, Case, total
-from cnnpipe.functional.windows import accumulation_dtype, is_finite
+from cnnpipe.functional.windows import accumulation_dtype, is_finite, rows_of
 from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.loops import dtype_name
 
@@ -102,7 +102,7 @@ class Convolution:
     def forward(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         """x ⋆ w + bias."""
         if self._linear:
-            return self._linear.forward(_flat(x), _flat(w), bias)[:, :, None, None]
+            return self._linear.forward(rows_of(x), rows_of(w), bias)[:, :, None, None]
         if self._correlation.leaves_out and not is_finite(w):
             y = im2col.forward(x, w, self._geometry)
             return _last(y if bias is None else y + bias.view(-1, 1, 1), self._dtype)
@@ -120,7 +120,7 @@ class Convolution:
         if not (is_overlapped or is_finite(w)):
             return im2col.input_gradient(grad, w, self._geometry)
         if self._linear and not is_overlapped:
-            pixels = self._linear.input_gradient(_flat(grad), _flat(w))
+            pixels = self._linear.input_gradient(rows_of(grad), rows_of(w))
             return pixels.view(self._N, *self._geometry.input_size, -1).permute(0, 3, 1, 2)
         x = self._images(self._x_shape)
         adjoint = self._overlap_add if is_overlapped else self._adjoint
@@ -130,7 +130,7 @@ class Convolution:
     def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
         """∂T/∂w."""
         if self._linear:
-            kernel = self._linear.weight_gradient(_flat(x), _flat(grad))
+            kernel = self._linear.weight_gradient(rows_of(x), rows_of(grad))
             size = self._geometry.kernel_size
             return kernel.view(len(kernel), *size, -1).permute(0, 3, 1, 2)
         kernel = self._summation(_last(x, self._wide), _last(grad, self._wide))
@@ -359,11 +359,6 @@ def channel_sums(images: Tensor) -> Tensor:
 def _sums_of_channels(C: int, H: int, W: int, dtype: torch.dtype) -> Callable[..., None]:
     case = Case(dtype_name(dtype), 1, C, ConvolutionGeometry((H, W), (1, 1)))
     return kernels.channel_sums(case)
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    """(N, C, H, W) → (N, H·W·C)."""
-    return tensor.permute(0, 2, 3, 1).flatten(1)
 
 
 def _last(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -69,10 +69,10 @@ class Case:
         return any(self.geometry.padding) or self.spread != (1, 1)
 
     def copies(self, columns: int) -> bool:
-        """Whether the forward pass, in tiles of so many columns, reads a copy between zeros.
+        """Whether the forward pass, in tiles of `columns` columns, reads a copy between zeros.
 
-        Other code leaves out what lies outside of the image. It is written anew for each tile of a
-        row and each column of the window: too long where they are many. Channels that are a large
+        Other code leaves out what lies outside of the image. Each tile of a row and each column of
+        the window has code of its own: too much where they are many. Channels that are a large
         power of two are better copied, too: see `pixel`.
         """
         tiles = -(-self.geometry.output_size[1] // columns)

@@ -35,7 +35,8 @@ from cnnpipe.functional.convolution_arguments import (
 from cnnpipe.functional.convolution_operator import ConvolutionOperator, flops
 from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Batched, Operator
-from cnnpipe.geometry import ConvolutionGeometry, Pair
+from cnnpipe.functional.windows import empty_images
+from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.system.errors import InputError
 
 
@@ -197,7 +198,7 @@ class _CrossCorrelation(ConvolutionOperator):
     def shape(
         x: Tensor, w: Tensor, bias: Tensor | None, numbers: Sequence[int], algorithm: str
     ) -> Tensor:
-        return _empty_images(x, w.shape[0], ConvolutionGeometry.of(numbers).output_size)
+        return empty_images(x, w.shape[0], ConvolutionGeometry.of(numbers).output_size)
 
     @classmethod
     def onnx(
@@ -242,7 +243,7 @@ class _InputGradient(ConvolutionOperator):
     @staticmethod
     def shape(g: Tensor, w: Tensor, numbers: Sequence[int], algorithm: str) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
-        return _empty_images(g, geometry.groups * w.shape[1], geometry.input_size)
+        return empty_images(g, geometry.groups * w.shape[1], geometry.input_size)
 
     @staticmethod
     def flops(g: Shape, w: Shape, numbers: Sequence[int], *_: Any) -> int:
@@ -330,11 +331,6 @@ def channel_sums(g: Tensor) -> Tensor:
     if loops.unsupported(g) is None:
         return compiled.channel_sums(g)
     return g.sum([axis for axis in range(g.ndim) if axis != 1])
-
-
-def _empty_images(like: Tensor, channels: int, size: Pair) -> Tensor:
-    """Images whose channels lie side by side in memory, (N, channels, *size)."""
-    return like.new_empty((like.shape[0], *size, channels)).permute(0, 3, 1, 2)
 
 
 def conv2d_algorithm(

@@ -34,7 +34,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.windows import accumulation_dtype
+from cnnpipe.functional.windows import accumulation_dtype, empty_images
 from cnnpipe.geometry import ConvolutionGeometry, Pair
 
 BLOCK_BYTES = 16 << 20
@@ -46,7 +46,7 @@ Places = tuple[slice, slice]
 
 def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """Y = X Wᴴ."""
-    y = x.new_empty((len(x), *geometry.output_size, len(w))).permute(0, 3, 1, 2)
+    y = empty_images(x, len(w), geometry.output_size)
     kernels = _kernel_spectra(w, geometry).conj_physical_().mT  # (F·G, C/G, O/G)
     for x_block, y_block in _blocks(x, y, geometry):
         pixels = _spectra(x_block, _input_places(geometry), geometry)  # (F·G, N, C/G)
@@ -57,7 +57,7 @@ def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """dX = G W."""
     channels = w.shape[1] * geometry.groups
-    x = grad.new_empty((len(grad), *geometry.input_size, channels)).permute(0, 3, 1, 2)
+    x = empty_images(grad, channels, geometry.input_size)
     kernels = _kernel_spectra(w, geometry)  # (F·G, O/G, C/G)
     for x_block, grad_block in _blocks(x, grad, geometry):
         grads = _spectra(grad_block, _output_places(geometry), geometry)  # (F·G, N, O/G)

@@ -201,7 +201,7 @@ def _store(x, m, is_there, c, C, values):
 
 @triton.jit
 def _first_pixel(m, H, W, rows, columns, POOL: tl.constexpr):
-    """The number of the first pixel of window m, of so many rows and columns of windows."""
+    """The number of the first pixel of window m; an image has `rows` times `columns` windows."""
     column, row, image = m % columns, m // columns % rows, m // (columns * rows)
     return (image * H + row * POOL) * W + column * POOL
 

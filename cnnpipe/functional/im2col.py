@@ -25,6 +25,7 @@ from torch import Tensor
 
 from cnnpipe.functional.windows import (
     accumulation_dtype,
+    flipped_kernels,
     image_blocks,
     is_finite,
     overlap_add,
@@ -53,7 +54,7 @@ def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Te
     few_zeros = math.prod(geometry.input_size) <= 2 * math.prod(geometry.output_size)
     exact = w.device.type != "cpu" or is_finite(w)
     if geometry.stride == (1, 1) and few_zeros and exact:
-        return forward(grad, _flipped(w, geometry), geometry.adjoint())
+        return forward(grad, flipped_kernels(w, geometry), geometry.adjoint())
     return _col2im(grad, w, geometry)
 
 
@@ -116,12 +117,6 @@ def _kernel_matrix(w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     kernels = w.unflatten(0, (geometry.groups, -1)).permute(0, 3, 4, 2, 1)
     matrix: Tensor = kernels.flatten(1, 3)  # (G, kH·kW·C/G, O/G)
     return matrix
-
-
-def _flipped(w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
-    groups = w.flip(-2, -1).unflatten(0, (geometry.groups, -1))  # (G, O/G, C/G, kH, kW)
-    flipped: Tensor = groups.transpose(1, 2).flatten(0, 1)  # (C, O/G, kH, kW)
-    return flipped
 
 
 def _rows(grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:

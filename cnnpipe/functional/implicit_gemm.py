@@ -40,6 +40,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cnnpipe.functional.windows import empty_images, rows_of
 from cnnpipe.geometry import ConvolutionGeometry, Pair
 
 PROGRAMS = 256
@@ -51,10 +52,10 @@ def forward(
 ) -> Tensor:
     """Windows times kernels, plus bias (O,)."""
     if _covers_image(geometry):
-        y = _rows(x) @ _rows(w).mT
+        y = rows_of(x) @ rows_of(w).mT
         return (y if bias is None else y.add_(bias))[:, :, None, None]
     x, w = _channels_last(x), _channels_last(w)
-    y = _empty(x, len(w), geometry.output_size)  # (N, O, H_out, W_out)
+    y = empty_images(x, len(w), geometry.output_size)  # (N, O, H_out, W_out)
     start = -geometry.padding[0], -geometry.padding[2]
     kernels = w.unflatten(0, (geometry.groups, -1))  # (G, O/G, C/G, kH, kW)
     bias = None if bias is None else bias.contiguous()
@@ -65,10 +66,10 @@ def forward(
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """Each phase of input pixels: output gradients times those kernel entries that it has met."""
     if _covers_image(geometry):
-        pixels = _rows(grad) @ _rows(w)
+        pixels = rows_of(grad) @ rows_of(w)
         return pixels.view(len(grad), *geometry.input_size, -1).permute(0, 3, 1, 2)
     grad, w = _channels_last(grad), _channels_last(w)
-    x = _empty(grad, w.shape[1] * geometry.groups, geometry.input_size)  # (N, C, H, W)
+    x = empty_images(grad, w.shape[1] * geometry.groups, geometry.input_size)  # (N, C, H, W)
     kernels = w.unflatten(0, (geometry.groups, -1)).transpose(1, 2)  # (G, C/G, O/G, kH, kW)
     for rows in _phases(geometry, 0):
         for columns in _phases(geometry, 1):
@@ -88,7 +89,7 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
     if 0 in (x.numel(), grad.numel()):
         return x.new_zeros(grad.shape[1], x.shape[1] // geometry.groups, *geometry.kernel_size)
     if _covers_image(geometry):
-        products = _rows(grad).mT @ _rows(x)
+        products = rows_of(grad).mT @ rows_of(x)
         return products.view(grad.shape[1], *geometry.kernel_size, -1).permute(0, 3, 1, 2)
     from cnnpipe.functional import implicit_gemm_kernels as kernels
 
@@ -303,11 +304,6 @@ def _covers_image(geometry: ConvolutionGeometry) -> bool:
     return is_whole and not any(geometry.padding)
 
 
-def _rows(images: Tensor) -> Tensor:
-    """(N, C, H, W) → (N, H·W·C)."""
-    return images.permute(0, 2, 3, 1).flatten(1)
-
-
 def _precision() -> str:
     """How float32 is multiplied: as torch's own matrix products are."""
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
@@ -323,10 +319,3 @@ def _channels_last(images: Tensor) -> Tensor:
     if images.stride(1) == 1 or images.shape[1] == 1:
         return images
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def _empty(like: Tensor, channels: int, size: Pair) -> Tensor:
-    shape = (len(like), channels, *size)
-    return torch.empty(
-        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-    )

@@ -164,6 +164,7 @@ def update_running(
     """
     if count == 0:
         return
+    # From ½ on, lerp_ has another formula than the loop.
     if momentum < 0.5 and not is_transformed():  # which looks no further under a compiler
         tensors = statistics, running_mean, running_var
         dense = are_plain(*tensors) and all(tensor.is_contiguous() for tensor in tensors)

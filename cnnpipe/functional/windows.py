@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cnnpipe.geometry import WindowGeometry
+from cnnpipe.geometry import ConvolutionGeometry, Pair, WindowGeometry
 
 
 def pad(images: Tensor, geometry: WindowGeometry, value: float = 0) -> Tensor:
@@ -92,6 +92,22 @@ def overlap_add(windows: Tensor, geometry: WindowGeometry) -> Tensor:
     for i, j in geometry.taps:
         tap_of(sums, geometry, i, j).add_(windows[..., i, j])
     return crop(sums, geometry).to(windows.dtype)
+
+
+def empty_images(like: Tensor, channels: int, size: Pair) -> Tensor:
+    """Images whose channels lie side by side in memory, (N, channels, *size)."""
+    return like.new_empty((like.shape[0], *size, channels)).permute(0, 3, 1, 2)
+
+
+def rows_of(images: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, H·W·C)."""
+    return images.permute(0, 2, 3, 1).flatten(1)
+
+
+def flipped_kernels(w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
+    """What the input's gradient multiplies by: (G·O/G, C/G, kH, kW) → (C, O/G, kH, kW)."""
+    groups = w.flip(-2, -1).unflatten(0, (geometry.groups, -1))  # (G, O/G, C/G, kH, kW)
+    return groups.transpose(1, 2).flatten(0, 1)
 
 
 def empty_in_order_of(

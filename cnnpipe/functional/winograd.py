@@ -48,7 +48,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.windows import accumulation_dtype
+from cnnpipe.functional.windows import accumulation_dtype, empty_images, flipped_kernels
 from cnnpipe.geometry import ConvolutionGeometry, Pair
 
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2))
@@ -66,7 +66,7 @@ Matrix = tuple[tuple[Fraction, ...], ...]
 
 def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """Aᵀ [(K w) ⊙ (B x)]."""
-    y = x.new_empty((len(x), *geometry.output_size, len(w))).permute(0, 3, 1, 2)
+    y = empty_images(x, len(w), geometry.output_size)
     kernels = _kernels_at_points(w, geometry)  # (36·G, C/G, O/G)
     images = _block(x, y, geometry)
     for x_block, y_block in zip(x.split(images), y.split(images), strict=True):
@@ -76,8 +76,7 @@ def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
 
 def input_gradient(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """The forward pass over the output gradient, with the kernel flipped and C, O exchanged."""
-    kernels = w.flip(-2, -1).unflatten(0, (geometry.groups, -1))  # (G, O/G, C/G, kH, kW)
-    return forward(grad, kernels.transpose(1, 2).flatten(0, 1), geometry.adjoint())
+    return forward(grad, flipped_kernels(w, geometry), geometry.adjoint())
 
 
 def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> Tensor:

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from joblib import cpu_count, delayed
 from sklearn.model_selection import StratifiedKFold
 
 from cnnpipe.data.dataset import Dataset, Split, split_validation
@@ -26,12 +25,12 @@ from cnnpipe.handcrafted.methods import (
     Method,
     handcrafted_methods,
     matched_lenet,
-    workers,
 )
 from cnnpipe.handcrafted.other_data import subset
 from cnnpipe.handcrafted.robustness import extract_all, judge_robustness
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.models import ModelParams
+from cnnpipe.system.parallel import side_by_side
 
 RIVALS = ("hog", "sift")
 """The descriptors that most of vision relied on before networks; edges are parts of both."""
@@ -60,18 +59,19 @@ def judged_draws(conditions: Conditions) -> pd.DataFrame:
         columns word (brittle, domain-specific, failed to generalize), on (a corruption, or a data
         set), method, accuracy (fraction; under a corruption the mean over severities), run.
     """
-    numbers = range(conditions.sizes.draws)
-    jobs = min(cpu_count(), len(numbers))
-    stage = os.getpid()
-    tables = workers(jobs)(delayed(_draw)(conditions, number, stage) for number in numbers)
-    drawn: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    draws = range(conditions.sizes.draws)
+    tables = side_by_side([partial(_draw, conditions, number, os.getpid()) for number in draws])
+    drawn: pd.DataFrame = pd.concat(sorted(tables, key=_run), ignore_index=True)
     return drawn
+
+
+def _run(table: pd.DataFrame) -> int:
+    return int(table["run"].iloc[0])
 
 
 def _draw(conditions: Conditions, number: int, stage: int) -> pd.DataFrame:
     if os.getpid() != stage:
         os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # each draw has one core, and starts no process
-    torch.set_num_threads(1)
     measure = partial(_measured, conditions)
     return kept_runs(measure, CLAIM, range(number, number + 1), conditions.kept)
 

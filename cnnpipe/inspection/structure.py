@@ -10,13 +10,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from cnnpipe.data.idx import IMAGE_SIDE
 from cnnpipe.functional.arguments import as_pair
 from cnnpipe.geometry import receptive_field
-from cnnpipe.models import IMAGE_SIZE, evaluation_mode
+from cnnpipe.models import evaluation_mode
 
 Shape = tuple[int, ...]
 """Without the batch: (C, H, W), or (C,) where no axes H and W are left."""
-IMAGE: Shape = (1, IMAGE_SIZE, IMAGE_SIZE)
+IMAGE: Shape = (1, IMAGE_SIDE, IMAGE_SIDE)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,19 @@ def untrained(model: nn.Sequential, inputs: Tensor, *, seed: int) -> nn.Sequenti
     Shape: inputs (N, 1, H, W), normalised images.
     """
     torch.manual_seed(seed)
-    fresh = copy.deepcopy(model).eval()
-    for layer in fresh.modules():
-        if callable(reset := getattr(layer, "reset_parameters", None)):
-            reset()
+    copied = fresh(model).eval()
+    for layer in copied.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.train()
             layer.momentum = None  # the statistics of this one batch, not a moving average
-    fresh(inputs)
-    return fresh.eval()
+    copied(inputs)
+    return copied.eval()
+
+
+def fresh(model: nn.Sequential) -> nn.Sequential:
+    """A copy with new random weights, drawn by torch's seed."""
+    copied = copy.deepcopy(model)
+    for layer in copied.modules():
+        if callable(reset := getattr(layer, "reset_parameters", None)):
+            reset()
+    return copied

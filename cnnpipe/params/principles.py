@@ -97,7 +97,7 @@ class PoolingParams(ShiftParams):
 
 
 class ReplicaParams(Schedule):
-    """LeNet-5, trained anew in every run."""
+    """LeNet-5, trained again in every run."""
 
     runs: Runs
     """Each draws its own training images, initial weights, order and test images."""

@@ -6,7 +6,7 @@
     claims.py            all of them, in the order of the theory
     study.py             what every experiment is given, and a plain way to train
     networks.py          the small networks that are compared, and their names
-    replicas.py          networks of the pipeline's architecture, trained anew
+    replicas.py          networks of the pipeline's architecture, trained again
     moved_images.py      moved images, and accuracy on them
     scrambled.py         the control: images whose pixels are in a random order
     parallel.py          all claims measured at once, one to a core

@@ -52,7 +52,7 @@ from torch import Tensor, nn
 from cnnpipe.findings.estimates import Estimate, paired, summarize
 from cnnpipe.findings.evidence import Evidence, above, all_of, negated, within
 from cnnpipe.findings.finding import Finding
-from cnnpipe.findings.wording import NBSP, count, listed, percent, short, written
+from cnnpipe.findings.wording import count, listed, percent, short
 from cnnpipe.functional import cross_entropy
 from cnnpipe.layers import AvgPool2d, Conv2d, Linear, ReLU, Sequential, Sigmoid, Tanh
 from cnnpipe.principles.claim import Claim
@@ -256,9 +256,8 @@ def judge(
         f"best for each activation, the gradient {'; '.join(kept)}. After the same training "
         f"stacks of {params.trained_depth} convolutions classify {after} of the test images "
         f"correctly. Without any activation, as one linear map, "
-        f"{percent(float(reached['none']))}: ReLU is worth "
-        f"{written(ahead.mean, '+.1f')} points (95{NBSP}% interval {ahead.range('+.1f')}; "
-        f"more than a point: {above(lead, POINT).verdict()}).",
+        f"{percent(float(reached['none']))}: ReLU is worth {ahead.points()}; more than a point: "
+        f"{above(lead, POINT).verdict()}.",
         estimates["tanh"],
         unit=(
             f"orders of magnitude of the gradient vanish with tanh at its best gain, over "

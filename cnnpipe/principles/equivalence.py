@@ -1,4 +1,4 @@
-"""Claim 1: cross-correlation learns equivalently to true convolution.
+"""Claim: cross-correlation learns equivalently to true convolution.
 
     cross-correlation  (x ⋆ w)[p] = Σ_q x[p + q] · w[q]
     convolution        (x ∗ w)[p] = Σ_q x[p − q] · w[q] = (x ⋆ w′)[p],   w′[q] = w[−q]

@@ -9,7 +9,7 @@ match of a filter w is that with the best template t:
 m² is the share of the filter's energy that lies in the template. The sign does not count, because
 the next layer's weights can have either sign.
 
-Experiment: each run trains LeNet-5 anew and takes the mean of m over its first-layer filters, less
+Experiment: each run trains a LeNet-5 and takes the mean of m over its first-layer filters, less
 that of random filters of the same size, distributed as the layers' initial weights. Chance must be
 subtracted because every small filter matches some template: 3×3 weights are a point on a sphere of
 eight dimensions, which the templates cover densely, so VGG's are shown without a verdict. Second
@@ -44,7 +44,7 @@ from torch import nn
 from cnnpipe.findings.estimates import Estimate, paired, summarize
 from cnnpipe.findings.evidence import above
 from cnnpipe.findings.finding import Finding
-from cnnpipe.findings.wording import NBSP, count, title_of, written
+from cnnpipe.findings.wording import count, title_of, written
 from cnnpipe.inspection.activations import convolution_filters
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.figures.filters import draw
@@ -215,7 +215,7 @@ def judge(
         for first in FIRSTS[1:]
     }
     leads = [
-        f"{_points(Estimate.over_runs(values))} ahead of one {first} (more than a point: "
+        f"{Estimate.over_runs(values).points()} ahead of one {first} (more than a point: "
         f"{above(values, POINT).verdict()})"
         for first, values in worth.items()
     ]
@@ -401,7 +401,3 @@ def _pixels(model: str, number: int, shown: Mapping[str, Array]) -> Iterator[dic
 
 def _more(difference: Estimate) -> str:
     return f"{written(difference.mean, '+.2f')} ({difference.range('+.2f')}) more"
-
-
-def _points(lead: Estimate) -> str:
-    return f"{written(lead.mean, '+.1f')} points (95{NBSP}% interval {lead.range('+.1f')})"

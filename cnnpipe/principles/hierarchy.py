@@ -20,7 +20,7 @@ pixels in one random order, where nothing is an edge or a part that could be com
     rise     accuracy of the probe of the last hidden layer − that of the first
     number   rise on images as they are − rise on scrambled ones, in percentage points
 
-Each run trains LeNet-5 anew in both orders. Probes learn from training images that the network has
+Each run trains one LeNet-5 on each order. Probes learn from training images that the network has
 not seen, and are judged on test images that the run draws. The claim is shown if the number is
 above a point, and receptive fields grow; shown not to hold if it is clearly less: then rising
 probes show training, and no hierarchy. With scrambled images in place of the real ones it must not
@@ -56,7 +56,7 @@ from torch import Tensor, nn
 from cnnpipe.findings.estimates import Estimate, summarize
 from cnnpipe.findings.evidence import above, all_of, fact
 from cnnpipe.findings.finding import Finding
-from cnnpipe.findings.wording import NBSP, count, percent, title_of, written
+from cnnpipe.findings.wording import count, percent, title_of
 from cnnpipe.inspection.activations import capture_activations
 from cnnpipe.inspection.responses import Strongest, cut, strongest
 from cnnpipe.inspection.structure import Field, hidden_convolutions, hidden_layers
@@ -258,10 +258,10 @@ def judge(probes: pd.DataFrame, excites: Mapping[str, pd.DataFrame], study: Stud
         all_of(fact(grow), above(more, POINT)),
         f"In LeNet-5 a linear probe's accuracy goes, from the first layer to the last hidden one, "
         f"from {reached[ORDERED][0]} to {reached[ORDERED][1]}: it changes by "
-        f"{_points(rise[ORDERED])}. Trained on images whose pixels are in one random order, "
-        f"without edges or parts, it changes by {_points(rise[SCRAMBLED])}, with random weights by "
-        f"{_points(rise[UNTRAINED])}. So the order of the pixels makes a difference of "
-        f"{_points(estimate)}. Receptive fields grow from {fields['lenet5'][0]} to "
+        f"{rise[ORDERED].points()}. Trained on images whose pixels are in one random order, "
+        f"without edges or parts, it changes by {rise[SCRAMBLED].points()}, with random weights by "
+        f"{rise[UNTRAINED].points()}. So the order of the pixels makes a difference of "
+        f"{estimate.points()}. Receptive fields grow from {fields['lenet5'][0]} to "
         f"{fields['lenet5'][-1]} pixels. With {_tiles(JUDGED_TILE)} pixels in random order an "
         f"image excites the filters of the first and of the last convolution as before with a "
         f"correlation of {at_ends[ORDERED]}, with random weights of {at_ends[UNTRAINED]} and on "
@@ -383,10 +383,6 @@ def _patches(
                 "side": len(patch),
                 "pixels, two hexadecimal digits each, row by row": patch.numpy().tobytes().hex(),
             }
-
-
-def _points(rise: Estimate) -> str:
-    return f"{written(rise.mean, '+.1f')} points (95{NBSP}% interval {rise.range('+.1f')})"
 
 
 def _tiles(side: int) -> str:

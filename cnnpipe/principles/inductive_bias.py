@@ -1,4 +1,4 @@
-"""Claim 10: the inductive bias of convolution suits images, and which of its parts does.
+"""Claim: the inductive bias of convolution suits images, and which of its parts does.
 
 A bias replaces data: a network that need not learn that nearby pixels belong together, and that a
 stroke is the same wherever it lies, needs fewer images. The bias has three parts, and each is taken
@@ -37,7 +37,7 @@ from torch import nn
 from cnnpipe.findings.estimates import Estimate, paired, summarize
 from cnnpipe.findings.evidence import above, all_of
 from cnnpipe.findings.finding import Finding
-from cnnpipe.findings.wording import NBSP, count, listed, percent, written
+from cnnpipe.findings.wording import count, listed, percent
 from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.figures.inductive_bias import draw
 from cnnpipe.principles.networks import (
@@ -143,7 +143,7 @@ def judge(accuracies: pd.DataFrame, study: Study) -> Finding:
     cnn = summary[(summary["order"] == ORDERED) & (summary["network"] == CNN)]
     sizes = [int(size) for size in cnn["images"]]
     parts = [
-        f"{part} {_points(Estimate.over_runs(values))}; more than a point: "
+        f"{part} {Estimate.over_runs(values).points()}; more than a point: "
         f"{above(values, POINT).verdict()}"
         for part, values in by_part.items()
     ]
@@ -152,8 +152,8 @@ def judge(accuracies: pd.DataFrame, study: Study) -> Finding:
         trained_on = f"{sizes[0]:,} to {sizes[-1]:,} images"
     statement = (
         f"Trained on {trained_on}, the CNN is ahead of an MLP with as many layers and "
-        f"parameters by {_points(ahead)}, with the pixels in one fixed random order by "
-        f"{_points(ahead_scrambled)}. Part by part, on images as they are: {listed(parts)}. As for "
+        f"parameters by {ahead.points()}, with the pixels in one fixed random order by "
+        f"{ahead_scrambled.points()}. Part by part, on images as they are: {listed(parts)}. As for "
         f"perfect, after {sizes[-1]:,} images in few steps the CNN gets "
         f"{percent(1 - float(cnn['accuracy'].iloc[-1]))} wrong."
     )
@@ -199,8 +199,3 @@ def compare_parts(accuracies: pd.DataFrame) -> pd.DataFrame:
         for images in table.columns
     ]
     return pd.DataFrame(rows, columns=["part", "order", "images", "advantage", "low", "high"])
-
-
-def _points(lead: Estimate) -> str:
-    """For example "+2.0 points (95 % interval +1.0 to +3.0)"."""
-    return f"{written(lead.mean, '+.1f')} points (95{NBSP}% interval {lead.range('+.1f')})"

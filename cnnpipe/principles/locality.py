@@ -1,4 +1,4 @@
-"""Claim 3: local connectivity. A neuron sees a k×k patch, and through more layers a larger one.
+"""Claim: local connectivity. A neuron sees a k×k patch, and through more layers a larger one.
 
 Through layers l of kernel size k, stride s and dilation d the field grows as
 
@@ -268,7 +268,7 @@ def judge(
         statement += (
             f" Within it the influence is {'' if narrower else 'not '}concentrated: in "
             f"{deepest['layer']} it spreads {short(deepest['spread'])} times as wide as an even "
-            f"one (95 % interval {short(deepest['spread_low'])} to "
+            f"one (95{NBSP}% interval {short(deepest['spread_low'])} to "
             f"{short(deepest['spread_high'])}), and a Gaussian explains "
             f"{percent(deepest['gaussian'])} of its profile; "
             f"{short(deepest['effective'])} of {deepest['theory']} pixels of the side matter."

@@ -1,4 +1,4 @@
-"""Claim 2: the size of a convolution's or a pooling's output.
+"""Claim: the size of a convolution's or a pooling's output.
 
     H_out = ⌊(H + 2·padding − dilation·(k − 1) − 1) / stride + 1⌋
 
@@ -66,7 +66,7 @@ class Case(NamedTuple):
 
 
 COMPILED_EVERY = 20
-"""Of the grid's cases, those with compiled loops: each shape is compiled anew, in 30 ms."""
+"""Of the grid's cases, those with compiled loops: each shape is compiled, which takes 30 ms."""
 
 Formula = Callable[[Case], int]
 Operator = Callable[[Tensor, Case, Case], Tensor]

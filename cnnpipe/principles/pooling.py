@@ -1,4 +1,4 @@
-"""Claim 6: max pooling keeps the strongest activation, average pooling smooths; pooling makes maps
+"""Claim: max pooling keeps the strongest activation, average pooling smooths; pooling makes maps
 smaller, and the network tolerant of small shifts.
 
     max: y[i, j] = max of the window at (s·i, s·j),  average: y[i, j] = its mean.

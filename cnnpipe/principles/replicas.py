@@ -1,23 +1,14 @@
-"""Networks of the pipeline's architecture, trained anew: one trained network is a sample of one."""
+"""Newly trained networks of the pipeline's architecture: one network is a sample of one."""
 
 from __future__ import annotations
 
-import copy
 from typing import cast
 
 from torch import nn
 
+from cnnpipe.inspection.untrained import fresh
 from cnnpipe.params.principles import ReplicaParams
 from cnnpipe.principles.study import Examples, Study, train
-
-
-def fresh(model: nn.Sequential) -> nn.Sequential:
-    """A copy with new random weights, drawn by torch's seed."""
-    copied = copy.deepcopy(model).requires_grad_(requires_grad=True)
-    for layer in copied.modules():
-        if callable(reset := getattr(layer, "reset_parameters", None)):
-            reset()
-    return copied
 
 
 def replica(
@@ -32,4 +23,5 @@ def replica(
     """
     if examples is None:
         examples = run.training_examples(params.steps * params.batch_size)
-    return cast("nn.Sequential", train(lambda: fresh(model), examples, params, run.seed))
+    trained = train(lambda: fresh(model).requires_grad_(), examples, params, run.seed)
+    return cast("nn.Sequential", trained)

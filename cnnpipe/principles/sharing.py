@@ -1,4 +1,4 @@
-"""Claim 4: weight sharing. One kernel for all positions, instead of weights for each.
+"""Claim: weight sharing. One kernel for all positions, instead of weights for each.
 
 A layer from C channels of H×W pixels to O channels of the same size has
 

@@ -5,7 +5,7 @@ is one pixel of one feature map behind an activation function, or one unit of a 
 
     s(x) = (neurons that give exactly 0 for image x) / (neurons)
 
-Experiment: each run trains LeNet-5 anew, on its own images from its own initial weights, and takes
+Experiment: each run trains a LeNet-5 on its own images from its own initial weights, and takes
 s for test images that it draws, over all activation functions together. One trained network would
 be a sample of one: zeros differ more between networks than between images. The networks that the
 pipeline trained are shown layer by layer beside themselves with random weights, where a symmetric

@@ -1,4 +1,4 @@
-"""Claim 5: convolution is equivariant to translation, and the network invariant to it.
+"""Claim: convolution is equivariant to translation, and the network invariant to it.
 
 Two words, two experiments. T_d moves an image by d pixels.
 

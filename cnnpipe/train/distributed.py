@@ -126,13 +126,13 @@ class GlobalBatchNorm2d(BatchNorm2d):
             return super().forward(input)
         output: Tensor
         output, statistics = _Normalize.apply(input, self.weight, self.bias, self.eps)
-        self.get_buffer("num_batches_tracked").add_(1)
+        momentum = self.count_and_arguments().momentum
         update_running(
             self.get_buffer("running_mean"),
             self.get_buffer("running_var"),
             statistics,
             input.numel() // input.shape[1] * processes(),
-            self.momentum or 0.0,
+            momentum,
         )
         return output
 

@@ -34,7 +34,7 @@ class Graphed:
         """
         Args:
             function: of tensors on the device, which keep their shapes.
-            device: operands on the CPU are copied to it, if it is a CUDA GPU without a wait.
+            device: operands on the CPU are copied to it; to a CUDA GPU without a wait.
             record: whether to record, on a CUDA device; if False, each call is a plain call.
         """
         self._function = function

@@ -31,7 +31,7 @@ def announce(name: str, run: TrainParams, device: torch.device) -> dict[str, str
     how = describe(device) | {
         "precision": str(choose_dtype(run.precision, device)).removeprefix("torch."),
         "processes": distributed.processes(),
-        "layers": layers_on(device, run.backend),
+        "layers": layers_on(device, run.backend, run.algorithm),
     }
     if distributed.rank() == 0:
         print("{}: on {device}, {processor}, {precision}, {layers}".format(name, **how), flush=True)

@@ -2,7 +2,8 @@
 
 import torch
 
-from cnnpipe.models import IMAGE_SIZE, build_model, loss_function
+from cnnpipe.data.idx import IMAGE_SIDE
+from cnnpipe.models import build_model, loss_function
 from cnnpipe.params.models import ModelParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import choose_dtype
@@ -15,14 +16,14 @@ def check_training(name: str, run: ModelParams, device: torch.device, processes:
     Training itself is too late: DVC has removed the old weights then.
 
     Raises:
-        InputError: the device cannot be shared by so many processes, the batch cannot be divided
+        InputError: `processes` processes cannot share the device, the batch cannot be divided
             among them, the network cannot be built, or the device cannot compute it with the run's
             algorithm and precision.
     """
     check_device(device, processes)
     check_batch(run.batch_size, processes)
     dtype = choose_dtype(run.precision, device)
-    images = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=device)  # (N, 1, H, W)
+    images = torch.zeros(2, 1, IMAGE_SIDE, IMAGE_SIDE, device=device)  # (N, 1, H, W)
     labels = torch.zeros(2, dtype=torch.int64, device=device)
     try:
         model = build_model(

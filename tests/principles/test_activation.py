@@ -75,7 +75,7 @@ def test_one_gain_of_each_activation_is_found_at_which_least_vanishes():
 
 
 def judged(lost):
-    """The finding where so many orders vanish with each activation in three runs, at any gain."""
+    """The finding where these orders vanish with each activation in three runs, at any gain."""
     rows = [
         (unit, gain, layer, 10.0 ** ((orders + run / 100) * (layer - 1)), run)
         for unit, orders in lost.items()

@@ -14,7 +14,7 @@ from tests.helpers.tiny_study import BUDGETS, TINY, tiny_study, with_scrambled_p
 
 
 def probes(ordered, control, fall=0.5):
-    """Probes of three runs, which rise by so many points from the first layer on; the correlations
+    """Probes of three runs, which rise by these points from the first layer on; the correlations
     of trained networks fall by so much, those of the others by 0.2."""
     falls = {ORDERED: fall, SCRAMBLED: 0.2, UNTRAINED: 0.2}
     rows = [

@@ -104,4 +104,4 @@ def _use(page: layout.Page, top: float, use: pd.DataFrame) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     layout.in_percent(axes.xaxis)
-    axes.set_title("accuracy of LeNet-5 with such a first layer, newly trained; 95 % intervals")
+    axes.set_title("accuracy of a small network with such a first layer; 95 % intervals")

@@ -50,7 +50,7 @@ def draw(tables: Tables, details: Details) -> Figure:
         + row * layers
         + 0.34 * len(models),
         "What each layer knows",
-        "first two panels: networks trained anew, mean over the runs, 95 % interval of probes; "
+        "first two panels: newly trained networks, mean over the runs, 95 % interval of probes; "
         "all else: those of the pipeline",
     )
     top = layout.BODY + 0.3

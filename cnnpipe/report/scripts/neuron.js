@@ -114,7 +114,7 @@ const neuron = (() => {
     };
   }
 
-  /** The width of a grid of so many cells: as square as can be without a rest. */
+  /** The width of a grid of `count` cells: as square as can be without a rest. */
   function widthOf(count) {
     let width = Math.ceil(Math.sqrt(count));
     while (count % width) width++;

@@ -156,7 +156,7 @@ const zoom = (() => {
         if (term && term[1] >= 0) steps.push(["one multiplication", null]);
       }
       const written = JSON.stringify(steps);
-      if (part.trail.dataset.steps === written) return; // nothing to lay out anew
+      if (part.trail.dataset.steps === written) return; // it is laid out already
       part.trail.dataset.steps = written;
       part.trail.replaceChildren(
         ...steps.map(([text, target], k) => {
