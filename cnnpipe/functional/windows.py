@@ -107,7 +107,8 @@ def rows_of(images: Tensor) -> Tensor:
 def flipped_kernels(w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
     """What the input's gradient multiplies by: (G·O/G, C/G, kH, kW) → (C, O/G, kH, kW)."""
     groups = w.flip(-2, -1).unflatten(0, (geometry.groups, -1))  # (G, O/G, C/G, kH, kW)
-    return groups.transpose(1, 2).flatten(0, 1)
+    flipped: Tensor = groups.transpose(1, 2).flatten(0, 1)
+    return flipped
 
 
 def empty_in_order_of(

@@ -60,13 +60,10 @@ def judged_draws(conditions: Conditions) -> pd.DataFrame:
         set), method, accuracy (fraction; under a corruption the mean over severities), run.
     """
     draws = range(conditions.sizes.draws)
-    tables = side_by_side([partial(_draw, conditions, number, os.getpid()) for number in draws])
-    drawn: pd.DataFrame = pd.concat(sorted(tables, key=_run), ignore_index=True)
+    calls = [partial(_draw, conditions, number, os.getpid()) for number in draws]
+    tables = {int(table["run"].iloc[0]): table for table in side_by_side(calls)}
+    drawn: pd.DataFrame = pd.concat([tables[number] for number in draws], ignore_index=True)
     return drawn
-
-
-def _run(table: pd.DataFrame) -> int:
-    return int(table["run"].iloc[0])
 
 
 def _draw(conditions: Conditions, number: int, stage: int) -> pd.DataFrame:

@@ -13,10 +13,9 @@ def configure_threads() -> None:
     OpenMP's threads spin while they wait for each other, unless told to sleep. Where another
     process uses the same cores (such as a second experiment of the queue), a spinning thread keeps
     the very core that the awaited one needs: a training step of LeNet-5 was seen to take 5 s
-    instead of 33 ms. A thread that sleeps at once costs its waking: 27 ms a step instead of 14 on
-    two idle cores, VGG 114 instead of 91. So they spin 3,000 times before they sleep: 16 ms, VGG
-    95; and with a second training on the same cores 46 ms and 238, where sleeping at once takes 25
-    and 155.
+    instead of 33 ms. A thread that sleeps at once costs its waking: a step takes 9.8 ms on two
+    idle cores, one of VGG 56. So they spin 3,000 times before they sleep: 8.1 ms, VGG 45. With a
+    second training on the same cores this takes 17 ms and 95, and sleeping at once 16 and 88.
 
     libgomp reads the count; other OpenMP libraries sleep. An OMP_WAIT_POLICY of the user is kept.
     """
@@ -28,10 +27,9 @@ def configure_threads() -> None:
 def keep_freed_memory() -> None:
     """Let malloc keep what is freed instead of handing it back to the system.
 
-    The system clears every page again when the next training step asks for it: 5,000 to 8,000 page
-    faults a step of VGG. With the memory kept, the step takes 77 ms instead of 88, LeNet-5's 13
-    instead of 14, and the peak stays the same. C libraries other than glibc have no mallopt, or
-    ignore these two.
+    The system clears every page again when the next training step asks for it. With the memory
+    kept, a step of VGG takes 45 ms instead of 61 to 75, and the peak stays the same; LeNet-5 needs
+    too little to gain. C libraries other than glibc have no mallopt, or ignore these two.
     """
     with suppress(AttributeError, OSError, TypeError):  # TypeError: Windows has no such library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that it takes
