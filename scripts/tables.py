@@ -210,8 +210,8 @@ def layers() -> str:
         times[best] = f"**{times[best]}**"
         cells = [times.get(one, "–") for one in (*CONTESTANTS[1:], *ALGORITHMS)]
         layer = f"{run['layer']}: {run['shape']}"
-        rows.append([layer, *cells, run["auto"], ratio(run, best)])
-    header = ["layer", *TIMES[1:3], *ALGORITHMS, "`auto` takes", "fastest / torch"]
+        rows.append([layer, *cells, run["auto"], ratio(run, run["auto"])])
+    header = ["layer", *TIMES[1:3], *ALGORITHMS, "`auto` takes", "`auto` / torch"]
     return table(header, rows)
 
 
