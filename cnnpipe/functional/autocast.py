@@ -10,11 +10,16 @@ from torch import Tensor
 
 def cast_operand(operand: Tensor) -> Tensor:
     """The operand in the dtype of autocast, if it is on; only floats of up to 32 bits change."""
+    return operand.to(operand_dtype(operand))
+
+
+def operand_dtype(operand: Tensor) -> torch.dtype:
+    """That of `cast_operand`."""
     device = operand.device.type
     castable = operand.is_floating_point() and operand.dtype != torch.float64
     if not castable or not _is_enabled(device):
-        return operand
-    return operand.to(torch.get_autocast_dtype(device))
+        return operand.dtype
+    return torch.get_autocast_dtype(device)
 
 
 def widen_operand(operand: Tensor) -> Tensor:

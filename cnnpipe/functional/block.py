@@ -7,24 +7,34 @@ One after the other, each of these operators passes through PyTorch's dispatcher
 it saw a step ago, and reads from memory what the one before has written. Here all that follows from
 the shapes is decided once and kept, autograd records a single function, and what lies between the
 convolutions is computed in one pass.
+
+On a CPU all of it is compiled loops. On a CUDA device the convolution is one of its algorithms, and
+the rest GPU kernels, if Triton is there to compile them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cnnpipe import loops
-from cnnpipe.functional import block_kernels, compiled, gpu_block, implicit_gemm
+from cnnpipe.functional import block_kernels, compiled, gpu_block, im2col, implicit_gemm
 from cnnpipe.functional.activation import relu
 from cnnpipe.functional.arguments import IntOrPair, as_float, check_dtypes
-from cnnpipe.functional.autocast import cast_operand
+from cnnpipe.functional.autocast import cast_operand, operand_dtype
 from cnnpipe.functional.block_kernels import Block
-from cnnpipe.functional.convolution import channel_sums, check_support, conv2d
+from cnnpipe.functional.convolution import (
+    Algorithm,
+    UnsupportedError,
+    channel_sums,
+    check_support,
+    conv2d,
+)
 from cnnpipe.functional.convolution_arguments import (
     Padding,
     check_operands,
@@ -46,7 +56,7 @@ from cnnpipe.functional.pooling import max_pool2d
 from cnnpipe.geometry import ConvolutionGeometry, output_size
 
 ALGORITHMS = ("auto", "compiled", "implicit_gemm")
-"""Of a convolution that can be part of a block: as compiled loops, or as a GPU's kernels."""
+"""Of a convolution that can be part of a block."""
 
 
 class Kernels(NamedTuple):
@@ -82,14 +92,23 @@ def can_fuse(input: Tensor, algorithm: str = "auto") -> bool:
     Args:
         algorithm: of the convolution that comes first.
     """
-    if algorithm == "implicit_gemm":
-        return input.ndim == 4 and input.numel() > 0 and not is_observed() and are_plain(input)
+    if algorithm != "implicit_gemm" and loops.unsupported(input) is None:
+        return (
+            input.ndim in (2, 4)
+            and input.dtype in (torch.float32, torch.float64)
+            and not is_transformed()
+            and are_plain(input)
+        )
     return (
-        input.ndim in (2, 4)
-        and input.dtype in (torch.float32, torch.float64)
-        and loops.unsupported(input) is None
-        and not is_transformed()
+        input.ndim == 4
+        and input.numel() > 0
+        and not is_observed()
         and are_plain(input)
+        and algorithm != "compiled"
+        and (
+            algorithm == "implicit_gemm"
+            or gpu_block.unsupported(input, operand_dtype(input)) is None
+        )
     )
 
 
@@ -127,12 +146,15 @@ def block(
 
     Raises: what the operators raise.
     """
+    algorithm = "compiled" if loops.unsupported(input) is None else "im2col"
     if kernels is not None and kernels.algorithm == "implicit_gemm":
+        algorithm = kernels.algorithm
+    if kernels is not None and algorithm != "compiled":
         input, weight, bias = map(_cast, (input, *kernels[:2]))
         kernels = kernels._replace(weight=weight, bias=bias)
-    plan = _Plan.of(input, kernels, normalization, has_relu, pool)
-    if isinstance(plan.product, _ImplicitGemm):
-        check_support("implicit_gemm", input, plan.product.geometry)
+    plan = _Plan.of(input, kernels, normalization, has_relu, pool, algorithm)
+    if isinstance(plan.product, _Convolution):
+        check_support(algorithm, input, plan.product.geometry)
     result: Tensor = _Block.apply(
         plan,
         normalization,
@@ -155,12 +177,13 @@ class _Plan:
         normalization: tuple[Any, ...] | None,
         has_relu: bool,
         pool: int,
+        algorithm: str,
     ) -> None:
         self.windows: list[Any] = []
-        self.product: compiled.Convolution | compiled.Linear | _ImplicitGemm | None = None
-        self.kernels: Any = block_kernels
+        self.product: compiled.Convolution | compiled.Linear | _Convolution | None = None
+        self.kernels: Any = block_kernels if algorithm == "compiled" else gpu_block
         if kernels is not None:
-            weight, bias, *self.windows, algorithm = kernels
+            weight, bias, *self.windows, _ = kernels
             x, w, bias = map(_nothing, ((shape, dtype, False), weight, bias))
             N, outputs, inputs = shape[0], w.shape[0], w.shape[1]
             if w.ndim == 2:
@@ -170,11 +193,10 @@ class _Plan:
             else:
                 check_operands(x, w, bias, self.windows[-1])
                 geometry = convolution_geometry(x, w, *self.windows)
-                if algorithm == "implicit_gemm":
-                    self.product = _ImplicitGemm(geometry)
-                    self.kernels = gpu_block
-                else:
+                if algorithm == "compiled":
                     self.product = compiled.convolution(N, outputs, inputs, geometry, dtype)
+                else:
+                    self.product = _Convolution(algorithm, geometry)
                 size = geometry.output_size
             check_dtypes(x, w, bias)
             shape = N, outputs, *size
@@ -190,6 +212,9 @@ class _Plan:
                 for length in shape[2:]:
                     output_size(length, pool, pool)  # refuses a window that does not fit
             self.block = Block.of(shape, dtype, epsilon, has_relu, pool)
+            pixels = shape[0] * prod(shape[2:])
+            if self.kernels is gpu_block and (reason := implicit_gemm.too_many(pixels)):
+                raise UnsupportedError(f"normalisation, ReLU and pooling: {reason}")
 
     @staticmethod
     def of(
@@ -198,6 +223,7 @@ class _Plan:
         normalization: Normalization | None,
         has_relu: bool,
         pool: int,
+        algorithm: str,
     ) -> _Plan:
         described = None
         if kernels is not None:
@@ -209,7 +235,7 @@ class _Plan:
             as_float(momentum, "momentum")  # which may be another one at each step
             norm = (*map(_described, tensors), training, eps)
         threads = torch.get_num_threads()
-        return _plan(input.shape, input.dtype, threads, described, norm, has_relu, pool)
+        return _plan(input.shape, input.dtype, threads, described, norm, has_relu, pool, algorithm)
 
 
 _plan = lru_cache(compiled.KEPT)(_Plan)
@@ -224,19 +250,27 @@ def _cast(tensor: Tensor | None) -> Any:
     return None if tensor is None else cast_operand(tensor)
 
 
-class _ImplicitGemm(NamedTuple):
-    """What `compiled.Convolution` is to compiled loops."""
+class _Convolution(NamedTuple):
+    """By an algorithm for GPUs; what `compiled.Convolution` is to compiled loops."""
 
+    algorithm: str
     geometry: ConvolutionGeometry
 
     def forward(self, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-        return implicit_gemm.forward(x, w, self.geometry, bias)
+        if self.algorithm == "implicit_gemm":
+            return implicit_gemm.forward(x, w, self.geometry, bias)
+        y = im2col.forward(x, w, self.geometry)
+        return y if bias is None else y.add_(bias[:, None, None])
 
     def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
-        return implicit_gemm.input_gradient(grad, w, self.geometry)
+        return self._module.input_gradient(grad, w, self.geometry)
 
     def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
-        return implicit_gemm.weight_gradient(x, grad, self.geometry)
+        return self._module.weight_gradient(x, grad, self.geometry)
+
+    @property
+    def _module(self) -> Algorithm:
+        return implicit_gemm if self.algorithm == "implicit_gemm" else im2col
 
 
 def _nothing(described: tuple[Any, ...] | None) -> Any:

@@ -19,10 +19,15 @@ import torch
 from torch import Tensor
 
 from cnnpipe.functional.block_kernels import Block
-from cnnpipe.functional.implicit_gemm import PROGRAMS
+from cnnpipe.functional.implicit_gemm import PROGRAMS, cannot_launch, too_many
 
 TILE = 1024
 """Numbers of a tile, 8 for each thread of a program."""
+
+
+def unsupported(x: Tensor, dtype: torch.dtype) -> str | None:
+    """Why these kernels cannot compute with images like x in a dtype, as a clause, if so."""
+    return cannot_launch(x, dtype) or too_many(x.numel() // x.shape[1])
 
 
 def statistics(x: Tensor) -> Tensor:

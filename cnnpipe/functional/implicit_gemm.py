@@ -130,23 +130,32 @@ def weight_gradient(x: Tensor, grad: Tensor, geometry: ConvolutionGeometry) -> T
 
 def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:
     """Why this algorithm cannot compute a convolution of x, if so: it needs a GPU and Triton."""
-    if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        return f"expects float32, float16 or bfloat16, got {x.dtype}"
+    if reason := cannot_launch(x, x.dtype):
+        return reason
+    return too_many(len(x) * max(math.prod(geometry.input_size), math.prod(geometry.output_size)))
+
+
+def cannot_launch(x: Tensor, dtype: torch.dtype) -> str | None:
+    """Why kernels in Triton cannot compute with x in a dtype, as a clause; None if they can."""
+    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return f"expects float32, float16 or bfloat16, got {dtype}"
     if x.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return (
             "expects a CUDA device (or TRITON_INTERPRET=1, which runs its kernels in Triton's "
             f"interpreter), got {x.device}"
         )
-    if x.dtype == torch.bfloat16 and x.device.type == "cuda" and torch.cuda.is_available():
+    if dtype == torch.bfloat16 and x.device.type == "cuda" and torch.cuda.is_available():
         capability = torch.cuda.get_device_capability(x.device)
         if capability < (8, 0):
             return f"expects compute capability 8.0 for bfloat16, got {capability}"
     if not _has_triton():
         return "expects the package triton, which is not installed"
-    pixels = len(x) * max(math.prod(geometry.input_size), math.prod(geometry.output_size))
-    if pixels >= 2**30:  # they are counted in 32 bits, a sign and a tile beyond the end included
-        return f"expects fewer than 2³⁰ pixels, got {pixels}"
     return None
+
+
+def too_many(pixels: int) -> str | None:
+    """Kernels count pixels in 32 bits, a sign and a tile beyond the end included."""
+    return f"expects fewer than 2³⁰ pixels, got {pixels}" if pixels >= 2**30 else None
 
 
 @functools.cache

@@ -2,5 +2,6 @@
 
 cases.py          calls of the operators: grids and random ones
 reference.py      the same calls by torch in float64 and SciPy, with a bound on rounding
+blocks.py         layers that are computed together, as an operator
 verification.py   both compared, and the report
 """

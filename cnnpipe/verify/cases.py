@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from cnnpipe.verify.reference import Call, output_shape
+from cnnpipe.verify.reference import Call, block_statistics, output_shape
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGERS = (torch.uint8, torch.int32, torch.int64)
@@ -65,6 +65,7 @@ def argument_grid() -> list[Case]:
         *_batch_norm_cases(),
         *_linear_cases(),
         *_cross_entropy_cases(),
+        *_block_cases(),
     ]
 
 
@@ -210,6 +211,23 @@ def _cross_entropy_cases() -> Iterator[Case]:
     yield loss((5, 1))  # one class: nothing can be lost
 
 
+def _block_cases() -> Iterator[Case]:
+    """Inputs are −1, 0 and 1, so that many numbers of a window are equal."""
+    block = partial(case_of, "block", values="ties", bias=True)
+    norms = "training", "evaluation"
+    ends = (True, 1), (True, 2), (False, 1), (False, 3)  # a GPU compiles kernels for each
+    for norm, (relu, pool) in product((*norms, None), ends):
+        yield block((4, 3, 9, 8), (5, 3, 3, 2), norm=norm, relu=relu, pool=pool)
+    for norm in norms:
+        block = partial(block, norm=norm, relu=True, pool=2)
+        yield block((4, 3, 9, 8), (5, 3, 3, 3), padding=1)
+        yield block((4, 3, 9, 8), (5, 3, 3, 3), padding=2, stride=2)
+        yield block((2, 1, 12, 12), (70, 1, 5, 5))  # more channels than a tile has
+        yield block((4, 3, 9, 8), (5, 3, 3, 3), padding=1, frozen=("input",))
+        for layout in UNUSUAL_LAYOUTS[:-1]:
+            yield block((4, 3, 9, 8), (5, 3, 3, 3), layout=layout)
+
+
 def _product(**choices: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """The arguments with each combination of their values."""
     for values in product(*choices.values()):
@@ -249,11 +267,37 @@ def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
     if case.operator == "cross_entropy":
         rows, classes = case.input
         operands["target"] = torch.randint(classes, (rows,), generator=generator)
+    if case.operator == "block":
+        operands |= _block_operands(case, numbers, operands["input"])
     probes = draw_probes(
         case.operator, operands, case.arguments, partial(numbers, values=rest), case.frozen
     )
     operands, probes = (lay_out(x, case.layout, torch.device("cpu")) for x in (operands, probes))
     return Call(case.operator, operands, case.arguments, probes)
+
+
+def _block_operands(case: Case, numbers: Callable[..., Tensor], input: Tensor) -> dict[str, Tensor]:
+    """Operands of a block with which rounding never decides what ReLU or a pooling selects.
+
+    Kernels are integers and biases lie in the middle between two, so those of z = x ⋆ w + b are
+    exact in every dtype: two of a channel are equal or differ by 1 at least. With
+    β = (μ − h)·γ/√(σ² + ε), h an integer, ReLU's corner is at z = h.
+    """
+    assert case.weight is not None
+    outputs = case.weight[:1]
+    weight, bias = numbers(case.weight, "ties"), numbers(outputs, "ties") + 0.5
+    operands = {"weight": weight, "bias": bias}
+    if case.arguments["norm"] is None:
+        return operands
+    if case.arguments["norm"] == "training":
+        mean, variance = block_statistics(input, weight, bias, case.arguments)
+    else:
+        mean, variance = numbers(outputs, "uniform"), 1 + numbers(outputs, "positive")
+        operands |= {"running_mean": mean, "running_var": variance}
+    gamma = numbers(outputs, "uniform")
+    corner = mean.double() - mean.double().round()
+    beta = corner * gamma.double() / (variance.double() + 1e-5).sqrt()
+    return {**operands, "gamma": gamma, "beta": beta.to(gamma.dtype)}
 
 
 def draw_probes(

@@ -399,28 +399,9 @@ def _terms_of_normalization(
     """
     training, eps = operator.keywords["training"], operator.keywords.get("eps", 1e-5)
     x = operands["input"]
-    reduced, M = [0, *range(2, x.ndim)], x[:, 0].numel()
-    variance = (x - x.mean(reduced, keepdim=True)).square().mean(reduced)
-    s = (variance if training else operands["running_var"]) + eps
-
-    def along(values: Tensor) -> Tensor:
-        return values.view(-1, *[1] * (x.ndim - 2))
-
-    def positive(
-        input: Tensor,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        running_mean: Tensor | None = None,
-        **_: Tensor,
-    ) -> Tensor:
-        mean = input.mean(reduced) if running_mean is None else running_mean
-        centred, r = input + along(mean), s.rsqrt()
-        if training:
-            square = centred.square().mean(reduced)
-            r = (s - (square - square.detach())).rsqrt()
-        y: Tensor = centred * along(r if weight is None else r * weight)
-        return y if bias is None else y + along(bias)
-
+    reduced, M = _reduced(x), x[:, 0].numel()
+    s = (_variance(x) if training else operands["running_var"]) + eps
+    positive = partial(_normalize_without_minus, s)
     magnitudes = quantities(positive, _map(torch.abs, operands), _map(torch.abs, probes))
     d = (M * 2**-24 * x.abs().mean(reduced).square() / s).nan_to_num(0, 0)
 
@@ -428,9 +409,121 @@ def _terms_of_normalization(
     for key, magnitude in magnitudes.items():
         factors = 2 * order_of(key) + 1
         n = factors * (4 * M * (1 + d) + 16) if training else factors * 16 + M + 0 * s
-        n = along(n) if magnitude.ndim > 1 else n
+        n = _along(x, n) if magnitude.ndim > 1 else n
         result[key] = Terms(magnitude, n * (magnitude != 0), k=2)
     return result
+
+
+def _normalize_without_minus(
+    s: Tensor,
+    input: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    **_: Tensor,
+) -> Tensor:
+    """(x + μ)·γ/√s + β, where s = σ² + ε has no minus sign in its derivatives."""
+    mean = input.mean(_reduced(input)) if running_mean is None else running_mean
+    centred, r = input + _along(input, mean), s.rsqrt()
+    if running_mean is None:
+        square = centred.square().mean(_reduced(input))
+        r = (s - (square - square.detach())).rsqrt()
+    y: Tensor = centred * _along(input, r if weight is None else r * weight)
+    return y if bias is None else y + _along(input, bias)
+
+
+def _reduced(x: Tensor) -> list[int]:
+    """All axes but that of the channels."""
+    return [0, *range(2, x.ndim)]
+
+
+def _variance(x: Tensor) -> Tensor:
+    return (x - x.mean(_reduced(x), keepdim=True)).square().mean(_reduced(x))
+
+
+def _along(x: Tensor, values: Tensor) -> Tensor:
+    """One value for each channel, to be broadcast against x."""
+    return values.view(-1, *[1] * (x.ndim - 2))
+
+
+def _terms_of_block(operator: partial[Any], operands: Tensors, probes: Tensors) -> dict[str, Terms]:
+    """A convolution, perhaps normalised, of which ReLU and pooling select some numbers.
+
+    With the operands of `cases`, rounding never changes what is selected, so every derivative is
+    that of the selected numbers. Σ|terms| is, as in a normalisation, that of a function without
+    minus signs. To the roundings there, n and k, come those of a convolution and its gradients,
+    sums of as many terms as a window or a channel has, and of a number stored between two layers.
+    """
+    arguments = operator.keywords
+    convolve = partial(_conv2d, padding=arguments.get("padding", 0))
+    convolve = partial(convolve, stride=arguments.get("stride", 1))
+    weight = operands["weight"]
+    z = convolve(operands["input"], weight, bias=operands["bias"])
+    s = operands.get("running_var", _variance(z)) + 1e-5
+    without_pooling: Operator = partial(_block_without_pooling, convolve)
+    y = without_pooling(relu=arguments["relu"], norm=arguments["norm"], **operands)
+    _, winners = functional.max_pool2d(y, arguments["pool"], return_indices=True)
+    is_open = (y != 0) if arguments["relu"] else torch.ones_like(y)
+
+    def positive(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        gamma: Tensor | None = None,
+        beta: Tensor | None = None,
+        running_mean: Tensor | None = None,
+        **_: Tensor,
+    ) -> Tensor:
+        z = convolve(input, weight, bias=bias)
+        if gamma is not None:
+            z = _normalize_without_minus(s, z, gamma, beta, running_mean)
+        selected = (z * is_open).flatten(2).gather(2, winners.flatten(2))
+        return selected.view_as(winners)
+
+    magnitudes = quantities(positive, _map(torch.abs, operands), _map(torch.abs, probes))
+    M = z[:, 0].numel()
+    sums = M + weight[0].numel() + weight[:, 0].numel()
+    result = {}
+    for key, magnitude in magnitudes.items():
+        factors = 2 * order_of(key) + 1
+        n = factors * (4 * sums + 16)
+        result[key] = Terms(magnitude, n * (magnitude != 0), k=2 + 2 * factors)
+    return result
+
+
+def block_statistics(
+    input: Tensor, weight: Tensor, bias: Tensor, arguments: Mapping[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel of a block's convolution."""
+    windows = {"padding": arguments.get("padding", 0), "stride": arguments.get("stride", 1)}
+    z = _conv2d(input.double(), weight.double(), bias=bias.double(), **windows)
+    return z.mean(_reduced(z)), _variance(z)
+
+
+def _block(*, pool: int, padding: int = 0, stride: int = 1, **rest: Any) -> Tensor:
+    """Torch's operators, one after the other."""
+    y = _block_without_pooling(partial(_conv2d, padding=padding, stride=stride), **rest)
+    return functional.max_pool2d(y, pool)
+
+
+def _block_without_pooling(
+    convolve: Operator,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    *,
+    relu: bool,
+    norm: str | None,
+) -> Tensor:
+    y: Tensor = convolve(input, weight, bias=bias)
+    if norm:
+        training = norm == "training"
+        y = functional.batch_norm(y, running_mean, running_var, gamma, beta, training)
+    return functional.relu(y) if relu else y
 
 
 def _terms_of_cross_entropy(
@@ -518,6 +611,7 @@ _REFERENCES: dict[str, tuple[Operator, Callable[..., dict[str, Terms]]]] = {
     "tanh": (torch.tanh, partial(_terms_of_curves, ((1, 0, -1), (0, -2, 0, 2)))),
     "linear": (functional.linear, _terms_of_sums),
     "cross_entropy": (functional.cross_entropy, _terms_of_cross_entropy),
+    "block": (_block, _terms_of_block),
 }
 
 

@@ -19,10 +19,12 @@ import torch
 
 from cnnpipe import functional
 from cnnpipe.functional import UnsupportedError
+from cnnpipe.functional.block import ALGORITHMS as BLOCK_ALGORITHMS
 from cnnpipe.params.train import Algorithm
 from cnnpipe.params.verify import VerifyParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.parallel import side_by_side
+from cnnpipe.verify.blocks import block
 from cnnpipe.verify.cases import Case, argument_grid, draw, lay_out
 from cnnpipe.verify.reference import Error, Operator, Truth, judge, order_of, quantities, truths
 from cnnpipe.verify.transforms import FIRST_ORDER, Transform
@@ -38,9 +40,14 @@ OPERATORS: Mapping[str, Operator] = {
     "batch_norm": functional.batch_norm,
     "linear": functional.linear,
     "cross_entropy": functional.cross_entropy,
+    "block": block,
 }
-CONVOLUTIONS = ("conv2d", "convolve2d")
-"""Those that have algorithms."""
+ALGORITHMS: Mapping[str, Sequence[str]] = {
+    "conv2d": get_args(Algorithm),
+    "convolve2d": get_args(Algorithm),
+    "block": BLOCK_ALGORITHMS,
+}
+"""Of those operators that have several."""
 
 CPU = torch.device("cpu")
 TRANSFORMED = (torch.float64, torch.float32)
@@ -174,8 +181,11 @@ def _compare_case(
     tolerance = getattr(params.tolerance, dtype_name, 1.0)
     call = draw(case, dtype, seed)
     truth_of = truths(call)
-    choices: Sequence[Algorithm | None] = algorithms if case.operator in CONVOLUTIONS else [None]
-    if dtype not in TRANSFORMED:
+    choices: list[Algorithm | None] = [None]
+    if case.operator in ALGORITHMS:
+        choices = [name for name in algorithms if name in ALGORITHMS[case.operator]]
+    # Within a transform layers are computed one after the other.
+    if dtype not in TRANSFORMED or case.operator == "block":
         transforms = {}
     for device, algorithm, transform in product(devices, choices, [None, *transforms]):
         if transform and algorithm not in (None, "auto"):

@@ -19,6 +19,7 @@ from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.implicit_gemm import forward, input_gradient, weight_gradient
 from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.layers import BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential
+from cnnpipe.loops import compiler
 from cnnpipe.verify.cases import Case, argument_grid, draw
 from cnnpipe.verify.reference import Call
 from tests.helpers.oracle import assert_first_order_right, assert_right, call_of, randn
@@ -165,6 +166,30 @@ def test_a_block_computes_what_compiled_loops_compute(
         assert actual.stride() == exact.stride()
         rounding = 1e-5 if actual.dtype == torch.float32 else 2**-7  # the interpreter cuts
         torch.testing.assert_close(actual.float(), exact, rtol=rounding, atol=1e-5, equal_nan=True)
+
+
+BLOCKS = [case for case in argument_grid() if case.operator == "block"]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "implicit_gemm"])
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    list(zip(BLOCKS[::3] + BLOCKS[1::3], itertools.cycle(DTYPES), strict=False)),
+    ids=str,
+)
+def test_verification_case_of_a_block(
+    case: Case, dtype: torch.dtype, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So "auto" takes what it takes on a GPU.
+    monkeypatch.setattr(compiler, "_MISSING", "is missing")
+    launched = []
+    forward = gpu_block.forward
+    monkeypatch.setattr(
+        gpu_block, "forward", lambda *operands: launched.append(1) or forward(*operands)
+    )
+    assert_first_order_right(draw(case, dtype, seed=1), algorithm)
+    needs_none = case.arguments["norm"] is None and not case.arguments["relu"]
+    assert bool(launched) != (needs_none and case.arguments["pool"] == 1)
 
 
 @pytest.mark.parametrize("training", [True, False])

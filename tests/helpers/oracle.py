@@ -33,7 +33,7 @@ from cnnpipe.verify.reference import (
     quantities,
     truths,
 )
-from cnnpipe.verify.verification import CONVOLUTIONS, OPERATORS
+from cnnpipe.verify.verification import ALGORITHMS, OPERATORS
 from tests.helpers.project import ROOT
 
 CPU_ALGORITHMS = tuple(name for name in CONV2D_ALGORITHMS if name != "implicit_gemm")
@@ -112,7 +112,7 @@ def computes(algorithm: str, call: Call) -> bool:
 
 def algorithms_for(call: Call) -> list[str | None]:
     """The algorithms that compute a call; none has a name unless it is a convolution."""
-    if call.operator not in CONVOLUTIONS:
+    if call.operator not in ALGORITHMS:
         return [None]
     named = CPU_ALGORITHMS if has_four_sides(call) else ("auto", *CPU_ALGORITHMS)
     return [algorithm for algorithm in named if computes(algorithm, call)]
@@ -120,7 +120,7 @@ def algorithms_for(call: Call) -> list[str | None]:
 
 def chosen(call: Call, algorithm: str) -> str:
     """The algorithm that computes a call: itself, or the one that "auto" chooses."""
-    if algorithm != "auto":
+    if algorithm != "auto" or call.operator == "block":
         return algorithm
     operands = call.operands["input"], call.operands["weight"]
     return conv2d_algorithm(*operands, **call.arguments)

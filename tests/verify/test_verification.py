@@ -55,7 +55,8 @@ def _each_truth_is_computed_once() -> Iterator[None]:
 
 def failures(name: str, operator: Operator, dtype: torch.dtype = torch.float32) -> set[str]:
     """The quantities of one operator that an implementation of it fails."""
-    how = {"operators": {name: operator}, "algorithms": ["direct"]}
+    algorithm = "auto" if name == "block" else "direct"
+    how = {"operators": {name: operator}, "algorithms": [algorithm]}
     return failed(verify(PARAMS, 1, cases=some_cases(name, dtype), **how))
 
 
@@ -394,6 +395,31 @@ def smoothed_over_the_other_classes(input, target, label_smoothing=0.0):
     return torchs("cross_entropy", input=input, target=q)
 
 
+# --- Planted in layers that are computed together
+
+
+def pooled_before_normalising(**arguments: Any) -> Tensor:
+    """As if γ could not be negative."""
+    if arguments["norm"] != "evaluation" or "padding" in arguments:
+        return torchs("block", **arguments)
+    z = functional.conv2d(*(arguments[name] for name in ("input", "weight", "bias")))
+    z = functional.max_pool2d(z, arguments["pool"])
+    names = "running_mean", "running_var", "gamma", "beta"
+    y = functional.batch_norm(z, *(arguments[name] for name in names))
+    return functional.relu(y) if arguments["relu"] else y
+
+
+def block_of_last_of_equals(**arguments: Any) -> Tensor:
+    """Windows are read backwards."""
+    if arguments["pool"] != 3 or arguments["weight"].shape[3] != 2:
+        return torchs("block", **arguments)
+    backwards = {name: arguments[name].flip(-2, -1) for name in ("input", "weight")}
+    pool = arguments["pool"]
+    z = torchs("block", **arguments | backwards | {"pool": 1}).flip(-2, -1)  # (…, 7, 7)
+    rows = z[..., : z.shape[-2] // pool * pool, : z.shape[-1] // pool * pool].flip(-2, -1)
+    return functional.max_pool2d(rows, pool).flip(-2, -1)
+
+
 # --- What is planted, and what it must break
 
 CHANGES: list[tuple[str, Change, str]] = [
@@ -485,6 +511,15 @@ CHANGES: list[tuple[str, Change, str]] = [
         "input_gradient_by_upstream input_gradient_by_input",
     ),
     ("cross_entropy", replaced("input", wrong_second_order), "input_gradient_by_upstream"),
+    ("block", replaced("relu", operator.not_), "forward input_gradient weight_gradient"),
+    ("block", replaced("norm", lambda _: None), "forward input_gradient gamma_gradient"),
+    ("block", replaced("gamma", torch.abs), "forward input_gradient gamma_gradient"),
+    ("block", replaced("beta", torch.neg), "forward gamma_gradient"),
+    ("block", replaced("running_var", torch.sqrt), "forward input_gradient"),
+    ("block", gradient("weight", lambda grad: grad.flip(-1)), "weight_gradient"),
+    ("block", gradient("beta", lambda grad: 2 * grad), "beta_gradient"),
+    ("block", gradient("input", Tensor.detach), "input_gradient_by_upstream"),
+    ("block", replaced("weight", wrong_second_order), "weight_gradient_by_input"),
 ]
 
 
@@ -517,6 +552,8 @@ BUGS: list[tuple[str, Operator, str]] = [
     ("batch_norm", normalized(in_one_pass), "forward"),
     ("cross_entropy", without_the_maximum, "forward input_gradient"),  # overflows
     ("cross_entropy", smoothed_over_the_other_classes, "forward input_gradient"),
+    ("block", pooled_before_normalising, "forward input_gradient"),
+    ("block", block_of_last_of_equals, "input_gradient weight_gradient"),
 ]
 
 
