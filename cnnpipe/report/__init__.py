@@ -9,7 +9,8 @@
     illustrations.py small worked examples
     exploration.py   snapshots, the map of the test set and robustness, for the page's scripts
     *.html.j2        what stands on the page: one template per section
-    style.css        how it looks; interactive.css, learn.css: the sections that compute
+    style.css        how it looks; interactive.css, learn.css: the sections that compute;
+                     print.css: on paper
     scripts/*.js     what happens on it: plain scripts that share one scope
 
 Everything is inlined: the page opens from a disk without a network. It holds no time of its making,

@@ -1,5 +1,6 @@
 """The page in a real browser: opened from disk, with the network off, on a desk and on a phone."""
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -119,6 +120,16 @@ def test_paper_shows_the_open_chapter_with_tables_closed_and_no_navigation(visit
     expect(page.locator("#learned figure").first).to_be_visible()
     for hidden in ("#learned figcaption table", "#appendix", "nav"):
         expect(page.locator(hidden).first).to_be_hidden()
+
+
+def test_all_chapters_fit_on_25_pages_of_paper(visit):
+    page = visit(viewport=DESK)
+    pages = 0
+    for chapter in ("start", "convolution", "networks", "learned", "appendix"):
+        page.evaluate(f"location.hash = '#{chapter}'")
+        expect(page.locator(f"#{chapter}")).to_be_visible()
+        pages += len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
+    assert 5 < pages <= 25
 
 
 def test_a_figure_is_enlarged_by_a_press_and_by_keys(visit):
