@@ -49,6 +49,7 @@ const draw = (() => {
         paintAnswer(cards[k], results[k], digits.classes);
       }
       if (turn.includes(onStage())) stage.update(results);
+      if (due.length === 0) part.vote.textContent = disagreement(results, digits.classes);
       tell();
       if (due.length > 0) answer();
     });
@@ -309,7 +310,16 @@ const draw = (() => {
         const confidence = colours.percent(probabilities[prediction]);
         return `${models[k].title}: ${classes[prediction]}, ${confidence}.`;
       })
+      .concat(disagreement(results, classes) || [])
       .join(" ");
+  }
+
+  /** What the networks answer together, in words, if they do not agree. */
+  function disagreement(results, classes) {
+    const first = results[0]?.prediction;
+    if (!results.every(Boolean) || results.every(({ prediction }) => prediction === first)) return "";
+    const { prediction, probability } = network.vote(results);
+    return `They disagree; the mean of their answers is ${classes[prediction]}, ${colours.percent(probability)}.`;
   }
 
   /**

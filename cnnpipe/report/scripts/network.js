@@ -238,6 +238,15 @@ const network = (() => {
     return { input, outputs, logits: output.values, probabilities, prediction, silenced, milliseconds };
   }
 
+  /** The class with the largest mean probability, and that mean; of results of `run`. */
+  function vote(results) {
+    const means = results[0].probabilities.map(
+      (_, k) => results.reduce((sum, { probabilities }) => sum + probabilities[k], 0) / results.length,
+    );
+    const probability = largest(means);
+    return { prediction: means.indexOf(probability), probability };
+  }
+
   /** Set those of a layer's maps to zero that are silenced. */
   function silence({ name }, layer, { height, width, values }, silenced) {
     const prefix = `${name}.${layer.name}.`;
@@ -281,5 +290,5 @@ const network = (() => {
     float16: ({ buffer }) => Float32Array.from(new Float16Array(buffer)),
   };
 
-  return { batchNormLine, bytes, conv2d, crop, normalise, numbers, outputSize, pad, run, silence, softmax, stack, unpack };
+  return { batchNormLine, bytes, conv2d, crop, normalise, numbers, outputSize, pad, run, silence, softmax, stack, unpack, vote };
 })();
