@@ -177,7 +177,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def fits_block(self, device: int) -> bool:
         """Whether this layer can be computed together with its neighbours on a device."""
         weight, bias = self.weight, self.bias
-        return weight is not None and bias is not None and are_readable(device, weight, bias)
+        tensors = weight, bias, self.running_mean, self.running_var
+        return weight is not None and bias is not None and are_readable(device, *tensors)
 
     def count_and_arguments(self) -> Normalization:
         """Those of `batch_norm` after the input; in training one more batch is counted."""
@@ -393,8 +394,8 @@ class Sequential(nn.Sequential):
 
     A convolution, a batch normalisation, a ReLU and a max pooling that follow each other, or some
     of them, are computed by one function where they can be, and if no hook wants to see what lies
-    between them. On a CPU the output is the same, bit by bit; gradients may be sums in another
-    order. On a GPU nothing between the layers is rounded to 16 bits.
+    between them. On a CPU the output is the same; gradients may be sums in another order. On a
+    GPU, of 16-bit numbers, only results of convolutions and of the whole are rounded to 16 bits.
 
     >>> network = Sequential(BatchNorm2d(1), ReLU(), MaxPool2d(2))
     >>> network(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)).flatten().tolist()

@@ -10,11 +10,12 @@ from torch import Tensor
 
 def cast_operand(operand: Tensor) -> Tensor:
     """The operand in the dtype of autocast, if it is on; only floats of up to 32 bits change."""
-    return operand.to(operand_dtype(operand))
+    dtype = operand_dtype(operand)
+    return operand if dtype is operand.dtype else operand.to(dtype)  # a trace would keep the cast
 
 
 def operand_dtype(operand: Tensor) -> torch.dtype:
-    """That of `cast_operand`."""
+    """The dtype in which `cast_operand` returns an operand."""
     device = operand.device.type
     castable = operand.is_floating_point() and operand.dtype != torch.float64
     if not castable or not _is_enabled(device):

@@ -8,8 +8,8 @@ it saw a step ago, and reads from memory what the one before has written. Here a
 the shapes is decided once and kept, autograd records a single function, and what lies between the
 convolutions is computed in one pass.
 
-On a CPU all of it is compiled loops. On a CUDA device the convolution is one of its algorithms, and
-the rest GPU kernels, if Triton is there to compile them.
+On a CPU all of it is compiled loops. On a CUDA device the convolution is `im2col` or
+`implicit_gemm` and the rest GPU kernels, if Triton is there; else one layer follows the other.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from cnnpipe import loops
 from cnnpipe.functional import block_kernels, compiled, gpu_block, im2col, implicit_gemm
 from cnnpipe.functional.activation import relu
 from cnnpipe.functional.arguments import IntOrPair, as_float, check_dtypes
-from cnnpipe.functional.autocast import cast_operand, operand_dtype
+from cnnpipe.functional.autocast import cast_operand, operand_dtype, without_autocast
 from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.convolution import (
     Algorithm,
-    UnsupportedError,
     channel_sums,
     check_support,
     conv2d,
+    cross_correlation,
 )
 from cnnpipe.functional.convolution_arguments import (
     Padding,
@@ -43,6 +43,7 @@ from cnnpipe.functional.convolution_arguments import (
 from cnnpipe.functional.linear import check_linear, linear
 from cnnpipe.functional.normalization import (
     BatchNorm,
+    batch_norm,
     check_batch_norm,
     statistics_of,
 )
@@ -53,6 +54,7 @@ from cnnpipe.functional.operator import (
     is_transformed,
 )
 from cnnpipe.functional.pooling import max_pool2d
+from cnnpipe.functional.windows import accumulation_dtype
 from cnnpipe.geometry import ConvolutionGeometry, output_size
 
 ALGORITHMS = ("auto", "compiled", "implicit_gemm")
@@ -99,17 +101,11 @@ def can_fuse(input: Tensor, algorithm: str = "auto") -> bool:
             and not is_transformed()
             and are_plain(input)
         )
-    return (
-        input.ndim == 4
-        and input.numel() > 0
-        and not is_observed()
-        and are_plain(input)
-        and algorithm != "compiled"
-        and (
-            algorithm == "implicit_gemm"
-            or gpu_block.unsupported(input, operand_dtype(input)) is None
-        )
-    )
+    if input.ndim != 4 or input.numel() == 0 or is_observed() or not are_plain(input):
+        return False
+    if algorithm == "implicit_gemm":  # which says itself what it cannot compute
+        return True
+    return algorithm != "compiled" and not gpu_block.unsupported(input, operand_dtype(input))
 
 
 def are_readable(device: int, *tensors: Tensor | None) -> bool:
@@ -155,6 +151,8 @@ def block(
     plan = _Plan.of(input, kernels, normalization, has_relu, pool, algorithm)
     if isinstance(plan.product, _Convolution):
         check_support(algorithm, input, plan.product.geometry)
+    if plan.is_too_large:
+        return _one_by_one(input, kernels, normalization, has_relu, pool)
     result: Tensor = _Block.apply(
         plan,
         normalization,
@@ -196,7 +194,7 @@ class _Plan:
                 if algorithm == "compiled":
                     self.product = compiled.convolution(N, outputs, inputs, geometry, dtype)
                 else:
-                    self.product = _Convolution(algorithm, geometry)
+                    self.product = _Convolution(_ON_A_GPU[algorithm], geometry)
                 size = geometry.output_size
             check_dtypes(x, w, bias)
             shape = N, outputs, *size
@@ -207,14 +205,15 @@ class _Plan:
             mean, variance, gamma, beta = map(_nothing, tensors)
             check_batch_norm(z, mean, variance, gamma, beta, training, epsilon)
         self.block = None
+        self.is_too_large = False
         if epsilon is not None or has_relu or pool > 1:
             if pool > 1:
                 for length in shape[2:]:
                     output_size(length, pool, pool)  # refuses a window that does not fit
             self.block = Block.of(shape, dtype, epsilon, has_relu, pool)
-            pixels = shape[0] * prod(shape[2:])
-            if self.kernels is gpu_block and (reason := implicit_gemm.too_many(pixels)):
-                raise UnsupportedError(f"normalisation, ReLU and pooling: {reason}")
+            if self.kernels is gpu_block:
+                pixels = shape[0] * prod(shape[2:])
+                self.is_too_large = implicit_gemm.too_many_pixels(pixels) is not None
 
     @staticmethod
     def of(
@@ -251,26 +250,25 @@ def _cast(tensor: Tensor | None) -> Any:
 
 
 class _Convolution(NamedTuple):
-    """By an algorithm for GPUs; what `compiled.Convolution` is to compiled loops."""
+    """By an algorithm of `_ON_A_GPU`; what `compiled.Convolution` is to compiled loops."""
 
-    algorithm: str
+    algorithm: Algorithm
     geometry: ConvolutionGeometry
 
     def forward(self, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-        if self.algorithm == "implicit_gemm":
-            return implicit_gemm.forward(x, w, self.geometry, bias)
-        y = im2col.forward(x, w, self.geometry)
-        return y if bias is None else y.add_(bias[:, None, None])
+        with without_autocast(x):
+            return cross_correlation(self.algorithm, x, w, bias, self.geometry)
 
     def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
-        return self._module.input_gradient(grad, w, self.geometry)
+        with without_autocast(grad):
+            return self.algorithm.input_gradient(grad, w, self.geometry)
 
     def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
-        return self._module.weight_gradient(x, grad, self.geometry)
+        with without_autocast(x):
+            return self.algorithm.weight_gradient(x, grad, self.geometry)
 
-    @property
-    def _module(self) -> Algorithm:
-        return implicit_gemm if self.algorithm == "implicit_gemm" else im2col
+
+_ON_A_GPU: dict[str, Algorithm] = {"im2col": im2col, "implicit_gemm": implicit_gemm}
 
 
 def _nothing(described: tuple[Any, ...] | None) -> Any:
@@ -307,12 +305,14 @@ class _Block(torch.autograd.Function):
         if plan.block:
             y = plan.kernels.forward(plan.block, z, _those_there(statistics, gamma, beta))
         ctx.save_for_backward(x, w, b, z if plan.block else None, statistics, gamma, beta)
-        return y
+        # It may be a view of new memory, which autograd lets nobody overwrite.
+        return y if plan.kernels is block_kernels else y.detach()
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w, _, z, statistics, gamma, beta = ctx.saved_tensors
-        if is_differentiated() or is_transformed() or not are_readable(x.get_device(), g):
+        is_seen = is_transformed() if ctx.plan.kernels is block_kernels else is_observed()
+        if is_differentiated() or is_seen or not are_readable(x.get_device(), g):
             return _by_operators(ctx, g)
         plan, g = ctx.plan, _dense(g)
         _, _, needs_x, needs_w, needs_b, *_ = ctx.needs_input_grad
@@ -335,6 +335,22 @@ class _Block(torch.autograd.Function):
         return None, None, dx, dw, db, d_gamma, d_beta
 
 
+def _one_by_one(
+    input: Tensor,
+    kernels: Kernels | None,
+    normalization: Normalization | None,
+    has_relu: bool,
+    pool: int,
+) -> Tensor:
+    """The operators, of more pixels than the kernels of a GPU can count."""
+    y = input if kernels is None else conv2d(input, *kernels[:-1], algorithm=kernels.algorithm)
+    y = y if normalization is None else batch_norm(y, *normalization)
+    y = relu(y) if has_relu else y
+    if pool > 1:
+        y = max_pool2d(y, pool)
+    return y
+
+
 def _by_operators(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients by one operator after the other: they can be differentiated and transformed."""
     x, w, b, _, statistics, gamma, beta = operands = ctx.saved_tensors
@@ -345,12 +361,14 @@ def _by_operators(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         y, plan = x, ctx.plan
         if w is not None:
             y = conv2d(y, w, b, *plan.windows) if w.ndim == 4 else linear(y, w, b)
+        y = y.to(accumulation_dtype(y.dtype))  # kernels, too, select before they round
         if statistics is not None:
             y = BatchNorm.call(y, statistics, gamma, beta, plan.block.epsilon, ctx.training)
         if plan.block and plan.block.has_relu:
             y = relu(y)
         if plan.block and plan.block.pool > 1:
             y = max_pool2d(y, plan.block.pool)
+        y = y.to(g.dtype)
     found = iter(torch.autograd.grad(y, wanted, g, create_graph=is_recorded))
     return tuple(next(found) if is_needed else None for is_needed in ctx.needs_input_grad)
 

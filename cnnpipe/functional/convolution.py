@@ -183,15 +183,7 @@ class _CrossCorrelation(ConvolutionOperator):
     ) -> Tensor:
         geometry = ConvolutionGeometry.of(numbers)
         check_size(x, geometry)
-        chosen = _chosen(algorithm, x, geometry)
-        # The sums of these two include the bias.
-        if chosen is compiled:
-            return compiled.forward(x, w, geometry, bias)
-        if chosen is implicit_gemm:
-            return implicit_gemm.forward(x, w, geometry, bias)
-        y = chosen.forward(x, w, geometry)
-        if bias is not None:
-            y.add_(_CrossCorrelation.spread(bias))
+        y = cross_correlation(_chosen(algorithm, x, geometry), x, w, bias, geometry)
         return y.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
@@ -226,6 +218,18 @@ class _CrossCorrelation(ConvolutionOperator):
             None,
             None,
         )
+
+
+def cross_correlation(
+    chosen: Algorithm, x: Tensor, w: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry
+) -> Tensor:
+    """x ⋆ w + bias by an algorithm."""
+    if chosen is compiled:  # whose sums include the bias
+        return compiled.forward(x, w, geometry, bias)
+    if chosen is implicit_gemm:  # likewise
+        return implicit_gemm.forward(x, w, geometry, bias)
+    y = chosen.forward(x, w, geometry)
+    return y if bias is None else y.add_(_CrossCorrelation.spread(bias))
 
 
 class _InputGradient(ConvolutionOperator):

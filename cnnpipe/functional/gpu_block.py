@@ -1,7 +1,6 @@
 """Batch normalisation, ReLU and max pooling in one pass over memory, as GPU kernels.
 
-They are to `implicit_gemm` what `block_kernels` is to the compiled loops, with the same functions
-and formulas:
+They are to a GPU what `block_kernels` is to a CPU, with the same functions and formulas:
 
     x̂ = (x − μ)/√(σ² + ε),   y = max over the window of max(0, γ·x̂ + β)
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cnnpipe.functional.block_kernels import Block
-from cnnpipe.functional.implicit_gemm import PROGRAMS, cannot_launch, too_many
+from cnnpipe.functional.implicit_gemm import PROGRAMS, cannot_launch, too_many_pixels
 
 TILE = 1024
 """Numbers of a tile, 8 for each thread of a program."""
@@ -27,7 +26,7 @@ TILE = 1024
 
 def unsupported(x: Tensor, dtype: torch.dtype) -> str | None:
     """Why these kernels cannot compute with images like x in a dtype, as a clause, if so."""
-    return cannot_launch(x, dtype) or too_many(x.numel() // x.shape[1])
+    return cannot_launch(x, dtype) or too_many_pixels(x.numel() // x.shape[1])
 
 
 def statistics(x: Tensor) -> Tensor:

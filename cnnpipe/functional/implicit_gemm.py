@@ -132,7 +132,8 @@ def unsupported(x: Tensor, geometry: ConvolutionGeometry) -> str | None:
     """Why this algorithm cannot compute a convolution of x, if so: it needs a GPU and Triton."""
     if reason := cannot_launch(x, x.dtype):
         return reason
-    return too_many(len(x) * max(math.prod(geometry.input_size), math.prod(geometry.output_size)))
+    pixels = max(math.prod(geometry.input_size), math.prod(geometry.output_size))
+    return too_many_pixels(len(x) * pixels)
 
 
 def cannot_launch(x: Tensor, dtype: torch.dtype) -> str | None:
@@ -144,17 +145,29 @@ def cannot_launch(x: Tensor, dtype: torch.dtype) -> str | None:
             "expects a CUDA device (or TRITON_INTERPRET=1, which runs its kernels in Triton's "
             f"interpreter), got {x.device}"
         )
-    if dtype == torch.bfloat16 and x.device.type == "cuda" and torch.cuda.is_available():
-        capability = torch.cuda.get_device_capability(x.device)
-        if capability < (8, 0):
-            return f"expects compute capability 8.0 for bfloat16, got {capability}"
     if not _has_triton():
         return "expects the package triton, which is not installed"
+    if x.device.type == "cuda" and torch.cuda.is_available():
+        return _lacking(x.device, dtype)
     return None
 
 
-def too_many(pixels: int) -> str | None:
-    """Kernels count pixels in 32 bits, a sign and a tile beyond the end included."""
+@functools.cache
+def _lacking(device: torch.device, dtype: torch.dtype) -> str | None:
+    """What a GPU, or what Triton needs to launch kernels on it, lacks."""
+    capability = torch.cuda.get_device_capability(device)
+    if dtype == torch.bfloat16 and capability < (8, 0):
+        return f"expects compute capability 8.0 for bfloat16, got {capability}"
+    try:
+        runtime = importlib.import_module("triton.runtime")
+        runtime.driver.active.get_current_target()  # compiles what launches, when first asked
+    except Exception as problem:  # each platform fails in its own way
+        return f"expects that triton can launch kernels, for which it compiles C code: {problem}"
+    return None
+
+
+def too_many_pixels(pixels: int) -> str | None:
+    """Why kernels cannot count pixels, if so: in 32 bits, a sign and a last tile included."""
     return f"expects fewer than 2³⁰ pixels, got {pixels}" if pixels >= 2**30 else None
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cnnpipe.layers import BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential
+from cnnpipe.verify.reference import EPSILON
 
 Norm = Literal["training", "evaluation"] | None
 
@@ -66,12 +67,13 @@ def _layers(
     relu: bool,
     pool: int,
 ) -> Sequential:
-    """Without numbers: those of a call take the place of its parameters."""
+    """The layers without numbers: a call's tensors take the place of their parameters."""
+    # The size of the kernels is that of the call's weight.
     conv = Conv2d(inputs, outputs, 1, stride, padding, device="meta", algorithm=algorithm)
     layers: list[nn.Module] = [conv]
     if norm:
         training = norm == "training"
-        layer = BatchNorm2d(outputs, track_running_stats=not training, device="meta")
+        layer = BatchNorm2d(outputs, EPSILON, track_running_stats=not training, device="meta")
         layers.append(layer.train(training))
     if relu:
         layers.append(ReLU())

@@ -13,7 +13,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from cnnpipe.verify.reference import Call, block_statistics, output_shape
+from cnnpipe.verify.reference import (
+    EPSILON,
+    Call,
+    block_convolution,
+    output_shape,
+    statistics_of,
+)
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGERS = (torch.uint8, torch.int32, torch.int64)
@@ -224,7 +230,7 @@ def _block_cases() -> Iterator[Case]:
         yield block((4, 3, 9, 8), (5, 3, 3, 3), padding=2, stride=2)
         yield block((2, 1, 12, 12), (70, 1, 5, 5))  # more channels than a tile has
         yield block((4, 3, 9, 8), (5, 3, 3, 3), padding=1, frozen=("input",))
-        for layout in UNUSUAL_LAYOUTS[:-1]:
+        for layout in UNUSUAL_LAYOUTS[:-1]:  # "expanded" would change the numbers behind β
             yield block((4, 3, 9, 8), (5, 3, 3, 3), layout=layout)
 
 
@@ -257,7 +263,9 @@ def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
     rest: Values = "positive" if case.values == "positive" else "uniform"
     numbers = partial(random_numbers, dtype=dtype, generator=generator)
     operands = {"input": numbers(case.input, case.values)}
-    if case.weight:
+    if case.operator == "block":
+        operands |= _block_operands(case, numbers, operands["input"])
+    elif case.weight:
         operands["weight"] = numbers(case.weight, rest)
         if case.bias:
             operands["bias"] = numbers(case.weight[:1], rest)
@@ -267,8 +275,6 @@ def draw(case: Case, dtype: torch.dtype, seed: int) -> Call:
     if case.operator == "cross_entropy":
         rows, classes = case.input
         operands["target"] = torch.randint(classes, (rows,), generator=generator)
-    if case.operator == "block":
-        operands |= _block_operands(case, numbers, operands["input"])
     probes = draw_probes(
         case.operator, operands, case.arguments, partial(numbers, values=rest), case.frozen
     )
@@ -281,7 +287,8 @@ def _block_operands(case: Case, numbers: Callable[..., Tensor], input: Tensor) -
 
     Kernels are integers and biases lie in the middle between two, so those of z = x ⋆ w + b are
     exact in every dtype: two of a channel are equal or differ by 1 at least. With
-    β = (μ − h)·γ/√(σ² + ε), h an integer, ReLU's corner is at z = h.
+    β = (μ − h)·γ/√(σ² + ε), h an integer, ReLU's corner is at z = h. |γ| is at least 1, so that
+    no y underflows, and |z − h| is below 64, so that 8 digits of y (bfloat16) tell all z apart.
     """
     assert case.weight is not None
     outputs = case.weight[:1]
@@ -290,13 +297,15 @@ def _block_operands(case: Case, numbers: Callable[..., Tensor], input: Tensor) -
     if case.arguments["norm"] is None:
         return operands
     if case.arguments["norm"] == "training":
-        mean, variance = block_statistics(input, weight, bias, case.arguments)
+        z = block_convolution(case.arguments)(input.double(), weight.double(), bias.double())
+        mean, variance = statistics_of(z)
     else:
         mean, variance = numbers(outputs, "uniform"), 1 + numbers(outputs, "positive")
         operands |= {"running_mean": mean, "running_var": variance}
     gamma = numbers(outputs, "uniform")
+    gamma = torch.where(gamma < 0, gamma - 1, gamma + 1)
     corner = mean.double() - mean.double().round()
-    beta = corner * gamma.double() / (variance.double() + 1e-5).sqrt()
+    beta = corner * gamma.double() / (variance.double() + EPSILON).sqrt()
     return {**operands, "gamma": gamma, "beta": beta.to(gamma.dtype)}
 
 

@@ -57,6 +57,8 @@ Tensors = Mapping[str, Tensor]
 Count = TypeVar("Count", Tensor, float)
 
 
+EPSILON = 1e-5
+"""Added to the variance in a block, torch's default."""
 LONG_STEP = 10**6
 """Pixels that no image here has: a longer stride or dilation gives the same windows."""
 
@@ -400,7 +402,7 @@ def _terms_of_normalization(
     training, eps = operator.keywords["training"], operator.keywords.get("eps", 1e-5)
     x = operands["input"]
     reduced, M = _reduced(x), x[:, 0].numel()
-    s = (_variance(x) if training else operands["running_var"]) + eps
+    s = (statistics_of(x)[1] if training else operands["running_var"]) + eps
     positive = partial(_normalize_without_minus, s)
     magnitudes = quantities(positive, _map(torch.abs, operands), _map(torch.abs, probes))
     d = (M * 2**-24 * x.abs().mean(reduced).square() / s).nan_to_num(0, 0)
@@ -437,8 +439,10 @@ def _reduced(x: Tensor) -> list[int]:
     return [0, *range(2, x.ndim)]
 
 
-def _variance(x: Tensor) -> Tensor:
-    return (x - x.mean(_reduced(x), keepdim=True)).square().mean(_reduced(x))
+def statistics_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel."""
+    mean = x.mean(_reduced(x))
+    return mean, (x - _along(x, mean)).square().mean(_reduced(x))
 
 
 def _along(x: Tensor, values: Tensor) -> Tensor:
@@ -449,19 +453,23 @@ def _along(x: Tensor, values: Tensor) -> Tensor:
 def _terms_of_block(operator: partial[Any], operands: Tensors, probes: Tensors) -> dict[str, Terms]:
     """A convolution, perhaps normalised, of which ReLU and pooling select some numbers.
 
-    With the operands of `cases`, rounding never changes what is selected, so every derivative is
-    that of the selected numbers. Σ|terms| is, as in a normalisation, that of a function without
-    minus signs. To the roundings there, n and k, come those of a convolution and its gradients,
-    sums of as many terms as a window or a channel has, and of a number stored between two layers.
+    With the operands of `cases`, z is exact and rounding never changes what is selected. So every
+    derivative is that of the selected numbers, and Σ|terms|, as in a normalisation, that of a
+    function without minus signs. The m-th derivative has the roundings of a normalisation, whose
+    d is below 1/1000 here, and passes through a convolution or a gradient of one at most 2m + 1
+    times. These are sums over a kernel, over what a pixel meets, and over the M values of a
+    channel:
+
+        n = (2m + 1)·(4·M + 16 + M + C·kH·kW + O·kH·kW)
+
+    Each passage stores its own result and that of the layer beside it: k = 2·(2m + 1) + 2.
     """
     arguments = operator.keywords
-    convolve = partial(_conv2d, padding=arguments.get("padding", 0))
-    convolve = partial(convolve, stride=arguments.get("stride", 1))
+    convolve = block_convolution(arguments)
     weight = operands["weight"]
-    z = convolve(operands["input"], weight, bias=operands["bias"])
-    s = operands.get("running_var", _variance(z)) + 1e-5
-    without_pooling: Operator = partial(_block_without_pooling, convolve)
-    y = without_pooling(relu=arguments["relu"], norm=arguments["norm"], **operands)
+    z = convolve(operands["input"], weight, operands["bias"])
+    s = operands.get("running_var", statistics_of(z)[1]) + EPSILON
+    y = operator.func(**operands, **{**arguments, "pool": 1})
     _, winners = functional.max_pool2d(y, arguments["pool"], return_indices=True)
     is_open = (y != 0) if arguments["relu"] else torch.ones_like(y)
 
@@ -474,40 +482,30 @@ def _terms_of_block(operator: partial[Any], operands: Tensors, probes: Tensors) 
         running_mean: Tensor | None = None,
         **_: Tensor,
     ) -> Tensor:
-        z = convolve(input, weight, bias=bias)
+        z = convolve(input, weight, bias)
         if gamma is not None:
             z = _normalize_without_minus(s, z, gamma, beta, running_mean)
-        selected = (z * is_open).flatten(2).gather(2, winners.flatten(2))
+        selected: Tensor = (z * is_open).flatten(2).gather(2, winners.flatten(2))
         return selected.view_as(winners)
 
     magnitudes = quantities(positive, _map(torch.abs, operands), _map(torch.abs, probes))
     M = z[:, 0].numel()
-    sums = M + weight[0].numel() + weight[:, 0].numel()
     result = {}
     for key, magnitude in magnitudes.items():
-        factors = 2 * order_of(key) + 1
-        n = factors * (4 * sums + 16)
-        result[key] = Terms(magnitude, n * (magnitude != 0), k=2 + 2 * factors)
+        passages = 2 * order_of(key) + 1
+        n = passages * (5 * M + 16 + weight[0].numel() + weight[:, 0].numel())
+        counts = torch.full_like(magnitude, n) * (magnitude != 0)
+        result[key] = Terms(magnitude, counts, k=2 * passages + 2)
     return result
 
 
-def block_statistics(
-    input: Tensor, weight: Tensor, bias: Tensor, arguments: Mapping[str, Any]
-) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel of a block's convolution."""
-    windows = {"padding": arguments.get("padding", 0), "stride": arguments.get("stride", 1)}
-    z = _conv2d(input.double(), weight.double(), bias=bias.double(), **windows)
-    return z.mean(_reduced(z)), _variance(z)
+def block_convolution(arguments: Mapping[str, Any]) -> Operator:
+    """A block's, called with input, kernels and bias."""
+    windows = {name: arguments[name] for name in ("padding", "stride") if name in arguments}
+    return lambda input, weight, bias: _conv2d(input, weight, bias=bias, **windows)
 
 
-def _block(*, pool: int, padding: int = 0, stride: int = 1, **rest: Any) -> Tensor:
-    """Torch's operators, one after the other."""
-    y = _block_without_pooling(partial(_conv2d, padding=padding, stride=stride), **rest)
-    return functional.max_pool2d(y, pool)
-
-
-def _block_without_pooling(
-    convolve: Operator,
+def _block(
     input: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -516,14 +514,19 @@ def _block_without_pooling(
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
     *,
-    relu: bool,
     norm: str | None,
+    relu: bool,
+    pool: int,
+    **windows: int,
 ) -> Tensor:
-    y: Tensor = convolve(input, weight, bias=bias)
+    """Torch's operators, one after the other."""
+    y: Tensor = block_convolution(windows)(input, weight, bias)
     if norm:
-        training = norm == "training"
-        y = functional.batch_norm(y, running_mean, running_var, gamma, beta, training)
-    return functional.relu(y) if relu else y
+        statistics, is_training = (running_mean, running_var), norm == "training"
+        y = functional.batch_norm(y, *statistics, gamma, beta, is_training, eps=EPSILON)
+    y = functional.relu(y) if relu else y
+    pooled: Tensor = functional.max_pool2d(y, pool)
+    return pooled
 
 
 def _terms_of_cross_entropy(

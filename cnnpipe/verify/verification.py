@@ -47,7 +47,7 @@ ALGORITHMS: Mapping[str, Sequence[str]] = {
     "convolve2d": get_args(Algorithm),
     "block": BLOCK_ALGORITHMS,
 }
-"""Of those operators that have several."""
+"""The algorithms that an operator knows, if it has several."""
 
 CPU = torch.device("cpu")
 TRANSFORMED = (torch.float64, torch.float32)
@@ -108,7 +108,7 @@ def verify(
         params: the tolerances.
         seed: of the random operands; the same seed gives the same comparisons.
         operators: the implementations, by name.
-        algorithms: those of the convolutions.
+        algorithms: those of convolutions and blocks.
         cases: all of `argument_grid` unless given.
         transforms: PyTorch's, within which the first cases of each operator are computed as well.
         devices: where the operators are computed, each that has the dtype.

@@ -85,6 +85,25 @@ def test_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(torch.float32, "cuda:0") == ("expects the package triton, which is not installed")
 
 
+@needs_triton
+@compiles
+def test_a_gpu_on_which_triton_cannot_launch_gets_tensor_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    capability = (7, 5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+    def reason(dtype: torch.dtype) -> str:
+        implicit_gemm._lacking.cache_clear()
+        return implicit_gemm.cannot_launch(stand_in(dtype, "cuda:0"), dtype) or ""
+
+    assert reason(torch.bfloat16) == "expects compute capability 8.0 for bfloat16, got (7, 5)"
+    for dtype in (torch.float32, torch.float16):  # this machine has no driver
+        assert "expects that triton can launch kernels" in reason(dtype)
+    implicit_gemm._lacking.cache_clear()
+
+
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("padding", [0, 1, 4])
 def test_phases_hold_each_meeting_of_pixel_and_tap_once(kernel_size: int, padding: int) -> None:

@@ -480,6 +480,13 @@ def test_a_traced_network_refuses_images_of_another_size() -> None:
         traced(randn(1, 1, 12, 12, dtype=torch.float32))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_traced_layer_keeps_no_dtype() -> None:
+    image = randn(1, 1, 8, 8, dtype=torch.float32)
+    traced = torch.jit.trace(Conv2d(1, 1, 3), image)
+    assert traced.double()(image.double()).dtype == torch.float64
+
+
 def test_maximum_of_booleans() -> None:
     x = torch.tensor([[[True, False], [False, False]]])
     assert max_pool2d(x, (1, 2)).tolist() == [[[True], [False]]]

@@ -4,6 +4,7 @@ Triton decides when it is imported whether it interprets, so `test_implicit_gemm
 a process of its own, with TRITON_INTERPRET=1.
 """
 
+import copy
 import itertools
 from collections.abc import Iterator
 from functools import partial
@@ -188,8 +189,50 @@ def test_verification_case_of_a_block(
         gpu_block, "forward", lambda *operands: launched.append(1) or forward(*operands)
     )
     assert_first_order_right(draw(case, dtype, seed=1), algorithm)
-    needs_none = case.arguments["norm"] is None and not case.arguments["relu"]
-    assert bool(launched) != (needs_none and case.arguments["pool"] == 1)
+    norm, relu, pool = (case.arguments[name] for name in ("norm", "relu", "pool"))
+    assert bool(launched) == (norm is not None or relu or pool > 1)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "implicit_gemm"])
+def test_results_of_a_block_may_be_overwritten(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "_MISSING", "is missing")
+    x = randn(2, 3, 6, 6, dtype=torch.float32).requires_grad_()
+    for layers in ([ReLU(inplace=True)], [ReLU(), MaxPool2d(2)]):
+        y = Sequential(Conv2d(3, 4, 3, algorithm=algorithm), *layers)(x)
+        y.mul_(2).sum().backward()
+
+
+def test_more_pixels_than_kernels_can_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Sequential(Conv2d(3, 4, 3, padding=2), BatchNorm2d(4), ReLU(), MaxPool2d(2))
+    x = randn(2, 3, 6, 6, dtype=torch.float32)
+    expected = copy.deepcopy(network)(x)
+    monkeypatch.setattr(compiler, "_MISSING", "is missing")
+    limit = x.numel() // 3  # the convolution has more
+    monkeypatch.setattr(
+        implicit_gemm, "too_many_pixels", lambda pixels: "too many" if pixels > limit else None
+    )
+    y = network(x)
+    assert type(y.grad_fn).__name__ != "_BlockBackward"
+    torch.testing.assert_close(y, expected)
+
+
+def test_of_16_bits_the_second_derivative_takes_the_same_winners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Numbers that differ, but not in 16 bits."""
+    monkeypatch.setattr(compiler, "_MISSING", "is missing")
+    norm = BatchNorm2d(4)
+    torch.nn.init.constant_(norm.bias, 30.0)
+    network = Sequential(norm, ReLU(), MaxPool2d(2))
+    x = randn(8, 4, 8, 8, dtype=torch.bfloat16).requires_grad_()
+    upstream = randn(8, 4, 4, 4, dtype=torch.bfloat16, seed=1)
+    once, twice = (
+        torch.autograd.grad(network(x), x, upstream, create_graph=again)[0]
+        for again in (False, True)
+    )
+    assert (once - twice).abs().max() < 0.1 * once.abs().max()
 
 
 @pytest.mark.parametrize("training", [True, False])

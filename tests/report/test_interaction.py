@@ -409,7 +409,7 @@ def test_networks_that_disagree_answer_together(page):
         }"""
     )
     draw(page, SEVEN)
-    together = "They disagree; the mean of their answers is 9, 37.5 %."
+    together = "The networks disagree; the mean of their probabilities is largest for 9: 37.5 %."
     expect(part(page, "vote")).to_have_text(together)
     expect(part(page, "answers")).to_contain_text(together)
     click(page, "clear")

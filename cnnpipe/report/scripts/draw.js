@@ -49,7 +49,7 @@ const draw = (() => {
         paintAnswer(cards[k], results[k], digits.classes);
       }
       if (turn.includes(onStage())) stage.update(results);
-      if (due.length === 0) part.vote.textContent = disagreement(results, digits.classes);
+      part.vote.textContent = due.length > 0 ? "" : disagreement(results, digits.classes);
       tell();
       if (due.length > 0) answer();
     });
@@ -319,7 +319,8 @@ const draw = (() => {
     const first = results[0]?.prediction;
     if (!results.every(Boolean) || results.every(({ prediction }) => prediction === first)) return "";
     const { prediction, probability } = network.vote(results);
-    return `They disagree; the mean of their answers is ${classes[prediction]}, ${colours.percent(probability)}.`;
+    const answer = `${classes[prediction]}: ${colours.percent(probability)}`;
+    return `The networks disagree; the mean of their probabilities is largest for ${answer}.`;
   }
 
   /**
