@@ -1,4 +1,4 @@
-"""Race to an accuracy: reports/race.json, and its table in race.md. docs/race.md has the rules.
+"""Race to an accuracy: reports/race.json. docs/race.md has the rules.
 
 Each finished run is written at once: after an interruption the same command continues.
 """
@@ -25,7 +25,7 @@ from cnnpipe.race.contestants import (
     table,
     with_runs,
 )
-from cnnpipe.system.artifacts import atomic_write, load_json, save_json
+from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.command import RAW, REPORTS, stage
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import choose_device, describe
@@ -129,9 +129,6 @@ def _save(data: str, machine: dict[str, Any], raced: list[dict[str, Any]]) -> No
             ],
         },
     )
-    with atomic_write(RESULTS.with_suffix(".md")) as file:
-        described = ", ".join(f"{key} {value}" for key, value in machine.items())
-        file.write(f"# Time to an accuracy on {data}\n\n{table(raced)}\n\n{described}\n")
 
 
 if __name__ == "__main__":

@@ -167,8 +167,8 @@ def speed_up(contestant: str) -> str:
     return f"{seconds['tutorial'] / seconds[contestant]:.1f}"
 
 
-def ratio(run: dict[str, Any], one: str = "scratch", other: str = "torch") -> str:
-    return f"{run['ratios'][f'{one} / {other}']['median']:.2f}"
+def ratio(run: dict[str, Any], one: str = "scratch") -> str:
+    return f"{run['ratios'][f'{one} / torch']['median']:.2f}"
 
 
 def runs(kind: str, phase: str = "training") -> list[tuple[dict[str, Any], dict[str, str]]]:

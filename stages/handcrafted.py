@@ -51,9 +51,7 @@ def main() -> None:
     }
     for name, figure in drawn.items():
         save_png(REPORTS / "figures" / figure_file(name), figure)
-    results = summary(finding)
-    save_json(REPORTS / "handcrafted.json", results)
-    save_json(REPORTS / "handcrafted" / "metrics.json", results["methods"])
+    save_json(REPORTS / "handcrafted.json", summary(finding))
     times = time_methods(outcome.methods, outcome.test.images.numpy())
     hardware = describe(torch.device("cpu"))
     save_json(REPORTS / "handcrafted_timings.json", {"methods": times} | hardware)

@@ -207,7 +207,6 @@ def time_layers(params: BenchmarkParams, device: torch.device) -> Iterator[dict[
                 "phase": phase,
                 "auto": auto,
                 "best": best,
-                "auto_over_best": round(own[auto] / own[best], 3),
                 "flops": shape.flops(params.batch_size, phase),
                 "peak": fastest,
                 **result,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from cnnpipe.compare.revisions import ModelResults, Revision
 from cnnpipe.findings.intervals import Interval
 from cnnpipe.findings.mcnemar import paired_difference
 from cnnpipe.findings.wording import NBSP, percent, points, short, written
+from cnnpipe.report.inputs import webp_uri
 from cnnpipe.report.sentences import Verdict, paired_verdict
 
 CHANGED = 200
@@ -168,9 +167,7 @@ def _picture(images: NDArray[np.uint8] | None, index: int) -> str:
     """A test image as the networks see it, dark ink on white; empty if it is not there."""
     if images is None or index >= len(images):
         return ""
-    with io.BytesIO() as encoded:
-        Image.fromarray(255 - images[index]).save(encoded, "png")
-        return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode('ascii')}"
+    return webp_uri(Image.fromarray(255 - images[index]))
 
 
 def _rows(

@@ -161,15 +161,13 @@ class Page:
         xs, ys = [left, right, right, left, left], [top, top, bottom, bottom, top]
         self.line(xs, ys, **{"color": RULE, "linewidth": 0.9, **style})
 
-    def colour_bar(
-        self, left: float, top: float, length: float, scale: Scale, labels: Sequence[str] = ()
-    ) -> None:
-        """A thin colour bar with its ends and zero in numbers, or in the words given."""
+    def colour_bar(self, left: float, top: float, length: float, scale: Scale) -> None:
+        """A thin colour bar with its ends and zero in numbers."""
         axes = self.axes(left, top, length, 0.07)
         colours = ScalarMappable(Normalize(scale.low, scale.high), scale.colours)
         bar = self.figure.colorbar(colours, cax=axes, orientation="horizontal")
         ticks = sorted({scale.low, 0.0, scale.high})
-        bar.set_ticks(ticks, labels=labels or [short(tick) for tick in ticks])
+        bar.set_ticks(ticks, labels=[short(tick) for tick in ticks])
         axes.spines[:].set_linewidth(0.5)
         axes.tick_params(length=0, pad=2, labelsize=6.5)
 

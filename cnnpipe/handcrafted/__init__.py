@@ -23,9 +23,6 @@ The stage writes reports/handcrafted.json:
     details.corruptions
                     {corruption: {rival: gap}}: network less hand-crafted, mean over draws
     details.*       sizes (training, copies, test, …), data sets that were not there
-    methods         {method: {training: {clean, clean_low, clean_high, corrupted, corrupted_low,
-                    corrupted_high, relative_drop, transfer: {data set: {as_is, refitted}}}}}
-
     figures         list of {name, file, caption}; files are relative to reports/figures
 
 where a method is pixels, sobel, canny, hog, sift, lenet5 or vgg, and its training is plain,

@@ -1,4 +1,4 @@
-"""The finding as reports/handcrafted.json holds it: accuracies by method, figures, captions."""
+"""The finding as reports/handcrafted.json holds it: tables, figures, captions."""
 
 from typing import Any
 
@@ -14,7 +14,6 @@ def summary(finding: Finding) -> dict[str, Any]:
     return finding.summary() | {
         "figure": f"figures/{figures[0]['file']}",
         "tables": [f"handcrafted/{name}.csv" for name in finding.tables],
-        "methods": methods_metrics(finding),
         "figures": figures,
     }
 
@@ -22,18 +21,6 @@ def summary(finding: Finding) -> dict[str, Any]:
 def figure_file(name: str) -> str:
     """Where a figure is, relative to reports/figures."""
     return f"handcrafted/{name}.png"
-
-
-def methods_metrics(finding: Finding) -> dict[str, Any]:
-    """What `dvc metrics diff` compares: method → training → accuracies, all fractions."""
-    metrics: dict[str, Any] = {}
-    for row in finding.tables["methods"].drop(columns="kind").to_dict("records"):
-        method, training = row.pop("method"), row.pop("training")
-        metrics.setdefault(method, {})[training] = row | {"transfer": {}}
-    for row in finding.tables["transfer"].to_dict("records"):
-        transfer = metrics[row["method"]][row["training"]]["transfer"]
-        transfer.setdefault(row["dataset"], {})[row["classifier"]] = row["accuracy"]
-    return metrics
 
 
 def captions(finding: Finding) -> dict[str, str]:

@@ -56,7 +56,6 @@ def summarize_runs(runs: Sequence[Run]) -> dict[str, Any]:
         "seeds": len(runs),
         "mean_test_accuracy": mean,
         "sd_test_accuracy": sd,
-        "mean_test_errors": mean_and_sd([run.evaluation["test_errors"] for run in runs])[0],
         "vote": {"test_errors": errors, "test_accuracy": (len(labels) - errors) / len(labels)},
         "runs": [
             {

@@ -33,7 +33,6 @@ def examples() -> Mapping[str, Array]:
         "correlated": correlate(spot, kernel, mode="constant"),
         "convolved": convolve(spot, kernel, mode="constant"),
         "image": image,
-        "edge": edge,
         "columns": columns,
         "edge_column": edge.reshape(4, 1),
         "product": columns @ edge.reshape(4, 1),

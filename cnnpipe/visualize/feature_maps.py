@@ -69,7 +69,7 @@ def draw(
     _heading(page, top, "input", images.shape[1:])
     axes = page.canvas(layout.MARGIN, top + HEADING, input_side, input_side)
     INTENSITY.show(axes, images[sample])
-    _frame(axes, images.shape[1], images.shape[2], RULE)
+    _frame(axes, images.shape[1], images.shape[2])
     top += HEADING + input_side + GAP
     for name, strip in strips.items():
         _heading(page, top, name, activations[name].shape[1:])
@@ -106,7 +106,7 @@ class _Strip:
         axes = page.canvas(layout.MARGIN, top, self.width, self.height)
         scale.show(axes, self.image)
         if len(self.image) == 1:  # neurons
-            _frame(axes, *self.image.shape, RULE)
+            _frame(axes, *self.image.shape)
         for row, column in self.silent:
             H, W = self.map_size
             corner = column * (W + 1) + 0.5, row * (H + 1) + 0.5
@@ -161,6 +161,6 @@ def _below(classes: Sequence[str]) -> float:
     return longest if longest > layout.INNER_WIDTH / len(classes) else 0.0
 
 
-def _frame(axes: Axes, rows: int, columns: int, colour: str) -> None:
-    outline = Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=colour, clip_on=False)
+def _frame(axes: Axes, rows: int, columns: int) -> None:
+    outline = Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=RULE, clip_on=False)
     axes.add_patch(outline)

@@ -103,11 +103,11 @@ class _Column:
         shift = 0.5 * (self.per_row - 1)
         self.pitch = STAGE / (ceil(n / self.per_row) + shift)
         if self.is_strip:
-            self.width, self.tile_width, self.tile_height = STRIP, STRIP, self.pitch
+            self.width = self.tile_width = STRIP
             self.size = f"{C}\n" + ("neurons" if values.ndim == 1 else "maps of 1×1")
             return
         # Smaller maps are drawn smaller, though far less than in proportion, to stay legible.
-        self.tile_height = self.tile_width = min(LARGEST_TILE, self.pitch * (0.65 + 0.27 * W / 28))
+        self.tile_width = min(LARGEST_TILE, self.pitch * (0.65 + 0.27 * W / 28))
         self.width = self.per_row * (self.tile_width + SPACE) - SPACE
         count = "1 image" if C == 1 else f"{C} maps" if n == C else f"{n} of {C} maps"
         self.size = f"{count}\n{H}×{W}"

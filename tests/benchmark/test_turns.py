@@ -272,8 +272,6 @@ def test_stage_writes_results_and_figures(tmp_path, monkeypatch):
     for layer in report["layers"]:
         own = {name: time["median"] for name, time in layer["milliseconds"].items()}
         assert own[layer["best"]] == min(own[name] for name in own if name in CONV2D_ALGORITHMS)
-        ratio = own[layer["auto"]] / own[layer["best"]]
-        assert layer["auto_over_best"] == pytest.approx(ratio, abs=1e-3)
         assert layer["peak"] > 0
         assert not set(own) & set(benchmark.REGISTERS)
     flops = 2 * (2 * 4 * 9 * 36)  # two for each multiply-add: images, channels, kernel, pixels

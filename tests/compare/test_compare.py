@@ -194,8 +194,8 @@ def test_images_whose_answer_changed_are_shown(revisions):
     images[4, :14] = 255
     one, other = (replace(revision, test_images=images) for revision in revisions)
     shown = {image.index: image.uri for image in compare(one, other).models[0].changed}
-    content = base64.b64decode(shown[4].removeprefix("data:image/png;base64,"))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), 255 - images[4])
+    content = base64.b64decode(shown[4].removeprefix("data:image/webp;base64,"))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content)))[..., 0], 255 - images[4])
 
 
 def compare_lenet5(one: Revision, other: Revision, **columns: object):

@@ -27,7 +27,7 @@ from cnnpipe.handcrafted.corruptions import (
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.methods import LinearClassifier, Method, NetworkFeatures, affine_copy
 from cnnpipe.handcrafted.other_data import digits, other_datasets, subset
-from cnnpipe.handcrafted.results import captions, methods_metrics
+from cnnpipe.handcrafted.results import captions
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.handcrafted.views import strips, views
@@ -360,14 +360,6 @@ class TestVerdict:
         alone = decide(0.4, 0.8, alone=True)
         assert alone.verdict == "shown"
         assert "No other data set" in alone.statement
-
-    def test_metrics_worked_by_hand(self):
-        metrics = methods_metrics(decide(0.5, 0.8, refitted=(0.5, 0.9), as_is=(0.3, 0.6)))
-        hog = metrics["hog"]["augmented"]
-        assert hog["corrupted"] == pytest.approx(0.5)
-        assert hog["clean"] == pytest.approx(59 / 60)
-        assert hog["relative_drop"] == pytest.approx(1 - 0.5 * 60 / 59)
-        assert hog["transfer"] == {"digits": {"as_is": 0.3, "refitted": 0.5}}
 
 
 @pytest.fixture(scope="module")

@@ -226,14 +226,7 @@ const byHand = (() => {
       paintStrip(part.channels, terms.map(({ sum }) => sum), chosen);
       if (!part.allSums.open) return;
       part.sumsTable.tBodies[0].replaceChildren(
-        ...shown.map((sum, k) =>
-          markup.make(
-            "tr",
-            {},
-            markup.make("th", { scope: "row", textContent: String(k) }),
-            markup.make("td", { className: "number", textContent: arithmetic.fixed(sum) }),
-          ),
-        ),
+        ...shown.map((sum, k) => markup.row(String(k), arithmetic.fixed(sum))),
       );
     }
 

@@ -13,7 +13,7 @@
 
   /** Every heading gets an address, so that the search can lead to it. */
   function nameHeadings() {
-    for (const heading of document.querySelectorAll("main :is(h3, h4):not([id])")) {
+    for (const heading of document.querySelectorAll("main h3:not([id])")) {
       const name = `${heading.closest("section").id}-${heading.textContent.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;
       if (!document.getElementById(name)) heading.id = name;
     }
@@ -81,7 +81,7 @@
   function read() {
     let address = "";
     const found = [];
-    for (const element of document.querySelectorAll("main :is(section, h2, h3, h4, .claim, figcaption strong, dt[id])")) {
+    for (const element of document.querySelectorAll("main :is(section, h2, h3, .claim, figcaption strong, dt[id])")) {
       if (element.id && !element.id.endsWith("-title")) address = element.id;
       if (element.matches("section, .chapter-title")) continue;
       const chapter = element.closest(".chapter-page").ariaLabel;

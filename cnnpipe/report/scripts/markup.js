@@ -38,6 +38,12 @@ const markup = (() => {
     };
   }
 
+  /** A row of a table: its name, and numbers as text. */
+  function row(name, ...values) {
+    const cells = values.map((textContent) => make("td", { className: "number", textContent }));
+    return make("tr", {}, make("th", { scope: "row", textContent: name }), ...cells);
+  }
+
   /** Make the buttons of a toolbar one stop of the Tab key; the arrow keys lead from one to the next. */
   function toolbar(root) {
     const buttons = [...root.querySelectorAll("button")];
@@ -84,5 +90,8 @@ const markup = (() => {
     if (pending > 0) await painted();
   }
 
-  return { everyFrame, fillSelect, make, nextFrame, painted, parts, resize, rested, toolbar };
+  /** Where the arrow keys point: to the right, and down. */
+  const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+
+  return { ARROWS, everyFrame, fillSelect, make, nextFrame, painted, parts, resize, rested, row, toolbar };
 })();

@@ -60,7 +60,7 @@ const neuron = (() => {
       if (activation !== undefined) {
         rows.push([view.model.layers[activation].name, view.result.outputs[activation].values[view.channel]]);
       }
-      part.sum.tBodies[0].replaceChildren(...rows.map(([name, value]) => row(name, fixed(value))));
+      part.sum.tBodies[0].replaceChildren(...rows.map(([name, value]) => markup.row(name, fixed(value))));
     }
 
     function paintTerm(k, values, weights, products) {
@@ -121,11 +121,6 @@ const neuron = (() => {
     return width;
   }
 
-  function row(name, ...values) {
-    const cells = values.map((textContent) => markup.make("td", { className: "number", textContent }));
-    return markup.make("tr", {}, markup.make("th", { scope: "row", textContent: name }), ...cells);
-  }
-
   /** Softmax as a table: a row for each class, from its logit to its probability. */
   function showSoftmax(table, { logits, probabilities, prediction }, classes) {
     const top = logits[prediction];
@@ -133,12 +128,12 @@ const neuron = (() => {
     const total = powers.reduce((a, b) => a + b, 0);
     const { fixed } = arithmetic;
     const rows = powers.map((power, k) => {
-      const made = row(classes[k], fixed(logits[k]), fixed(logits[k] - top), colours.short(power), colours.percent(probabilities[k]));
+      const made = markup.row(classes[k], fixed(logits[k]), fixed(logits[k] - top), colours.short(power), colours.percent(probabilities[k]));
       made.classList.toggle("first", k === prediction);
       return made;
     });
     table.tBodies[0].replaceChildren(...rows);
-    table.tFoot.replaceChildren(row("Sum", "", "", colours.short(total), "100 %"));
+    table.tFoot.replaceChildren(markup.row("Sum", "", "", colours.short(total), "100 %"));
   }
 
   return { attach, showSoftmax };

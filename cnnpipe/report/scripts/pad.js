@@ -5,7 +5,6 @@ const pad = (() => {
   const STEP = 1 / 56; // of the sheet's side, for one press of an arrow key
   const LEAP = 1 / 14; // with Shift
 
-  const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
   /**
    * Make a canvas a drawing pad.
@@ -138,7 +137,7 @@ const pad = (() => {
     canvas.addEventListener("keydown", (event) => {
       if (event.altKey || event.metaKey) return;
       if (event.ctrlKey && event.key !== "z") return;
-      const action = ARROWS[event.key] ? () => moveKey(event) : keys[event.key];
+      const action = markup.ARROWS[event.key] ? () => moveKey(event) : keys[event.key];
       if (!action) return;
       event.preventDefault();
       pen.shown = true;
@@ -172,7 +171,7 @@ const pad = (() => {
     }
 
     function moveKey(event) {
-      const [right, down] = ARROWS[event.key];
+      const [right, down] = markup.ARROWS[event.key];
       const step = event.shiftKey ? LEAP : STEP;
       pen.x = Math.min(1, Math.max(0, pen.x + right * step));
       pen.y = Math.min(1, Math.max(0, pen.y + down * step));
@@ -224,7 +223,7 @@ const pad = (() => {
       context.lineWidth = thickness;
       context.beginPath();
       context.arc(left, top, (width * ink.SIDE) / 2 + 3, 0, 2 * Math.PI);
-      for (const [dx, dy] of Object.values(ARROWS)) {
+      for (const [dx, dy] of Object.values(markup.ARROWS)) {
         const reach = (width * ink.SIDE) / 2 + 3;
         context.moveTo(left + dx * reach, top + dy * reach);
         context.lineTo(left + dx * (reach + 8), top + dy * (reach + 8));

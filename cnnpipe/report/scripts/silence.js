@@ -7,15 +7,7 @@
  * measures it; `state.silenced` holds the maps.
  */
 const silence = (() => {
-  const ACTIVATIONS = new Set(["relu", "tanh", "sigmoid"]);
   const LINE = 1; // between kernels, pixels
-  const PAUSE = 300; // milliseconds without a change
-
-  /** The index of the layer after which a convolution's maps are set to zero. */
-  function activationOf(model, convolution) {
-    const start = model.layers.findIndex(({ name }) => name === convolution);
-    return model.layers.findIndex(({ kind }, k) => k > start && ACTIVATIONS.has(kind));
-  }
 
   /** Silence a map, or restore it. */
   function toggle(map) {
@@ -67,7 +59,7 @@ const silence = (() => {
     const part = markup.parts(host);
     const plate = host.closest("details").querySelector(".plate"); // all kernels on one scale
     const buttons = [...host.querySelectorAll("button[data-filter]")];
-    const after = model.layers[activationOf(model, name)].name;
+    const after = model.layers[convolution.followers(model.layers, model.layers.indexOf(layer)).activation].name;
     const key = (filter) => `${model.name}.${after}.${filter}`;
 
     /** The kernels on their own scales in place of those on one. */
@@ -104,14 +96,6 @@ const silence = (() => {
       return alone && alone.title ? `${alone.title}.` : "";
     }
 
-    // The image on the sheet may change with every frame, and this is told to screen readers: when it rests.
-    let waiting = 0;
-    function tellSoon() {
-      if (!ours(state.get()).length) return;
-      clearTimeout(waiting);
-      waiting = setTimeout(tell, PAUSE);
-    }
-
     for (const button of buttons) {
       button.addEventListener("click", () => toggle(key(button.dataset.filter)));
     }
@@ -124,11 +108,12 @@ const silence = (() => {
       mark(values);
       tell();
     });
-    drawn.watch(host, tellSoon);
+    // The image on the sheet may change with every frame, and this is told to screen readers: when it rests.
+    drawn.watch(host, markup.rested(tell));
     mark(state.get());
     tell();
     paint();
   }
 
-  return { activationOf, attach, toggle };
+  return { attach, toggle };
 })();

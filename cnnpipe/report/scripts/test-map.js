@@ -145,7 +145,7 @@ const testMap = (() => {
     part.map.addEventListener("pointerleave", () => pointAt(null));
     part.map.addEventListener("blur", () => pointAt(null));
     part.map.addEventListener("keydown", (event) => {
-      const step = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+      const step = markup.ARROWS[event.key];
       if (!step) return;
       event.preventDefault();
       const from = pointed ?? own ?? { x: 0, y: 0 };

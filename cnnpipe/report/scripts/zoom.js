@@ -266,11 +266,10 @@ const zoom = (() => {
       if (at && result()) open(at);
     });
 
-    const ALONG = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 
     part.network.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && cursor && result()) return open(cursor);
-      const step = ALONG[event.key];
+      const step = markup.ARROWS[event.key];
       if (!step || event.altKey || event.ctrlKey || event.metaKey) return null;
       event.preventDefault();
       const [along, across] = columns[0].upright ? step.toReversed() : step;
