@@ -4,15 +4,20 @@
 """
 
 import os
+import sys
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported, after this line
+# Some 150 processes import the project: each would compile it again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 LONGEST = (
-    "stages/test_stages.py",
     "docs/test_experiments.py",
+    "stages/test_stages.py",
     "train/test_distributed.py",
+    "stages/test_reruns.py",
     "report/test_interaction.py",
     "torture/test_torture.py",
     "functional/test_implicit_gemm.py",
@@ -21,6 +26,12 @@ LONGEST = (
     "scripts/test_record.py",
 )
 """Files that begin first, so that no worker is left alone with one of them at the end."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait, for a queue, a signal, or a time-out."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="module")

@@ -306,15 +306,16 @@ class Project:
         names = [next(iter(out)) if isinstance(out, dict) else out for out in listed]
         return [self.folder / out.replace("${key}", model) for out in names]
 
-    def forget(self, stage: str) -> None:
-        """Undo a stage: its outputs, its entry in dvc.lock, and all that DVC has cached of runs."""
-        for out in self.outs(stage):
+    def forget(self, *stages: str) -> None:
+        """Undo stages: outputs, entries in dvc.lock, and all that DVC has cached of runs."""
+        for out in [out for stage in stages for out in self.outs(stage)]:
             if out.is_dir():
                 shutil.rmtree(out)
             else:
                 out.unlink(missing_ok=True)
         with edited(self.folder / "dvc.lock") as lock:
-            lock["stages"].pop(stage, None)
+            for stage in stages:
+                lock["stages"].pop(stage, None)
         shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
 
     def processes(self) -> list[psutil.Process]:
