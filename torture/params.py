@@ -25,7 +25,7 @@ from torture.damage import OBSTACLES, FileDamage
 from torture.project import ROOT, not_refused
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-TREE: dict[str, Any] = YAML(typ="safe").load(TEXT)
+TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(TEXT)
 LINE = TEXT[: TEXT.index("seed: 1")].count("\n") + 1
 """Of the seed."""
 
@@ -189,7 +189,7 @@ def _changed_line(randomness: random.Random) -> Bad:
 
 def _read(text: str) -> Any:
     try:
-        return YAML(typ="safe").load(text)
+        return YAML(typ="safe", pure=True).load(text)
     except YAMLError:
         return None
 
@@ -399,7 +399,7 @@ def _project(folder: Path, content: Content) -> Iterator[Path]:
 def write(path: Path, content: Content) -> Path:
     if isinstance(content, dict):
         with path.open("w", encoding="utf-8") as file:
-            YAML(typ="safe").dump(content, file)
+            YAML(typ="safe", pure=True).dump(content, file)
     elif isinstance(content, str | bytes):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     else:

@@ -215,7 +215,7 @@ def _read_params(path: Path, name: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        tree = YAML(typ="safe").load(io.BytesIO(path.read_bytes()))
+        tree = YAML(typ="safe", pure=True).load(io.BytesIO(path.read_bytes()))
     except YAMLError as error:
         raise InputError(f"{name}: params.yaml: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):

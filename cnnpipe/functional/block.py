@@ -152,7 +152,7 @@ def block(
     if isinstance(plan.product, _Convolution):
         check_support(algorithm, input, plan.product.geometry)
     if plan.is_too_large:
-        return _one_by_one(input, kernels, normalization, has_relu, pool)
+        return one_by_one(input, kernels, normalization, has_relu=has_relu, pool=pool)
     result: Tensor = _Block.apply(
         plan,
         normalization,
@@ -335,14 +335,15 @@ class _Block(torch.autograd.Function):
         return None, None, dx, dw, db, d_gamma, d_beta
 
 
-def _one_by_one(
+def one_by_one(
     input: Tensor,
-    kernels: Kernels | None,
-    normalization: Normalization | None,
+    kernels: Kernels | None = None,
+    normalization: Normalization | None = None,
+    *,
     has_relu: bool,
     pool: int,
 ) -> Tensor:
-    """The operators, of more pixels than the kernels of a GPU can count."""
+    """What `block` computes of images, by one operator after the other; arguments as there."""
     y = input if kernels is None else conv2d(input, *kernels[:-1], algorithm=kernels.algorithm)
     y = y if normalization is None else batch_norm(y, *normalization)
     y = relu(y) if has_relu else y

@@ -1,14 +1,13 @@
-"""Layers that `cnnpipe.layers.Sequential` computes together, as one operator."""
+"""Layers that are computed together, as one operator."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Literal
 
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
-from cnnpipe.layers import BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential
+from cnnpipe.functional.block import Kernels, Normalization, are_readable, can_fuse, one_by_one
+from cnnpipe.functional.block import block as fused
 from cnnpipe.verify.reference import EPSILON
 
 Norm = Literal["training", "evaluation"] | None
@@ -24,10 +23,14 @@ def block(
     running_var: Tensor | None = None,
     *,
     norm: Norm,
+    relu: bool,
+    pool: int,
     algorithm: str = "auto",
-    **arguments: Any,
+    **windows: Any,
 ) -> Tensor:
     """max over windows of max(0, γ·ẑ + β), where ẑ is z = input ⋆ weight + bias, normalised.
+
+    As `cnnpipe.layers.Sequential` computes it: by one function where that can be.
 
     Args:
         input: (N, C, H, W).
@@ -38,45 +41,18 @@ def block(
         running_mean: (O,), in evaluation.
         running_var: (O,), likewise.
         norm: with which statistics z is normalised, if at all.
+        relu: whether negative numbers become 0.
+        pool: side of the pooling's windows and their stride; 1 is no pooling.
         algorithm: of the convolution.
-        **arguments: padding and stride of the convolution, relu and pool of what follows.
+        **windows: the convolution's padding and stride.
     """
-    named = {
-        "0.weight": weight,
-        "0.bias": bias,
-        "1.weight": gamma,
-        "1.bias": beta,
-        "1.running_mean": running_mean,
-        "1.running_var": running_var,
-    }
-    tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
-    layers = _layers(*weight.shape[:2], algorithm, norm, **arguments)
-    result: Tensor = functional_call(layers, tensors, (input,))
-    return result
-
-
-@lru_cache
-def _layers(
-    outputs: int,
-    inputs: int,
-    algorithm: str,
-    norm: Norm,
-    *,
-    padding: int = 0,
-    stride: int = 1,
-    relu: bool,
-    pool: int,
-) -> Sequential:
-    """The layers without numbers: a call's tensors take the place of their parameters."""
-    # The size of the kernels is that of the call's weight.
-    conv = Conv2d(inputs, outputs, 1, stride, padding, device="meta", algorithm=algorithm)
-    layers: list[nn.Module] = [conv]
-    if norm:
+    kernels = Kernels(weight, bias, **windows, algorithm=algorithm)
+    normalization = None
+    if gamma is not None and beta is not None:
         training = norm == "training"
-        layer = BatchNorm2d(outputs, EPSILON, track_running_stats=not training, device="meta")
-        layers.append(layer.train(training))
-    if relu:
-        layers.append(ReLU())
-    if pool > 1:
-        layers.append(MaxPool2d(pool))
-    return Sequential(*layers)
+        statistics = running_mean, running_var
+        normalization = Normalization(*statistics, gamma, beta, training, momentum=0, eps=EPSILON)
+    tensors = weight, bias, gamma, beta, running_mean, running_var
+    fits = can_fuse(input, algorithm) and are_readable(input.get_device(), *tensors)
+    compute = fused if fits else one_by_one
+    return compute(input, kernels, normalization, has_relu=relu, pool=pool)

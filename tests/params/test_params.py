@@ -25,7 +25,7 @@ from torture.project import run_in
 
 def tree() -> dict[str, Any]:
     """The parameters that ship."""
-    return YAML(typ="safe").load(TEXT)
+    return YAML(typ="safe", pure=True).load(TEXT)
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_bad_files(tmp_path: Path, content: Content, said: str) -> None:
 class TestJsonSchema:
     def test_accepts_the_file_that_ships(self) -> None:
         jsonschema.Draft202012Validator.check_schema(json_schema())
-        jsonschema.validate(YAML(typ="safe").load(TEXT), json_schema())
+        jsonschema.validate(YAML(typ="safe", pure=True).load(TEXT), json_schema())
 
     def test_models_may_override_any_key_of_train(self) -> None:
         jsonschema.validate(changed("models.vgg.augment", {"degrees": 0}), json_schema())
