@@ -95,9 +95,7 @@ def measure(study: Study) -> Finding:
     best = best_gains(sweep(study.run(f"{CLAIM.name}, tuning", 0)))
     start = study.repeat(CLAIM.name, params.runs, sweep)
     networks = stacks(params.trained_depth, params.channels, study.classes, best)
-    images = params.steps * params.batch_size
-    rates = tuned(study, CLAIM.name, params, networks, images)
-    compare = partial(train_stacks, networks=networks, rates=rates)
+    compare = partial(train_stacks, networks=networks)
     return judge(start, study.repeat(f"{CLAIM.name}-trained", params.runs, compare), best, study)
 
 
@@ -187,16 +185,15 @@ def stacks(
     }
 
 
-def train_stacks(
-    run: Study, networks: Mapping[str, Callable[[], nn.Module]], rates: Mapping[str, float]
-) -> pd.DataFrame:
+def train_stacks(run: Study, networks: Mapping[str, Callable[[], nn.Module]]) -> pd.DataFrame:
     """Accuracy of each activation's stack after the same training.
 
     Returns:
         columns network, accuracy.
     """
     params = run.params.activation
-    examples = run.training_examples(params.steps * params.batch_size)
+    images = params.steps * params.batch_size
+    rates, examples = tuned(run, params, networks, images), run.training_examples(images)
     test = run.test_examples(params.test_images)
     rows = [
         (name, accuracy(train(build, examples, params.at(rates[name]), run.seed), test))

@@ -10,7 +10,7 @@ away by itself:
 
 in percentage points of accuracy on test images, all trained on the same images with the same steps.
 Each network takes the learning rate of a list with which it does best on held-out training images,
-in runs that are not judged. The MLP has as many parameters as the convolutional network.
+in that run. The MLP has as many parameters as the convolutional network.
 
 The control separates the bias from all other differences. The pixels of every image, in training
 and test, are put in one fixed random order. This changes nothing for an MLP. For windows,
@@ -72,8 +72,7 @@ PARTS = {"sharing": (CNN, UNSHARED), "locality": (UNSHARED, MLP), "depth": (CNN,
 def measure(study: Study) -> Finding:
     """Train all networks on every number of images, in both orders, in every run."""
     params, networks = study.params.inductive_bias, networks_of(study.classes)
-    rates = tuned(study, CLAIM.name, params, networks, max(params.sizes))
-    compare = partial(train_on_growing_sets, networks=networks, rates=rates)
+    compare = partial(train_on_growing_sets, networks=networks)
     return judge(study.repeat(CLAIM.name, params.runs, compare), study)
 
 
@@ -88,7 +87,7 @@ def networks_of(classes: int) -> dict[str, Callable[[], nn.Module]]:
 
 
 def train_on_growing_sets(
-    run: Study, networks: Mapping[str, Callable[[], nn.Module]], rates: Mapping[str, float]
+    run: Study, networks: Mapping[str, Callable[[], nn.Module]]
 ) -> pd.DataFrame:
     """Accuracy of each network in one run, in the order of pixels that it was trained with.
 
@@ -96,6 +95,7 @@ def train_on_growing_sets(
         columns order, network, parameters, images, accuracy (fraction).
     """
     params = run.params.inductive_bias
+    rates = tuned(run, params, networks, max(params.sizes))
     images, labels = run.training_examples(max(params.sizes))
     test_images, test_labels = run.test_examples(params.test_images)
     rows = []

@@ -15,7 +15,7 @@ from cnnpipe.data.preprocessing import moved
 from cnnpipe.findings.estimates import paired
 from cnnpipe.params.principles import ShiftParams
 from cnnpipe.principles.networks import parameter_count
-from cnnpipe.principles.study import Study, accuracy, train
+from cnnpipe.principles.study import Study, accuracy, train, tuned
 
 DIRECTIONS = [(0, 1), (0, -1), (1, 0), (-1, 0)]
 """Right, left, down, up, as (rows, columns)."""
@@ -51,7 +51,6 @@ def train_and_move(
     run: Study,
     params: ShiftParams,
     networks: Mapping[str, Callable[[], nn.Module]],
-    rates: Mapping[str, float],
     trained_on_moved: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Accuracy of every network in one run, on test images moved ever further.
@@ -60,7 +59,6 @@ def train_and_move(
         run: data, and the seed that draws images, initial weights and order.
         params: budget, and the largest shift.
         networks: what builds them, by name.
-        rates: learning rate of each.
         trained_on_moved: names of those whose training images are moved at random.
 
     Returns:
@@ -69,7 +67,7 @@ def train_and_move(
     fill = run.normalization.background
     images, labels = run.training_examples(params.train_images)
     test_images, test_labels = run.test_examples(params.test_images)
-    rows = []
+    rates, rows = tuned(run, params, networks, params.train_images), []
     for name, build in networks.items():
         seen = images
         if name in trained_on_moved:

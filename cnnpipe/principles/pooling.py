@@ -58,7 +58,7 @@ from cnnpipe.principles.networks import (
     pooling_layers,
     pooling_network,
 )
-from cnnpipe.principles.study import POINT, Study, tuned
+from cnnpipe.principles.study import POINT, Study
 
 CLAIM = Claim(
     name="pooling",
@@ -95,8 +95,7 @@ def measure(study: Study) -> Finding:
     networks: dict[str, Callable[[], nn.Module]] = {
         name: partial(pooling_network, name, study.classes) for name in WINDOWS
     }
-    rates = tuned(study, CLAIM.name, params, networks, params.train_images)
-    compare = partial(train_and_move, params=params, networks=networks, rates=rates)
+    compare = partial(train_and_move, params=params, networks=networks)
     accuracies = study.repeat(CLAIM.name, params.runs, compare)
     return judge(measure_maps(maps, moved_maps), example_of(maps), accuracies, study)
 

@@ -12,7 +12,7 @@ weights (biases apart: O, O·H·W and O·H·W). Experiment:
 - The cause of tolerance to shifts: a small network of two convolutions, and its twin with locally
   connected layers of the same dimensions. The twin begins as *the same function*, weight for
   weight, so that only the freedom of its weights differs. Same images, same batches, same
-  optimiser, and the same list of learning rates to choose from, by runs that are not judged. Each
+  optimiser, and the same list of learning rates to choose from in each run. Each
   form has two heads: a classifier of every position, and one of each map's maximum, which drops
   the position. All four are judged on test images moved by d pixels.
 
@@ -43,7 +43,7 @@ from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.figures.sharing import draw
 from cnnpipe.principles.moved_images import points_lost, train_and_move
 from cnnpipe.principles.networks import FORMS, HEADS, Form, Head, twin
-from cnnpipe.principles.study import POINT, Study, tuned
+from cnnpipe.principles.study import POINT, Study
 
 CLAIM = Claim(
     name="sharing",
@@ -72,8 +72,7 @@ def measure(study: Study) -> Finding:
         name_of(form, head): partial(twin, form, head, study.classes)
         for form, head in product(FORMS, HEADS)
     }
-    rates = tuned(study, CLAIM.name, params, networks, params.train_images)
-    compare = partial(train_and_move, params=params, networks=networks, rates=rates)
+    compare = partial(train_and_move, params=params, networks=networks)
     runs = study.repeat(CLAIM.name, params.runs, compare)
     return judge(runs, count_weights(FEATURE_MAPS), study)
 

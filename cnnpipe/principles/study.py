@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -122,25 +121,20 @@ class Study:
 
 POINT = 1.0
 """Percentage points of accuracy, the smallest difference that counts: one image in a hundred."""
-TUNING_RUNS = 3
-"""With the mean of which a learning rate is chosen; none of them is judged."""
 HELD_OUT = 1000
-"""Training images, other than those trained on, that choose it."""
+"""Training images, other than those trained on, that choose a learning rate."""
 
 
 def tuned(
-    study: Study,
-    claim: str,
-    budget: Budget,
-    networks: Mapping[str, Callable[[], nn.Module]],
-    images: int,
+    run: Study, budget: Budget, networks: Mapping[str, Callable[[], nn.Module]], images: int
 ) -> dict[str, float]:
     """The learning rate of the budget's list with which each network does best, by name.
 
-    Of a list of one, that one.
+    Of a list of one, that one. Every run chooses its own, so that the interval over runs covers
+    what the choice changes.
 
     Args:
-        study, claim: whose data, and seeds.
+        run: data, and the seed that draws images, initial weights and order.
         budget: the list, and how long the networks train.
         networks: what builds them, by name.
         images: how many they train on.
@@ -148,20 +142,17 @@ def tuned(
     first, *others = budget.lr
     if not others:
         return dict.fromkeys(networks, first)
-
-    def try_rates(run: Study) -> pd.DataFrame:
-        inputs, labels = run.training_examples(images + HELD_OUT)
-        seen = min(images, len(labels) * 3 // 4)
-        learned, held_out = (inputs[:seen], labels[:seen]), (inputs[seen:], labels[seen:])
-        rows = [
-            (name, lr, accuracy(train(build, learned, budget.at(lr), run.seed), held_out))
-            for (name, build), lr in product(networks.items(), budget.lr)
-        ]
-        return pd.DataFrame(rows, columns=["network", "lr", "accuracy"])
-
-    tried = study.repeat(f"{claim}, tuning", TUNING_RUNS, try_rates)
-    reached = tried.groupby(["network", "lr"], sort=False)["accuracy"].mean()
-    return {name: float(reached[name].idxmax()) for name in networks}
+    inputs, labels = run.training_examples(images + HELD_OUT)
+    seen = min(images, len(labels) * 3 // 4)
+    learned, held_out = (inputs[:seen], labels[:seen]), (inputs[seen:], labels[seen:])
+    rates = {}
+    for name, build in networks.items():
+        reached = {
+            lr: accuracy(train(build, learned, budget.at(lr), run.seed), held_out)
+            for lr in budget.lr
+        }
+        rates[name] = max(reached, key=reached.__getitem__)
+    return rates
 
 
 def train(

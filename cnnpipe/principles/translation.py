@@ -47,7 +47,7 @@ from cnnpipe.principles.claim import Claim
 from cnnpipe.principles.figures.translation import draw
 from cnnpipe.principles.moved_images import points_lost, train_and_move
 from cnnpipe.principles.networks import MAX, MLP, perceptron, pooling_network, twin
-from cnnpipe.principles.study import POINT, Study, tuned
+from cnnpipe.principles.study import POINT, Study
 
 DROPPED = "max pooling over the whole map"
 MAX_ON_MOVED = "max pooling, trained on moved images"
@@ -79,13 +79,8 @@ def measure(study: Study) -> Finding:
     operations = operations_of(study.models["lenet5"])
     errors = equivariance_errors(operations, images, study.normalization.background)
     params, networks = study.params.translation, networks_of(study.classes)
-    rates = tuned(study, CLAIM.name, params, networks, params.train_images)
     compare = partial(
-        train_and_move,
-        params=params,
-        networks=networks,
-        rates=rates,
-        trained_on_moved=[MAX_ON_MOVED],
+        train_and_move, params=params, networks=networks, trained_on_moved=[MAX_ON_MOVED]
     )
     return judge(errors, study.repeat(CLAIM.name, params.runs, compare), study)
 

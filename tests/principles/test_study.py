@@ -68,7 +68,7 @@ def test_the_learning_rate_is_the_best_on_held_out_images():
     budget = Budget(runs=2, steps=20, batch_size=32, lr=[1e-7, 0.01], test_images=20)
     study = tiny_study(train=300, test=4)
     networks = {"MLP": partial(perceptron, 16, 2)}
-    assert tuned(study, "sharing", budget, networks, 200) == {"MLP": 0.01}
+    assert tuned(study, budget, networks, 200) == {"MLP": 0.01}
 
 
 def linear() -> nn.Module:
