@@ -127,18 +127,24 @@ def replications() -> str:
     for name, row in results["replication"].items():
         found = [seed[name] for seed in results["seeds"].values()]
         verdicts = Counter(row["verdicts"]).most_common()
-        covered = f"{row['covered']} of {row['pairs']}" if row["pairs"] else "–"
+        counted = [
+            f"{row[key]} of {row['pairs']}" if row["pairs"] else "–"
+            for key in ("covered", "replicated")
+        ]
         cells = [", ".join(f"**{verdict}** {number}×" for verdict, number in verdicts)]
         cells += [estimate(found[0]), ", ".join(short(one["number"]) for one in found[1:])]
-        rows.append([f"`{name}`", *cells, covered])
-    header = ["claim", "verdicts", "first seed (95 % interval)", "others", "covered"]
+        rows.append([f"`{name}`", *cells, *counted])
+    header = ["claim", "verdicts", "first seed (95 % interval)", "others", "covered", "replicated"]
     measured = f"Measured on {results['date']} with {title_of(results['dataset'])}"
     compared = results["replication"].values()
-    covered, pairs = (sum(row[key] for row in compared) for key in ("covered", "pairs"))
+    covered, replicated, pairs = (
+        sum(row[key] for row in compared) for key in ("covered", "replicated", "pairs")
+    )
     flips = sum(row["flips"] for row in compared)
     said = (
         f"Between the seeds {count(flips, 'verdict')} flipped from shown to shown not to hold. The "
-        f"intervals cover {percent(covered / pairs)} of the other seeds' numbers."
+        f"intervals cover {percent(covered / pairs)} of the other seeds' numbers, and those for "
+        f"another seed {percent(replicated / pairs)}."
     )
     return f"{measured} on {machine('claims.json')}.\n\n{table(header, rows)}\n\n{said}"
 

@@ -68,7 +68,7 @@ def test_the_full_budget_has_a_row_for_each_claim_once_it_is_measured(tmp_path, 
         {"sharing": {"verdict": verdict, "number": number, "interval": [0.5, 4.0]}}
         for verdict, number in zip(verdicts, (2.0, 1.5, 2.5), strict=True)
     ]
-    row = {"verdicts": verdicts, "flips": False, "covered": 5, "pairs": 6}
+    row = {"verdicts": verdicts, "flips": False, "covered": 5, "replicated": 6, "pairs": 6}
     machine = {"processor": "Example", "threads": 2, "torch": "2.14.1+cpu", "python": "3.11.7"}
     facts = {"date": "2026-01-31", "dataset": "mnist", "machine": machine}
     facts |= {"replication": {"sharing": row}, "seeds": dict(enumerate(found))}

@@ -72,9 +72,14 @@ def test_of_exact_intervals_a_claim_in_four_covers_less_than_four_fifths(script)
             str(seed): {"a": {"verdict": "", "number": one.mean, "interval": one.interval}}
             for seed, one in enumerate(estimates)
         }
-        covered.append(script.stability(runs)["a"]["covered"] / 20)
-    assert 0.83 < np.mean(covered) < 0.87
-    assert 0.2 < np.mean(np.less(covered, 0.8)) < 0.35
+        row = script.stability(runs)["a"]
+        covered.append([row["covered"] / 20, row["replicated"] / 20])
+    mean, too_few = np.mean(covered, axis=0), np.mean(np.less(covered, 0.8), axis=0)
+    assert 0.83 < mean[0] < 0.87
+    assert 0.2 < too_few[0] < 0.35
+    # Of intervals for another seed's number:
+    assert 0.94 < mean[1] < 0.96
+    assert too_few[1] < 0.07
 
 
 def test_replications_are_compared_pair_by_pair(script):
@@ -86,8 +91,9 @@ def test_replications_are_compared_pair_by_pair(script):
         "2": found("shown not to hold", 0.5, [0.0, 1.0]),
         "3": found("not decided", 1.5, [0.0, 4.0]),
     }
-    # 1 holds 3's number, 2 none, 3 both others'.
+    # 1 holds 3's number, 2 none, 3 both others'. From 2 ± √2 to 0.5 is too far; from 0.5 ± √0.5
+    # to 2 and to 1.5, too.
     verdicts = ["shown", "shown not to hold", "not decided"]
-    expected = {"verdicts": verdicts, "flips": True, "covered": 3, "pairs": 6}
+    expected = {"verdicts": verdicts, "flips": True, "covered": 3, "replicated": 3, "pairs": 6}
     assert script.stability(runs) == {"sharing": expected}
     assert not script.stability({"1": runs["1"], "3": runs["3"]})["sharing"]["flips"]
