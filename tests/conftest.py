@@ -9,7 +9,7 @@ import sys
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported, after this line
-# Some 150 processes import the project: each would compile it again.
+# Stages and workers are processes that import the project: each would compile it again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -111,7 +111,7 @@ def computes(algorithm: str, call: Call) -> bool:
 
 
 def algorithms_for(call: Call) -> list[str | None]:
-    """The algorithms that compute a call; none has a name unless it is a convolution."""
+    """The algorithms that compute a call; None if its operator has only one."""
     if call.operator not in ALGORITHMS:
         return [None]
     named = CPU_ALGORITHMS if has_four_sides(call) else ("auto", *CPU_ALGORITHMS)

@@ -5,7 +5,6 @@ const pad = (() => {
   const STEP = 1 / 56; // of the sheet's side, for one press of an arrow key
   const LEAP = 1 / 14; // with Shift
 
-
   /**
    * Make a canvas a drawing pad.
    *
