@@ -280,7 +280,7 @@ class _Correlation:
         self._tasks, self._bands = N // together * bands, bands
         columns, vectors = kernels.register_tile(W_out, case.vectors, together)
         self._copy = threads * together * case.padded_numbers if case.copies(columns) else 0
-        self.leaves_out = case.is_padded and not self._copy
+        self.leaves_out = case.is_padded
         self._kernel = cache(partial(kernels.forward, case, together))  # of `has_bias`
 
         blocks, width = case.vectors // vectors, vectors * case.lanes
@@ -331,7 +331,7 @@ class _Summation:
         self._tasks, self._sizes = count * shares, (N, portion, shares)
         self._parts = count, G, kH, kW, C, case.vectors * case.lanes
         self._copy = threads * case.padded_numbers if case.gradient_copies else 0
-        self.leaves_out = case.is_padded and not self._copy
+        self.leaves_out = case.gradient_leaves_out
         self._out_channels = O
 
     def __call__(self, x: Tensor, grad: Tensor) -> Tensor:

@@ -68,25 +68,33 @@ class Case:
     def is_padded(self) -> bool:
         return any(self.geometry.padding) or self.spread != (1, 1)
 
-    def copies(self, columns: int) -> bool:
-        """Whether the forward pass, in tiles of `columns` columns, reads a copy between zeros.
+    def leaves_out(self, columns: int) -> bool:
+        """Whether the forward pass, in tiles of `columns` columns, leaves out columns outside.
 
-        Other code leaves out what lies outside of the image. Each tile of a row and each column of
-        the window has code of its own: too much where they are many. Channels that are a large
-        power of two are better copied, too: see `pixel`.
+        Each tile of a row and each column of the window then has code of its own: too much where
+        they are many. Rows outside are always left out.
         """
         tiles = -(-self.geometry.output_size[1] // columns)
-        is_long = tiles * self.geometry.kernel_size[1] > LONGEST
-        return self.is_padded and (is_long or self.spread != (1, 1) or self._is_crowded)
+        is_short = tiles * self.geometry.kernel_size[1] <= LONGEST
+        return self.is_padded and is_short and self.spread == (1, 1)
+
+    def copies(self, columns: int) -> bool:
+        """Whether the forward pass reads a copy of the image between zeros."""
+        return self.is_padded and (self._is_crowded or not self.leaves_out(columns))
+
+    @property
+    def gradient_leaves_out(self) -> bool:
+        """Whether the kernels' gradient leaves out what lies outside of the image.
+
+        That takes a tile for each of the window's pixels; few channels do not fill it.
+        """
+        are_few = self.channels * (2 - self.vectors % 2) < FEWEST
+        return self.is_padded and not are_few and self._sees_all
 
     @property
     def gradient_copies(self) -> bool:
-        """Whether the kernels' gradient does, instead of leaving out what lies outside.
-
-        To leave it out takes a tile for each of the window's pixels; few channels do not fill it.
-        """
-        are_few = self.channels * (2 - self.vectors % 2) < FEWEST
-        return self.is_padded and (are_few or self._is_crowded or not self._sees_all)
+        """Whether it reads a copy of the image between zeros."""
+        return self.is_padded and (self._is_crowded or not self.gradient_leaves_out)
 
     @property
     def _sees_all(self) -> bool:
@@ -232,7 +240,7 @@ def forward(nest: Nest, case: Case, images: int, has_bias: bool) -> None:
     for g in nest.range(G):
         for block in nest.range(blocks):  # outside, so that its kernels stay in the cache
             for row in nest.range(first, last):
-                for first_column in _starts(nest, case, W_out, columns, is_copied):
+                for first_column in _starts(nest, case, columns):
                     # The register tile: a pixel is loaded for all vectors, a vector of kernel
                     # entries for all pixels, and no sum is loaded or stored on its way.
                     start = [
@@ -273,11 +281,10 @@ def forward(nest: Nest, case: Case, images: int, has_bias: bool) -> None:
                             y.store(total.value, *place, first=case.filled(vector))
 
 
-def _starts(
-    nest: Nest, case: Case, width: int, columns: int, is_copied: bool
-) -> Iterator[Index | int]:
+def _starts(nest: Nest, case: Case, columns: int) -> Iterator[Index | int]:
     """Where the tiles of a row start, ints where code is written for each. The last moves back."""
-    if case.is_padded and not is_copied:
+    width = case.geometry.output_size[1]
+    if case.leaves_out(columns):
         yield from (min(start, width - columns) for start in range(0, width, columns))
         return
     for start in nest.range(0, width, columns):
@@ -296,10 +303,10 @@ def _inside(nest: Nest, offset: Index | int, step: int, size: int, count: int) -
 def _met(
     nest: Nest, case: Case, row: int | Index, column: int
 ) -> tuple[Iterator[Index], Iterator[Index]]:
-    """Rows and columns of the outputs that a kernel's entry is for; all where zeros are copied."""
+    """Rows and columns of the outputs that a kernel's entry is for."""
     geometry = case.geometry
     (H, W), (H_out, W_out) = geometry.input_size, geometry.output_size
-    if case.gradient_copies:
+    if not case.gradient_leaves_out:
         return nest.range(H_out), nest.range(W_out)
     (down, across), (top, _, left, _) = geometry.stride, geometry.padding
     above = row * geometry.dilation[0] - top
@@ -371,8 +378,7 @@ def _taps(
     """Cut the kernel's entries into sets that fit the registers: row, column, entry, channel."""
     kH, C = case.geometry.kernel_size[0], case.channels
     runs = case.runs(is_copied=case.gradient_copies)
-    reads_all = case.gradient_copies or not case.is_padded
-    if reads_all and kH * case.geometry.kernel_size[1] * C <= most:
+    if not case.gradient_leaves_out and kH * case.geometry.kernel_size[1] * C <= most:
         yield [
             (row, offset, entry + k, k)
             for row in range(kH)
