@@ -179,7 +179,7 @@ def _keep(key: str, code: bytes) -> None:
         file = _file(key)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _forget_old(file.parent)
-        with atomic_write(file, "wb") as out:
+        with atomic_write(file, "wb", flushed=False) as out:
             out.write(hashlib.sha256(code).digest() + code)
 
 

@@ -333,8 +333,11 @@ class Nest:
             yield start, lanes, None if size == lanes else size
 
     def unrolled(self, count: int) -> Iterator[Index]:
-        """A range whose body is written up to four times, so that fewer steps are counted."""
-        times = next(times for times in (4, 3, 2, 1) if count % times == 0)
+        """A range whose body is written twice where that divides it: half as many steps to count.
+
+        Four times were no faster, and took a fifth longer to compile.
+        """
+        times = 2 - count % 2
         for start in self.range(0, count, times):
             for k in range(times):
                 yield start + k
