@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from cnnpipe.functional import conv2d
 from cnnpipe.functional.windows import pad, sliding_windows
 from cnnpipe.geometry import WindowGeometry
 from cnnpipe.layers import AvgPool2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential
@@ -70,9 +71,10 @@ def pooling_layers(reduction: Reduction) -> list[nn.Module]:
 class LocallyConnected2d(nn.Module):
     """A convolution without sharing: each position has separate kernels and biases.
 
-    y[n, o, p] = bias[o, p] + Σ_{c,i,j} window[n, c, p, i, j] · weight[p, (c, i, j), o]
+    y[n, o, p] = bias[p, o] + Σ_{c,i,j} window[n, c, p, i, j] · weight[p, o, (c, i, j)]
 
-    It begins as the function of the convolution it is made from.
+    The windows are images of one pixel, and a group of channels belongs to each position. It
+    begins as the function of the convolution it is made from.
 
     Shape: (N, C, H, W) → (N, O, H_out, W_out).
 
@@ -92,17 +94,18 @@ class LocallyConnected2d(nn.Module):
             convolution.stride,
             (vertical, vertical, horizontal, horizontal),
         )
-        positions = math.prod(self.geometry.output_size)
-        kernels = convolution.weight.detach().flatten(1).T  # (C·kH·kW, O)
-        self.weight = nn.Parameter(kernels.repeat(positions, 1, 1))  # (positions, C·kH·kW, O)
-        self.bias = nn.Parameter(convolution.bias.detach().repeat(positions, 1, 1))
+        self.positions = math.prod(self.geometry.output_size)
+        kernels = convolution.weight.detach().flatten(1)  # (O, C·kH·kW)
+        self.weight = nn.Parameter(kernels.repeat(self.positions, 1, 1))
+        self.bias = nn.Parameter(convolution.bias.detach().repeat(self.positions, 1))
 
     def forward(self, input: Tensor) -> Tensor:
         windows = sliding_windows(pad(input, self.geometry), self.geometry)
-        rows = windows.permute(2, 3, 0, 1, 4, 5).flatten(3).flatten(0, 1)  # (positions, N, C, k²)
-        outputs: Tensor = self.bias + rows.flatten(2) @ self.weight  # (positions, N, O)
-        maps: Tensor = outputs.permute(1, 2, 0).unflatten(2, self.geometry.output_size)
-        return maps
+        pixels = windows.permute(0, 2, 3, 1, 4, 5).reshape(len(input), -1, 1, 1)
+        kernels = self.weight.flatten(0, 1)[:, :, None, None]  # (positions·O, C·kH·kW, 1, 1)
+        outputs = conv2d(pixels, kernels, self.bias.flatten(), groups=self.positions)
+        maps: Tensor = outputs.view(len(input), self.positions, -1).transpose(1, 2)
+        return maps.unflatten(2, self.geometry.output_size)
 
 
 def twin(form: Form, head: Head, classes: int) -> nn.Sequential:

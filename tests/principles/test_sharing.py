@@ -47,7 +47,7 @@ def test_each_position_has_weights_of_its_own():
     local = LocallyConnected2d(Conv2d(1, 1, 2), (3, 3))  # 2×2 positions
     kernels = torch.randn(4, 1, 1, 2, 2)
     with torch.no_grad():
-        local.weight.copy_(kernels.reshape(4, 4, 1))
+        local.weight.copy_(kernels.reshape(4, 1, 4))
         local.bias.zero_()
     images = torch.randn(1, 1, 3, 3)
     expected = [conv2d(images, kernel).flatten()[p] for p, kernel in enumerate(kernels)]
@@ -61,7 +61,7 @@ def test_gradients_of_the_convolution_are_those_of_the_positions_added_up():
     images = torch.randn(2, 1, 6, 6)
     for layer in (convolution, local):
         layer(images).square().sum().backward()
-    summed = local.weight.grad.sum(0).T.reshape_as(convolution.weight)
+    summed = local.weight.grad.sum(0).reshape_as(convolution.weight)
     torch.testing.assert_close(summed, convolution.weight.grad)
 
 
