@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnpipe import loops
+from cnnpipe.functional import activation_kernels
 from cnnpipe.functional.arguments import FLOATS, REALS, check_bool, check_dtype
 from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Operator
@@ -141,8 +143,10 @@ class _Sigmoid(_Elementwise):
 
     @staticmethod
     def compute(x: Tensor) -> Tensor:
-        wide = x.to(accumulation_dtype(x.dtype))
-        return wide.neg().exp_().add_(1).reciprocal_().to(x.dtype)
+        y = torch.empty_like(x, dtype=accumulation_dtype(x.dtype)).copy_(x)
+        if loops.unsupported(x) is None:
+            return activation_kernels.sigmoid_(y).to(x.dtype)
+        return y.neg_().exp_().add_(1).reciprocal_().to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
