@@ -182,7 +182,9 @@ def test_kernels_touch_no_memory_but_their_operands() -> None:
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("convolution", [CONVOLUTIONS[k] for k in (1, 3, 5, 7, 8, 13, 14, 15)], ids=str)
+@pytest.mark.parametrize(
+    "convolution", [CONVOLUTIONS[k] for k in (1, 3, 5, 7, 8, 13, 14, 15)], ids=str
+)
 @pytest.mark.parametrize("place", [0, 0.5])
 @pytest.mark.parametrize("operand", range(4))
 def test_what_is_not_finite_goes_where_the_formula_says(
