@@ -104,8 +104,9 @@ class LocallyConnected2d(nn.Module):
         pixels = windows.permute(0, 2, 3, 1, 4, 5).reshape(len(input), -1, 1, 1)
         kernels = self.weight.flatten(0, 1)[:, :, None, None]  # (positions·O, C·kH·kW, 1, 1)
         outputs = conv2d(pixels, kernels, self.bias.flatten(), groups=self.positions)
-        maps: Tensor = outputs.view(len(input), self.positions, -1).transpose(1, 2)
-        return maps.unflatten(2, self.geometry.output_size)
+        by_channel = outputs.view(len(input), self.positions, -1).transpose(1, 2)
+        maps: Tensor = by_channel.unflatten(2, self.geometry.output_size)
+        return maps
 
 
 def twin(form: Form, head: Head, classes: int) -> nn.Sequential:
