@@ -96,7 +96,7 @@ CONVOLUTIONS = [
     Convolution((2, 16), (9, 8), (3, 4), stride=(1, 2), padding=(4, 5)),
     Convolution((16, 16), (6, 7), (2, 4), padding=(3, 5)),  # the same, and channels fill a tile
     Convolution((256, 3), (4, 4), (3, 3), padding=(1, 1), images=2),  # crowded lines of the cache
-    Convolution((3, 5), (4, 70), (3, 3), padding=(1, 1)),  # rows of many tiles
+    Convolution((3, 5), (4, 150), (3, 3), padding=(1, 1)),  # rows of many tiles
 ]
 
 
