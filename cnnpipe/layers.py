@@ -406,9 +406,11 @@ class Sequential(nn.Sequential):
         layers = list(self)
         while layers:
             algorithm = layers[0].algorithm if isinstance(layers[0], Conv2d) else "auto"
-            found = _Block.at_start(layers, input) if can_fuse(input, algorithm) else None
-            if found and len(found) > 1:
-                input, layers = found(input), layers[len(found) :]
+            count, found = 0, _Block()
+            if can_fuse(input, algorithm):
+                count, found = _Block.at_start(layers, input)
+            if count > 1:
+                input, layers = found(input), layers[count:]
             else:
                 first, *layers = layers
                 input = first(input)
@@ -425,8 +427,8 @@ class _Block:
     pool: MaxPool2d | None = None
 
     @classmethod
-    def at_start(cls, layers: Sequence[Any], input: Tensor) -> Self:
-        """The block with which the layers begin, for images (4 axes) or rows (2)."""
+    def at_start(cls, layers: Sequence[Any], input: Tensor) -> tuple[int, Self]:
+        """How many layers at the start are a block of images (4 axes) or rows (2), and which."""
         found: dict[str, Any] = {}
         device = input.get_device()
         free = list(_PLACES[input.ndim].items())
@@ -436,10 +438,7 @@ class _Block:
             if not free or not layer.fits_block(device) or _is_watched(layer):
                 break
             found[free.pop(0)[1]] = layer
-        return cls(**found)
-
-    def __len__(self) -> int:
-        return sum(layer is not None for layer in vars(self).values())
+        return len(found), cls(**found)
 
     def __call__(self, input: Tensor) -> Tensor:
         return block(

@@ -45,7 +45,7 @@ Architectures = Mapping[str, Mapping[str, Any]]
 CONTESTANTS = SCRATCH, TORCH, CHANNELS_LAST = "scratch", "torch", "torch, channels last"
 REGISTERS = {f"registers, {lanes} lanes": lanes for lanes in peak.LANES}
 """Loops that show what the cores can do at most."""
-LEAST_ROUNDS = 5
+LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True)

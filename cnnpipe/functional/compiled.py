@@ -21,7 +21,7 @@ from torch import Tensor
 from cnnpipe import loops
 from cnnpipe.functional import compiled_kernels as kernels
 from cnnpipe.functional import im2col
-from cnnpipe.functional.compiled_kernels import SUMS, SUMS_IN_REGISTERS, Case, total
+from cnnpipe.functional.compiled_kernels import SUMS_IN_REGISTERS, Case, total
 from cnnpipe.functional.windows import accumulation_dtype, is_finite, rows_of
 from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.loops import dtype_name
@@ -30,8 +30,10 @@ PORTION = 16
 """Images whose gradients of the kernel are added in one chain; more where there are many images."""
 LARGEST_COUNT = 32
 """Of portions."""
-ENOUGH = 2_000_000
-"""Operations that are worth a second thread."""
+ENOUGH = 8_000_000
+"""Operations that are worth a second thread, which may have to be woken first."""
+PACKED = 65_536
+"""Numbers of kernels that one task puts in order: with fewer, waking a thread takes longer."""
 ROW = 16
 """Images of one pixel that stand side by side as one row of a picture: a tile over images."""
 KEPT = 256
@@ -285,7 +287,7 @@ class _Correlation:
 
         blocks, width = case.vectors // vectors, vectors * case.lanes
         rows, numbers = G * blocks * kH, kW * C * width  # of packed kernels
-        of_task = max(1, SUMS // numbers)
+        of_task = max(1, PACKED // numbers)
         self._pack = kernels.pack(case.dtype, width)
         self._pack_tasks, self._packed = -(-rows // of_task), rows * numbers
         self._pack_sizes = rows, of_task, blocks, kH, kW, C, O

@@ -35,7 +35,7 @@ LONGEST = 12
 FEWEST = 12
 """Sums that keep a core busy: with fewer, each waits for the one before it."""
 SUMS = 8192
-"""Numbers that one task adds up or puts in order: with fewer, waking a thread takes longer."""
+"""Numbers that one task adds up: with fewer, waking a thread takes longer."""
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,10 @@ INVERSE_REGULARISATION = 10.0
 none of 3, 10, 30 and 100 is better than another by more than chance, for any of the features."""
 VOCABULARY_IMAGES = 1_000
 """Enough for 81,000 patches, twice as many as the vocabulary is learned from."""
-PORTION = 500
-"""Images that one process is given at a time; fewer are not worth a process."""
+PORTION = 5_000
+"""Images that one process is given at a time: as long as it takes to start a process, three
+seconds, a core extracts any of the features of more than these."""
 MOST_PROCESSES = 8
-"""Each takes seconds to start, and there are few portions."""
 
 
 @dataclass(frozen=True)
