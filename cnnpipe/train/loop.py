@@ -118,7 +118,7 @@ def train_step(state: TrainingState, batch: Sequence[Tensor], measure: Measure) 
     """One step of the optimiser; the loss and the accuracy on the batch before it."""
     measured = measure(state.averaged.shares(), *batch)
     state.optimizer.step()  # its schedule moves numbers that a graph would freeze
-    state.averaged.update_parameters(state.model)
+    state.averaged.update()
     state.schedule.step()
     state.step += 1
     return measured
@@ -138,7 +138,7 @@ def measure_batch(
     if maps is not None:
         images = resample(images, maps, normalization.background)
     measured = forward_and_backward(state, params, images, split.labels[indices])
-    state.averaged.update_counts(state.model, shares)
+    state.averaged.update_counts(shares)
     return measured
 
 

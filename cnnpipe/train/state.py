@@ -1,5 +1,6 @@
 """Everything that changes while a network trains: captured for a checkpoint, restored from one."""
 
+import copy
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -7,7 +8,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.optim.swa_utils import AveragedModel
 
 from cnnpipe.params.train import TrainParams
 from cnnpipe.train import distributed
@@ -160,42 +160,52 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
                 moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
-class AveragedWeights(AveragedModel):
+class AveragedWeights(nn.Module):
     """The exponential moving average of a model's parameters and buffers.
 
     a ← d·a + (1 − d)·w with d = min(decay, (1 + n)/(10 + n)) at update n; the first one copies w.
     With the smaller d of the first updates, the initial weights are forgotten also by a run of
     fewer than 1/(1 − decay) steps.
 
-    The count n stays on the CPU, so that an update never waits for a GPU, as torch's would.
+    The count n stays on the CPU, so that an update never waits for a GPU.
 
     Integers, the counts of batches of BatchNorm2d, are averaged apart: they change in the forward
     pass, and so can be averaged where that is recorded.
     """
 
+    n_averaged: Tensor
+
     def __init__(self, model: nn.Module, decay: float) -> None:
-        super().__init__(model, use_buffers=True)
+        super().__init__()
+        self.module = copy.deepcopy(model)
+        self.register_buffer("n_averaged", torch.tensor(0))
         self._decay = decay
+        # Listed once, as walking through both networks takes longer than an update.
+        self._floats, self._integers = (
+            [_tensors(network, floats=floats) for network in (self.module, model)]
+            for floats in (True, False)
+        )
 
     @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        averages, values = (_tensors(network, floats=True) for network in (self.module, model))
+    def update(self) -> None:
+        """Follow the model's weights, after a step of the optimiser."""
         share = 1 - self._d
         self.n_averaged += 1
         if share == 1:
-            torch._foreach_copy_(averages, values)
+            torch._foreach_copy_(*self._floats)
         else:
-            torch._foreach_lerp_(averages, values, share)
+            torch._foreach_lerp_(*self._floats, share)
 
     @torch.no_grad()
-    def update_counts(self, model: nn.Module, shares: Tensor) -> None:
+    def update_counts(self, shares: Tensor) -> None:
         """Average the integers, all at once, and cut the means to integers.
 
+        It comes after the model's forward pass and before `update`.
+
         Args:
-            model: after its forward pass, before `update_parameters`.
             shares: what `shares` returns, on the model's device.
         """
-        averages, values = (_tensors(network, floats=False) for network in (self.module, model))
+        averages, values = self._integers
         if averages:
             mean = torch.stack(averages) * shares[0] + torch.stack(values) * shares[1]
             torch._foreach_copy_(averages, list(mean.to(averages[0].dtype)))

@@ -174,8 +174,8 @@ def test_averaging_settles_at_its_decay():
     averaged.n_averaged.fill_(1_000)
     nn.init.ones_(network.bias)
     network.num_batches_tracked.fill_(35)
-    averaged.update_counts(network, averaged.shares())
-    averaged.update_parameters(network)
+    averaged.update_counts(averaged.shares())
+    averaged.update()
     torch.testing.assert_close(averaged.module.bias.detach(), torch.full((3,), 0.1))
     assert averaged.module.num_batches_tracked == 3  # 0.9·0 + 0.1·35, cut to an integer
 
