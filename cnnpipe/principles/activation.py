@@ -87,7 +87,7 @@ lie between."""
 VANISHED = 1.0
 """Orders of magnitude from which on a gradient has vanished: optimisers with a step size per weight
 make up for less."""
-BATCH_AT_THE_START = 128
+BATCH_AT_THE_START = 32
 
 
 def measure(study: Study) -> Finding:

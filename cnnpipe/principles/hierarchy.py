@@ -322,6 +322,9 @@ def probe(training: Examples, test: Examples, classes: int) -> Array:
     X, T = inputs.flatten(1).double(), test_inputs.flatten(1).double()
     mean = X.mean(dim=0)
     X, T = X - mean, T - mean
+    if X.shape[1] > len(X):  # W is in the space that the examples span
+        Q = torch.linalg.qr(X.T).Q  # (features, n)
+        X, T = X @ Q, T @ Q
     Y = nn.functional.one_hot(labels, classes).double()
     level = Y.mean(dim=0)
     # Not torch.linalg.eigh: MKL's at times does not converge where most features are constant.
