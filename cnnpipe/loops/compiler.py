@@ -122,7 +122,8 @@ def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
         code, run = _machine_code(write, case, origin), _run()
 
         def call(tasks: int, *arguments: Tensor | int) -> None:
-            words = [a if type(a) is int else a.data_ptr() for a in arguments]  # isinstance is slower
+            # Thousands of times a second: `isinstance` would take longer.
+            words = [a if type(a) is int else a.data_ptr() for a in arguments]
             run(code, tasks, min(tasks, torch.get_num_threads()), _packed(len(words))(*words))
 
         return call
@@ -230,6 +231,8 @@ def _compile(text: str) -> bytes:
 def _machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    # More than half of the time goes into other counters for loops, which made no kernel faster.
+    llvm.set_option("", "-disable-lsr")
     cpu, features = _target()
     return llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3, jit=True)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, cast
 
 from llvmlite import ir
@@ -193,7 +193,7 @@ class Array:
                 place,
                 ir.IntType(32)(BYTES[self.dtype]),
                 self._mask(first, lanes),
-                kind([0.0] * lanes),
+                _zeros(kind),
             ],
         )
 
@@ -359,11 +359,10 @@ class Nest:
     def repeated(self, scalar: Vector, lanes: int) -> Vector:
         if lanes == 1:
             return scalar
-        kind = ir.VectorType(scalar.value.type, lanes)
-        undefined, zero = ir.Constant(kind, ir.Undefined), ir.IntType(32)(0)
-        first = self.builder.insert_element(undefined, scalar.value, zero)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        return Vector(self, self.builder.shuffle_vector(first, undefined, mask))
+        undefined, entry = _undefined(ir.VectorType(scalar.value.type, lanes)), ir.IntType(32)
+        first = self.builder.insert_element(undefined, scalar.value, entry(0))
+        zeros = _zeros(ir.VectorType(entry, lanes))
+        return Vector(self, self.builder.shuffle_vector(first, undefined, zeros))
 
     def fma(self, a: Vector, b: Vector, c: Vector) -> Vector:
         """a·b + c, rounded once."""
@@ -427,6 +426,20 @@ class Nest:
         return Vector(self, self.builder.call(function, operands))
 
 
+# Constants are kept, so that each becomes text once.
+
+
+@cache
+def _zeros(kind: Any) -> Any:
+    return ir.Constant(kind, None)
+
+
+@cache
+def _undefined(kind: Any) -> Any:
+    return ir.Constant(kind, ir.Undefined)
+
+
+@cache
 def _numbers(lanes: int) -> Any:
     return ir.Constant(ir.VectorType(INDEX, lanes), list(range(lanes)))
 
