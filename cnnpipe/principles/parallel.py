@@ -12,13 +12,14 @@ from cnnpipe.principles.study import Study
 from cnnpipe.system.parallel import side_by_side
 
 LONGEST = (
-    "sharing",
+    "sparsity",
     "hierarchy",
+    "inductive_bias",
+    "sharing",
+    "filters",
     "pooling",
     "activation",
-    "filters",
-    "sparsity",
-    "inductive_bias",
+    "output_size",
     "translation",
 )
 """By the time that they take with the budgets of params.yaml; the others take a few seconds. A long
