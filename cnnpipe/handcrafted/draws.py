@@ -7,10 +7,8 @@ with the same random maps, and judged on the same images.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,6 @@ from cnnpipe.handcrafted.other_data import subset
 from cnnpipe.handcrafted.robustness import extract_all, judge_robustness
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.models import ModelParams
-from cnnpipe.system.parallel import side_by_side
 
 RIVALS = ("hog", "sift")
 """The descriptors that most of vision relied on before networks; edges are parts of both."""
@@ -52,33 +49,22 @@ class Conditions:
     """Folder for the tables of finished draws, by which an interrupted run continues."""
 
 
-def judged_draws(conditions: Conditions) -> pd.DataFrame:
-    """Accuracies of LeNet-5 and its rivals in every draw, a process for each core.
+def judged_draw(conditions: Conditions, number: int) -> pd.DataFrame:
+    """Accuracies of LeNet-5 and its rivals in one draw.
 
     Returns:
         columns word (brittle, domain-specific, failed to generalize), on (a corruption, or a data
         set), method, accuracy (fraction; under a corruption the mean over severities), run.
     """
-    draws = range(conditions.sizes.draws)
-    calls = [partial(_draw, conditions, number, os.getpid()) for number in draws]
-    tables = {int(table["run"].iloc[0]): table for table in side_by_side(calls)}
-    drawn: pd.DataFrame = pd.concat([tables[number] for number in draws], ignore_index=True)
-    return drawn
 
+    def measure(number: int) -> pd.DataFrame:
+        return draw(conditions, seed_of_run(conditions.seed, CLAIM, number))
 
-def _draw(conditions: Conditions, number: int, stage: int) -> pd.DataFrame:
-    if os.getpid() != stage:
-        os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # each draw has one core, and starts no process
-    measure = partial(_measured, conditions)
     return kept_runs(measure, CLAIM, range(number, number + 1), conditions.kept)
 
 
-def _measured(conditions: Conditions, number: int) -> pd.DataFrame:
-    return draw(conditions, seed_of_run(conditions.seed, CLAIM, number))
-
-
 def draw(conditions: Conditions, seed: int) -> pd.DataFrame:
-    """The accuracies of one draw; columns as of `judged_draws`, without run."""
+    """The accuracies of one draw; columns as of `judged_draw`, without run."""
     dataset, sizes, lenet = conditions.dataset, conditions.sizes, conditions.lenet
     training, held_out = split_validation(dataset.train, conditions.validation, seed)
     training = subset(training, sizes.draw_training, seed)

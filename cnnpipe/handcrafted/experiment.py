@@ -1,19 +1,23 @@
 """The whole experiment: from a data set and the pipeline's models to a finding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import pandas as pd
 
 from cnnpipe.data.dataset import Dataset, Split, split_validation
 from cnnpipe.findings.finding import Finding
-from cnnpipe.handcrafted.draws import Conditions, judged_draws
+from cnnpipe.handcrafted.draws import Conditions, judged_draw
 from cnnpipe.handcrafted.methods import Method, handcrafted_methods, matched_lenet, network_method
 from cnnpipe.handcrafted.other_data import other_datasets, subset
-from cnnpipe.handcrafted.robustness import judge_robustness, judge_transfer
+from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.models import ModelParams
+from cnnpipe.system.parallel import side_by_side
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,18 @@ class Experiment:
     methods: Sequence[Method]
     test: Split
     """The images that all were judged on."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods on one draw, for tables and figures."""
+
+    training: int
+    """Images."""
+    test: Split
+    methods: Sequence[Method]
+    robustness: Robustness
+    transfers: Sequence[Transfer]
 
 
 def experiment(
@@ -35,7 +51,7 @@ def experiment(
     seed: int,
     kept: Path | None = None,
 ) -> Experiment:
-    """All methods on one draw, for tables and figures; the judged ones on many, for the verdict.
+    """All methods on one draw; the judged ones on many, for the verdict; a process for each core.
 
     Args:
         dataset, networks: the pipeline's models, and the data set that they were trained on.
@@ -46,7 +62,33 @@ def experiment(
         seed: of everything random.
         kept: folder for the tables of finished draws.
     """
-    training, held_out = split_validation(dataset.train, validation, seed)
+    others, absent = other_datasets(sizes.transfer, dataset.name, folder)
+    conditions = Conditions(dataset, others, sizes, lenet, validation, seed, kept)
+    calls: list[Callable[[], Comparison | pd.DataFrame]] = [partial(compare, conditions, networks)]
+    calls += [partial(judged_draw, conditions, number) for number in range(sizes.draws)]
+    results = list(side_by_side(calls))
+    (shown,) = (result for result in results if isinstance(result, Comparison))
+    drawn = [result for result in results if not isinstance(result, Comparison)]
+    draws = pd.concat(sorted(drawn, key=lambda table: table["run"].iloc[0]), ignore_index=True)
+    facts = {
+        "dataset": dataset.name,
+        "training": shown.training,
+        "copies": sizes.copies,
+        "test": len(shown.test),
+        "draws": sizes.draws,
+        "draw_training": sizes.draw_training,
+        "draw_test": sizes.draw_test,
+        "absent": absent,
+    }
+    finding = judge(draws, shown.methods, shown.robustness, shown.transfers, seed, facts)
+    return Experiment(finding, shown.methods, shown.test)
+
+
+def compare(conditions: Conditions, networks: Sequence[TrainedNetwork]) -> Comparison:
+    """Train every method on one draw of images, and judge it."""
+    dataset, sizes, lenet = conditions.dataset, conditions.sizes, conditions.lenet
+    seed = conditions.seed
+    training, held_out = split_validation(dataset.train, conditions.validation, seed)
     training = subset(training, sizes.training, seed)
     test = subset(dataset.test, sizes.test, seed)
     methods = [
@@ -55,17 +97,5 @@ def experiment(
         *(network_method(network, "pipeline") for network in networks),
     ]
     robustness = judge_robustness(methods, test, seed)
-    others, absent = other_datasets(sizes.transfer, dataset.name, folder)
-    draws = judged_draws(Conditions(dataset, others, sizes, lenet, validation, seed, kept))
-    transfers = [judge_transfer(methods, dataset, other) for other in others]
-    facts = {
-        "dataset": dataset.name,
-        "training": len(training),
-        "copies": sizes.copies,
-        "test": len(test),
-        "draws": sizes.draws,
-        "draw_training": sizes.draw_training,
-        "draw_test": sizes.draw_test,
-        "absent": absent,
-    }
-    return Experiment(judge(draws, methods, robustness, transfers, seed, facts), methods, test)
+    transfers = [judge_transfer(methods, dataset, other) for other in conditions.others]
+    return Comparison(len(training), test, methods, robustness, transfers)

@@ -6,16 +6,13 @@ A network fits the same shape: all its layers but the last are the feature, whic
 the last is the linear classifier.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, Self, cast
 
 import numpy as np
 import torch
-from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -37,7 +34,6 @@ from cnnpipe.models import PREDICTION_BATCH, TrainedNetwork, build_model
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.models import ModelParams
 from cnnpipe.params.train import AugmentParams
-from cnnpipe.system.processes import end_with_parent
 from cnnpipe.train.loop import train
 
 Kind = Literal["floor", "hand-crafted", "network"]
@@ -54,10 +50,8 @@ INVERSE_REGULARISATION = 10.0
 none of 3, 10, 30 and 100 is better than another by more than chance, for any of the features."""
 VOCABULARY_IMAGES = 1_000
 """Enough for 81,000 patches, twice as many as the vocabulary is learned from."""
-PORTION = 5_000
-"""Images that one process is given at a time: as long as it takes to start a process, three
-seconds, a core extracts any of the features of more than these."""
-MOST_PROCESSES = 8
+PORTION = 500
+"""Images whose features are extracted at a time, for memory's sake."""
 
 
 @dataclass(frozen=True)
@@ -180,19 +174,9 @@ def handcrafted_methods(
 
 
 def in_portions(extract: Extractor, images: Images) -> Features:
-    """Extract by all processors.
-
-    Portions do not depend on how many processors there are, so the features do not either.
-    """
+    """Extract the features of many images."""
     portions = np.array_split(images, -(-len(images) // PORTION))
-    jobs = min(cpu_count(), len(portions), MOST_PROCESSES)
-    return np.concatenate(workers(jobs)(delayed(extract)(portion) for portion in portions))
-
-
-def workers(count: int) -> Parallel:
-    """Processes that end with this one, also when it is killed; with one, no other is started."""
-    end = partial(os._exit, 1)
-    return Parallel(n_jobs=count, initializer=end_with_parent, initargs=(end,))
+    return np.concatenate([extract(portion) for portion in portions])
 
 
 def affine_copy(images: Images, maps: AugmentParams, seed: int) -> Images:
@@ -222,23 +206,18 @@ def matched_lenet(
     still = AugmentParams(degrees=0.0, translate=0.0, scale=0.0, shear=0.0)
     maps: dict[Training, AugmentParams] = {"plain": still, "augmented": run.augment}
     small = {"epochs": params.epochs, "batch_size": params.batch_size}
-    runs = [run.model_copy(update=small | {"augment": maps[way]}) for way in ways]
-    jobs = len(runs) if len(training) > PORTION else 1
-    trained = workers(jobs)(
-        delayed(_train_lenet)(training, validation, classes, settings, seed) for settings in runs
-    )
-    return [
-        network_method(network, way, seconds)
-        for way, (network, seconds) in zip(ways, trained, strict=True)
-    ]
+    methods = []
+    for way in ways:
+        settings = run.model_copy(update=small | {"augment": maps[way]})
+        network, seconds = _train_lenet(training, validation, classes, settings, seed)
+        methods.append(network_method(network, way, seconds))
+    return methods
 
 
 def _train_lenet(
     training: Split, validation: Split, classes: int, run: ModelParams, seed: int
 ) -> tuple[TrainedNetwork, float]:
-    """The network, and the seconds that its training took on one processor."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # how threads share sums changes the weights' last bits
+    """The network, and the seconds that its training took."""
     torch.manual_seed(seed)
     architecture = run.architecture() | {"classes": classes}
     model = build_model("lenet5", algorithm=run.algorithm, **architecture)
@@ -246,7 +225,6 @@ def _train_lenet(
     start = time.perf_counter()
     trained, _ = train(model, training, validation, run, normalization, seed=seed, progress=False)
     seconds = time.perf_counter() - start
-    torch.set_num_threads(threads)
     return TrainedNetwork("lenet5", cast("nn.Sequential", trained.eval()), normalization), seconds
 
 

@@ -1,7 +1,5 @@
 """Hand-crafted features against networks: corruptions, descriptors, methods, and the verdict."""
 
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +33,6 @@ from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.train import AugmentParams
 from cnnpipe.validate.schema import Params
-from tests.helpers.orphans import assert_workers_end
 
 N = 60
 FACTS = {"dataset": "mnist", "training": 100, "copies": 1, "test": N, "absent": []}
@@ -207,25 +204,6 @@ class TestMethods:
     def test_without_maps_a_copy_is_the_image(self, images):
         still = AugmentParams(degrees=0.0, translate=0.0, scale=0.0, shear=0.0)
         np.testing.assert_array_equal(affine_copy(images, still, seed=0), images)
-
-
-WAITING = """
-import os, sys, time
-from pathlib import Path
-from joblib import delayed
-from cnnpipe.handcrafted.methods import workers
-
-def wait(folder, number):
-    Path(folder, str(number)).write_text(str(os.getpid()))
-    time.sleep(300)
-
-workers(2)(delayed(wait)(sys.argv[1], number) for number in range(2))
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-def test_workers_end_with_a_stage_that_is_killed(tmp_path):
-    assert_workers_end(WAITING, tmp_path, 2)
 
 
 class TestRobustness:
