@@ -68,8 +68,9 @@ def experiment(
     calls += [partial(judged_draw, conditions, number) for number in range(sizes.draws)]
     results = list(side_by_side(calls))
     (shown,) = (result for result in results if isinstance(result, Comparison))
-    drawn = [result for result in results if not isinstance(result, Comparison)]
-    draws = pd.concat(sorted(drawn, key=lambda table: table["run"].iloc[0]), ignore_index=True)
+    drawn = [result for result in results if isinstance(result, pd.DataFrame)]
+    drawn.sort(key=lambda table: int(table["run"].iloc[0]))
+    draws: pd.DataFrame = pd.concat(drawn, ignore_index=True)
     facts = {
         "dataset": dataset.name,
         "training": shown.training,

@@ -122,8 +122,10 @@ def compiled(write: Callable[..., None]) -> Callable[..., Kernel]:
         code, run = _machine_code(write, case, origin), _run()
 
         def call(tasks: int, *arguments: Tensor | int) -> None:
-            # Thousands of times a second: `isinstance` would take longer.
-            words = [a if type(a) is int else a.data_ptr() for a in arguments]
+            words = [
+                a if type(a) is int else a.data_ptr()  # type: ignore[union-attr]  # quick
+                for a in arguments
+            ]
             run(code, tasks, min(tasks, torch.get_num_threads()), _packed(len(words))(*words))
 
         return call

@@ -189,12 +189,13 @@ class AveragedWeights(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """Follow the model's weights, after a step of the optimiser."""
+        averages, values = self._floats
         share = 1 - self._d
         self.n_averaged += 1
         if share == 1:
-            torch._foreach_copy_(*self._floats)
+            torch._foreach_copy_(averages, values)
         else:
-            torch._foreach_lerp_(*self._floats, share)
+            torch._foreach_lerp_(averages, values, share)
 
     @torch.no_grad()
     def update_counts(self, shares: Tensor) -> None:
