@@ -15,4 +15,4 @@ class BenchmarkParams(Section):
     batch_sizes: Annotated[list[Count], Field(min_length=1)]
     """Images, for whole models."""
     seconds: Positive
-    """For each comparison; it takes longer where five rounds do."""
+    """For each comparison; it takes longer where three rounds do."""
