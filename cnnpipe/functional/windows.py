@@ -145,9 +145,14 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def is_finite(numbers: Tensor) -> bool:
     """Whether all numbers are, in one pass; False as well if their sum overflows."""
-    return cmath.isfinite(numbers.sum(dtype=accumulation_dtype(numbers.dtype)).item())
+    dtype, count = accumulation_dtype(numbers.dtype), -(-numbers.numel() // FEW)
+    # To wake a thread takes longer than to begin a second or third sum.
+    parts = numbers.chunk(count) if 1 < count <= 3 else [numbers]
+    return all(cmath.isfinite(part.sum(dtype=dtype).item()) for part in parts)
 
 
+FEW = 30_000
+"""Numbers that torch adds up with one thread."""
 CACHE_BYTES = 2 << 20
 """Size of what a block of images is copied to on a CPU: about that of the cores' own caches."""
 MEMORY_BYTES = 64 << 20

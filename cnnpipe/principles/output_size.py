@@ -66,7 +66,7 @@ class Case(NamedTuple):
 
 
 COMPILED_EVERY = 20
-"""Of the grid's cases, those with compiled loops: each shape is compiled, which takes 30 ms."""
+"""Of the grid's cases, those with compiled loops: each shape is compiled, which takes 20 ms."""
 
 Formula = Callable[[Case], int]
 Operator = Callable[[Tensor, Case, Case], Tensor]
