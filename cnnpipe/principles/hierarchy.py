@@ -323,7 +323,7 @@ def probe(training: Examples, test: Examples, classes: int) -> Array:
     mean = X.mean(dim=0)
     X, T = X - mean, T - mean
     if X.shape[1] > len(X):  # W is in the space that the examples span
-        Q = torch.linalg.qr(X.T).Q  # (features, n)
+        Q = torch.from_numpy(scipy.linalg.qr(X.T.numpy(), mode="economic")[0])  # (features, n)
         X, T = X @ Q, T @ Q
     Y = nn.functional.one_hot(labels, classes).double()
     level = Y.mean(dim=0)
