@@ -6,10 +6,11 @@ import sys
 
 from cnnpipe.system.processes import end_with_parent
 from cnnpipe.system.surroundings import be_independent
-from cnnpipe.system.threads import configure_threads, keep_freed_memory
+from cnnpipe.system.threads import collect_garbage_rarely, configure_threads, keep_freed_memory
 
 configure_threads()  # torch reads this when it is imported, which no stage does before this line
 keep_freed_memory()
+collect_garbage_rarely()
 
 # While `python -m` looks for a stage, its name is "-m". A program that imports one is no stage.
 if sys.argv[:1] == ["-m"]:

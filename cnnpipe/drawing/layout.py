@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
@@ -96,14 +97,12 @@ def _nearest_in_palette(codes: Array) -> NDArray[np.uint8]:
     """
     Shape: (n,) of red + green·2⁸ + blue·2¹⁶ → (n,) indices into `PALETTE`.
     """
-    present = np.zeros(1 << 24, dtype=bool)
-    present[codes] = True
-    colours = np.flatnonzero(present)
+    number, colours = pd.factorize(codes)  # (n,) and (colours,)
     rgb = np.stack([colours & 255, colours >> 8 & 255, colours >> 16], axis=1)  # (colours, 3)
-    distance = np.square(rgb[:, np.newaxis] - PALETTE.astype(np.int64)).sum(axis=2)
-    index = np.zeros(1 << 24, dtype=np.uint8)
-    index[colours] = distance.argmin(axis=1)
-    nearest: NDArray[np.uint8] = index[codes]
+    # |c − p|² = |c|² − 2·c·p + |p|², of which |c|² does not decide; exact, as float32 has 24 bits
+    colour, palette = rgb.astype(np.float32), PALETTE.astype(np.float32)
+    distance = np.square(palette).sum(axis=1) - 2 * colour @ palette.T
+    nearest: NDArray[np.uint8] = distance.argmin(axis=1).astype(np.uint8)[number]
     return nearest
 
 

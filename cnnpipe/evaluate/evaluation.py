@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
 from cnnpipe.data.dataset import Split
@@ -60,15 +59,18 @@ class Evaluation:
 
     def confusion(self) -> NDArray[np.int64]:
         """Counts (K, K): the row is the true class, the column the predicted one."""
-        every_class = np.arange(len(self.classes))
-        return np.asarray(confusion_matrix(self.labels, self.predictions, labels=every_class))
+        K = len(self.classes)
+        return np.bincount(self.labels * K + self.predictions, minlength=K * K).reshape(K, K)
 
     def _per_class(self) -> list[dict[str, Any]]:
-        scores = precision_recall_fscore_support(
-            self.labels,
-            self.predictions,
-            labels=np.arange(len(self.classes)),
-            zero_division=0.0,  # a class that is never predicted has no precision: call it none
+        """A class that is never predicted has no precision, and one without images no recall: 0."""
+        counts = self.confusion()
+        hits, predicted, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+        scores = (
+            hits / predicted.clip(1),
+            hits / support.clip(1),
+            2 * hits / (predicted + support).clip(1),
+            support,
         )
         return [
             {

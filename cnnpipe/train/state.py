@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cnnpipe.params.train import TrainParams
+from cnnpipe.system.optimizer import AdamW
 from cnnpipe.train import distributed
 from cnnpipe.train.snapshots import Snapshot
 
@@ -65,7 +66,7 @@ class TrainingState:
         if next(model.parameters()).device.type == "cuda":
             model.to(memory_format=torch.channels_last)  # the layout that tensor cores read
         network = distributed.parallel(model)
-        optimizer = torch.optim.AdamW(
+        optimizer = AdamW(
             model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
         )
         total_steps = params.epochs * steps_per_epoch

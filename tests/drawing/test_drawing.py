@@ -457,3 +457,11 @@ def test_names_of_curves_that_end_together_move_apart_in_their_order():
 def test_pyplot_and_its_global_state_stay_out():
     code = "import sys, cnnpipe.visualize.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_each_pixel_takes_the_nearest_colour_of_the_palette() -> None:
+    codes = np.random.default_rng(0).integers(0, 1 << 24, 500).repeat(3).astype("<u4")
+    rgb = np.stack([codes & 255, codes >> 8 & 255, codes >> 16], axis=1).astype(np.int64)
+    chosen = PALETTE[layout._nearest_in_palette(codes)]
+    distances = ((rgb[:, None] - PALETTE.astype(np.int64)) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(((rgb - chosen) ** 2).sum(axis=1), distances.min(axis=1))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from torch import nn
 
@@ -55,6 +56,23 @@ def test_loss_is_the_mean_negative_log_likelihood(metrics):
 
 def test_confusion_has_the_truth_in_rows(metrics):
     assert metrics["confusion"] == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
+
+
+def test_counts_and_scores_are_those_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 200)
+    probabilities = generator.dirichlet(np.ones(6), 200) * [1, 2, 0.5, 1, 0, 1]
+    evaluation = Evaluation(labels, probabilities, tuple("abcdef"))  # "e" is never predicted
+    every_class = np.arange(6)
+    predicted = evaluation.predictions
+    expected = sklearn.metrics.confusion_matrix(labels, predicted, labels=every_class)
+    np.testing.assert_array_equal(evaluation.confusion(), expected)
+    scores = sklearn.metrics.precision_recall_fscore_support(
+        labels, predicted, labels=every_class, zero_division=0.0
+    )
+    table = evaluation.metrics()["per_class"]
+    for name, values in zip(("precision", "recall", "f1", "support"), scores, strict=True):
+        np.testing.assert_allclose([row[name] for row in table], values, rtol=1e-15)
 
 
 def test_per_class_scores(metrics):

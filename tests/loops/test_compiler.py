@@ -1,5 +1,6 @@
 """Tasks and threads, the cache on disk, and where nothing can be compiled."""
 
+import gc
 import os
 import stat
 import time
@@ -95,6 +96,26 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "one bit": lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:],
     "no code": lambda content: content[:32],
 }
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_no_garbage_is_looked_for_while_code_is_written(is_enabled: bool) -> None:
+    collections: list[str] = []
+
+    def write(nest: Nest, number: float) -> None:
+        gc.callbacks.append(lambda phase, _: collections.append(phase))
+        _ = [[] for _ in range(100_000)]  # type: ignore[var-annotated]
+        gc.callbacks.pop()
+        _write(nest, number)
+
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        compiled(write)(1.0)
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()
+    assert not collections
 
 
 def test_old_code_is_forgotten(cache: Path) -> None:
