@@ -10,6 +10,7 @@ from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.system.artifacts import atomic_write
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.surroundings import be_independent
+from cnnpipe.system.threads import collect_garbage_rarely
 
 
 @click.command(name="python -m cnnpipe.compare")
@@ -43,5 +44,6 @@ def main(rev_a: str, rev_b: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    collect_garbage_rarely()
     be_independent()
     main()

@@ -1,5 +1,6 @@
 """How threads wait for each other, what malloc keeps, and when Python looks for garbage."""
 
+import atexit
 import ctypes
 import gc
 import os
@@ -42,6 +43,7 @@ def collect_garbage_rarely() -> None:
 
     Each search walks through the objects that are there, hundreds of thousands once torch is
     imported. With fewer of them a stage's imports take 3.3 s instead of 3.8, and its figures a
-    fifth less.
+    fifth less. The last search, when the process ends, took 0.8 s to find what ends with it.
     """
     gc.set_threshold(100_000, 20, 100)
+    atexit.register(gc.freeze)
