@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.processes import end_with_parent
+from cnnpipe.system.threads import collect_garbage_rarely
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ def side_by_side(calls: Sequence[Callable[[], T]], processes: int | None = None)
 def _alone(call: Callable[[], T], stage: int) -> T:
     """With one thread, also where one process is enough and joblib starts no other."""
     if os.getpid() != stage:
-        _end_with_stage()
+        _settle()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -62,5 +63,6 @@ def _alone(call: Callable[[], T], stage: int) -> T:
 
 
 @cache  # once in each process
-def _end_with_stage() -> None:
+def _settle() -> None:
+    collect_garbage_rarely()
     end_with_parent(partial(os._exit, 1))
