@@ -42,6 +42,13 @@ class Split:
     def __getitem__(self, indices: Tensor) -> Split:
         return Split(self.images[indices], self.labels[indices])
 
+    def drawn(self, count: int, seed: int) -> Split:
+        """`count` of the examples, or all if there are fewer, drawn at random."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        return self[torch.randperm(len(self), generator=generator)[:count]]
+
     def to(self, device: torch.device | str) -> Split:
         return Split(self.images.to(device), self.labels.to(device))
 

@@ -24,7 +24,6 @@ from cnnpipe.handcrafted.methods import (
     handcrafted_methods,
     matched_lenet,
 )
-from cnnpipe.handcrafted.other_data import subset
 from cnnpipe.handcrafted.robustness import extract_all, judge_robustness
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.models import ModelParams
@@ -67,8 +66,8 @@ def draw(conditions: Conditions, seed: int) -> pd.DataFrame:
     """The accuracies of one draw; columns as of `judged_draw`, without run."""
     dataset, sizes, lenet = conditions.dataset, conditions.sizes, conditions.lenet
     training, held_out = split_validation(dataset.train, conditions.validation, seed)
-    training = subset(training, sizes.draw_training, seed)
-    test = subset(dataset.test, sizes.draw_test, seed)
+    training = training.drawn(sizes.draw_training, seed)
+    test = dataset.test.drawn(sizes.draw_test, seed)
     methods = [
         *handcrafted_methods(training, sizes, lenet.augment, seed, RIVALS, ["augmented"]),
         *matched_lenet(training, held_out, len(dataset.classes), sizes, lenet, seed, ["augmented"]),
@@ -80,7 +79,7 @@ def draw(conditions: Conditions, seed: int) -> pd.DataFrame:
         for (name, _), hits in of_methods.items()
     ]
     for other in conditions.others:
-        images = subset(whole(other), sizes.draw_transfer, seed)
+        images = whole(other).drawn(sizes.draw_transfer, seed)
         rows += transferred(methods, dataset, other, images, seed)
     return pd.DataFrame(rows, columns=["word", "on", "method", "accuracy"])
 

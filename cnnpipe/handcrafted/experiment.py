@@ -11,7 +11,7 @@ from cnnpipe.data.dataset import Dataset, Split, split_validation
 from cnnpipe.findings.finding import Finding
 from cnnpipe.handcrafted.draws import Conditions, judged_draw
 from cnnpipe.handcrafted.methods import Method, handcrafted_methods, matched_lenet, network_method
-from cnnpipe.handcrafted.other_data import other_datasets, subset
+from cnnpipe.handcrafted.other_data import other_datasets
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
 from cnnpipe.models import TrainedNetwork
@@ -90,8 +90,8 @@ def compare(conditions: Conditions, networks: Sequence[TrainedNetwork]) -> Compa
     dataset, sizes, lenet = conditions.dataset, conditions.sizes, conditions.lenet
     seed = conditions.seed
     training, held_out = split_validation(dataset.train, conditions.validation, seed)
-    training = subset(training, sizes.training, seed)
-    test = subset(dataset.test, sizes.test, seed)
+    training = training.drawn(sizes.training, seed)
+    test = dataset.test.drawn(sizes.test, seed)
     methods = [
         *handcrafted_methods(training, sizes, lenet.augment, seed),
         *matched_lenet(training, held_out, len(dataset.classes), sizes, lenet, seed),

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from cnnpipe.data.dataset import Dataset, Split, load_dataset
 from cnnpipe.data.digits import digits_files
 from cnnpipe.data.idx import parse_images, parse_labels
@@ -43,9 +41,3 @@ def digits() -> Dataset:
     return Dataset(
         "digits", DIGITS, split(TRAIN_IMAGES, TRAIN_LABELS), split(TEST_IMAGES, TEST_LABELS)
     )
-
-
-def subset(split: Split, count: int, seed: int) -> Split:
-    """`count` of the images, or all if there are fewer, drawn at random."""
-    generator = torch.Generator().manual_seed(seed)
-    return split[torch.randperm(len(split), generator=generator)[:count]]

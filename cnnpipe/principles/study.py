@@ -112,8 +112,7 @@ class Study:
 
     def drawn(self, split: Split, count: int) -> Split:
         """Examples as they are stored, drawn by the seed."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return split[torch.randperm(len(split), generator=generator)[:count]]
+        return split.drawn(count, self.seed)
 
     def _examples(self, split: Split, count: int) -> Examples:
         chosen = self.drawn(split, count)

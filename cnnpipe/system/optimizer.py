@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 
-def _own(method: Callable[..., Any]) -> Any:
+def _plain(method: Callable[..., Any]) -> Any:
     """A method as torch.optim writes it, without what it adds for `torch.compile`."""
     return inspect.unwrap(method)
 
@@ -19,8 +19,8 @@ class AdamW(torch.optim.AdamW):
     trains, and is asked again at every step.
     """
 
-    add_param_group = _own(torch.optim.Optimizer.add_param_group)
-    zero_grad = _own(torch.optim.Optimizer.zero_grad)
-    state_dict = _own(torch.optim.Optimizer.state_dict)
-    load_state_dict = _own(torch.optim.Optimizer.load_state_dict)
-    step = torch.no_grad()(_own(torch.optim.AdamW.step))
+    add_param_group = _plain(torch.optim.Optimizer.add_param_group)
+    zero_grad = _plain(torch.optim.Optimizer.zero_grad)
+    state_dict = _plain(torch.optim.Optimizer.state_dict)
+    load_state_dict = _plain(torch.optim.Optimizer.load_state_dict)
+    step = torch.no_grad()(_plain(torch.optim.AdamW.step))

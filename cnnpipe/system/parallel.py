@@ -64,5 +64,6 @@ def _alone(call: Callable[[], T], stage: int) -> T:
 
 @cache  # once in each process
 def _settle() -> None:
+    """What a stage does when it begins, in a process of joblib."""
     collect_garbage_rarely()
     end_with_parent(partial(os._exit, 1))

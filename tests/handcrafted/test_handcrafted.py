@@ -24,7 +24,7 @@ from cnnpipe.handcrafted.corruptions import (
 )
 from cnnpipe.handcrafted.experiment import experiment
 from cnnpipe.handcrafted.methods import LinearClassifier, Method, NetworkFeatures, affine_copy
-from cnnpipe.handcrafted.other_data import digits, other_datasets, subset
+from cnnpipe.handcrafted.other_data import digits, other_datasets
 from cnnpipe.handcrafted.results import captions
 from cnnpipe.handcrafted.robustness import Robustness, Transfer, judge_robustness, judge_transfer
 from cnnpipe.handcrafted.verdict import judge
@@ -56,7 +56,7 @@ def images(digit_set):
 def few(dataset):
     """A data set that takes no second process."""
     return Dataset(
-        dataset.name, dataset.classes, subset(dataset.train, 300, 0), subset(dataset.test, 60, 0)
+        dataset.name, dataset.classes, dataset.train.drawn(300, 0), dataset.test.drawn(60, 0)
     )
 
 
