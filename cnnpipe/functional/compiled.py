@@ -105,12 +105,11 @@ class Convolution:
         """x ⋆ w + bias."""
         if self._linear:
             return self._linear.forward(rows_of(x), rows_of(w), bias)[:, :, None, None]
-        if self._correlation.leaves_out and not is_finite(w):
-            y = im2col.forward(x, w, self._geometry)
-            return _last(y if bias is None else y + bias.view(-1, 1, 1), self._dtype)
         y = self._images(self._y_shape)
-        self._correlation(_last(x, self._wide), w, bias, y)
-        return _as(y, self._dtype)
+        if self._correlation(_last(x, self._wide), w, bias, y):
+            return _as(y, self._dtype)
+        y = im2col.forward(x, w, self._geometry)
+        return _last(y if bias is None else y + bias.view(-1, 1, 1), self._dtype)
 
     def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
         """∂T/∂x: forward with kernels flipped, C and O exchanged, and zeros for the stride.
@@ -118,16 +117,14 @@ class Convolution:
         Where few channels would leave most lanes empty, windows are added to the image instead.
         """
         is_overlapped = self._fills_lanes_better
-        # Times the zeros around the gradient what is not finite would be NaN.
-        if not (is_overlapped or is_finite(w)):
-            return im2col.input_gradient(grad, w, self._geometry)
         if self._linear and not is_overlapped:
             pixels = self._linear.input_gradient(rows_of(grad), rows_of(w))
             return pixels.view(self._N, *self._geometry.input_size, -1).permute(0, 3, 1, 2)
         x = self._images(self._x_shape)
         adjoint = self._overlap_add if is_overlapped else self._adjoint
-        adjoint(_last(grad, self._wide), w, None, x)
-        return _as(x, self._dtype)
+        if adjoint(_last(grad, self._wide), w, None, x):
+            return _as(x, self._dtype)
+        return im2col.input_gradient(grad, w, self._geometry)
 
     def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
         """∂T/∂w."""
@@ -168,13 +165,14 @@ class Convolution:
         return geometry.groups == geometry.dilation[1] == 1 and 2 * added < gathered
 
     @cached_property
-    def _overlap_add(self) -> Callable[..., None]:
+    def _overlap_add(self) -> Callable[..., bool]:
         kernel = kernels.overlapping(self._case)
         memory = self._threads * prod(self._geometry.padded_size) * self._case.channels
 
-        def run(grad: Tensor, w: Tensor, _: None, x: Tensor) -> None:
+        def run(grad: Tensor, w: Tensor, _: None, x: Tensor) -> bool:
             rows = w.to(self._wide).permute(2, 0, 3, 1).contiguous()  # (kH, O, kW, C)
             kernel(self._N, grad, rows, x, grad.new_empty(memory))
+            return True
 
         return run
 
@@ -282,7 +280,8 @@ class _Correlation:
         self._tasks, self._bands = N // together * bands, bands
         columns, vectors = kernels.register_tile(W_out, case.vectors, together)
         self._copy = threads * together * case.padded_numbers if case.copies(columns) else 0
-        self.leaves_out = case.is_padded
+        # An adjoint has zeros around its image, and between the pixels where there is a stride.
+        self._leaves_out = case.is_padded or is_adjoint
         self._kernel = cache(partial(kernels.forward, case, together))  # of `has_bias`
 
         blocks, width = case.vectors // vectors, vectors * case.lanes
@@ -293,17 +292,26 @@ class _Correlation:
         self._pack_sizes = rows, of_task, blocks, kH, kW, C, O
         self._is_adjoint = is_adjoint
 
-    def __call__(self, images: Tensor, w: Tensor, bias: Tensor | None, y: Tensor) -> None:
-        """Write the result to y; both y and the images are dense, and their channels come last."""
-        operands = [self._in_order(_as(w, y.dtype))]
+    def __call__(self, images: Tensor, w: Tensor, bias: Tensor | None, y: Tensor) -> bool:
+        """Write the result to y; both y and the images are dense, and their channels come last.
+
+        Returns:
+            False where nothing is computed: zeros would be left out, and a number of the kernels
+            that is not finite makes them NaN.
+        """
+        packed = self._in_order(_as(w, y.dtype))
+        if self._leaves_out and packed[self._packed :].sum().item() != 0:
+            return False
+        operands = [packed]
         if bias is not None:
             operands.append(_dense(bias, y.dtype))
         if self._copy:
             operands.append(y.new_empty(self._copy))
         self._kernel(bias is not None)(self._tasks, self._bands, images, y, *operands)
+        return True
 
     def _in_order(self, w: Tensor) -> Tensor:
-        """The kernels as the loops read them: (G, blocks, kH, kW, C, width)."""
+        """The kernels as the loops read them, (G, blocks, kH, kW, C, width), and their checks."""
         *_, kH, kW, C, O = self._pack_sizes  # noqa: E741
         (outer, inner, *pixels), first = w.stride(), w.data_ptr()
         i, j = pixels or (0, 0)
@@ -312,8 +320,9 @@ class _Correlation:
             steps = C * outer, inner, outer, -i, -j
         else:
             steps = O * outer, outer, inner, i, j
-        packed = w.new_empty(self._packed)
-        self._pack(self._pack_tasks, *self._pack_sizes, *steps, first, packed)
+        packed = w.new_empty(self._packed + self._pack_tasks)
+        checks = packed.data_ptr() + self._packed * packed.itemsize
+        self._pack(self._pack_tasks, *self._pack_sizes, *steps, first, packed, checks)
         return packed
 
 

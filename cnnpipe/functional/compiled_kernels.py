@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from math import prod
+from math import gcd, prod
 
 from torch import Tensor
 
@@ -395,11 +395,17 @@ def _taps(
 
 @compiled
 def pack(nest: Nest, dtype: str, width: int) -> None:
-    """One task: some rows of the kernels, with zeros where output channels are missing."""
+    """One task: some rows of the kernels, with zeros where output channels are missing.
+
+    It leaves 0 where all numbers of its rows are finite, else NaN: the sum of 0 times each.
+    """
     rows, of_task, blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(7))
     steps = [nest.size() for _ in range(5)]
     kernels = nest.array(dtype, *steps)
     result = nest.array(dtype, kW * channels * width, channels * width, width)
+    checks, lanes = nest.array(dtype), gcd(width, 16)
+    zero = nest.number(0.0, dtype, lanes)
+    check = nest.variable(zero)
     first_row = nest.task * of_task
     for row in nest.range(first_row, (first_row + of_task).at_most(rows)):
         g, block, i = row // (kH * blocks), row // kH % blocks, row % kH
@@ -423,6 +429,9 @@ def pack(nest: Nest, dtype: str, width: int) -> None:
                             packed.store(numbers.load(lane, 0), lane)
                         for lane in nest.range(filled, width):
                             packed.store(nest.number(0.0, dtype), lane)
+        for at in nest.range(0, kW * channels * width, lanes):
+            check.value = nest.fma(result.at(row).flat.load(at, lanes=lanes), zero, check.value)
+    checks.store(check.value.sum_of_first(lanes), nest.task)
 
 
 @compiled
