@@ -1,4 +1,4 @@
-"""The optimiser of every training loop: torch's AdamW."""
+"""The optimiser of the pipeline's training loops: torch's AdamW, which starts sooner here."""
 
 import inspect
 from collections.abc import Callable
