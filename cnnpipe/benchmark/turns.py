@@ -33,6 +33,7 @@ from cnnpipe.loops import peak
 from cnnpipe.models import build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.system.hardware import choose_dtype, describe
+from cnnpipe.system.optimizer import AdamW
 
 Phase = Literal["forward", "training"]
 PHASES: tuple[Phase, ...] = ("forward", "training")
@@ -159,7 +160,7 @@ def model_run(
         images = images.contiguous(memory_format=torch.channels_last)
     if phase == "forward":
         return _in_precision(_forward(model.eval(), images), device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimizer = AdamW(model.parameters(), lr=1e-4, fused=True)
     cross_entropy = loss_function(backend)
     loss = _in_precision(lambda: cross_entropy(model(images), labels), device)
 

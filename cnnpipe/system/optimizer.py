@@ -1,4 +1,4 @@
-"""The optimiser of the pipeline's training loops: torch's AdamW, which starts sooner here."""
+"""The optimiser of every training loop: torch's AdamW."""
 
 import inspect
 from collections.abc import Callable
