@@ -12,6 +12,7 @@ count those of one group.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ctypes import addressof, c_double, c_float
 from functools import cache, cached_property, lru_cache, partial, reduce
 from math import prod
 
@@ -22,7 +23,7 @@ from cnnpipe import loops
 from cnnpipe.functional import compiled_kernels as kernels
 from cnnpipe.functional import im2col
 from cnnpipe.functional.compiled_kernels import SUMS_IN_REGISTERS, Case, total
-from cnnpipe.functional.windows import accumulation_dtype, is_finite, rows_of
+from cnnpipe.functional.windows import accumulation_dtype, rows_of
 from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.loops import dtype_name
 
@@ -32,7 +33,7 @@ LARGEST_COUNT = 32
 """Of portions."""
 ENOUGH = 8_000_000
 """Operations that are worth a second thread, which may have to be woken first."""
-PACKED = 65_536
+PACKED = 262_144
 """Numbers of kernels that one task puts in order: with fewer, waking a thread takes longer."""
 ROW = 16
 """Images of one pixel that stand side by side as one row of a picture: a tile over images."""
@@ -132,8 +133,8 @@ class Convolution:
             kernel = self._linear.weight_gradient(rows_of(x), rows_of(grad))
             size = self._geometry.kernel_size
             return kernel.view(len(kernel), *size, -1).permute(0, 3, 1, 2)
-        kernel = self._summation(_last(x, self._wide), _last(grad, self._wide))
-        if self._summation.leaves_out and not is_finite(kernel):
+        kernel, is_finite = self._summation(_last(x, self._wide), _last(grad, self._wide))
+        if self._summation.leaves_out and not is_finite:
             return im2col.weight_gradient(x, grad, self._geometry)
         return _as(kernel, self._dtype)
 
@@ -192,11 +193,11 @@ class Linear:
 
     def forward(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         """x·wᵀ + bias."""
-        return self._product(self._forward, x, w, bias)
+        return self._product(self._forward, self._sizes[0], x, w, bias)
 
     def input_gradient(self, grad: Tensor, w: Tensor) -> Tensor:
         """g·w."""
-        return self._product(self._backward, grad, w.T)
+        return self._product(self._backward, self._sizes[1], grad, w)
 
     def weight_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
         """gᵀ·x."""
@@ -204,7 +205,7 @@ class Linear:
         if not self._N:
             return x.new_zeros(self._sizes, dtype=self._dtype)
         parts = [
-            summation(*rows).view(self._sizes)
+            summation(*rows)[0].view(self._sizes)
             for summation, rows in zip(self._summations, self._cut(x, grad), strict=True)
         ]
         return _dense(reduce(torch.add, parts), self._dtype)
@@ -212,14 +213,15 @@ class Linear:
     def _product(
         self,
         correlations: list[_Correlation],
+        results: int,
         x: Tensor,
         w: Tensor,
         bias: Tensor | None = None,
     ) -> Tensor:
         x = _dense(x, self._wide)
-        y = x.new_empty((self._N, w.shape[0]))
-        for correlation, (rows, results) in zip(correlations, self._cut(x, y), strict=True):
-            correlation(rows, w, bias, results)
+        y = x.new_empty((self._N, results))
+        for correlation, (rows, of_rows) in zip(correlations, self._cut(x, y), strict=True):
+            correlation(rows, w, bias, of_rows)
         return _as(y, self._dtype)
 
     @cached_property
@@ -249,7 +251,7 @@ class Linear:
     @cached_property
     def _backward(self) -> list[_Correlation]:
         cases = self._cases(*reversed(self._sizes))
-        return [_Correlation(case, rows, self._threads) for case, rows in cases]
+        return [_Correlation(case, rows, self._threads, is_adjoint=True) for case, rows in cases]
 
     @cached_property
     def _summations(self) -> list[_Summation]:
@@ -280,17 +282,21 @@ class _Correlation:
         self._tasks, self._bands = N // together * bands, bands
         columns, vectors = kernels.register_tile(W_out, case.vectors, together)
         self._copy = threads * together * case.padded_numbers if case.copies(columns) else 0
-        # An adjoint has zeros around its image, and between the pixels where there is a stride.
-        self._leaves_out = case.is_padded or is_adjoint
+        self._leaves_out = case.is_padded
         self._kernel = cache(partial(kernels.forward, case, together))  # of `has_bias`
 
         blocks, width = case.vectors // vectors, vectors * case.lanes
-        rows, numbers = G * blocks * kH, kW * C * width  # of packed kernels
+        taps = kH * kW
+        steps = (O * C * taps, taps, O * taps) if is_adjoint else (O * C * taps, C * taps, taps)
+        turned = (taps - 1, -1) if is_adjoint else (0, 1)
+        if taps == 1 and not is_adjoint:  # what lies side by side is what a tap would be
+            C, taps = 1, C
+        numbers = taps * C * width
         of_task = max(1, PACKED // numbers)
-        self._pack = kernels.pack(case.dtype, width)
-        self._pack_tasks, self._packed = -(-rows // of_task), rows * numbers
-        self._pack_sizes = rows, of_task, blocks, kH, kW, C, O
-        self._is_adjoint = is_adjoint
+        tasks = -(-G * blocks // of_task)
+        sizes = G * blocks, of_task, blocks, taps, C, O
+        self._pack = partial(kernels.pack(case.dtype, width), tasks, *sizes, *turned, *steps)
+        self._packed, self._checks = G * blocks * numbers, _NUMBERS[case.dtype] * tasks
 
     def __call__(self, images: Tensor, w: Tensor, bias: Tensor | None, y: Tensor) -> bool:
         """Write the result to y; both y and the images are dense, and their channels come last.
@@ -299,8 +305,9 @@ class _Correlation:
             False where nothing is computed: zeros would be left out, and a number of the kernels
             that is not finite makes them NaN.
         """
-        packed = self._in_order(_as(w, y.dtype))
-        if self._leaves_out and packed[self._packed :].sum().item() != 0:
+        packed, checks = y.new_empty(self._packed), self._checks()
+        self._pack(_dense(w, y.dtype), packed, addressof(checks))
+        if self._leaves_out and any(checks):
             return False
         operands = [packed]
         if bias is not None:
@@ -309,21 +316,6 @@ class _Correlation:
             operands.append(y.new_empty(self._copy))
         self._kernel(bias is not None)(self._tasks, self._bands, images, y, *operands)
         return True
-
-    def _in_order(self, w: Tensor) -> Tensor:
-        """The kernels as the loops read them, (G, blocks, kH, kW, C, width), and their checks."""
-        *_, kH, kW, C, O = self._pack_sizes  # noqa: E741
-        (outer, inner, *pixels), first = w.stride(), w.data_ptr()
-        i, j = pixels or (0, 0)
-        if self._is_adjoint:
-            first += ((kH - 1) * i + (kW - 1) * j) * w.itemsize
-            steps = C * outer, inner, outer, -i, -j
-        else:
-            steps = O * outer, outer, inner, i, j
-        packed = w.new_empty(self._packed + self._pack_tasks)
-        checks = packed.data_ptr() + self._packed * packed.itemsize
-        self._pack(self._pack_tasks, *self._pack_sizes, *steps, first, packed, checks)
-        return packed
 
 
 class _Summation:
@@ -340,18 +332,35 @@ class _Summation:
         shares = 1 if few or count >= 2 * threads or operations < ENOUGH else kH
         self._kernel = kernels.weight_gradient(case)
         self._tasks, self._sizes = count * shares, (N, portion, shares)
-        self._parts = count, G, kH, kW, C, case.vectors * case.lanes
+        padded = case.vectors * case.lanes
+        self._parts = count * G * kH * kW * C * padded
         self._copy = threads * case.padded_numbers if case.gradient_copies else 0
         self.leaves_out = case.gradient_leaves_out
-        self._out_channels = O
 
-    def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
-        """(G·O, C, kH, kW), from images and gradients that are dense, with channels last."""
-        parts = x.new_empty(self._parts)
+        self._shape = G * O, C, kH, kW
+        side, taps = kernels.side_of(case.dtype), kH * kW
+        if taps == 1:  # what lies side by side is what a tap would be
+            C, taps = 1, C
+        tiles = -(-O // side)
+        of_task = max(1, PACKED // (side * C * taps * count))
+        tasks = -(-G * tiles // of_task)
+        sizes = G * tiles, of_task, tiles, count, G, taps, C, O, padded
+        self._collect = partial(kernels.collect(case.dtype), tasks, *sizes)
+        self._checks = _NUMBERS[case.dtype] * tasks
+
+    def __call__(self, x: Tensor, grad: Tensor) -> tuple[Tensor, bool]:
+        """(G·O, C, kH, kW), and whether all of it is finite.
+
+        Images and gradients are dense, and their channels come last.
+        """
+        parts, kernel, checks = x.new_empty(self._parts), x.new_empty(self._shape), self._checks()
         memory = [x.new_empty(self._copy)] if self._copy else []
         self._kernel(self._tasks, *self._sizes, x, grad, parts, *memory)
-        of_group = total(parts)[..., : self._out_channels].permute(0, 4, 3, 1, 2)
-        return of_group.flatten(0, 1)
+        self._collect(parts, kernel, addressof(checks))
+        return kernel, not any(checks)
+
+
+_NUMBERS = {"float32": c_float, "float64": c_double}
 
 
 def channel_sums(images: Tensor) -> Tensor:

@@ -17,16 +17,16 @@ count those of one group. In memory the channels lie side by side (channels last
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import gcd, prod
+from math import prod
 
 from torch import Tensor
 
 from cnnpipe import loops
 from cnnpipe.geometry import ConvolutionGeometry, Pair
-from cnnpipe.loops import Array, Index, Nest, compiled
+from cnnpipe.loops import Array, Index, Nest, Vector, compiled
 
 SUMS_IN_REGISTERS = loops.REGISTERS - 4
 """Vectors of sums that a tile holds; their factors need the other registers."""
@@ -395,43 +395,113 @@ def _taps(
 
 @compiled
 def pack(nest: Nest, dtype: str, width: int) -> None:
-    """One task: some rows of the kernels, with zeros where output channels are missing.
+    """One task: some blocks of `width` kernels, with zeros where output channels are missing.
 
-    It leaves 0 where all numbers of its rows are finite, else NaN: the sum of 0 times each.
+    (G, O, C, taps) → (G, blocks, taps, C, width). The steps of G, O and C in memory are arguments.
     """
-    rows, of_task, blocks, kH, kW, channels, out_channels = (nest.size() for _ in range(7))
-    steps = [nest.size() for _ in range(5)]
-    kernels = nest.array(dtype, *steps)
-    result = nest.array(dtype, kW * channels * width, channels * width, width)
-    checks, lanes = nest.array(dtype), gcd(width, 16)
-    zero = nest.number(0.0, dtype, lanes)
-    check = nest.variable(zero)
-    first_row = nest.task * of_task
-    for row in nest.range(first_row, (first_row + of_task).at_most(rows)):
-        g, block, i = row // (kH * blocks), row // kH % blocks, row % kH
-        first = block * width
-        filled = (out_channels - first).at_most(width)
-        for j in nest.range(kW):
-            for c in nest.range(channels):
-                packed = result.at(row, j, c)
-                numbers = kernels.at(g, first, c, i, j, steps=steps[1:2])
-                with nest.if_else(filled.equals(width)) as (then, otherwise):
-                    with then, nest.if_else(steps[1].equals(1)) as (dense, apart):
-                        with dense:
-                            packed.copy(width, numbers)
-                        with apart:
-                            number = numbers
-                            for place in range(width):  # unrolled: each is one addition further
-                                packed.store(number.load(0, 0), place)
-                                number = number.at(1, steps=steps[1:2])
-                    with otherwise:
-                        for lane in nest.range(filled):
-                            packed.store(numbers.load(lane, 0), lane)
-                        for lane in nest.range(filled, width):
-                            packed.store(nest.number(0.0, dtype), lane)
-        for at in nest.range(0, kW * channels * width, lanes):
-            check.value = nest.fma(result.at(row).flat.load(at, lanes=lanes), zero, check.value)
-    checks.store(check.value.sum_of_first(lanes), nest.task)
+    blocks, of_task, of_group, taps, channels, out_channels = (nest.size() for _ in range(6))
+    first_tap, tap_step, *steps = (nest.size() for _ in range(5))
+    kernels, packed = nest.array(dtype, *steps), nest.array(dtype, channels * width, width)
+    check, side = _Check(nest, dtype), min(width, side_of(dtype))
+    for block in nest.range(nest.task * of_task, ((nest.task + 1) * of_task).at_most(blocks)):
+        first = block % of_group * width
+        result = packed.at(block * taps, steps=packed.steps[:-1])
+        for lane in nest.range(0, width, side):
+            tile = kernels.at(block // of_group, first + lane, steps=steps[1:])
+            filled = (out_channels - first - lane).at_most(side).at_least(0)
+            is_full = filled.equals(side)
+            with nest.if_else(nest.all(is_full, steps[1].equals(1))) as (dense, apart):
+                with dense:  # there is one tap
+                    for c in nest.range(channels):
+                        result.store(tile.at(0, c).load(0, lanes=side), first_tap, c, lane)
+                with apart, nest.if_else(nest.all(is_full, taps >= side)) as (square, single):
+                    with square:
+                        for c in nest.range(channels):
+                            for tap in _squares(nest, taps, side):
+                                rows = [tile.load(o, c, tap, lanes=side) for o in range(side)]
+                                for k, numbers in enumerate(nest.transposed(rows)):
+                                    place = first_tap + (tap + k) * tap_step, c, lane
+                                    result.store(numbers, *place)
+                    with single:
+                        for c in nest.range(channels):
+                            for tap in nest.range(taps):
+                                place = first_tap + tap * tap_step, c
+                                for o in nest.range(filled):
+                                    result.store(tile.load(o, c, tap), *place, lane + o)
+                                for o in nest.range(filled, side):
+                                    result.store(nest.number(0.0, dtype), *place, lane + o)
+        check.look_at(result.flat, taps * channels * width)
+    check.store()
+
+
+@compiled
+def collect(nest: Nest, dtype: str) -> None:
+    """One task: the gradients of some kernels, summed over the portions, in the kernels' order.
+
+    (portions, G, taps, C, padded O) → (G, O, C, taps)
+    """
+    tiles, of_task, of_group, portions, groups = (nest.size() for _ in range(5))
+    taps, channels, out_channels, padded = (nest.size() for _ in range(4))
+    steps = channels * padded, padded
+    parts = nest.array(dtype, groups * taps * steps[0], taps * steps[0], *steps)
+    kernels = nest.array(dtype, out_channels * channels * taps, channels * taps, taps)
+    check, side = _Check(nest, dtype), side_of(dtype)
+
+    def sums(tile: Array, places: Sequence[Sequence[Index | int]], lanes: int) -> list[Vector]:
+        totals = [nest.variable(tile.load(0, *place, lanes=lanes)) for place in places]
+        for portion in nest.range(1, portions):
+            for total, place in zip(totals, places, strict=True):
+                total.value = total.value + tile.load(portion, *place, lanes=lanes)
+        return [total.value for total in totals]
+
+    for number in nest.range(nest.task * of_task, ((nest.task + 1) * of_task).at_most(tiles)):
+        g, first = number // of_group, number % of_group * side
+        tile = parts.at(0, g, 0, 0, first, steps=(parts.steps[0], *steps))
+        result = kernels.at(g, first, steps=kernels.steps[1:-1])
+        filled = (out_channels - first).at_most(side)
+        with nest.if_else(nest.all(filled.equals(side), taps >= side)) as (square, single):
+            with square:
+                for c in nest.range(channels):
+                    for tap in _squares(nest, taps, side):
+                        rows = sums(tile, [(tap + k, c, 0) for k in range(side)], side)
+                        for o, numbers in enumerate(nest.transposed(rows)):
+                            result.store(numbers, o, c, tap)
+            with single:
+                for o in nest.range(filled):
+                    for c in nest.range(channels):
+                        for tap in nest.range(taps):
+                            result.store(*sums(tile, [(tap, c, o)], 1), o, c, tap)
+        check.look_at(result.flat, filled * channels * taps)
+    check.store()
+
+
+def side_of(dtype: str) -> int:
+    """Of the squares of numbers that are transposed in registers."""
+    return 8 if dtype == "float32" else 4
+
+
+def _squares(nest: Nest, taps: Index, side: int) -> Iterator[Index]:
+    """Where squares start; the last one moves back."""
+    for tap in nest.range(0, taps, side):
+        yield tap.at_most(taps - side)
+
+
+class _Check:
+    """The next argument, for each task: 0 if all numbers that it looks at are finite, else NaN."""
+
+    def __init__(self, nest: Nest, dtype: str) -> None:
+        self._nest, self._checks = nest, nest.array(dtype)
+        self._lanes = 16 if dtype == "float32" else 8
+        self._zero = nest.number(0.0, dtype, self._lanes)
+        self._sum = nest.variable(self._zero)
+
+    def look_at(self, numbers: Array, count: Index) -> None:
+        for at in self._nest.range(0, count, self._lanes):
+            vector = numbers.load(at, lanes=self._lanes, first=count - at)
+            self._sum.value = self._nest.fma(vector, self._zero, self._sum.value)
+
+    def store(self) -> None:
+        self._checks.store(self._sum.value.sum_of_first(self._lanes), self._nest.task)
 
 
 @compiled

@@ -342,6 +342,27 @@ class Nest:
             for k in range(times):
                 yield start + k
 
+    def transposed(self, rows: Sequence[Vector]) -> list[Vector]:
+        """Of as many vectors as each has lanes, a power of two: lane k of row n is lane n of row k.
+
+        Pairs of rows exchange half of their lanes: single ones, then pairs of them, and so on.
+        """
+        count, rows = len(rows), list(rows)
+        step = 1
+        while step < count:
+            for k in (k for k in range(count) if not k & step):
+                upper, lower = rows[k], rows[k + step]
+                kept = [n if not n & step else count + n - step for n in range(count)]
+                rows[k] = self._shuffled(upper, lower, kept)
+                rows[k + step] = self._shuffled(upper, lower, [n + step for n in kept])
+            step *= 2
+        return rows
+
+    def _shuffled(self, a: Vector, b: Vector, lanes: Sequence[int]) -> Vector:
+        """Lanes of a, and after them, those of b, by their numbers."""
+        chosen = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+        return Vector(self, self.builder.shuffle_vector(a.value, b.value, chosen))
+
     def all(self, *conditions: Any) -> Any:
         return reduce(self.builder.and_, conditions)
 
