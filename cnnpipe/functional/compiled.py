@@ -24,7 +24,7 @@ from cnnpipe.functional import compiled_kernels as kernels
 from cnnpipe.functional import im2col
 from cnnpipe.functional.compiled_kernels import SUMS_IN_REGISTERS, Case, total
 from cnnpipe.functional.windows import accumulation_dtype, rows_of
-from cnnpipe.geometry import ConvolutionGeometry
+from cnnpipe.geometry import ConvolutionGeometry, Pair
 from cnnpipe.loops import dtype_name
 
 PORTION = 16
@@ -134,7 +134,7 @@ class Convolution:
             size = self._geometry.kernel_size
             return kernel.view(len(kernel), *size, -1).permute(0, 3, 1, 2)
         kernel, is_finite = self._summation(_last(x, self._wide), _last(grad, self._wide))
-        if self._summation.leaves_out and not is_finite:
+        if not is_finite and self._case.gradient_leaves_out:
             return im2col.weight_gradient(x, grad, self._geometry)
         return _as(kernel, self._dtype)
 
@@ -287,10 +287,11 @@ class _Correlation:
 
         blocks, width = case.vectors // vectors, vectors * case.lanes
         taps = kH * kW
-        steps = (O * C * taps, taps, O * taps) if is_adjoint else (O * C * taps, C * taps, taps)
-        turned = (taps - 1, -1) if is_adjoint else (0, 1)
-        if taps == 1 and not is_adjoint:  # what lies side by side is what a tap would be
-            C, taps = 1, C
+        if is_adjoint:
+            turned, steps = (taps - 1, -1), (O * C * taps, taps, O * taps)
+        else:
+            taps, C = _side_by_side(taps, C)
+            turned, steps = (0, 1), (O * C * taps, C * taps, taps)
         numbers = taps * C * width
         of_task = max(1, PACKED // numbers)
         tasks = -(-G * blocks // of_task)
@@ -335,12 +336,9 @@ class _Summation:
         padded = case.vectors * case.lanes
         self._parts = count * G * kH * kW * C * padded
         self._copy = threads * case.padded_numbers if case.gradient_copies else 0
-        self.leaves_out = case.gradient_leaves_out
 
         self._shape = G * O, C, kH, kW
-        side, taps = kernels.side_of(case.dtype), kH * kW
-        if taps == 1:  # what lies side by side is what a tap would be
-            C, taps = 1, C
+        side, (taps, C) = kernels.side_of(case.dtype), _side_by_side(kH * kW, C)
         tiles = -(-O // side)
         of_task = max(1, PACKED // (side * C * taps * count))
         tasks = -(-G * tiles // of_task)
@@ -358,6 +356,11 @@ class _Summation:
         self._kernel(self._tasks, *self._sizes, x, grad, parts, *memory)
         self._collect(parts, kernel, addressof(checks))
         return kernel, not any(checks)
+
+
+def _side_by_side(taps: int, channels: int) -> Pair:
+    """Numbers of a kernel that lie side by side, and sets of them: with one tap, its channels."""
+    return (channels, 1) if taps == 1 else (taps, channels)
 
 
 _NUMBERS = {"float32": c_float, "float64": c_double}

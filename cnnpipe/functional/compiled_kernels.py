@@ -419,9 +419,8 @@ def pack(nest: Nest, dtype: str, width: int) -> None:
                         for c in nest.range(channels):
                             for tap in _squares(nest, taps, side):
                                 rows = [tile.load(o, c, tap, lanes=side) for o in range(side)]
-                                for k, numbers in enumerate(nest.transposed(rows)):
-                                    place = first_tap + (tap + k) * tap_step, c, lane
-                                    result.store(numbers, *place)
+                                for k, column in enumerate(nest.transposed(rows)):
+                                    result.store(column, first_tap + (tap + k) * tap_step, c, lane)
                     with single:
                         for c in nest.range(channels):
                             for tap in nest.range(taps):
@@ -464,13 +463,14 @@ def collect(nest: Nest, dtype: str) -> None:
                 for c in nest.range(channels):
                     for tap in _squares(nest, taps, side):
                         rows = sums(tile, [(tap + k, c, 0) for k in range(side)], side)
-                        for o, numbers in enumerate(nest.transposed(rows)):
-                            result.store(numbers, o, c, tap)
+                        for o, row in enumerate(nest.transposed(rows)):
+                            result.store(row, o, c, tap)
             with single:
-                for o in nest.range(filled):
+                for lane in nest.range(filled):
                     for c in nest.range(channels):
                         for tap in nest.range(taps):
-                            result.store(*sums(tile, [(tap, c, o)], 1), o, c, tap)
+                            [entry] = sums(tile, [(tap, c, lane)], 1)
+                            result.store(entry, lane, c, tap)
         check.look_at(result.flat, filled * channels * taps)
     check.store()
 

@@ -195,6 +195,21 @@ def test_vectors(dtype: torch.dtype) -> None:
         torch.testing.assert_close(result, truth.to(dtype), rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("side", [1, 2, 4, 8, 16])
+def test_squares_are_transposed(side: int) -> None:
+    square = torch.arange(float(side * side)).view(side, side)
+    found = torch.zeros(side, side)
+
+    def write(nest: Nest) -> None:
+        rows, columns = (nest.array("float32", *steps(side)) for _ in range(2))
+        vectors = [rows.load(n, 0, lanes=side) for n in range(side)]
+        for n, column in enumerate(nest.transposed(vectors)):
+            columns.store(column, n, 0)
+
+    run(write, square, found)
+    assert torch.equal(found, square.T)
+
+
 def test_types() -> None:
     """Rounding halves to the even number, the bits of a number, and both widths."""
     numbers = float64(-2.5, -0.5, 0.5, 1.5, 2.49, 1 + 2**-40)
