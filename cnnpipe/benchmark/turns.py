@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 from cnnpipe import layers, loops
 from cnnpipe.data.idx import IMAGE_SIDE
@@ -334,10 +334,11 @@ def peak_memory(run: Run, device: torch.device) -> int:
         before = memory.memory_allocated(device)
         run()
         return memory.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    # torch.profiler's own begins by importing torch's compiler.
+    with profile(use_kineto=True, profile_memory=True) as profiler:
         run()
-    results: Any = profiler.profiler
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    results: Any = profiler.kineto_results
+    events = [event for event in results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     held = peak = 0
     for event in events:
