@@ -34,7 +34,10 @@ LARGEST_COUNT = 32
 ENOUGH = 8_000_000
 """Operations that are worth a second thread, which may have to be woken first."""
 PACKED = 262_144
-"""Numbers of kernels that one task puts in order: with fewer, waking a thread takes longer."""
+"""Numbers that one task puts in order, where there are no more; else tasks have an eighth of them.
+
+To wake a thread takes longer than fewer numbers; one that waits for another's long task sleeps.
+"""
 ROW = 16
 """Images of one pixel that stand side by side as one row of a picture: a tile over images."""
 KEPT = 256
@@ -286,18 +289,16 @@ class _Correlation:
         self._kernel = cache(partial(kernels.forward, case, together))  # of `has_bias`
 
         blocks, width = case.vectors // vectors, vectors * case.lanes
-        taps = kH * kW
+        pixels = kH * kW
         if is_adjoint:
-            turned, steps = (taps - 1, -1), (O * C * taps, taps, O * taps)
+            turned, steps = (pixels - 1, -1), (O * C * pixels, pixels, O * pixels)
         else:
-            taps, C = _side_by_side(taps, C)
-            turned, steps = (0, 1), (O * C * taps, C * taps, taps)
-        numbers = taps * C * width
-        of_task = max(1, PACKED // numbers)
-        tasks = -(-G * blocks // of_task)
-        sizes = G * blocks, of_task, blocks, taps, C, O
+            turned, steps = (0, 1), (O * C * pixels, C * pixels, pixels)
+        count = G * blocks * pixels
+        tasks, of_task = _tasks(count, C * width)
+        sizes = count, of_task, blocks, pixels, C, O
         self._pack = partial(kernels.pack(case.dtype, width), tasks, *sizes, *turned, *steps)
-        self._packed, self._checks = G * blocks * numbers, _NUMBERS[case.dtype] * tasks
+        self._packed, self._checks = count * C * width, _NUMBERS[case.dtype] * tasks
 
     def __call__(self, images: Tensor, w: Tensor, bias: Tensor | None, y: Tensor) -> bool:
         """Write the result to y; both y and the images are dense, and their channels come last.
@@ -338,11 +339,12 @@ class _Summation:
         self._copy = threads * case.padded_numbers if case.gradient_copies else 0
 
         self._shape = G * O, C, kH, kW
-        side, (taps, C) = kernels.side_of(case.dtype), _side_by_side(kH * kW, C)
+        side, pixels = kernels.side_of(case.dtype), kH * kW
+        if pixels == 1:  # channels lie side by side as pixels would
+            pixels, C = C, 1
         tiles = -(-O // side)
-        of_task = max(1, PACKED // (side * C * taps * count))
-        tasks = -(-G * tiles // of_task)
-        sizes = G * tiles, of_task, tiles, count, G, taps, C, O, padded
+        tasks, of_task = _tasks(G * tiles, side * C * pixels * count)
+        sizes = G * tiles, of_task, tiles, count, G, pixels, C, O, padded
         self._collect = partial(kernels.collect(case.dtype), tasks, *sizes)
         self._checks = _NUMBERS[case.dtype] * tasks
 
@@ -358,9 +360,10 @@ class _Summation:
         return kernel, not any(checks)
 
 
-def _side_by_side(taps: int, channels: int) -> Pair:
-    """Numbers of a kernel that lie side by side, and sets of them: with one tap, its channels."""
-    return (channels, 1) if taps == 1 else (taps, channels)
+def _tasks(count: int, numbers: int) -> Pair:
+    """Tasks that put as many parts of so many numbers in order, and the parts of each task."""
+    of_task = count if count * numbers <= PACKED else -(-PACKED // (8 * numbers))
+    return -(-count // of_task), of_task
 
 
 _NUMBERS = {"float32": c_float, "float64": c_double}

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import prod
+from math import gcd, prod
 
 from torch import Tensor
 
@@ -395,41 +395,53 @@ def _taps(
 
 @compiled
 def pack(nest: Nest, dtype: str, width: int) -> None:
-    """One task: some blocks of `width` kernels, with zeros where output channels are missing.
+    """One task: some pixels of `width` kernels, with zeros where output channels are missing.
 
-    (G, O, C, taps) → (G, blocks, taps, C, width). The steps of G, O and C in memory are arguments.
+    (G, O, C, pixels) → (G, blocks, pixels, C, width). The steps of G, O and C are arguments. What
+    is written lies side by side: writing in several places at once took twice as long.
     """
-    blocks, of_task, of_group, taps, channels, out_channels = (nest.size() for _ in range(6))
-    first_tap, tap_step, *steps = (nest.size() for _ in range(5))
+    count, of_task, of_group, pixels, channels, out_channels = (nest.size() for _ in range(6))
+    first_pixel, pixel_step, *steps = (nest.size() for _ in range(5))
     kernels, packed = nest.array(dtype, *steps), nest.array(dtype, channels * width, width)
-    check, side = _Check(nest, dtype), min(width, side_of(dtype))
-    for block in nest.range(nest.task * of_task, ((nest.task + 1) * of_task).at_most(blocks)):
+    check, side, lanes = _Check(nest, dtype), min(width, side_of(dtype)), gcd(width, 16)
+    for number in nest.range(nest.task * of_task, ((nest.task + 1) * of_task).at_most(count)):
+        block, pixel = number // pixels, number % pixels
         first = block % of_group * width
-        result = packed.at(block * taps, steps=packed.steps[:-1])
-        for lane in nest.range(0, width, side):
-            tile = kernels.at(block // of_group, first + lane, steps=steps[1:])
-            filled = (out_channels - first - lane).at_most(side).at_least(0)
-            is_full = filled.equals(side)
-            with nest.if_else(nest.all(is_full, steps[1].equals(1))) as (dense, apart):
-                with dense:  # there is one tap
+        filled = (out_channels - first).at_most(width)
+        is_full = filled.equals(width)
+        are_squares = nest.all(is_full, steps[2].equals(1), channels >= side)
+        start = block // of_group, first, 0, first_pixel + pixel * pixel_step
+        source, result = kernels.at(*start, steps=steps[1:]), packed.at(number)
+        with nest.if_else(steps[1].equals(1)) as (dense, apart):
+            with dense:
+                for c in nest.range(channels):
+                    row = source.at(0, c, steps=())
+                    for lane in nest.range(0, width, lanes):
+                        vector = row.load(lane, lanes=lanes, first=filled - lane)
+                        result.store(vector, c, lane)
+            with apart, nest.if_else(are_squares) as (square, single):
+                with square:
+                    for c in _squares(nest, channels, side):
+                        for lane in nest.range(0, width, side):
+                            tile = source.at(lane, c, steps=steps[1:2])
+                            rows = [tile.load(o, 0, lanes=side) for o in range(side)]
+                            for k, vector in enumerate(nest.transposed(rows)):
+                                result.store(vector, c + k, lane)
+                with single:
                     for c in nest.range(channels):
-                        result.store(tile.at(0, c).load(0, lanes=side), first_tap, c, lane)
-                with apart, nest.if_else(nest.all(is_full, taps >= side)) as (square, single):
-                    with square:
-                        for c in nest.range(channels):
-                            for tap in _squares(nest, taps, side):
-                                rows = [tile.load(o, c, tap, lanes=side) for o in range(side)]
-                                for k, column in enumerate(nest.transposed(rows)):
-                                    result.store(column, first_tap + (tap + k) * tap_step, c, lane)
-                    with single:
-                        for c in nest.range(channels):
-                            for tap in nest.range(taps):
-                                place = first_tap + tap * tap_step, c
-                                for o in nest.range(filled):
-                                    result.store(tile.load(o, c, tap), *place, lane + o)
-                                for o in nest.range(filled, side):
-                                    result.store(nest.number(0.0, dtype), *place, lane + o)
-        check.look_at(result.flat, taps * channels * width)
+                        column = source.at(0, c, steps=steps[1:2])
+                        with nest.if_else(is_full) as (full, partial):
+                            with full:
+                                entry = column
+                                for place in range(width):  # each is one addition further
+                                    result.store(entry.load(0, 0), c, place)
+                                    entry = entry.at(1, steps=steps[1:2])
+                            with partial:
+                                for lane in nest.range(filled):
+                                    result.store(column.load(lane, 0), c, lane)
+                                for lane in nest.range(filled, width):
+                                    result.store(nest.number(0.0, dtype), c, lane)
+        check.look_at(result.flat, channels * width)
     check.store()
 
 
@@ -437,13 +449,13 @@ def pack(nest: Nest, dtype: str, width: int) -> None:
 def collect(nest: Nest, dtype: str) -> None:
     """One task: the gradients of some kernels, summed over the portions, in the kernels' order.
 
-    (portions, G, taps, C, padded O) → (G, O, C, taps)
+    (portions, G, pixels, C, padded O) → (G, O, C, pixels)
     """
     tiles, of_task, of_group, portions, groups = (nest.size() for _ in range(5))
-    taps, channels, out_channels, padded = (nest.size() for _ in range(4))
+    pixels, channels, out_channels, padded = (nest.size() for _ in range(4))
     steps = channels * padded, padded
-    parts = nest.array(dtype, groups * taps * steps[0], taps * steps[0], *steps)
-    kernels = nest.array(dtype, out_channels * channels * taps, channels * taps, taps)
+    parts = nest.array(dtype, groups * pixels * steps[0], pixels * steps[0], *steps)
+    kernels = nest.array(dtype, out_channels * channels * pixels, channels * pixels, pixels)
     check, side = _Check(nest, dtype), side_of(dtype)
 
     def sums(tile: Array, places: Sequence[Sequence[Index | int]], lanes: int) -> list[Vector]:
@@ -458,20 +470,20 @@ def collect(nest: Nest, dtype: str) -> None:
         tile = parts.at(0, g, 0, 0, first, steps=(parts.steps[0], *steps))
         result = kernels.at(g, first, steps=kernels.steps[1:-1])
         filled = (out_channels - first).at_most(side)
-        with nest.if_else(nest.all(filled.equals(side), taps >= side)) as (square, single):
+        with nest.if_else(nest.all(filled.equals(side), pixels >= side)) as (square, single):
             with square:
                 for c in nest.range(channels):
-                    for tap in _squares(nest, taps, side):
-                        rows = sums(tile, [(tap + k, c, 0) for k in range(side)], side)
+                    for pixel in _squares(nest, pixels, side):
+                        rows = sums(tile, [(pixel + k, c, 0) for k in range(side)], side)
                         for o, row in enumerate(nest.transposed(rows)):
-                            result.store(row, o, c, tap)
+                            result.store(row, o, c, pixel)
             with single:
                 for lane in nest.range(filled):
                     for c in nest.range(channels):
-                        for tap in nest.range(taps):
-                            [entry] = sums(tile, [(tap, c, lane)], 1)
-                            result.store(entry, lane, c, tap)
-        check.look_at(result.flat, filled * channels * taps)
+                        for pixel in nest.range(pixels):
+                            [entry] = sums(tile, [(pixel, c, lane)], 1)
+                            result.store(entry, lane, c, pixel)
+        check.look_at(result.flat, filled * channels * pixels)
     check.store()
 
 
@@ -480,10 +492,10 @@ def side_of(dtype: str) -> int:
     return 8 if dtype == "float32" else 4
 
 
-def _squares(nest: Nest, taps: Index, side: int) -> Iterator[Index]:
+def _squares(nest: Nest, count: Index, side: int) -> Iterator[Index]:
     """Where squares start; the last one moves back."""
-    for tap in nest.range(0, taps, side):
-        yield tap.at_most(taps - side)
+    for start in nest.range(0, count, side):
+        yield start.at_most(count - side)
 
 
 class _Check:
