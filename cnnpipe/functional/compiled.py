@@ -335,7 +335,7 @@ class _Summation:
         self._kernel = kernels.weight_gradient(case)
         self._tasks, self._sizes = count * shares, (N, portion, shares)
         padded = case.vectors * case.lanes
-        self._parts = count * G * kH * kW * C * padded
+        self._parts = count, G * kH * kW * C * padded
         self._copy = threads * case.padded_numbers if case.gradient_copies else 0
 
         self._shape = G * O, C, kH, kW
@@ -343,8 +343,8 @@ class _Summation:
         if pixels == 1:  # channels lie side by side as pixels would
             pixels, C = C, 1
         tiles = -(-O // side)
-        tasks, of_task = _tasks(G * tiles, side * C * pixels * count)
-        sizes = G * tiles, of_task, tiles, count, G, pixels, C, O, padded
+        tasks, of_task = _tasks(G * tiles, side * C * pixels)
+        sizes = G * tiles, of_task, tiles, pixels, C, O, padded
         self._collect = partial(kernels.collect(case.dtype), tasks, *sizes)
         self._checks = _NUMBERS[case.dtype] * tasks
 
@@ -356,7 +356,7 @@ class _Summation:
         parts, kernel, checks = x.new_empty(self._parts), x.new_empty(self._shape), self._checks()
         memory = [x.new_empty(self._copy)] if self._copy else []
         self._kernel(self._tasks, *self._sizes, x, grad, parts, *memory)
-        self._collect(parts, kernel, addressof(checks))
+        self._collect(total(parts), kernel, addressof(checks))
         return kernel, not any(checks)
 
 

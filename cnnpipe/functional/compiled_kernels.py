@@ -17,7 +17,7 @@ count those of one group. In memory the channels lie side by side (channels last
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from math import gcd, prod
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from cnnpipe import loops
 from cnnpipe.geometry import ConvolutionGeometry, Pair
-from cnnpipe.loops import Array, Index, Nest, Vector, compiled
+from cnnpipe.loops import Array, Index, Nest, compiled
 
 SUMS_IN_REGISTERS = loops.REGISTERS - 4
 """Vectors of sums that a tile holds; their factors need the other registers."""
@@ -447,42 +447,33 @@ def pack(nest: Nest, dtype: str, width: int) -> None:
 
 @compiled
 def collect(nest: Nest, dtype: str) -> None:
-    """One task: the gradients of some kernels, summed over the portions, in the kernels' order.
+    """One task: the gradients of some kernels, in the kernels' order.
 
-    (portions, G, pixels, C, padded O) → (G, O, C, pixels)
+    (G, pixels, C, padded O) → (G, O, C, pixels)
     """
-    tiles, of_task, of_group, portions, groups = (nest.size() for _ in range(5))
+    tiles, of_task, of_group = (nest.size() for _ in range(3))
     pixels, channels, out_channels, padded = (nest.size() for _ in range(4))
     steps = channels * padded, padded
-    parts = nest.array(dtype, groups * pixels * steps[0], pixels * steps[0], *steps)
+    sums = nest.array(dtype, pixels * steps[0], *steps)
     kernels = nest.array(dtype, out_channels * channels * pixels, channels * pixels, pixels)
     check, side = _Check(nest, dtype), side_of(dtype)
-
-    def sums(tile: Array, places: Sequence[Sequence[Index | int]], lanes: int) -> list[Vector]:
-        totals = [nest.variable(tile.load(0, *place, lanes=lanes)) for place in places]
-        for portion in nest.range(1, portions):
-            for total, place in zip(totals, places, strict=True):
-                total.value = total.value + tile.load(portion, *place, lanes=lanes)
-        return [total.value for total in totals]
-
     for number in nest.range(nest.task * of_task, ((nest.task + 1) * of_task).at_most(tiles)):
         g, first = number // of_group, number % of_group * side
-        tile = parts.at(0, g, 0, 0, first, steps=(parts.steps[0], *steps))
-        result = kernels.at(g, first, steps=kernels.steps[1:-1])
         filled = (out_channels - first).at_most(side)
-        with nest.if_else(nest.all(filled.equals(side), pixels >= side)) as (square, single):
-            with square:
-                for c in nest.range(channels):
+        source = sums.at(g, 0, 0, first, steps=steps)
+        result = kernels.at(g, first, steps=kernels.steps[1:-1])
+        are_squares = nest.all(filled.equals(side), pixels >= side)
+        for c in nest.range(channels):
+            with nest.if_else(are_squares) as (square, single):
+                with square:
                     for pixel in _squares(nest, pixels, side):
-                        rows = sums(tile, [(pixel + k, c, 0) for k in range(side)], side)
+                        rows = [source.load(pixel + k, c, 0, lanes=side) for k in range(side)]
                         for o, row in enumerate(nest.transposed(rows)):
                             result.store(row, o, c, pixel)
-            with single:
-                for lane in nest.range(filled):
-                    for c in nest.range(channels):
-                        for pixel in nest.range(pixels):
-                            [entry] = sums(tile, [(pixel, c, lane)], 1)
-                            result.store(entry, lane, c, pixel)
+                with single:
+                    for pixel in nest.range(pixels):
+                        for lane in nest.range(filled):
+                            result.store(source.load(pixel, c, lane), lane, c, pixel)
         check.look_at(result.flat, filled * channels * pixels)
     check.store()
 
