@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 import cnnpipe.functional
 import cnnpipe.layers
-from cnnpipe import loops
 from cnnpipe.data.idx import IMAGE_SIDE
 from cnnpipe.data.preprocessing import Normalization
 from cnnpipe.data.sources import DIGITS
+from cnnpipe.functional import loops
 from cnnpipe.networks import NETWORKS
 from cnnpipe.params.messages import worst_problem
 from cnnpipe.params.models import ModelParams

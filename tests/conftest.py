@@ -8,10 +8,13 @@ import sys
 
 import pytest
 
+from cnnpipe.system.threads import collect_garbage_rarely
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported, after this line
 # Stages and workers are processes that import the project: each would compile it again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+collect_garbage_rarely()
 
 LONGEST = (
     "docs/test_experiments.py",

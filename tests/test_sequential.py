@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnpipe.functional.loops import compiler
 from cnnpipe.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential
-from cnnpipe.loops import compiler
 from cnnpipe.models import build_model
 from tests.helpers.oracle import randn
 

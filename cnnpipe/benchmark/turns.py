@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import profile
 
-from cnnpipe import layers, loops
+from cnnpipe import layers
 from cnnpipe.data.idx import IMAGE_SIDE
 from cnnpipe.functional import CONV2D_ALGORITHMS, UnsupportedError, conv2d_algorithm
+from cnnpipe.functional.loops import peak, unsupported
 from cnnpipe.geometry import conv2d_macs
 from cnnpipe.inspection.structure import layers_of
-from cnnpipe.loops import peak
 from cnnpipe.models import build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.system.hardware import choose_dtype, describe
@@ -253,7 +253,7 @@ def layer_runs(shape: Shape, x: Tensor, phase: Phase) -> Iterator[tuple[str, Run
 
 
 def _register_runs(device: torch.device) -> dict[str, Run]:
-    if loops.unsupported(torch.empty(0, device=device)):
+    if unsupported(torch.empty(0, device=device)):
         return {}
     return {name: partial(peak.run, lanes) for name, lanes in REGISTERS.items()}
 

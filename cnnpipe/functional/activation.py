@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
-from cnnpipe.functional import activation_kernels
+from cnnpipe.functional import activation_kernels, loops
 from cnnpipe.functional.arguments import FLOATS, REALS, check_bool, check_dtype
 from cnnpipe.functional.onnx import onnx_operator
 from cnnpipe.functional.operator import Operator

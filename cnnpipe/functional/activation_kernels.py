@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cnnpipe.loops import Nest, compiled, dtype_name
-from cnnpipe.loops.elementary import exp
+from cnnpipe.functional.loops import Nest, compiled, dtype_name
+from cnnpipe.functional.loops.elementary import exp
 
 LANES = 8
 """Numbers that are computed side by side."""

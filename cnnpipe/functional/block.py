@@ -22,8 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
-from cnnpipe.functional import block_kernels, compiled, gpu_block, im2col, implicit_gemm
+from cnnpipe.functional import block_kernels, compiled, gpu_block, im2col, implicit_gemm, loops
 from cnnpipe.functional.activation import relu
 from cnnpipe.functional.arguments import IntOrPair, as_float, check_dtypes
 from cnnpipe.functional.autocast import cast_operand, operand_dtype, without_autocast

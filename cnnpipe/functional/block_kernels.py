@@ -20,9 +20,9 @@ from typing import TypedDict, TypeVar
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
+from cnnpipe.functional import loops
 from cnnpipe.functional.compiled_kernels import total
-from cnnpipe.loops import Array, Index, Nest, Variable, Vector, compiled, dtype_name
+from cnnpipe.functional.loops import Array, Index, Nest, Variable, Vector, compiled, dtype_name
 
 T = TypeVar("T")
 

@@ -19,13 +19,12 @@ from math import prod
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
 from cnnpipe.functional import compiled_kernels as kernels
-from cnnpipe.functional import im2col
+from cnnpipe.functional import im2col, loops
 from cnnpipe.functional.compiled_kernels import SUMS_IN_REGISTERS, Case, total
+from cnnpipe.functional.loops import dtype_name
 from cnnpipe.functional.windows import accumulation_dtype, rows_of
 from cnnpipe.geometry import ConvolutionGeometry, Pair
-from cnnpipe.loops import dtype_name
 
 PORTION = 16
 """Images whose gradients of the kernel are added in one chain; more where there are many images."""

@@ -24,9 +24,9 @@ from math import gcd, prod
 
 from torch import Tensor
 
-from cnnpipe import loops
+from cnnpipe.functional import loops
+from cnnpipe.functional.loops import Array, Index, Nest, compiled
 from cnnpipe.geometry import ConvolutionGeometry, Pair
-from cnnpipe.loops import Array, Index, Nest, compiled
 
 SUMS_IN_REGISTERS = loops.REGISTERS - 4
 """Vectors of sums that a tile holds; their factors need the other registers."""

@@ -22,8 +22,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
-from cnnpipe.functional import compiled, direct, fft, im2col, implicit_gemm, winograd
+from cnnpipe.functional import compiled, direct, fft, im2col, implicit_gemm, loops, winograd
 from cnnpipe.functional.arguments import IntOrPair, check_dtypes, check_size, numbers_of
 from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.bilinear import Shape
@@ -347,8 +346,8 @@ def conv2d_algorithm(
 ) -> str:
     """The algorithm that `conv2d` takes for "auto".
 
-    `compiled` for floating-point numbers on a CPU that `cnnpipe.loops` can compile for, and
-    `im2col` elsewhere. It depends on the dtype and the device alone.
+    `compiled` for floating-point numbers on a CPU that `loops` can compile for, and `im2col`
+    elsewhere. It depends on the dtype and the device alone.
 
     Both carry a NaN or an infinity exactly to the outputs that the formula names. So does `direct`;
     but with `direct`, and on other devices, a weight that is not finite may reach more of the

@@ -20,8 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cnnpipe import loops
-from cnnpipe.functional import compiled
+from cnnpipe.functional import compiled, loops
 from cnnpipe.functional.arguments import NUMBERS, check_devices, check_dtype, check_dtypes
 from cnnpipe.functional.autocast import cast_operand
 from cnnpipe.functional.bilinear import BilinearOperator, Shape

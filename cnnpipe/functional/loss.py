@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
-from cnnpipe.functional import compiled_kernels, loss_kernels
+from cnnpipe.functional import compiled_kernels, loops, loss_kernels
 from cnnpipe.functional.arguments import FLOATS, as_probability, check_dtype
 from cnnpipe.functional.autocast import widen_operand
 from cnnpipe.functional.operator import Operator

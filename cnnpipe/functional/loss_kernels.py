@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cnnpipe.loops import Array, Index, Nest, Vector, compiled, dtype_name
-from cnnpipe.loops.elementary import exp, log
+from cnnpipe.functional.loops import Array, Index, Nest, Vector, compiled, dtype_name
+from cnnpipe.functional.loops.elementary import exp, log
 
 LANES = 16
 """Classes that are computed side by side."""

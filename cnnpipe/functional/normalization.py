@@ -29,8 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
-from cnnpipe.functional import block_kernels
+from cnnpipe.functional import block_kernels, loops
 from cnnpipe.functional.arguments import FLOATS, as_float, check_bool, check_dtype
 from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.onnx import onnx_operator

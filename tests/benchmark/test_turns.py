@@ -17,7 +17,7 @@ from cnnpipe.benchmark import turns as benchmark
 from cnnpipe.benchmark.turns import CHANNELS_LAST, PHASES, SCRATCH, TORCH, WIDE, Shape
 from cnnpipe.findings import ladder
 from cnnpipe.functional import CONV2D_ALGORITHMS, conv2d_algorithm
-from cnnpipe.loops import peak
+from cnnpipe.functional.loops import peak
 from cnnpipe.models import build_model
 from cnnpipe.params.benchmark import BenchmarkParams
 from stages.benchmark import main

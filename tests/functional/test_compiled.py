@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as torchs
 
 from cnnpipe.functional import compiled, sigmoid
+from cnnpipe.functional.loops import compiler
 from cnnpipe.geometry import ConvolutionGeometry, Pair
-from cnnpipe.loops import compiler
 from tests.helpers.oracle import randn
 from tests.helpers.project import ROOT
 

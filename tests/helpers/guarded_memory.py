@@ -8,12 +8,15 @@ A load or store outside of an operand ends the process with SIGSEGV.
 import ctypes
 import faulthandler
 import mmap
+import sys
 
 import torch
 from torch import Tensor
 
-from cnnpipe import loops
-from cnnpipe.loops import compiler
+from cnnpipe.functional import cross_entropy
+from cnnpipe.functional.loops.compiler import Kernel
+from cnnpipe.models import build_model
+from tests.functional.test_compiled import CONVOLUTIONS, check
 
 PAGE, PROT_NONE = mmap.PAGESIZE, 0
 LIBC = ctypes.CDLL(None)
@@ -36,7 +39,7 @@ class Guarded:
         ctypes.memmove(self._tensor.data_ptr(), self.address, self._size)
 
 
-def guarded(kernel: compiler.Kernel) -> compiler.Kernel:
+def guarded(kernel: Kernel) -> Kernel:
     """The same kernel, run twice; the second time gives the results."""
 
     def call(tasks: int, *arguments: Tensor | int) -> None:
@@ -54,18 +57,16 @@ def guarded(kernel: compiler.Kernel) -> compiler.Kernel:
 
 
 def guard_all_kernels() -> None:
-    """Of modules that are imported from now on."""
-    compiled = compiler.compiled
-    loops.compiled = lambda write: lambda *case: guarded(compiled(write)(*case))
+    """Of the operators' modules."""
+    for module in [m for name, m in sys.modules.items() if name.startswith("cnnpipe.functional.")]:
+        for name, value in list(vars(module).items()):
+            if getattr(value, "__qualname__", "") == "compiled.<locals>.kernel":
+                setattr(module, name, lambda *case, of=value: guarded(of(*case)))
 
 
 def main() -> None:
     faulthandler.enable()
     guard_all_kernels()
-    from cnnpipe.functional import cross_entropy
-    from cnnpipe.models import build_model
-    from tests.functional.test_compiled import CONVOLUTIONS, check
-
     torch.manual_seed(0)
     for convolution in CONVOLUTIONS:
         for dtype in (torch.float32, torch.float64):

@@ -18,9 +18,9 @@ from torch.nn import functional as torchs
 from cnnpipe.functional import block_kernels, conv2d, gpu_block, implicit_gemm
 from cnnpipe.functional.block_kernels import Block
 from cnnpipe.functional.implicit_gemm import forward, input_gradient, weight_gradient
+from cnnpipe.functional.loops import compiler
 from cnnpipe.geometry import ConvolutionGeometry
 from cnnpipe.layers import BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential
-from cnnpipe.loops import compiler
 from cnnpipe.verify.cases import Case, argument_grid, draw
 from cnnpipe.verify.reference import Call
 from tests.helpers.oracle import assert_first_order_right, assert_right, call_of, randn

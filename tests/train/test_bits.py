@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from cnnpipe.loops import compiler
+from cnnpipe.functional.loops import compiler
 from tests.helpers.project import ROOT
 
 AVX2 = {

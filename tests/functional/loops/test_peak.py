@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cnnpipe import loops
-from cnnpipe.loops import peak
+from cnnpipe.functional import loops
+from cnnpipe.functional.loops import peak
 
 if unsupported := loops.unsupported(torch.empty(0)):
     pytest.skip(unsupported, allow_module_level=True)

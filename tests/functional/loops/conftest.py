@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnpipe.loops import compiler
+from cnnpipe.functional.loops import compiler
 
 
 @pytest.fixture(autouse=True)

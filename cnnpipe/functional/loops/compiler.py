@@ -21,7 +21,7 @@ import torch
 from llvmlite import binding as llvm
 from torch import Tensor
 
-from cnnpipe.loops.nest import BYTES, Nest
+from cnnpipe.functional.loops.nest import BYTES, Nest
 from cnnpipe.system.artifacts import atomic_write
 from cnnpipe.system.errors import InputError
 
@@ -32,7 +32,7 @@ CPU = "CNNPIPE_CPU"
 PROCESSORS = ("haswell", "skylake-avx512")
 """Its values, LLVM's names: the first one with AVX2 and FMA, and the first one with AVX-512."""
 
-SOURCES = ("loops", "functional", "geometry")
+SOURCES = ("functional", "geometry")
 """Packages that decide what code is written, beside the file of the function that writes it."""
 
 DAYS = 30
@@ -221,8 +221,8 @@ def _hash_of_file(write: Callable[..., None]) -> str:
 
 def _hash_of_sources() -> str:
     """Of all files in `SOURCES`."""
-    package = Path(__file__).parents[1]
-    files = sorted(file for name in SOURCES for file in (package / name).glob("*.py"))
+    package = Path(__file__).parents[2]
+    files = sorted(file for name in SOURCES for file in (package / name).rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from cnnpipe import loops
-from cnnpipe.loops import Nest, compiled, compiler
+from cnnpipe.functional import loops
+from cnnpipe.functional.loops import Nest, compiled, compiler
 from cnnpipe.system.errors import InputError
 
 

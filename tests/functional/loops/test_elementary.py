@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnpipe.loops import Nest, Vector, compiled
-from cnnpipe.loops.elementary import LEAST, exp, log
+from cnnpipe.functional.loops import Nest, Vector, compiled
+from cnnpipe.functional.loops.elementary import LEAST, exp, log
 
 LANES = 4
 

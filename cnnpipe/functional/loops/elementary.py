@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from cnnpipe.loops.nest import Nest, Vector
+from cnnpipe.functional.loops.nest import Nest, Vector
 
 LEAST = -708.0
 """e^x for a smaller x becomes 0: the smallest normal number of float64 is e^−708.4."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from cnnpipe.loops.compiler import compiled
-from cnnpipe.loops.nest import Nest
+from cnnpipe.functional.loops.compiler import compiled
+from cnnpipe.functional.loops.nest import Nest
 
 LANES = (8, 16)
 """Numbers of float32 in a register: of AVX2, of AVX-512. Without AVX-512 the first are faster."""

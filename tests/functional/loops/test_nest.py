@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnpipe.loops import Index, Nest, Vector, compiled, steps
+from cnnpipe.functional.loops import Index, Nest, Vector, compiled, steps
 
 NAN, INF = math.nan, math.inf
 
