@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnpipe.models import build_model, loss_function
 from tests.helpers.from_scratch import ALLOWED_IN, violations
 from tests.helpers.operators import operators
+from tests.helpers.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 MODULES = [
     path.relative_to(ROOT)
     for top in ("cnnpipe", "stages", "scripts")

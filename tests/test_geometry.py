@@ -14,23 +14,6 @@ from cnnpipe.geometry import (
 )
 
 
-@pytest.mark.parametrize(
-    ("size", "arguments", "expected"),
-    [
-        (28, {"kernel_size": 5, "padding": 2}, 28),  # (28 + 4 − 4 − 1) / 1 + 1
-        (7, {"kernel_size": 3, "stride": 2}, 3),  # (7 − 2 − 1) / 2 + 1
-        (9, {"kernel_size": 3, "dilation": 3}, 3),  # (9 − 6 − 1) / 1 + 1
-        # ⌈6 / 3⌉ + 1: the third window starts at 6, before the padding after pixel 1 + 6
-        (6, {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, 3),
-        # ⌈5 / 3⌉ + 1 less the third window, which would start at 6 ≥ 1 + 5
-        (5, {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, 2),
-        (1, {"kernel_size": 2, "stride": 2, "ceil_mode": True}, 1),  # ⌈−1 / 2⌉ + 1
-    ],
-)
-def test_output_size(size: int, arguments: dict[str, int], expected: int) -> None:
-    assert output_size(size, **arguments) == expected
-
-
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("kernel_size", range(1, 6))
 def test_output_size_is_that_of_torch(kernel_size: int, ceil_mode: bool) -> None:

@@ -78,7 +78,7 @@ WIDE = (
     Shape("7×7, 16 channels", 16, 28, 16, 7, 3),
     Shape("11×11, 16 channels", 16, 28, 16, 11, 5),
 )
-"""Beyond the models' own layers: what the rule for "auto" distinguishes."""
+"""Beyond the models' own layers: more channels, and larger kernels."""
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -123,15 +123,11 @@ def check_size(images: Tensor, geometry: WindowGeometry) -> None:
         raise ValueError(f"input: traced with images of {H}×{W} pixels, got shape {found}")
 
 
-def check_tensor(value: Tensor, name: str) -> None:
+def check_dtype(value: Tensor, name: str, allowed: Sequence[torch.dtype]) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a Tensor, got {type(value).__name__}")
     if value.layout is not torch.strided or value.is_nested:
         raise TypeError(f"{name}: expected a dense tensor, got one of layout {value.layout}")
-
-
-def check_dtype(value: Tensor, name: str, allowed: Sequence[torch.dtype]) -> None:
-    check_tensor(value, name)
     if value.dtype not in allowed:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
         raise TypeError(f"{name}: expected one of {names}, got {value.dtype}")

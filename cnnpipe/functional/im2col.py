@@ -26,13 +26,17 @@ from torch import Tensor
 from cnnpipe.functional.windows import (
     accumulation_dtype,
     flipped_kernels,
-    image_blocks,
     is_finite,
     overlap_add,
     pad,
     sliding_windows,
 )
 from cnnpipe.geometry import ConvolutionGeometry
+
+CACHE_BYTES = 2 << 20
+"""Size of a block's columns on a CPU: about that of the cores' own caches."""
+MEMORY_BYTES = 64 << 20
+"""The same elsewhere: about the second-level cache of a large GPU."""
 
 
 def forward(x: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
@@ -100,8 +104,13 @@ def _col2im(grad: Tensor, w: Tensor, geometry: ConvolutionGeometry) -> Tensor:
 
 
 def _blocks(images: Tensor, geometry: ConvolutionGeometry, C: int) -> list[slice]:
-    (H_out, W_out), (kH, kW) = geometry.output_size, geometry.kernel_size
-    return image_blocks(images, H_out * W_out * kH * kW * C)
+    """Blocks of about equal size, so small that the columns of one fit the cache."""
+    numbers = math.prod(geometry.output_size) * math.prod(geometry.kernel_size) * C  # of an image
+    limit = CACHE_BYTES if images.device.type == "cpu" else MEMORY_BYTES
+    itemsize = accumulation_dtype(images.dtype).itemsize
+    count = max(1, -(-len(images) * numbers * itemsize // limit))
+    size = max(1, -(-len(images) // count))
+    return [slice(start, start + size) for start in range(0, len(images), size)]
 
 
 def _columns(x: Tensor, geometry: ConvolutionGeometry) -> Tensor:

@@ -112,7 +112,21 @@ def check_batch_norm(
     check_dtype(input, "input", FLOATS)
     if input.ndim < 2:
         raise ValueError(f"input: expected shape (N, C, …), got {tuple(input.shape)}")
-    _check_parameters(input, running_mean, running_var, weight, bias)
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean, running_var: expected both or none, got one of them")
+    running = {"running_mean": running_mean, "running_var": running_var}
+    channels = input.shape[1]
+    allowed = sorted({input.dtype, accumulation_dtype(input.dtype)}, key=str)
+    for name, tensor in {**running, "weight": weight, "bias": bias}.items():
+        if tensor is None:
+            continue
+        check_dtype(tensor, name, allowed)
+        if tensor.shape != (channels,):
+            raise ValueError(f"{name}: expected shape ({channels},), got {tuple(tensor.shape)}")
+        if tensor.device != input.device:
+            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
+        if name in running and tensor.requires_grad:
+            raise ValueError(f"{name}: expected a tensor that requires no gradient")
     check_bool(training, "training")
     eps = as_float(eps, "eps")
     if not (eps > 0 if training else eps >= 0):
@@ -175,30 +189,6 @@ def update_running(
     unbiased = variance * (count / (count - 1))
     running_mean.lerp_(mean.to(running_mean.dtype), momentum)
     running_var.lerp_(unbiased.to(running_var.dtype), momentum)
-
-
-def _check_parameters(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-) -> None:
-    if (running_mean is None) != (running_var is None):
-        raise ValueError("running_mean, running_var: expected both or none, got one of them")
-    running = {"running_mean": running_mean, "running_var": running_var}
-    channels = input.shape[1]
-    allowed = sorted({input.dtype, accumulation_dtype(input.dtype)}, key=str)
-    for name, tensor in {**running, "weight": weight, "bias": bias}.items():
-        if tensor is None:
-            continue
-        check_dtype(tensor, name, allowed)
-        if tensor.shape != (channels,):
-            raise ValueError(f"{name}: expected shape ({channels},), got {tuple(tensor.shape)}")
-        if tensor.device != input.device:
-            raise ValueError(f"{name}: expected the input's {input.device}, got {tensor.device}")
-        if name in running and tensor.requires_grad:
-            raise ValueError(f"{name}: expected a tensor that requires no gradient")
 
 
 # The formulas, in float32 at least.

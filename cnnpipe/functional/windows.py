@@ -153,21 +153,3 @@ def is_finite(numbers: Tensor) -> bool:
 
 FEW = 30_000
 """Numbers that torch adds up with one thread."""
-CACHE_BYTES = 2 << 20
-"""Size of what a block of images is copied to on a CPU: about that of the cores' own caches."""
-MEMORY_BYTES = 64 << 20
-"""The same elsewhere: about the second-level cache of a large GPU."""
-
-
-def image_blocks(images: Tensor, numbers: int) -> list[slice]:
-    """Cut a batch into blocks of about equal size, so small that a block's copy fits the cache.
-
-    Args:
-        images: the batch.
-        numbers: how many numbers one image is copied to.
-    """
-    limit = CACHE_BYTES if images.device.type == "cpu" else MEMORY_BYTES
-    itemsize = accumulation_dtype(images.dtype).itemsize
-    count = max(1, -(-len(images) * numbers * itemsize // limit))
-    size = max(1, -(-len(images) // count))
-    return [slice(start, start + size) for start in range(0, len(images), size)]

@@ -41,7 +41,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -105,6 +105,15 @@ class Truth:
     """float64, of the same shape; zero where the value must be exact."""
     dtype: torch.dtype
     """In which the operator must return it."""
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """The largest magnitude among the elements."""
+        return self.value.double().abs().nan_to_num(0, 0).max()
+
+    @cached_property
+    def largest_bound(self) -> Tensor:
+        return self.bound.nan_to_num(0, 0).max()
 
 
 @dataclass(frozen=True)
@@ -251,9 +260,8 @@ def compare(actual: Tensor | None, truth: Truth, *, normwise: bool = False) -> E
     actual = actual.detach().cpu().to(truth.value.dtype)
     right = (actual == truth.value) | (actual.isnan() & truth.value.isnan())
     distance = (actual.double() - truth.value.double()).abs()
-    bound = truth.bound.nan_to_num(0, 0).max() if normwise else truth.bound
-    scale = truth.value.double().abs().nan_to_num(0, 0).max()
-    errors = torch.stack([distance / bound, distance, distance / scale])
+    bound = truth.largest_bound if normwise else truth.bound
+    errors = torch.stack([distance / bound, distance, distance / truth.scale])
     return Error(
         *errors.masked_fill(right, 0).nan_to_num(math.inf, math.inf).view(3, -1).amax(1).tolist()
     )

@@ -139,31 +139,16 @@ def verify_side_by_side(
     # One process imports the compiler, which takes longer than many cases.
     transformed = [case for group in groups for case in group[:CASES_TRANSFORMED]]
     others = [case for group in groups for case in group[CASES_TRANSFORMED:]]
-    part = partial(_part, params, seed, algorithms, devices)
-    parts = [partial(part, transformed, transforms)]
-    parts += [partial(part, others[first::PARTS], None) for first in range(PARTS)]
+    part = partial(_listed, params, seed, algorithms=algorithms, devices=devices)
+    parts = [partial(part, cases=transformed, transforms=transforms)]
+    parts += [partial(part, cases=others[first::PARTS]) for first in range(PARTS)]
     found = [comparison for comparisons in side_by_side(parts) for comparison in comparisons]
     return sorted(found, key=lambda comparison: place[comparison.operator, comparison.case])
 
 
-def _part(
-    params: VerifyParams,
-    seed: int,
-    algorithms: Sequence[Algorithm],
-    devices: Sequence[torch.device],
-    cases: Sequence[Case],
-    transforms: Mapping[str, Transform] | None,
-) -> list[Comparison]:
-    return list(
-        verify(
-            params,
-            seed,
-            algorithms=algorithms,
-            cases=cases,
-            transforms=transforms,
-            devices=devices,
-        )
-    )
+def _listed(params: VerifyParams, seed: int, **how: Any) -> list[Comparison]:
+    """What `verify` gives for the same arguments, as a process can return it."""
+    return list(verify(params, seed, **how))
 
 
 def _compare_case(

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as torchs
 
-from cnnpipe.functional import compiled, sigmoid
+from cnnpipe.functional import compiled, cross_entropy, sigmoid
 from cnnpipe.functional.loops import compiler
 from cnnpipe.geometry import ConvolutionGeometry, Pair
-from tests.helpers.oracle import randn
+from tests.helpers.oracle import call_of, first_order, randn
 from tests.helpers.project import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -58,9 +58,8 @@ class Convolution:
         x, w, bias, g = (randn(*shape, seed=k, dtype=dtype) for k, shape in enumerate(shapes))
         return x, w, bias, g
 
-    def computed(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+    def computed(self, x: Tensor, w: Tensor, bias: Tensor, g: Tensor) -> tuple[Tensor, ...]:
         """The output, the three gradients."""
-        x, w, bias, g = self.operands(dtype)
         return (
             compiled.forward(x, w, self.geometry, bias),
             compiled.input_gradient(g, w, self.geometry),
@@ -107,9 +106,10 @@ def test_values(convolution: Convolution, dtype: torch.dtype) -> None:
 
 
 def check(convolution: Convolution, dtype: torch.dtype) -> None:
-    expected = convolution.expected(*convolution.operands(dtype))
+    operands = convolution.operands(dtype)
+    expected = convolution.expected(*operands)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-14
-    for result, truth in zip(convolution.computed(dtype), expected, strict=True):
+    for result, truth in zip(convolution.computed(*operands), expected, strict=True):
         assert result.dtype == dtype
         scale = float(truth.abs().max())
         torch.testing.assert_close(result.double(), truth, rtol=0, atol=tolerance * scale)
@@ -119,8 +119,9 @@ def check(convolution: Convolution, dtype: torch.dtype) -> None:
 def test_any_number_of_images(images: int) -> None:
     """Two share their kernels, 16 are one portion, and 600 make portions of more."""
     convolution = Convolution((2, 9), (4, 5), (3, 3), padding=(1, 1), images=images)
-    expected = convolution.expected(*convolution.operands(torch.float64))
-    for result, truth in zip(convolution.computed(torch.float64), expected, strict=True):
+    operands = convolution.operands(torch.float64)
+    expected = convolution.expected(*operands)
+    for result, truth in zip(convolution.computed(*operands), expected, strict=True):
         torch.testing.assert_close(result, truth, rtol=1e-12, atol=1e-12)
 
 
@@ -129,20 +130,29 @@ def test_sixteen_bits_are_added_up_in_float32() -> None:
     for dtype in (torch.float16, torch.bfloat16):
         operands = convolution.operands(dtype)
         expected = convolution.expected(*operands)
-        for result, truth in zip(convolution.computed(dtype), expected, strict=True):
+        for result, truth in zip(convolution.computed(*operands), expected, strict=True):
             assert result.dtype == dtype
             half_a_unit = torch.finfo(dtype).eps / 2
             torch.testing.assert_close(result.double(), truth, rtol=1.01 * half_a_unit, atol=1e-4)
 
 
+def all_results() -> Iterator[Tensor]:
+    """Of convolutions, an activation, a linear layer and the loss, with most gradients."""
+    for convolution in CONVOLUTIONS:
+        yield from convolution.computed(*convolution.operands(torch.float32))
+    yield sigmoid(randn(9_001))
+    yield from first_order(
+        call_of("linear", randn(70, 40), randn(30, 40, seed=1), randn(30, seed=2))
+    ).values()
+    logits = randn(300, 17).requires_grad_()
+    loss = cross_entropy(logits, torch.arange(300) % 17, 0.1)
+    yield from (loss, *torch.autograd.grad(loss, logits))
+
+
 def fingerprint() -> str:
     """SHA-256 of all results."""
-    result = hashlib.sha256()
-    for convolution in CONVOLUTIONS:
-        for tensor in convolution.computed():
-            result.update(tensor.contiguous().numpy().tobytes())
-    result.update(sigmoid(randn(9_001)).numpy().tobytes())
-    return result.hexdigest()
+    numbers = (tensor.detach().contiguous().numpy().tobytes() for tensor in all_results())
+    return hashlib.sha256(b"".join(numbers)).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -194,13 +204,6 @@ def test_what_is_not_finite_goes_where_the_formula_says(
     operands = convolution.operands(torch.float64)
     operands[operand].view(-1)[int(place * operands[operand].numel())] = value
     expected = convolution.expected(*operands)
-    x, w, bias, g = (operand.detach() for operand in operands)
-    geometry = convolution.geometry
-    results = (
-        compiled.forward(x, w, geometry, bias),
-        compiled.input_gradient(g, w, geometry),
-        compiled.weight_gradient(x, g, geometry),
-        compiled.channel_sums(g),
-    )
+    results = convolution.computed(*(operand.detach() for operand in operands))
     for result, truth in zip(results, expected, strict=True):
         torch.testing.assert_close(result, truth, rtol=1e-12, atol=1e-12, equal_nan=True)

@@ -1,9 +1,7 @@
 import math
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -126,20 +124,6 @@ def test_autocast_makes_32_bits_as_torchs_does() -> None:
     assert cross_entropy(logits, TARGETS).dtype == torch.bfloat16
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
-    logits, targets = randn(300, 17).requires_grad_(), torch.arange(300) % 17
-    threads = torch.get_num_threads()
-    results = []
-    try:
-        for number in (1, 2, 3):
-            torch.set_num_threads(number)
-            loss = cross_entropy(logits, targets, 0.1)
-            results.append((loss, *torch.autograd.grad(loss, logits)))
-    finally:
-        torch.set_num_threads(threads)
-    assert all(map(torch.equal, results[0] * 2, results[1] + results[2]))
-
-
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_numbers_that_are_not_finite_go_where_they_go_in_torch(smoothing: float) -> None:
     for value in (torch.inf, -torch.inf, torch.nan, 1e308, -1e308):
@@ -159,23 +143,6 @@ def test_no_rows() -> None:
     loss = cross_entropy(logits, torch.zeros(0, dtype=torch.int64))
     assert loss.isnan()  # the mean of nothing
     assert torch.autograd.grad(loss, logits)[0].shape == (0, 3)
-
-
-@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
-def test_onnx(tmp_path: Path) -> None:
-    class Loss(nn.Module):
-        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-            return cross_entropy(logits, targets, 0.1)
-
-    operands = randn(4, 3, dtype=torch.float32), torch.tensor([2, 0, 1, 1])
-    program = torch.onnx.export(Loss(), operands, dynamo=True, verbose=False)
-    assert program is not None
-    program.save(tmp_path / "loss.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "loss.onnx")
-    names = [node.name for node in session.get_inputs()]
-    feed = {name: x.numpy() for name, x in zip(names, operands, strict=True)}
-    [loss] = session.run(None, feed)
-    torch.testing.assert_close(torch.tensor(loss), Loss()(*operands))
 
 
 def test_training_lowers_it_to_the_entropy_of_the_targets() -> None:

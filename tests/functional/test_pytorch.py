@@ -1,5 +1,6 @@
 """The operators within the rest of PyTorch: compilers, exporters, tracers, transforms, counters."""
 
+import functools
 import subprocess
 import sys
 import warnings
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import functional_call, grad, jacfwd, jacrev, vjp, vmap
+from torch.func import functional_call, grad, jacfwd, jacrev, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import UninitializedParameter
 from torch.utils.flop_counter import FlopCounterMode
@@ -51,21 +52,17 @@ def compiled(function: Callable[..., Any], backend: str = "eager") -> Callable[.
     return torch.compile(function, backend=backend, fullgraph=True)
 
 
+# A compiler sees one operator and does not look inside, so all other algorithms are as these two.
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ["auto", "winograd"])
 def test_compiled_gradient(algorithm: str, backend: str) -> None:
     gradients = grad(lambda x, w, b: conv2d(x, w, b, algorithm=algorithm).sum(), argnums=(0, 1, 2))
     found = compiled(gradients, backend)(ONE, 2 * ONE, torch.ones(1))
     assert [gradient.item() for gradient in found] == [2, 1, 1]
 
 
-@pytest.mark.parametrize(
-    "transform",
-    [lambda f: lambda x: vjp(f, x)[1](ONE)[0], jacrev],
-    ids=["vjp", "jacrev"],
-)
-def test_compiled_transforms(transform: Any) -> None:
-    function = transform(lambda x: conv2d(x, 2 * ONE))
+def test_compiled_jacobian() -> None:
+    function = jacrev(lambda x: conv2d(x, 2 * ONE))
     assert compiled(function)(ONE).item() == function(ONE).item() == 2
 
 
@@ -85,10 +82,17 @@ def test_compiled_vmap_has_a_gradient() -> None:
 
 @pytest.mark.parametrize("algorithm", ["auto", "winograd"])
 def test_a_compiler_computes_by_the_same_algorithm(algorithm: str) -> None:
-    """A compiled network must not be another one."""
-    x, w = randn(2, 8, 9, 9), randn(8, 8, 3, 3)
-    function = compiled(lambda x: conv2d(x, w, algorithm=algorithm))
-    assert torch.equal(function(x), conv2d(x, w, algorithm=algorithm))
+    """A compiled network must not be another one.
+
+    Traced, winograd's writes into overlapping views come out wrong, without an error.
+    """
+    function = functools.partial(conv2d, padding=1, algorithm=algorithm)
+    results = []
+    for how in (function, compiled(function, "aot_eager")):
+        operands = [randn(*shape).requires_grad_() for shape in ((2, 8, 9, 8), (8, 8, 3, 3))]
+        output = how(*operands)
+        results.append((output, *torch.autograd.grad(output.sin().sum(), operands)))
+    assert all(map(torch.equal, *results))
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -156,7 +160,6 @@ def test_traced_network_computes_and_learns_alike(name: str) -> None:
     ("name", "overrides"),
     [
         ("lenet5", {"activation": "tanh", "pooling": "avg"}),
-        ("lenet5", {"activation": "sigmoid"}),
         ("vgg", {}),
     ],
 )
@@ -179,6 +182,17 @@ def test_onnx(name: str, overrides: dict[str, str], tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(logits), network(images), rtol=1e-4, atol=1e-5)
 
 
+class Loss(nn.Module):
+    """Of images whose classes are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("targets", torch.tensor([3, 0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cross_entropy(images.flatten(1), self.targets, 0.1)
+
+
 class Layers(nn.Module):
     """Kinds of arguments, all of one input: the exporter takes a second for each program."""
 
@@ -197,6 +211,8 @@ class Layers(nn.Module):
                 BatchNorm2d(2, affine=False, track_running_stats=False),
                 Linear(9, 4),
                 Linear(9, 4, bias=False),
+                Sigmoid(),
+                Loss(),
             ]
         )
 
@@ -209,6 +225,7 @@ def test_onnx_of_layers(tmp_path: Path) -> None:
     layers, images = Layers(), torch.randn(2, 2, 9, 9)
     program = torch.onnx.export(layers, (images,), dynamo=True, verbose=False)
     assert program is not None
+    assert {node.domain for node in program.model.graph} == {""}  # ONNX's own operators
     program.save(tmp_path / "layers.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "layers.onnx")
     outputs = session.run(None, {session.get_inputs()[0].name: images.numpy()})
@@ -234,7 +251,7 @@ def test_fake_tensors(name: str) -> None:
         assert {weight.grad.shape == weight.shape for weight in network.parameters()} == {True}
 
 
-@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+@pytest.mark.parametrize("mode", ["real", "symbolic"])  # the latter of fake tensors
 def test_make_fx(mode: Any) -> None:
     network = build_model("lenet5").double()
     weights = dict(network.named_parameters())
@@ -449,11 +466,6 @@ def test_integer_convolution(dtype: torch.dtype, algorithm: str) -> None:
     x = torch.randint(least, most, (2, 2, 6, 6)).to(dtype)  # sums wrap around
     w = torch.randint(least, most, (3, 2, 2, 2)).to(dtype)
     assert torch.equal(conv2d(x, w, algorithm=algorithm), nn.functional.conv2d(x, w))
-
-
-def test_mean_of_integers_is_cut_towards_zero() -> None:
-    x = torch.randint(-9, 9, (2, 2, 6, 6))
-    assert torch.equal(avg_pool2d(x, 3), nn.functional.avg_pool2d(x, 3))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32], ids=str)

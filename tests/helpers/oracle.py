@@ -14,7 +14,6 @@ from cnnpipe.functional import (
     CONV2D_ALGORITHMS,
     UnsupportedError,
     conv2d,
-    conv2d_algorithm,
     convolution,
 )
 from cnnpipe.functional.convolution_arguments import convolution_geometry
@@ -118,14 +117,6 @@ def algorithms_for(call: Call) -> list[str | None]:
     return [algorithm for algorithm in named if computes(algorithm, call)]
 
 
-def chosen(call: Call, algorithm: str) -> str:
-    """The algorithm that computes a call: itself, or the one that "auto" chooses."""
-    if algorithm != "auto" or call.operator == "block":
-        return algorithm
-    operands = call.operands["input"], call.operands["weight"]
-    return conv2d_algorithm(*operands, **call.arguments)
-
-
 def wrong(
     call: Call,
     algorithm: str | None = None,
@@ -144,7 +135,7 @@ def wrong(
     params = tolerances()
     limit = getattr(params.tolerance, str(call.dtype).removeprefix("torch."), 1.0)
     factors: dict[str, float] = dict(params.normwise.items())
-    factor = factors.get(chosen(call, algorithm)) if algorithm else None
+    factor = factors.get(algorithm) if algorithm else None
     if results is None:
         results = quantities(implementation(call, algorithm), call.operands, call.probes)
     truth_of = truths(call) if truth_of is None else truth_of
@@ -181,10 +172,8 @@ def first_order(
     return {"forward": output, **dict(zip(of_names, gradients, strict=True))}
 
 
-def assert_first_order_right(
-    call: Call, algorithm: str | None = None, *, operator: Operator | None = None
-) -> None:
+def assert_first_order_right(call: Call, algorithm: str | None = None) -> None:
     """The value and every gradient are those of the oracle; arguments as in `first_order`."""
-    results = first_order(call, operator, algorithm=algorithm)
+    results = first_order(call, algorithm=algorithm)
     truth_of = {name: truth for name, truth in truths(call).items() if order_of(name) < 2}
     assert wrong(call, algorithm, results=results, truth_of=truth_of) == {}, call

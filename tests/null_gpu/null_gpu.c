@@ -19,17 +19,16 @@ static struct {
   const void *f;
   const char *name;
   long n;
-} *table; /* by the address on the host */
-static unsigned slot(const void *f) {
-  uint64_t h = (uint64_t)f * 0x9E3779B97F4A7C15ull;
-  return (h >> 40) & (CAP - 1);
-}
-static void put(const void *f, const char *n) {
-  if (!table)
-    table = calloc(CAP, sizeof *table);
-  unsigned i = slot(f);
+} table[CAP]; /* by the address on the host */
+/* Where a kernel's entry is, or would be: at its hash, or behind those that have the same. */
+static unsigned place(const void *f) {
+  unsigned i = (((uint64_t)f * 0x9E3779B97F4A7C15ull) >> 40) & (CAP - 1);
   while (table[i].f && table[i].f != f)
     i = (i + 1) & (CAP - 1);
+  return i;
+}
+static void put(const void *f, const char *n) {
+  unsigned i = place(f);
   table[i].f = f;
   table[i].name = n;
 }
@@ -38,26 +37,17 @@ static void (*hook)(const char *);
 static int verbose;
 void nullgpu_verbose(int v) { verbose = v; }
 static void launch(const void *f) {
+  unsigned i = place(f);
   launches++;
-  if (hook && verbose && table) {
-    unsigned j = slot(f);
-    while (table[j].f && table[j].f != f)
-      j = (j + 1) & (CAP - 1);
+  if (hook && verbose) {
     char b[4096];
-    snprintf(b, 4096, "launch %s", table[j].f ? table[j].name : "?");
+    snprintf(b, 4096, "launch %s", table[i].f ? table[i].name : "?");
     hook(b);
   }
-  if (!table)
-    return;
-  unsigned i = slot(f);
-  while (table[i].f) {
-    if (table[i].f == f) {
-      table[i].n++;
-      return;
-    }
-    i = (i + 1) & (CAP - 1);
-  }
-  other++;
+  if (table[i].f)
+    table[i].n++;
+  else
+    other++;
 }
 /* ordered log of syncs/copies: optional hook */
 void nullgpu_hook(void (*h)(const char *)) { hook = h; }
@@ -68,9 +58,8 @@ static void event(const char *s) {
 void nullgpu_reset() {
   memset(nullgpu_hits, 0, sizeof nullgpu_hits);
   launches = other = 0;
-  if (table)
-    for (unsigned i = 0; i < CAP; i++)
-      table[i].n = 0;
+  for (unsigned i = 0; i < CAP; i++)
+    table[i].n = 0;
 }
 void nullgpu_report(const char *path) {
   FILE *o = fopen(path, "w");
@@ -78,10 +67,9 @@ void nullgpu_report(const char *path) {
   for (int i = 0; i < NIDS; i++)
     if (nullgpu_hits[i])
       fprintf(o, "API %ld %s\n", nullgpu_hits[i], nullgpu_names[i]);
-  if (table)
-    for (unsigned i = 0; i < CAP; i++)
-      if (table[i].n)
-        fprintf(o, "KERNEL %ld %s\n", table[i].n, table[i].name);
+  for (unsigned i = 0; i < CAP; i++)
+    if (table[i].n)
+      fprintf(o, "KERNEL %ld %s\n", table[i].n, table[i].name);
   fclose(o);
 }
 /* ---- memory ---- */
@@ -134,7 +122,6 @@ cudaError_t cudaHostAlloc(void **p, size_t n, unsigned f) {
   pin[npin++] = *p;
   return 0;
 }
-cudaError_t cudaFreeHost(void *p) { return 0; }
 cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void *p) {
   memset(a, 0, sizeof *a);
   a->type = is_dev(p) ? 2 : 0;
@@ -293,26 +280,6 @@ const char *cudaGetErrorString(cudaError_t e) {
 const char *cudaGetErrorName(cudaError_t e) { return "null"; }
 /* ---- streams, events ---- */
 static long dummy[64];
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned f, int p) {
-  *s = calloc(1, 64);
-  return 0;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned f) {
-  *s = calloc(1, 64);
-  return 0;
-}
-cudaError_t cudaStreamCreate(cudaStream_t *s) {
-  *s = calloc(1, 64);
-  return 0;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned f) {
-  *e = calloc(1, 64);
-  return 0;
-}
-cudaError_t cudaEventCreate(cudaEvent_t *e) {
-  *e = calloc(1, 64);
-  return 0;
-}
 cudaError_t cudaEventElapsedTime(float *t, cudaEvent_t a, cudaEvent_t b) {
   *t = 1;
   return 0;
@@ -322,7 +289,6 @@ static cudaStream_t cap;
 static unsigned long long capid;
 long nullgpu_captured;
 static long cap_start;
-extern long nullgpu_graph_launches;
 long nullgpu_graph_launches;
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode m) {
   capturing = 1;
@@ -370,7 +336,6 @@ cudaError_t cudaStreamGetPriority(cudaStream_t s, int *p) {
   *p = 0;
   return 0;
 }
-cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *m) { return 0; }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   HIT(cudaStreamSynchronize);
   event(capturing && s != cap ? "streamSynchronize (other stream)" : "streamSynchronize");
@@ -405,7 +370,6 @@ cudaError_t cudaLaunchCooperativeKernel(const void *f, dim3 g, dim3 b, void **a,
   launch(f);
   return 0;
 }
-unsigned __cudaPushCallConfiguration(dim3 g, dim3 b, size_t s, struct CUstream_st *st) { return 0; }
 cudaError_t __cudaPopCallConfiguration(dim3 *g, dim3 *b, size_t *s, void *st) {
   memset(g, 0, sizeof *g);
   memset(b, 0, sizeof *b);
@@ -418,22 +382,14 @@ cudaError_t __cudaGetKernel(cudaKernel_t *k, const void *f) {
   return 0;
 }
 void **__cudaRegisterFatBinary(void *f) { return (void **)dummy; }
-void __cudaRegisterFatBinaryEnd(void **f) {}
-void __cudaUnregisterFatBinary(void **f) {}
 char __cudaInitModule(void **f) { return 1; }
 void __cudaRegisterFunction(void **h, const char *host, char *dev, const char *name, int tl,
                             void *a, void *b, void *c, void *d, int *w) {
   put(host, name);
 }
-void __cudaRegisterVar(void **h, char *host, char *dev, const char *name, int e, size_t s, int c,
-                       int g) {}
 cudaError_t cudaGetSymbolAddress(void **p, const void *s) {
   *p = calloc(1, 1 << 20);
   return 0;
-}
-void *nullgpu_generic_fn(const char *name) {
-  void *p = dlsym(RTLD_DEFAULT, name);
-  return p;
 }
 int cuDevicePrimaryCtxGetState(int d, unsigned *f, int *a) {
   *f = 0;
@@ -451,10 +407,6 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *s, void **f, unsigned v
   return 0;
 }
 /* ---- cuBLAS ---- */
-int cublasCreate_v2(void **h) {
-  *h = calloc(1, 4096);
-  return 0;
-}
 int cublasGetMathMode(void *h, int *m) {
   *m = 0;
   return 0;
@@ -468,10 +420,6 @@ int cublasLtMatmulDescCreate(void **d) {
   *d = calloc(1, 4096);
   return 0;
 }
-int cublasLtMatrixLayoutCreate(void **d) {
-  *d = calloc(1, 4096);
-  return 0;
-}
 int cublasLtMatmulPreferenceCreate(void **d) {
   *d = calloc(1, 4096);
   return 0;
@@ -480,10 +428,6 @@ int cublasLtMatmulAlgoGetHeuristic(void *h, void *op, void *a, void *b, void *c,
                                    void *pref, int n, void *res, int *got) {
   memset(res, 0, 64);
   *got = 1;
-  return 0;
-}
-int cublasGemmEx() {
-  HIT(cublasGemmEx);
   return 0;
 }
 /* ---- cuDNN ---- */

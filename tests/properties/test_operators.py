@@ -23,7 +23,7 @@ from cnnpipe.verify.reference import (
     truths,
 )
 from cnnpipe.verify.verification import OPERATORS
-from tests.helpers.oracle import algorithms_for, chosen, implementation, wrong
+from tests.helpers.oracle import algorithms_for, implementation, wrong
 from tests.properties import calls
 from tests.properties.promises import promise
 
@@ -84,19 +84,21 @@ def test_linear_and_loss(call: Call) -> None:
     check(call)
 
 
-def check(call: Call) -> None:
-    """All quantities are right, and the result requires a gradient only if an operand does."""
+def check(call: Call) -> dict[str | None, dict[str, Tensor]]:
+    """All quantities are right, and the result requires a gradient only if an operand does.
+
+    Returns the quantities by algorithm.
+    """
     truth_of = truths(call)
-    learned = call.probes.keys() - {"upstream"}
-    operands = {
-        name: operand.detach().requires_grad_(name in learned)
-        for name, operand in call.operands.items()
-    }
+    learned = bool(call.probes.keys() - {"upstream"})
+    found = {}
     for algorithm in algorithms_for(call):
-        assert wrong(call, algorithm, truth_of=truth_of) == {}, f"{call} by {algorithm}"
-        result = implementation(call, algorithm)(**operands)
-        result = result[0] if isinstance(result, tuple) else result
-        assert result.requires_grad == bool(learned), f"{call} by {algorithm}"
+        results = quantities(implementation(call, algorithm), call.operands, call.probes)
+        off = wrong(call, algorithm, results=results, truth_of=truth_of)
+        assert off == {}, f"{call} by {algorithm}"
+        assert results["forward"].requires_grad == learned, f"{call} by {algorithm}"
+        found[algorithm] = results
+    return found
 
 
 @promise(
@@ -109,10 +111,9 @@ def check(call: Call) -> None:
 def test_views(call: Call) -> None:
     memories = {address(tensor): memory(tensor) for tensor in call.tensors}
     before = {place: numbers.clone() for place, numbers in memories.items()}
-    check(call)
+    found = check(call)
     assert all(torch.equal(memories[place], numbers) for place, numbers in before.items())
-    for algorithm in algorithms_for(call):
-        results = quantities(implementation(call, algorithm), call.operands, call.probes)
+    for algorithm, results in found.items():
         for quantity, result in results.items():
             # Autograd itself returns a probe as the second derivative of a sum.
             if order_of(quantity) < 2 and result.numel():
@@ -163,7 +164,7 @@ def may_be_lost(call: Call, quantity: str, algorithm: str | None) -> Tensor:
         return nowhere
     G = call.arguments["groups"]
     x, w = (~call.operands[name].isfinite() for name in ("input", "weight"))
-    if chosen(call, algorithm) in IN_PLACE and not (quantity == "input_gradient" and w.any()):
+    if algorithm in IN_PLACE and not (quantity == "input_gradient" and w.any()):
         return nowhere
     w = w.unflatten(0, (G, -1)).flatten(3).any(3)  # (G, O/G, C/G)
     x = x.unflatten(1, (G, -1)).flatten(3).any(3)  # (N, G, C/G)

@@ -7,12 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnpipe.params.loading import load_params
-from cnnpipe.params.section import Selection
-from cnnpipe.params.verify import VerifyParams
 from cnnpipe.verify.cases import argument_grid
 from cnnpipe.verify.transforms import TRANSFORMS
 from cnnpipe.verify.verification import OPERATORS, summarize, verify
+from tests.helpers.oracle import tolerances
 
 
 class Gate(torch.autograd.Function):
@@ -33,16 +31,12 @@ class Gate(torch.autograd.Function):
         return g * (ctx.saved_tensors[0] != 0)
 
 
-class Settings(Selection):
-    verify: VerifyParams
-
-
 def report(operator: str, implementation: Any) -> dict[str, Any]:
     cases = [case for case in argument_grid() if case.operator == operator][:1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         comparisons = verify(
-            load_params(Settings).verify,
+            tolerances(),
             1,
             operators={operator: implementation},
             algorithms=["auto"],

@@ -98,7 +98,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_no_garbage_is_looked_for_while_code_is_written(is_enabled: bool) -> None:
     collections: list[str] = []

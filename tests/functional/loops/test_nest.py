@@ -4,13 +4,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from cnnpipe.functional.loops import Index, Nest, Vector, compiled, steps
+from cnnpipe.functional.loops import Index, Nest, compiled, steps
 
 NAN, INF = math.nan, math.inf
 
@@ -54,15 +53,6 @@ def test_range_is_pythons(bounds: tuple[int, ...]) -> None:
         return nest.range(*(nest.size() for _ in bounds))
 
     assert counted(known_when_it_runs, *bounds) == expected
-
-
-def test_loops_of_python_are_unrolled() -> None:
-    def visit(nest: Nest) -> Iterator[Index]:
-        for start in nest.range(0, 12, 4):
-            for k in range(3):
-                yield start + k
-
-    assert counted(visit) == dict.fromkeys([0, 1, 2, 4, 5, 6, 8, 9, 10], 1)
 
 
 @pytest.mark.parametrize("count", range(10))
@@ -116,20 +106,6 @@ def test_conditions() -> None:
 
     run(write, found, 2, 5)
     assert found.tolist() == [-1, -1, 1, -1, 1, -1]
-
-
-def test_a_variable_keeps_its_value_from_one_step_to_the_next() -> None:
-    numbers, result = float64(1, 2, 3, 4), float64(0)
-
-    def write(nest: Nest) -> None:
-        array, out = nest.array("float64"), nest.array("float64")
-        total = nest.variable(nest.number(100.0, "float64"))
-        for index in nest.range(nest.size()):
-            total.value = total.value + array.load(index)
-        out.store(total.value, 0)
-
-    run(write, numbers, result, 4)
-    assert result.item() == 110
 
 
 def test_nothing_is_reordered() -> None:
@@ -282,29 +258,3 @@ def test_axes_and_their_steps() -> None:
     run(write, numbers, found, 1)
     copied = [0, 1, 0, 0, *range(4, 13)]
     assert found.tolist() == [23, 23, 18, 7, 7, 12, -1, -1, *copied, *[-1] * 9]
-
-
-def test_a_comparison_with_nan_is_false() -> None:
-    result = float64(*[5] * 3)
-
-    def write(nest: Nest) -> None:
-        x = nest.array("float64").load(0)
-        out = nest.array("float64")
-        one, zero = (nest.number(value, "float64") for value in (1.0, 0.0))
-        for at, sign in enumerate((">", "<", "==")):
-            out.store(nest.where(x.compare(sign, x), one, zero), at)
-
-    run(write, float64(NAN), result)
-    assert result.tolist() == [0, 0, 0]
-
-
-def test_lanes() -> None:
-    found: list[Any] = []
-
-    def write(nest: Nest) -> None:
-        scalar = nest.number(1.0, "float32")
-        vectors: list[Vector] = [scalar, nest.repeated(scalar, 1), nest.repeated(scalar, 6)]
-        found.extend(vector.lanes for vector in vectors)
-
-    run(write)
-    assert found == [1, 1, 6]
