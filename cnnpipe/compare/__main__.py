@@ -1,7 +1,5 @@
 """`python -m cnnpipe.compare REV_A REV_B`: two runs on one page that needs no network."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

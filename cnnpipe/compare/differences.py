@@ -1,7 +1,5 @@
 """Two runs of the pipeline side by side: what differs, by how much, and whether by chance."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The same figure of two runs, on identical scales, so that they can be laid over each other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

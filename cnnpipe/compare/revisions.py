@@ -1,7 +1,5 @@
 """What the pipeline left at a revision: a commit, a branch, a DVC experiment, or the workspace."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -1,7 +1,5 @@
 """Each network as a table of its layers: shapes, weights, multiply-adds, receptive fields."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Mapping
@@ -11,7 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from cnnpipe.data.idx import IMAGE_SIDE
-from cnnpipe.geometry.receptive_field import receptive_field
+from cnnpipe.geometry.receptive_field import ReceptiveField, receptive_field
 from cnnpipe.networks import NETWORKS
 from cnnpipe.report.inputs import ModelSources
 
@@ -20,21 +18,29 @@ from cnnpipe.report.inputs import ModelSources
 class LayerRow:
     """A layer, and what one of its outputs sees of the image along each axis."""
 
-    name: str
-    kind: str
-    window: str
-    """Of a convolution or pooling: kernel, and stride and padding where there are any."""
-    shape: tuple[int, ...]
-    parameters: int
-    macs: int
-    is_local: bool
-    """Whether each of its outputs has a place in the image."""
-    size: int
-    """Pixels along one side of the field."""
-    jump: int
-    """Pixels between the fields of neighbours."""
+    layer: Mapping[str, Any]
+    """As the evaluation describes it."""
+    field: ReceptiveField
     start: int
     """First pixel of output 0's field; negative in the padding."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether each of its outputs has a place in the image."""
+        return len(self.layer["output_shape"]) == 3
+
+    @property
+    def window(self) -> str:
+        """Of a convolution or pooling: kernel, and stride and padding where there are any."""
+        if "kernel_size" not in self.layer:
+            return "–"
+        size = self.layer["kernel_size"]
+        others = [
+            f"{name} {self.layer[name]}"
+            for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1))
+            if self.layer.get(name, usual) != usual
+        ]
+        return ", ".join([f"{size}×{size}", *others])
 
 
 def layer_rows(model: ModelSources) -> list[LayerRow]:
@@ -53,33 +59,8 @@ def layer_rows(model: ModelSources) -> list[LayerRow]:
     for layer, field in zip(layers, receptive_field(windows), strict=True):
         start -= layer.get("padding", 0) * jump
         jump = field.jump
-        rows.append(
-            LayerRow(
-                name=layer["name"],
-                kind=layer["kind"],
-                window=_window(layer),
-                shape=tuple(layer["output_shape"]),
-                parameters=layer["parameters"],
-                macs=layer["macs"],
-                is_local=len(layer["output_shape"]) == 3,
-                size=field.size,
-                jump=field.jump,
-                start=start,
-            )
-        )
+        rows.append(LayerRow(layer, field, start))
     return rows
-
-
-def _window(layer: Mapping[str, Any]) -> str:
-    if "kernel_size" not in layer:
-        return "–"
-    size = layer["kernel_size"]
-    others = [
-        f"{name} {layer[name]}"
-        for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1))
-        if layer.get(name, usual) != usual
-    ]
-    return ", ".join([f"{size}×{size}", *others])
 
 
 def fully_connected(model: ModelSources) -> tuple[LayerRow, int] | None:
@@ -88,9 +69,9 @@ def fully_connected(model: ModelSources) -> tuple[LayerRow, int] | None:
     Without biases: C·H·W inputs times O·H'·W' outputs.
     """
     rows = layer_rows(model)
-    if not rows or rows[0].kind != "Conv2d":
+    if not rows or rows[0].layer["kind"] != "Conv2d":
         return None
-    channels, height, width = rows[0].shape
+    channels, height, width = rows[0].layer["output_shape"]
     return rows[0], IMAGE_SIDE**2 * channels * height * width
 
 

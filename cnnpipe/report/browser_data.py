@@ -5,8 +5,6 @@ the page measures, in the reader's browser, how far its own forward pass is from
 layers a network has is read from its evaluation.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping, Sequence
@@ -76,7 +74,6 @@ SCRIPTS = (
     "zoom",
     "sandbox",
     "fields",
-    "present",
     "draw",
     "curve",
     "distort",
@@ -149,7 +146,7 @@ class Embedded:
         """All scripts as one, which leaves one name behind: `cnnpipe`."""
         folder = Path(__file__).parent / "scripts"
         sources = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
-        return Markup("(() => {\n" + "\n".join(sources) + "})();\n")
+        return Markup('(() => {\n"use strict";\n' + "\n".join(sources) + "})();\n")
 
 
 def json_for_script(value: Any) -> Markup:
@@ -323,18 +320,13 @@ def _digits(
     }
 
 
-def _answer(model: ModelSources, index: int) -> dict[str, Any] | None:
+def _answer(model: ModelSources, index: int) -> Mapping[Any, Any] | None:
     """PyTorch's prediction for a test image, from the evaluation on the whole test set.
 
     It is of the image as it is, or averaged over the model's number of shifted copies.
     """
     if model.predictions is None:
         return None
-    row = model.predictions[model.predictions["index"] == index]
-    if row.empty:
-        return None
-    return {
-        "prediction": int(row["prediction"].iloc[0]),
-        "confidence": float(row["confidence"].iloc[0]),
-        "probability_of_label": float(row["probability_of_label"].iloc[0]),
-    }
+    rows = model.predictions[model.predictions["index"] == index]
+    columns = ["prediction", "confidence", "probability_of_label"]
+    return next(iter(rows[columns].to_dict("records")), None)

@@ -3,8 +3,6 @@
 They are read as text: the page draws results, and imports no operator.
 """
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

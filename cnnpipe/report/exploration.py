@@ -3,8 +3,6 @@
 Numbers are little-endian in base64, as the weights are.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path

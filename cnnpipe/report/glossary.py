@@ -1,7 +1,5 @@
 """Terms of statistics and of the field that the page uses, each in a sentence; links to them."""
 
-from __future__ import annotations
-
 import re
 
 from markupsafe import Markup, escape

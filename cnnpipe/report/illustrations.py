@@ -3,8 +3,6 @@
 They are computed with SciPy and NumPy, so that no number in a template is typed by hand.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the pipeline left under reports/, read for the page. Each part may be absent."""
 
-from __future__ import annotations
-
 import base64
 import io
 import math
@@ -182,10 +180,6 @@ class Sources:
         """One convolution by each algorithm, as a table."""
         return ladder.cells((self.benchmark or {})["layers"])
 
-    def flat_params(self) -> list[tuple[str, Any]]:
-        """Every parameter by its dotted key."""
-        return list(flattened(self.params))
-
     def checks(self) -> list[CheckSummary]:
         """Verification by operator, algorithm and device."""
         rows: dict[tuple[str, str, str], CheckSummary] = {}
@@ -221,11 +215,8 @@ def read_sources(reports: Path, dataset: Path, params: Mapping[str, Any]) -> Sou
         verification=_json(reports / "verify.json"),
         benchmark=_json(reports / "benchmark.json"),
         benchmark_pictures=read_pictures(
-            reports,
-            [
-                {"kind": kind, "file": f"figures/benchmark/{kind}.png"}
-                for kind in ("ladder", "layers")
-            ],
+            reports / "figures" / "benchmark",
+            [{"kind": kind, "file": f"{kind}.png"} for kind in ("ladder", "layers")],
         ),
         principles=[
             _read_finding(reports, name, "principles", summary, replications)

@@ -1,7 +1,5 @@
 """The page: templates, filled from what the pipeline left."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from cnnpipe.report.browser_data import Embedded
 from cnnpipe.report.code import quoted
 from cnnpipe.report.glossary import GLOSSARY, address, explained
 from cnnpipe.report.illustrations import curves, examples, tint
-from cnnpipe.report.inputs import Sources
+from cnnpipe.report.inputs import Sources, flattened
 from cnnpipe.report.sentences import (
     averaged_over,
     commonest_confusions,
@@ -73,6 +71,7 @@ def environment(*folders: Path) -> Environment:
         "duration": duration,
         "explained": explained,
         "filter_verdicts": filter_verdicts,
+        "flattened": flattened,
         "fully_connected": fully_connected,
         "layer_rows": layer_rows,
         "measured": measured,

@@ -1,7 +1,5 @@
 """Sentences made from the numbers: what was measured, and which claims it supports."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

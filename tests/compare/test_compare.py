@@ -4,7 +4,6 @@ import base64
 import io
 import re
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +31,9 @@ from tests.helpers.chromium_page import (
     opened,
 )
 from tests.helpers.project import ROOT
-from tests.helpers.small_project import DVC, commit, create, run
-from tests.report.test_report import Document, write_reports
+from tests.helpers.small_project import small_project
+from tests.helpers.written_reports import Document, write_reports
+from torture.project import DVC
 
 EVIL = "<script>alert(1)</script>"
 
@@ -42,19 +42,20 @@ class Project:
     """A git and DVC repository with the results of two runs, the second one on a branch."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = create(folder, {".gitignore": "/reports/predictions\n"})
+        self.repository = small_project(folder, {".gitignore": "/reports/predictions\n"})
+        self.folder = folder
         write_reports(folder / "reports")
         self.set_params(epochs=3)
         self.save_model(seed=0)
         # Predictions are in DVC's cache, as in the pipeline; all the rest is in git here.
-        run(folder, *DVC, "add", "--quiet", "reports/predictions")
-        commit(folder, f"First run {EVIL}")
-        run(folder, "git", "checkout", "--quiet", "-b", "longer")
+        self.repository.run(*DVC, "add", "--quiet", "reports/predictions")
+        self.repository.commit(f"First run {EVIL}")
+        self.repository.run("git", "checkout", "--quiet", "-b", "longer")
         self.set_params(epochs=6)
         self.save_model(seed=1)
         self.answer_like_vgg()
-        run(folder, *DVC, "add", "--quiet", "reports/predictions")
-        commit(folder, "Train longer")
+        self.repository.run(*DVC, "add", "--quiet", "reports/predictions")
+        self.repository.commit("Train longer")
 
     def read(self, revision: str) -> Revision:
         return read_revision(self.folder, revision, MODEL_NAMES)
@@ -108,7 +109,7 @@ def file(page, tmp_path_factory) -> Path:
 
 
 def test_a_revision_is_read_without_touching_the_workspace(project):
-    before = run(project.folder, "git", "status", "--porcelain")
+    before = project.repository.run("git", "status", "--porcelain").stdout
     revision = project.read("main")
     assert revision.params["models.lenet5.epochs"] == 3
     assert revision.params["race.recipes.0.blocks"] == [[8]]
@@ -116,20 +117,16 @@ def test_a_revision_is_read_without_touching_the_workspace(project):
     assert revision.models["lenet5"].evaluation["test_errors"] == 3
     assert (revision.models["lenet5"].predictions["prediction"] != np.arange(10)).sum() == 3
     assert list(revision.models["lenet5"].kernels) == ["c1", "c3", "c5"]
-    assert run(project.folder, "git", "status", "--porcelain") == before
-    assert project.read("workspace").models["lenet5"].evaluation["test_errors"] == 1
-
-
-def test_the_workspace_is_a_revision_too(project):
-    revision = project.read("workspace")
-    assert (revision.commit, revision.message) == ("", "")
-    assert revision.models["lenet5"].evaluation["test_errors"] == 1
+    assert project.repository.run("git", "status", "--porcelain").stdout == before
+    workspace = project.read("workspace")
+    assert (workspace.commit, workspace.message) == ("", "")
+    assert workspace.models["lenet5"].evaluation["test_errors"] == 1
 
 
 def test_an_experiment_is_a_revision_by_its_name(project):
     project.set_params(epochs=9)
-    run(project.folder, *DVC, "exp", "save", "--quiet", "--name", "my-experiment")
-    run(project.folder, "git", "checkout", "--quiet", "params.yaml")
+    project.repository.run(*DVC, "exp", "save", "--quiet", "--name", "my-experiment")
+    project.repository.run("git", "checkout", "--quiet", "params.yaml")
     revision = project.read("my-experiment")
     assert revision.params["models.lenet5.epochs"] == 9
     assert revision.message == "a DVC experiment"
@@ -270,17 +267,18 @@ def test_a_bad_revision_is_one_line(project, name, message):
 
 
 def test_a_revision_without_results_is_one_line(project):
-    run(project.folder, "git", "checkout", "--quiet", "--orphan", "empty")
-    run(project.folder, "git", "rm", "-r", "--quiet", "--cached", ".")
-    run(project.folder, "git", "commit", "--quiet", "--allow-empty", "--message", "Nothing")
-    run(project.folder, "git", "checkout", "--quiet", "--force", "longer")
+    project.repository.run("git", "checkout", "--quiet", "--orphan", "empty")
+    project.repository.run("git", "rm", "-r", "--quiet", "--cached", ".")
+    project.repository.run("git", "commit", "--quiet", "--allow-empty", "--message", "Nothing")
+    project.repository.run("git", "checkout", "--quiet", "--force", "longer")
     with pytest.raises(InputError, match="empty: has no reports/evaluation"):
         project.read("empty")
 
 
-def test_the_command_writes_one_page_and_the_same_one_again(project, page):
-    command = [sys.executable, "-m", "cnnpipe.compare", "main", "longer", "--out", "a.html"]
-    assert "LeNet-5: +20.00 points" in run(project.folder, *command)
+def test_the_command_writes_one_page_and_the_same_one_again(project, page, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    result = CliRunner().invoke(main, ["main", "longer", "--out", "a.html"])
+    assert "LeNet-5: +20.00 points" in result.output
     written = (project.folder / "a.html").read_text(encoding="utf-8")
     assert written == page
     assert len(written.encode()) < 5_000_000
@@ -297,6 +295,7 @@ def test_the_command_ends_in_one_line_and_not_zero(project, tmp_path, folder, mo
 @needs_chromium
 def test_figures_stand_below_each_other_and_alternate_whole(browser, file):
     with opened(browser, file, stopped=True) as page:
+        assert page.locator("#vgg").bounding_box()["height"] < 300, "it is identical in both"
         figure = page.locator(".pair").first
         one, other = figure.locator(".one"), figure.locator(".other")
         button = figure.get_by_role("button", name="Alternate")
@@ -318,9 +317,10 @@ def test_figures_stand_below_each_other_and_alternate_whole(browser, file):
 
 
 @needs_chromium
-def test_an_identical_model_takes_little_room(browser, file):
-    with opened(browser, file) as page:
-        assert page.locator("#vgg").bounding_box()["height"] < 300
+def test_on_a_wide_screen_all_begins_at_the_same_place(browser, file):
+    with opened(browser, file, viewport={"width": 1900, "height": 900}) as page:
+        places = ("h1", "header + nav a", "#parameters h2", "footer p")
+        assert len({page.locator(place).first.bounding_box()["x"] for place in places}) == 1
 
 
 @needs_chromium
@@ -334,8 +334,7 @@ def test_without_javascript_one_figure_is_below_the_other(browser, file):
 
 @needs_chromium
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_and_axe_finds_no_violation(browser, file, viewport, scheme):
-    with opened(browser, file, viewport=viewport, color_scheme=scheme) as page:
+def test_the_page_fits_and_axe_finds_no_violation(browser, file, viewport):
+    with opened(browser, file, viewport=viewport) as page:
         assert_fits(page)
         assert_accessible(page)

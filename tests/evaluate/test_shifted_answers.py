@@ -14,7 +14,7 @@ from tests.helpers.chromium_page import (
     write_page,
     write_untrained_page,
 )
-from tests.report.test_report import Document, page_of, write_reports
+from tests.helpers.written_reports import Document, page_of, write_reports
 
 AVERAGED = "averaged over 9 shifted copies"
 

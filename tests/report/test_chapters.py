@@ -21,6 +21,11 @@ from tests.helpers.chromium_page import (
 )
 
 
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write_untrained_page(tmp_path_factory.mktemp("page"))
+
+
 @pytest.mark.parametrize("name", ["forward", "weight_gradient", "input_gradient"])
 def test_quoted_code_is_the_code_that_runs(name):
     function = getattr(direct, name)
@@ -35,13 +40,13 @@ def test_receptive_fields_are_those_of_the_networks(name):
     evaluation = {"layers": [layer.summary() for layer in layers]}
     for layer, row in zip(layers, layer_rows(SimpleNamespace(evaluation=evaluation)), strict=True):
         if row.is_local:
-            field = layer.field
-            assert (row.size, row.jump, row.start) == (field.size, field.jump, field.start)
+            seen = layer.field
+            found = (row.field.size, row.field.jump, row.start)
+            assert found == (seen.size, seen.jump, seen.start)
 
 
 @needs_chromium
-def test_a_convolution_is_explained_by_things_to_press(browser, tmp_path):
-    file = write_untrained_page(tmp_path)
+def test_a_convolution_is_explained_by_things_to_press(browser, file):
     with opened(browser, file, viewport={"width": 390, "height": 844}) as page:
         page.evaluate("location.hash = '#locality'")
         kernel = page.locator("#correlation .equation:visible .grid").nth(1)
@@ -62,8 +67,7 @@ def test_a_convolution_is_explained_by_things_to_press(browser, tmp_path):
 
 
 @needs_chromium
-def test_a_link_asks_for_the_presentation_and_back_leaves_it(browser, tmp_path):
-    file = write_untrained_page(tmp_path)
+def test_a_link_asks_for_the_presentation_and_back_leaves_it(browser, file):
     with opened(browser, file) as page:
         prose, button = page.locator(".lead"), page.get_by_role("button", name="Present")
         button.click()

@@ -21,15 +21,12 @@ from tests.helpers.chromium_page import (
     SMALL_VGG,
     expect,
     needs_chromium,
-    needs_trained_models,
     opened,
     save_random_model,
     settle,
     some_test_images,
     write_page,
 )
-from tests.helpers.no_digits import no_digits
-from tests.helpers.project import ROOT
 from tests.helpers.written_reports import write_reports
 
 MODELS = {"lenet5": {}, "vgg": SMALL_VGG}
@@ -281,6 +278,26 @@ def test_a_slider_changes_the_image_the_answers_and_the_address(page):
 
 
 @needs_chromium
+def test_each_of_six_networks_has_a_stroke_of_its_own(shared):
+    strokes = shared.evaluate(
+        """() => {
+          const key = document.querySelector("#break-app .key svg");
+          const line = key.querySelector("line");
+          const before = line.getAttribute("class");
+          const found = [0, 1, 2, 3, 4, 5, 6].map((k) => {
+            line.setAttribute("class", `line line${k}`);
+            const { stroke, strokeDasharray } = getComputedStyle(line);
+            return [stroke, strokeDasharray];
+          });
+          line.setAttribute("class", before);
+          return found;
+        }"""
+    )
+    assert "none" not in [stroke for stroke, _ in strokes], "the seventh has one, too"
+    assert len(set(map(tuple, strokes))) == 7
+
+
+@needs_chromium
 def test_a_closed_chapter_waits_and_then_shows_what_is_on_the_sheet(page):
     image = "document.querySelector('#break-app [data-part=image]').toDataURL()"
     before = page.evaluate(image)
@@ -394,31 +411,3 @@ def test_what_is_not_there_or_damaged_is_said(tmp_path, folder):
     few = pd.DataFrame({"index": [0], "prediction": [1]})
     with pytest.raises(InputError, match="not of this version and test set"):
         read_embedding(folder / "embeddings/vgg.safetensors", few)
-
-
-@needs_chromium
-@needs_trained_models
-def test_most_of_what_is_no_digit_is_doubted_and_digits_are_not(browser, tmp_path):
-    path = write_page(ROOT / "reports", ROOT / "data/models", ROOT / "data/raw", to=tmp_path)
-    if '"embedding":null' in path.read_text(encoding="utf-8"):
-        pytest.skip("`dvc repro explain` makes what this needs")
-    dot = np.full((100, 100), 255, np.uint8)
-    dot[45:52, 45:52] = 0
-    strange = [dot, *(np.asarray(each.reduce(3)) for each in list(no_digits(seed=0))[::10])]
-    with opened(browser, path) as page:
-        doubted = """(inks) => inks.map((values) => {
-          const side = Math.sqrt(values.length);
-          const { pixels } = cnnpipe.digit.prepare(Float32Array.from(values), side, true);
-          return cnnpipe.models.some((model) => {
-            const neighbours = cnnpipe.doubt.unpack(model.embedding);
-            const result = cnnpipe.network.run(model, pixels);
-            return cnnpipe.doubt.distance(result, neighbours) > neighbours.usual;
-          });
-        })"""
-        inks = [(1 - picture / 255).ravel().tolist() for picture in strange]
-        told = page.evaluate(doubted, inks)
-        assert told[0]
-        assert np.mean(told) > 0.6, told
-        digits = some_test_images(ROOT / "data/raw", 60)
-        inks = [(image / 255).ravel().tolist() for image in digits]
-        assert np.mean(page.evaluate(doubted, inks)) < 0.1

@@ -2,7 +2,13 @@
 
 import pytest
 
-from tests.helpers.chromium_page import needs_chromium, opened, settle, write_untrained_page
+from tests.helpers.chromium_page import (
+    expect,
+    needs_chromium,
+    opened,
+    settle,
+    write_untrained_page,
+)
 
 pytestmark = needs_chromium
 
@@ -32,9 +38,9 @@ def set_state(page, patch, push=False):
     page.evaluate("([patch, push]) => cnnpipe.state.set(patch, { push })", [patch, push])
 
 
-def address(page):
-    page.wait_for_timeout(300)  # it is written a quarter of a second after a change
-    return page.evaluate("location.hash")
+def expect_address(page, file, hash_):
+    """What the page keeps in its address, a quarter of a second after a change."""
+    expect(page).to_have_url(file.as_uri() + hash_)
 
 
 SHOWN = {
@@ -44,18 +50,18 @@ SHOWN = {
     "map": 3,
     "pixel": [4, 27],
     "silenced": ["lenet5.c1_act.3", "vgg.hidden_relu.11"],
-    "distortion": {"turn": -12.5, "noise": 0.2},
+    "distortion": {"rotation": -12.5, "noise": 0.2},
 }
 
 
 def test_a_copied_link_and_a_reload_bring_everything_back(browser, file, page):
     go(page, "?")
     set_state(page, SHOWN)
-    copied = address(page)
-    assert copied == (
+    copied = (
         "#?image=7&network=vgg&layer=block1_conv1&map=3&pixel=4,27"
-        "&silenced=lenet5.c1_act.3,vgg.hidden_relu.11&distortion=turn:-12.5,noise:0.2"
+        "&silenced=lenet5.c1_act.3,vgg.hidden_relu.11&distortion=rotation:-12.5,noise:0.2"
     )
+    expect_address(page, file, copied)
     with opened(browser, file) as other:
         other.goto(file.as_uri() + copied)
         other.reload()
@@ -82,8 +88,13 @@ def test_strokes_come_back_bit_for_bit(page):
         ("?pixel=3", "pixel", None),
         ("?image=seven", "image", None),
         ("?strokes=%3Cscript%3E", "strokes", []),
-        ("?distortion=turn:x", "distortion", {}),
+        ("?distortion=noise:x", "distortion", {}),
+        ("?distortion=blur:1e6", "distortion", {}),
+        ("?distortion=right:1.5", "distortion", {}),
+        ("?distortion=toString:1", "distortion", {}),
+        ("?map=0.3", "map", None),
         ("?unknown=1&map=2", "map", 2),
+        ("?toString=1&constructor=1&map=5", "map", 5),
     ],
 )
 def test_what_no_page_wrote_is_left_out(page, broken, name, value):
@@ -92,17 +103,26 @@ def test_what_no_page_wrote_is_left_out(page, broken, name, value):
     assert "unknown" not in values(page)
 
 
-def test_an_anchor_leaves_the_state_and_the_state_the_anchor(page):
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_every_setting_of_a_slider_is_read(page, end):
+    sliders = page.locator("#break-app input[type=range]")
+    ends = dict(sliders.evaluate_all(f"(all) => all.map((each) => [each.name, +each.{end}])"))
+    assert len(ends) == 8
+    go(page, "?distortion=" + ",".join(f"{name}:{value}" for name, value in ends.items()))
+    assert values(page)["distortion"] == ends
+
+
+def test_an_anchor_leaves_the_state_and_the_state_the_anchor(page, file):
     go(page, "?layer=c3")
     go(page, "results")
     assert values(page)["layer"] == "c3"
-    assert address(page) == "#results?layer=c3"
+    expect_address(page, file, "#results?layer=c3")
     set_state(page, {"map": 1})
-    assert address(page) == "#results?layer=c3&map=1"
+    expect_address(page, file, "#results?layer=c3&map=1")
     assert page.evaluate("cnnpipe.state.anchor()") == "results"
 
 
-def test_back_undoes_a_step_and_keeps_what_was_drawn(page):
+def test_back_undoes_a_step_and_keeps_what_was_drawn(page, file):
     go(page, "?")
     set_state(page, {"image": 1})
     set_state(page, {"layer": "c1_act"}, push=True)
@@ -114,7 +134,7 @@ def test_back_undoes_a_step_and_keeps_what_was_drawn(page):
         assert values(page)["image"] == 2
     page.go_forward()
     assert values(page)["layer"] == "c1_act"
-    assert address(page) == "#?image=2&layer=c1_act"
+    expect_address(page, file, "#?image=2&layer=c1_act")
 
 
 def test_listeners_hear_what_changed_and_nothing_else(page):

@@ -1,5 +1,3 @@
-"use strict";
-
 /** Small grids of numbers on their colours: patch × kernel = products. */
 const arithmetic = (() => {
   /** Two decimals, with a true minus sign and no negative zero. */

@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * The backward pass: the gradient of one logit, and what each map contributes to it.
  *

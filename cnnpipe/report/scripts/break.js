@@ -1,5 +1,3 @@
-"use strict";
-
 /** Break it: sliders that corrupt the image on the sheet, while both networks answer over the measured curves. */
 const breaking = (() => {
   const ZOOM = 10; // screen pixels for one of the image's

@@ -1,5 +1,3 @@
-"use strict";
-
 /** One map of a convolution, and one of its pixels computed step by step. */
 const byHand = (() => {
   const STAGES = ["input", "sum", "norm", "activation", "pool"];

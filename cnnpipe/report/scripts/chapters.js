@@ -33,9 +33,19 @@
     }
   }
 
-  /** Open what the address names. What follows a "?" is what the page's state is kept in (state.js). */
+  /** The anchor in the address. What follows a "?" is what the page's state is kept in (state.js). */
+  function anchor() {
+    const written = location.hash.slice(1).split("?")[0];
+    try {
+      return decodeURIComponent(written);
+    } catch {
+      return written; // a lone "%", which is no anchor of the page
+    }
+  }
+
+  /** Open what the address names. */
   function follow() {
-    const name = decodeURIComponent(location.hash.slice(1).split("?")[0]);
+    const name = anchor();
     if (name === followed) return;
     followed = name;
     const target = name === "" ? chapters[0] : document.getElementById(name);

@@ -1,5 +1,3 @@
-"use strict";
-
 /** The colours of the page's figures, and the scales that turn numbers into them. */
 const colours = (() => {
   const LEVELS = 64; // from zero to a scale's end

@@ -1,5 +1,3 @@
-"use strict";
-
 /** One output pixel taken apart: the patch, the kernel, their products, and what becomes of the sum. */
 const convolution = (() => {
   /** Where the window of output pixel (y, x) meets the input: one {y, x} for each entry of the kernel. */

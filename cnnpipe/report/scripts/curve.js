@@ -1,5 +1,3 @@
-"use strict";
-
 /** Small line charts of measured numbers, with a mark at the reader's place. */
 const curve = (() => {
   const NS = "http://www.w3.org/2000/svg";
@@ -20,7 +18,7 @@ const curve = (() => {
   }
 
   /**
-   * Draw lines from 0 to 1 over rising `xs`. `lines` are lists of values, the first one solid, the second dashed;
+   * Draw lines from 0 to 1 over rising `xs`. `lines` are lists of values, whose strokes learn.css tells apart;
    * `label` says what they are. Returns `mark(x)`, which moves the mark.
    */
   function draw(svg, xs, lines, label) {

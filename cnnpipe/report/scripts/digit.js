@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * From ink to the 28×28 pixels that a network was trained on.
  *

@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * What can happen to an image: the corruptions of cnnpipe/handcrafted/corruptions.py, with the same
  * definitions, for one image of 28×28 stored pixels, 0 to 255. Where those draw at random (direction, place,
@@ -94,8 +92,8 @@ const distort = (() => {
     stored(image((y, x) => (y >= top && y < top + side && x >= left && x < left + side ? 0 : pixels[y * SIDE + x])));
 
   /**
-   * All that the reader asked for, in the order of the sliders. `chosen` has their values by name; those
-   * that are absent change nothing.
+   * All that the reader asked for: first what moves pixels, then what changes their values. `chosen` has the
+   * sliders' values by name; those that are absent change nothing.
    */
   function apply(pixels, chosen) {
     const { down = 0, right = 0, rotation: degrees = 0, scale: change = 0 } = chosen;

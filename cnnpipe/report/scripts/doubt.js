@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * Whether an image is like those that a network was trained on, by the rule of cnnpipe/explain/familiarity.py:
  *

@@ -1,5 +1,3 @@
-"use strict";
-
 /** The first screen: the sheet, the answers of the networks, and what shows on it at first. */
 const draw = (() => {
   const PACE = 26; // milliseconds for a point of the digit that draws itself

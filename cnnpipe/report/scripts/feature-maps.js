@@ -1,5 +1,3 @@
-"use strict";
-
 /** Every map of one layer side by side, large, on one scale. */
 const featureMaps = (() => {
   const LARGEST = 150; // a map's side on the screen, pixels

@@ -1,5 +1,3 @@
-"use strict";
-
 /** Point at a neuron of a layer and see which pixels of the image it depends on. */
 const fields = (() => {
   const SIDE = 28; // pixels of an image

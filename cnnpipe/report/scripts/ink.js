@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * Ink: a square sheet of side × side numbers from 0 (paper) to 1 (ink), and pens that draw on it.
  *

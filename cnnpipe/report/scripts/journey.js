@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * The whole network in one picture: every map of every layer, and what contributes to what.
  *
@@ -195,20 +193,14 @@ const journey = (() => {
       }
       if (maps.height * maps.width === 1) outlineStrip(context, column);
     }
-    if (marked) outline(context, boxOf(columns.find(({ index }) => index === marked.index), marked.channel ?? 0));
+    if (!marked) return;
+    const { x, y, width, height } = boxOf(columns.find(({ index }) => index === marked.index), marked.channel ?? 0);
+    plane.outline(context, { x: x - 1, y: y - 1, width: width + 2, height: height + 2 }, 0, 1);
   }
 
   function outlineStrip(context, column) {
     const [first, last] = [boxOf(column, 0), boxOf(column, column.maps.channels - 1)];
     context.strokeRect(first.x - 0.5, first.y - 0.5, last.x + last.width - first.x + 1, last.y + last.height - first.y + 1);
-  }
-
-  function outline(context, { x, y, width, height }) {
-    for (const [colour, thickness] of [["#ffffff", 5], ["#000000", 2.5]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = thickness;
-      context.strokeRect(x - 1, y - 1, width + 2, height + 2);
-    }
   }
 
   /** A wire's darkness is its part of the strongest in its gap; those of the marked map stand out. */

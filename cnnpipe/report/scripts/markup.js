@@ -1,5 +1,3 @@
-"use strict";
-
 /** The page's elements, as its scripts find and make them. */
 const markup = (() => {
   /** The elements of a section by the name that their `data-part` gives them. */
@@ -14,13 +12,6 @@ const markup = (() => {
     const element = Object.assign(document.createElement(tag), properties);
     element.append(...children);
     return element;
-  }
-
-  /** Fill a select with [value, text] pairs; the chosen value stays chosen where it is still offered. */
-  function fillSelect(select, options) {
-    const chosen = select.value;
-    select.replaceChildren(...options.map(([value, text]) => make("option", { value, textContent: text })));
-    if (options.some(([value]) => String(value) === chosen)) select.value = chosen;
   }
 
   /** Setting a canvas's size clears it and costs time, so only when it changes. */
@@ -93,5 +84,5 @@ const markup = (() => {
   /** Where the arrow keys point: to the right, and down. */
   const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
-  return { ARROWS, everyFrame, fillSelect, make, nextFrame, painted, parts, resize, rested, row, toolbar };
+  return { ARROWS, everyFrame, make, nextFrame, painted, parts, resize, rested, row, toolbar };
 })();

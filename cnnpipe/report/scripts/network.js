@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * The forward pass of a convolutional network, on plain arrays.
  *

@@ -1,5 +1,3 @@
-"use strict";
-
 /** The end of the chain: one neuron of a fully connected layer, and softmax. */
 const neuron = (() => {
   const LISTED = 6; // products that have a row of their own, the largest

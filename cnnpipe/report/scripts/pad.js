@@ -1,5 +1,3 @@
-"use strict";
-
 /** The sheet that is drawn on: mouse, touch, pen and keyboard, with undo. */
 const pad = (() => {
   const STEP = 1 / 56; // of the sheet's side, for one press of an arrow key

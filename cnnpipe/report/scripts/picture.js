@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * A picture of the reader's own, as the 28×28 pixels of an image.
  *

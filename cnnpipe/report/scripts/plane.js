@@ -1,5 +1,3 @@
-"use strict";
-
 /** One map, large: its pixels as squares, the padding around them, and marks on both. */
 const plane = (() => {
   const SIDE = 336; // the least width of the canvas in its own pixels, so that lines are fine on small maps
@@ -107,5 +105,5 @@ const plane = (() => {
     });
   }
 
-  return { choose, paint, step, strongest, within };
+  return { choose, outline, paint, step, strongest, within };
 })();

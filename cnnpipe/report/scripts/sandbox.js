@@ -1,5 +1,3 @@
-"use strict";
-
 /** Stride, padding and dilation on a small image, with the output-size formula filled in. */
 const sandbox = (() => {
   const SIDE = 14;
@@ -170,11 +168,11 @@ const sandbox = (() => {
 
     plane.choose(part.outputPlane, { size: () => output, place: () => place, move });
 
-    const titles = (choices) => Object.entries(choices).map(([name, { title }]) => [name, title]);
+    const options = (choices) => Object.entries(choices).map(([name, { title }]) => new Option(title, name));
     const [{ index, label }] = digits.images;
     const named = `test image ${index} (${digits.classes[label]}), halved`;
-    markup.fillSelect(part.pattern, [["digit", named], ...titles(PATTERNS)]);
-    markup.fillSelect(part.preset, [...titles(KERNELS), [OWN, "your own"]]);
+    part.pattern.append(new Option(named, "digit"), ...options(PATTERNS));
+    part.preset.append(...options(KERNELS), new Option("your own", OWN));
     offerKernel();
     recompute();
   }

@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * Filters: every kernel on its own scale, drawn from the weights, and buttons that silence a filter.
  *

@@ -1,5 +1,3 @@
-"use strict";
-
 /** Watch it learn: the first convolution's kernels, and its maps of the image on the sheet, from step to step. */
 const snapshots = (() => {
   const MOST = 8; // kernels side by side

@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * What the page shows, as one object, which is kept in the address.
  *
@@ -15,14 +13,31 @@
  * keep what was drawn and set: back from a zoom does not take back a stroke.
  */
 const state = (() => {
-  const number = { read: Number, write: String, valid: Number.isFinite };
+  const within = (least, largest) => (value) => value >= least && value <= largest; // never of NaN
+  const whole = (least, largest) => (value) => Number.isInteger(value) && within(least, largest)(value);
+
+  /** What each slider of "Break it", and the corner of its patch, can be set to. */
+  const SETTINGS = {
+    noise: within(0, 0.6),
+    blur: within(0, 2),
+    inversion: within(0, 1),
+    occlusion: whole(0, 10),
+    top: whole(0, 28),
+    left: whole(0, 28),
+    right: whole(-6, 6),
+    down: whole(-6, 6),
+    rotation: within(-45, 45),
+    scale: within(-0.5, 0.5),
+  };
+
+  const index = { read: Number, write: String, valid: whole(0, Infinity) };
   const text = { read: String, write: String, valid: Boolean };
   const flag = { read: (value) => value === "1", write: (value) => (value ? "1" : "0"), valid: () => true };
   const texts = { read: (value) => value.split(","), write: (value) => value.join(","), valid: () => true };
   const numbers = {
     read: (value) => Object.fromEntries(value.split(",").map((each) => each.split(":")).map(([k, v]) => [k, Number(v)])),
     write: (value) => Object.entries(value).map((pair) => pair.join(":")).join(","),
-    valid: (value) => Object.values(value).every(Number.isFinite),
+    valid: (value) => Object.entries(value).every(([name, each]) => Object.hasOwn(SETTINGS, name) && SETTINGS[name](each)),
   };
   const pair = {
     read: (value) => value.split(",").map(Number),
@@ -32,13 +47,13 @@ const state = (() => {
   const strokes = { read: ink.decode, write: ink.encode, valid: Boolean };
 
   const FIELDS = {
-    image: { ...number, initial: null }, // index of the test image on the sheet
+    image: { ...index, initial: null }, // index of the test image on the sheet
     picture: { ...text, initial: "" }, // 28×28 pixels of the reader's own picture, as base64url
     strokes: { ...strokes, initial: [] }, // [{points: [{x, y, pressure}], width}], units of the sheet's side
     preprocess: { ...flag, initial: null }, // whether strokes are preprocessed as MNIST was; null: as the page begins
     network: { ...text, initial: "" }, // name of the one that is drawn; "": the first
     layer: { ...text, initial: "" }, // name of the layer that is looked into; "": all
-    map: { ...number, initial: null }, // its map or neuron; null: all
+    map: { ...index, initial: null }, // its map or neuron; null: all
     pixel: { ...pair, initial: null }, // [row, column] of that map; null: none is pinned
     ink: { ...flag, initial: false }, // whether the first layer's sums start from the image's ink, 0 to 1
     term: { ...pair, initial: null }, // [input map, entry of the kernel], one multiplication
@@ -65,9 +80,9 @@ const state = (() => {
   function addressed() {
     const found = {};
     for (const [name, written] of new URLSearchParams(query())) {
-      const field = FIELDS[name];
-      const value = field?.read(written);
-      if (field?.valid(value)) found[name] = value;
+      if (!Object.hasOwn(FIELDS, name)) continue;
+      const value = FIELDS[name].read(written);
+      if (FIELDS[name].valid(value)) found[name] = value;
     }
     return found;
   }

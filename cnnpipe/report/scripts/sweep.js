@@ -1,5 +1,3 @@
-"use strict";
-
 /** The walk over a map's pixels: play and pause, steps, and a speed. */
 const sweep = (() => {
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");

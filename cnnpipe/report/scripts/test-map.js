@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * A map of the test set, as cnnpipe/explain/embedding.py makes it: what the last layer gets, seen along two
  * fixed axes, in which the image on the sheet has its place, too.

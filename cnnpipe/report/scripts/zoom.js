@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * The network, alive, and the way into it: all layers, one layer, one map, one pixel, one multiplication.
  *
@@ -166,7 +164,7 @@ const zoom = (() => {
           return made;
         }),
       );
-      part.trail.classList.toggle("at-top", steps.length === 1);
+      part.trail.hidden = steps.length === 1;
     }
 
     /** The map or neuron that is looked at, as `state.silenced` names it; "" where no activation follows. */
@@ -250,23 +248,20 @@ const zoom = (() => {
       return `${name}, ${isNeuron ? "neuron" : "map"} ${channel}: ${isNeuron ? "" : "largest value "}${arithmetic.fixed(most)}`;
     }
 
+    function pointAt(at) {
+      cursor = at;
+      tell(at);
+      paint();
+    }
+
     part.network.addEventListener("pointermove", (event) => {
-      if (event.pointerType === "touch") return;
-      cursor = pointed(event);
-      tell(cursor);
-      paint();
+      if (event.pointerType !== "touch") pointAt(pointed(event));
     });
-    part.network.addEventListener("pointerleave", () => {
-      cursor = null;
-      tell(null);
-      paint();
-    });
+    part.network.addEventListener("pointerleave", () => pointAt(null));
     part.network.addEventListener("click", (event) => {
       const at = pointed(event);
       if (at && result()) open(at);
     });
-
-
     part.network.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && cursor && result()) return open(cursor);
       const step = markup.ARROWS[event.key];
@@ -278,21 +273,13 @@ const zoom = (() => {
       const { index, name, maps } = columns[k];
       const before = cursor ? cursor.channel / columns[Math.max(0, now)].maps.channels : 0;
       const channel = along ? Math.floor(before * maps.channels) : (cursor?.channel ?? 0) + across;
-      cursor = { index, name, channel: Math.min(maps.channels - 1, Math.max(0, channel)) };
-      tell(cursor);
-      return paint();
+      return pointAt({ index, name, channel: Math.min(maps.channels - 1, Math.max(0, channel)) });
     });
     part.network.addEventListener("focus", () => {
       if (!part.network.matches(":focus-visible") || cursor) return;
-      cursor = { index: columns[0].index, name: columns[0].name, channel: 0 };
-      tell(cursor);
-      paint();
+      pointAt({ index: columns[0].index, name: columns[0].name, channel: 0 });
     });
-    part.network.addEventListener("blur", () => {
-      cursor = null;
-      tell(null);
-      paint();
-    });
+    part.network.addEventListener("blur", () => pointAt(null));
 
     part.silence.addEventListener("click", () => silence.toggle(keyOf(where())));
     part.restore.addEventListener("click", () => state.set({ silenced: [] }));
