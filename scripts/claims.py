@@ -110,7 +110,7 @@ def measure(
     study = Study.of(dataset, networks, params.principles, seed, kept)
     measured = {found.name: found for found in measure_all(study)}
     findings = adjusted({one.CLAIM.name: measured[one.CLAIM.name] for one in EXPERIMENTS})
-    handcrafted = experiment(
+    handcrafted, _ = experiment(
         dataset,
         networks,
         params.handcrafted,
@@ -120,7 +120,7 @@ def measure(
         seed=seed,
         kept=kept,
     )
-    return findings | {"handcrafted": handcrafted.finding}
+    return findings | {"handcrafted": handcrafted}
 
 
 def stability(by_seed: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:

@@ -36,23 +36,23 @@ def main() -> None:
     sizes, lenet5, validation = params.handcrafted, params.models[NETWORK], params.data.validation
     networks = {name: TrainedNetwork.load(MODELS / f"{name}.safetensors") for name in params.models}
     trained = list(networks.values())
-    outcome = experiment(
+    finding, shown = experiment(
         dataset, trained, sizes, lenet5, RAW.parent, validation=validation, seed=params.seed
     )
-    finding, digit = outcome.finding, outcome.test.images[0].numpy()
+    digit = shown.test.images[0].numpy()
 
     for name, table in finding.tables.items():
         save_csv(REPORTS / "handcrafted" / f"{name}.csv", table)
-    lenet, shown = networks[NETWORK], f"a test image of {title_of(dataset.name)}"
+    lenet, caption = networks[NETWORK], f"a test image of {title_of(dataset.name)}"
     drawn = {
         "robustness": figures.robustness.draw(finding.tables["robustness"]),
-        "corruptions": figures.corruptions.draw(digit, strips(digit, params.seed), shown),
-        "views": figures.views.draw(views(digit, lenet, params.seed), TITLES[lenet.name], shown),
+        "corruptions": figures.corruptions.draw(digit, strips(digit, params.seed), caption),
+        "views": figures.views.draw(views(digit, lenet, params.seed), TITLES[lenet.name], caption),
     }
     for name, figure in drawn.items():
         save_png(REPORTS / "figures" / figure_file(name), figure)
     save_json(REPORTS / "handcrafted.json", summary(finding))
-    times = time_methods(outcome.methods, outcome.test.images.numpy())
+    times = time_methods(shown.methods, shown.test.images.numpy())
     hardware = describe(torch.device("cpu"))
     save_json(REPORTS / "handcrafted_timings.json", {"methods": times} | hardware)
     click.echo(f"{finding.verdict}: {finding.statement}")

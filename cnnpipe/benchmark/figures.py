@@ -197,7 +197,7 @@ def time_against_batch_size(models: Results, title: str) -> Figure:
         "a training step against its batch size, medians and quartiles; dotted: proportional to it"
     )
     page = layout.Page(layout.BODY + 4.75, title, subtitle)
-    pitch = (layout.INNER_WIDTH) / len(names)
+    pitch = layout.INNER_WIDTH / len(names)
     for column, name in enumerate(names):
         results = sorted(
             (step for step in steps if step["model"] == name), key=lambda step: step["batch_size"]

@@ -22,8 +22,9 @@ LEVELS = 64
 """Colours from zero to a scale's end: more than an eye can distinguish, and few for small files."""
 
 
-def _colormap(name: str, colours: Sequence[str]) -> Colormap:
-    colormap = LinearSegmentedColormap.from_list(name, ["#ffffff", *colours], N=LEVELS)
+def _colormap(name: str, colours: Sequence[str], levels: int = LEVELS) -> Colormap:
+    """From white through the colours."""
+    colormap = LinearSegmentedColormap.from_list(name, ["#ffffff", *colours], N=levels)
     return colormap.with_extremes(bad=GROUND)  # the gaps between maps are NaN
 
 
@@ -34,18 +35,11 @@ DIVERGING = ListedColormap(
     [*ERRORS(np.arange(LEVELS - 1, 0, -1)), *SEQUENTIAL(np.arange(LEVELS))], name="diverging"
 ).with_extremes(bad=GROUND)
 GREYS = _colormap("greys", [INK])
-
-
-def _ramp(colour: str, steps: int) -> Colormap:
-    """From white to a colour: the shades at the edges of letters and lines."""
-    return LinearSegmentedColormap.from_list(colour, ["#ffffff", colour], N=steps)
-
+# The shades at the edges of letters and lines.
+EDGES = [_colormap(colour, [colour], n) for colour, n in ((MUTED, 24), (BLUE, 16), (ORANGE, 16))]
 
 PALETTE: NDArray[np.uint8] = np.concatenate(
-    [
-        colours(np.arange(colours.N), bytes=True)[:, :3]
-        for colours in (DIVERGING, GREYS, _ramp(MUTED, 24), _ramp(BLUE, 16), _ramp(ORANGE, 16))
-    ]
+    [colours(np.arange(colours.N), bytes=True)[:, :3] for colours in (DIVERGING, GREYS, *EDGES)]
     + [np.array([to_rgb(GROUND), to_rgb(RULE)]) * 255 + 0.5]
 ).astype(np.uint8)
 """(≤ 256, RGB): all colours of the PNGs; every colour of every scale is kept exactly."""
@@ -69,9 +63,12 @@ INTENSITY = Scale(0, 255, GREYS)
 """Of the stored images: 0 is white paper, 255 is ink."""
 
 
-def scale_of(values: Array, *, signed: bool | None = None) -> Scale:
-    """The scale that all values of a layer share: from zero, or symmetric about zero if signed."""
+def scale_of(values: Array, *, signed: bool = False) -> Scale:
+    """The scale that all values of a layer share: from zero, or symmetric about zero.
+
+    It is symmetric where a value is negative, or if values could be: `signed`.
+    """
     limit = float(np.abs(values).max(initial=0.0)) or 1.0
-    if signed if signed is not None else (values < 0).any():
+    if signed or (values < 0).any():
         return Scale(-limit, limit, DIVERGING)
     return Scale(0, limit, SEQUENTIAL)

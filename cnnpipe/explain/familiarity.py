@@ -31,7 +31,7 @@ from torch import Tensor
 
 from cnnpipe.data.dataset import load_dataset, split_validation
 from cnnpipe.data.raw import DESCRIPTION
-from cnnpipe.models import PREDICTION_BATCH, TrainedNetwork, evaluation_mode
+from cnnpipe.models import TrainedNetwork, predict
 from cnnpipe.params.data import SplitParams
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.section import Seed, Selection
@@ -122,16 +122,13 @@ class Familiarity:
         return 1 - (directions(self.network, images) @ neighbours.T).amax(dim=1)
 
 
-@torch.inference_mode()
 def directions(network: TrainedNetwork, images: Tensor) -> Tensor:
     """What the network's last layer gets, scaled to length 1.
 
     Shape: uint8 (N, 28, 28) → (N, F).
     """
-    with evaluation_mode(network.model):
-        batches = (network.normalization(batch) for batch in images.split(PREDICTION_BATCH))
-        features = [network.model[:-1](batch).flatten(1) for batch in batches]
-    return _unit(torch.cat(features).float())
+    hidden = network.model[:-1]
+    return _unit(predict(hidden, images, network.normalization).flatten(1))
 
 
 def farthest(points: Tensor, count: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any, NamedTuple, Self
 
@@ -43,21 +43,6 @@ class Estimate(NamedTuple):
         """Percentage points with their interval: "+2.0 points (95 % interval +1.0 to +3.0)"."""
         form = "+.1f"
         return f"{written(self.mean, form)} points (95{NBSP}% interval {self.range(form)})"
-
-
-def means(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """By name, as a finding's details hold them."""
-    return {name: estimate.mean for name, estimate in estimates.items()}
-
-
-def intervals(estimates: Mapping[str, Estimate]) -> dict[str, list[float]]:
-    """By name, as a finding's details hold them."""
-    return {name: list(estimate.interval) for name, estimate in estimates.items()}
-
-
-def least(estimates: Mapping[str, Estimate]) -> str:
-    """The name of the least one: where a claim is about every network, it decides."""
-    return min(estimates, key=lambda name: estimates[name].mean)
 
 
 def paired(

@@ -55,11 +55,12 @@ def judged_draw(conditions: Conditions, number: int) -> pd.DataFrame:
         columns word (brittle, domain-specific, failed to generalize), on (a corruption, or a data
         set), method, accuracy (fraction; under a corruption the mean over severities), run.
     """
-
-    def measure(number: int) -> pd.DataFrame:
-        return draw(conditions, seed_of_run(conditions.seed, CLAIM, number))
-
-    return kept_runs(measure, CLAIM, range(number, number + 1), conditions.kept)
+    return kept_runs(
+        lambda number: draw(conditions, seed_of_run(conditions.seed, CLAIM, number)),
+        CLAIM,
+        range(number, number + 1),
+        conditions.kept,
+    )
 
 
 def draw(conditions: Conditions, seed: int) -> pd.DataFrame:

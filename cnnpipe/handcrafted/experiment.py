@@ -21,20 +21,13 @@ from cnnpipe.system.parallel import side_by_side
 
 
 @dataclass(frozen=True)
-class Experiment:
-    finding: Finding
-    methods: Sequence[Method]
-    test: Split
-    """The images that all were judged on."""
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All methods on one draw, for tables and figures."""
 
     training: int
     """Images."""
     test: Split
+    """The images that all were judged on."""
     methods: Sequence[Method]
     robustness: Robustness
     transfers: Sequence[Transfer]
@@ -50,7 +43,7 @@ def experiment(
     validation: float,
     seed: int,
     kept: Path | None = None,
-) -> Experiment:
+) -> tuple[Finding, Comparison]:
     """All methods on one draw; the judged ones on many, for the verdict; a process for each core.
 
     Args:
@@ -61,6 +54,9 @@ def experiment(
         folder: where other data sets lie, each in a folder of its name.
         seed: of everything random.
         kept: folder for the tables of finished draws.
+
+    Returns:
+        the finding, and the draw that its tables of all methods are of.
     """
     others, absent = other_datasets(sizes.transfer, dataset.name, folder)
     conditions = Conditions(dataset, others, sizes, lenet, validation, seed, kept)
@@ -82,7 +78,7 @@ def experiment(
         "absent": absent,
     }
     finding = judge(draws, shown.methods, shown.robustness, shown.transfers, seed, facts)
-    return Experiment(finding, shown.methods, shown.test)
+    return finding, shown
 
 
 def compare(conditions: Conditions, networks: Sequence[TrainedNetwork]) -> Comparison:

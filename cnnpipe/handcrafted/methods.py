@@ -30,7 +30,7 @@ from cnnpipe.handcrafted.descriptors import (
     raw_pixels,
     sobel_edges,
 )
-from cnnpipe.models import PREDICTION_BATCH, TrainedNetwork, build_model
+from cnnpipe.models import TrainedNetwork, build_model, predict
 from cnnpipe.params.handcrafted import HandcraftedParams
 from cnnpipe.params.models import ModelParams
 from cnnpipe.params.train import AugmentParams
@@ -114,16 +114,14 @@ class NetworkFeatures:
 
     network: TrainedNetwork
 
-    @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
         """Features of stored images.
 
         Shape: (N, H, W) → (N, D).
         """
         hidden = self.network.model[:-1]
-        normalized = self.network.normalization
-        batches = torch.from_numpy(images).split(PREDICTION_BATCH)
-        return np.asarray(torch.cat([hidden(normalized(batch)) for batch in batches]))
+        pixels = torch.from_numpy(images)
+        return np.asarray(predict(hidden, pixels, self.network.normalization))
 
     @torch.inference_mode()
     def classify(self, features: Features) -> Labels:

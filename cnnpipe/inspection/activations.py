@@ -72,7 +72,8 @@ def distinct_layers(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def milestones(activations: Mapping[str, Tensor]) -> dict[str, str]:
     """The last layer of each run of layers that keep the shape, such as convolution, norm, ReLU.
 
-    >>> milestones({"c1": (6, 28, 28), "c1_act": (6, 28, 28), "s2": (6, 14, 14)})  # by shapes
+    >>> shapes = {"c1": (6, 28, 28), "c1_act": (6, 28, 28), "s2": (6, 14, 14)}
+    >>> milestones({name: torch.empty(shape) for name, shape in shapes.items()})
     {'c1': 'c1_act', 's2': 's2'}
 
     Returns:

@@ -94,7 +94,11 @@ def measure(study: Study) -> Finding:
     params = study.params.activation
     best = best_gains(sweep(study.run(f"{CLAIM.name}, tuning", 0)))
     start = study.repeat(CLAIM.name, params.runs, sweep)
-    networks = stacks(params.trained_depth, params.channels, study.classes, best)
+    networks: dict[str, Callable[[], nn.Module]] = {
+        unit: partial(stack, unit, best[unit], params.trained_depth, params.channels, study.classes)
+        for unit in UNITS
+        if unit != "sigmoid"  # the same function as the centred one, from a worse start
+    }
     compare = partial(train_stacks, networks=networks)
     return judge(start, study.repeat(f"{CLAIM.name}-trained", params.runs, compare), best, study)
 
@@ -172,17 +176,6 @@ def best_gains(rms: pd.DataFrame) -> dict[Unit, float]:
     best = sizes.loc[sizes.groupby("unit", sort=False)["size"].idxmin()]
     gains = dict(zip(best["unit"], best["gain"].astype(float), strict=True))
     return gains | {"none": 1.0}
-
-
-def stacks(
-    depth: int, channels: int, classes: int, gains: Mapping[Unit, float]
-) -> dict[str, Callable[[], nn.Module]]:
-    """What builds the stacks that are trained, by the name of their activation."""
-    return {
-        unit: partial(stack, unit, gains[unit], depth, channels, classes)
-        for unit in UNITS
-        if unit != "sigmoid"  # the same function as the centred one, from a worse start
-    }
 
 
 def train_stacks(run: Study, networks: Mapping[str, Callable[[], nn.Module]]) -> pd.DataFrame:

@@ -185,7 +185,7 @@ def what_excites(study: Study) -> dict[str, pd.DataFrame]:
     """
     params = study.params.hierarchy
     inputs, labels = study.test_examples(params.test_images)
-    images = study.drawn(study.dataset.test, params.test_images).images
+    images = study.dataset.test.drawn(params.test_images, study.seed).images
     purities, patches = [], []
     for name, model in study.models.items():
         field_of = {layer: hidden.field for layer, hidden in hidden_convolutions(model).items()}
@@ -341,15 +341,8 @@ def probe(training: Examples, test: Examples, classes: int) -> Array:
         left_out = (Y - level - Z @ B) / (1 - 1 / len(X) - leverage)[:, None]
         fits.append((left_out.square().mean().item(), B))
     _, B = min(fits, key=lambda fit: fit[0])
-    return _right(T @ (V @ B) + level, test_labels)
-
-
-def _right(logits: Tensor, labels: Tensor) -> Array:
-    """Which examples are classified correctly, as 0 and 1.
-
-    Shape: (N, classes), (N,) → (N,).
-    """
-    right: Array = (logits.argmax(dim=1) == labels).double().numpy()
+    logits = T @ (V @ B) + level  # (m, classes)
+    right: Array = (logits.argmax(dim=1) == test_labels).double().numpy()
     return right
 
 

@@ -188,7 +188,7 @@ def _disagreements(
     partners = torch.randint(0, len(widths), (len(cases),), generator=generator).tolist()
     for y, partner in zip(cases, partners, strict=True):
         x = widths[partner]
-        expected = max(counted(y), 0), counted(x)
+        expected = counted(y), counted(x)
         predicted = max(formula(y), 0), formula(x)
         if not expected == predicted == _measured(operator, y, x):
             yield y if expected[0] != predicted[0] else x

@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from cnnpipe.findings.estimates import Estimate, paired, summarize
@@ -105,12 +106,7 @@ def judge(runs: pd.DataFrame, weights: pd.DataFrame, study: Study) -> Finding:
     shift = params.judged_shift
     lost = points_lost(runs, shift)
     by_head = {
-        head: [
-            twin_lost - shared_lost
-            for twin_lost, shared_lost in zip(
-                lost[name_of("local", head)], lost[name_of("shared", head)], strict=True
-            )
-        ]
+        head: np.subtract(lost[name_of("local", head)], lost[name_of("shared", head)]).tolist()
         for head in HEADS
     }
     saved = [sum(heads) / len(heads) for heads in zip(*by_head.values(), strict=True)]

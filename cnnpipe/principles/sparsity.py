@@ -153,10 +153,12 @@ def products_by_zero(model: nn.Module, inputs: Tensor) -> float:
 
     layers = [layer for layer in model.modules() if isinstance(layer, Conv2d | Linear)]
     hooks = [layer.register_forward_hook(count_products) for layer in layers]
-    for batch in inputs.split(250):
-        model(batch)
-    for hook in hooks:
-        hook.remove()
+    try:
+        for batch in inputs.split(250):
+            model(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return zero / total
 
 

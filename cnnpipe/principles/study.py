@@ -110,12 +110,8 @@ class Study:
         """What people call the data set."""
         return title_of(self.dataset.name)
 
-    def drawn(self, split: Split, count: int) -> Split:
-        """Examples as they are stored, drawn by the seed."""
-        return split.drawn(count, self.seed)
-
     def _examples(self, split: Split, count: int) -> Examples:
-        chosen = self.drawn(split, count)
+        chosen = split.drawn(count, self.seed)
         return self.normalization(chosen.images), chosen.labels
 
 

@@ -27,7 +27,7 @@ the network loses clearly more. The other networks are answered in the same way,
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import ceil
 
@@ -78,7 +78,15 @@ def measure(study: Study) -> Finding:
     images, _ = study.test_examples(EQUIVARIANCE_IMAGES)
     operations = operations_of(study.models["lenet5"])
     errors = equivariance_errors(operations, images, study.normalization.background)
-    params, networks = study.params.translation, networks_of(study.classes)
+    params, classes = study.params.translation, study.classes
+    # The first is the one that has to be invariant. The MLP has more parameters than the others:
+    # what it loses it does not lose for lack of size.
+    networks: dict[str, Callable[[], nn.Module]] = {
+        MAX: partial(pooling_network, MAX, classes),
+        MLP: partial(perceptron, 32, classes),
+        DROPPED: partial(twin, "shared", "position dropped", classes),
+        MAX_ON_MOVED: partial(pooling_network, MAX, classes),
+    }
     compare = partial(
         train_and_move, params=params, networks=networks, trained_on_moved=[MAX_ON_MOVED]
     )
@@ -146,19 +154,6 @@ def _difference(moved_outputs: Tensor, outputs: Tensor, margin: int, offset: int
     return float((moved_output - output_moved).norm() / output_moved.norm())
 
 
-def networks_of(classes: int) -> dict[str, Callable[[], nn.Module]]:
-    """What is compared, by name; the first is the one that has to be invariant.
-
-    The MLP has more parameters than the others: what it loses it does not lose for lack of size.
-    """
-    return {
-        MAX: partial(pooling_network, MAX, classes),
-        MLP: partial(perceptron, 32, classes),
-        DROPPED: partial(twin, "shared", "position dropped", classes),
-        MAX_ON_MOVED: partial(pooling_network, MAX, classes),
-    }
-
-
 def judge(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Finding:
     """The verdict on both words, from the tables of `equivariance_errors` and `train_and_move`."""
     params = study.params.translation
@@ -167,7 +162,8 @@ def judge(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Findi
     losses = {name: Estimate.over_runs(values) for name, values in lost.items()}
     largest = float(judged_operation(errors)["error"].max())
     equivariant = largest <= ROUNDING
-    answers = {name: less_than_a_point(values) for name, values in lost.items()}
+    # That moves cost less than the smallest difference that counts.
+    answers = {name: above([-points for points in by_run], -POINT) for name, by_run in lost.items()}
     return CLAIM.finding(
         all_of(fact(equivariant), answers[MAX]),
         f"{_equivariance(errors)} {_invariance(losses, answers, shift)}",
@@ -197,11 +193,6 @@ def judge(errors: pd.DataFrame, accuracies: pd.DataFrame, study: Study) -> Findi
             "invariant": {name: answer.verdict() for name, answer in answers.items()},
         },
     )
-
-
-def less_than_a_point(lost: Sequence[float]) -> Evidence:
-    """That moves cost less than the smallest difference that counts, from the points lost."""
-    return above([-points for points in lost], -POINT)
 
 
 def judged_operation(errors: pd.DataFrame) -> pd.DataFrame:

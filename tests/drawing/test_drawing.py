@@ -97,7 +97,7 @@ def figures(classes):
     yield benchmark_figures.time_against_batch_size(STEPS, "Batches")
 
     yield draw_kernels(RANDOM.normal(size=(120, 16, 5, 5)), "c5", dead=[0, 119])
-    yield patches.draw(FILTERS, PATCHES, 3, "Patches")
+    yield patches.draw(FILTERS, PATCHES, "Patches")
     yield reliability.draw(BINS, "Reliability", "off by 1.23 points")
     yield attribution_figure([f"{k}: “{name}” as “{name}”" for k, name in enumerate(classes[:3])])
 
@@ -297,7 +297,7 @@ def test_figures_of_two_runs_share_their_scales():
 
 
 def test_each_card_shows_the_accuracy_lost_without_its_filter():
-    texts = texts_of(patches.draw(FILTERS, PATCHES, 3, "P"))
+    texts = texts_of(patches.draw(FILTERS, PATCHES, "P"))
     start = texts.index("0")
     assert texts[start : start + 6] == ["0", "dead", "1", "+1.23", "2", "−0.40"]
 

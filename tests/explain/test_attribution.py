@@ -19,10 +19,9 @@ from cnnpipe.inspection.structure import Field
 from cnnpipe.layers import Conv2d, ReLU
 from cnnpipe.models import TrainedNetwork
 from cnnpipe.params.explain import AttributionParams
-from tests.helpers.tiny_study import tiny_study
+from tests.helpers.tiny_study import TINY
 
 PARAMS = AttributionParams(images=10, networks=2, window=7)
-STUDY = tiny_study()
 
 
 @pytest.fixture
@@ -98,14 +97,14 @@ def test_the_method_that_depends_least_on_the_weights_decides_the_number(correla
         for method, correlation in zip(METHODS, correlations, strict=True)
         for image in range(3)
     ]
-    outcome = finding(Attributions({}, {}, pd.DataFrame(rows)), "VGG", STUDY.dataset, 0)
+    outcome = finding(Attributions({}, {}, pd.DataFrame(rows)), "VGG", TINY.dataset, 0)
     assert outcome["verdict"] == verdict
     assert outcome["number"] == pytest.approx(max(correlations))
 
 
 def explain(name, seed=0):
-    network = TrainedNetwork(name, STUDY.models[name], STUDY.normalization)
-    return attribute(network, STUDY.dataset, [3, 1], PARAMS, seed)
+    network = TrainedNetwork(name, TINY.models[name], TINY.normalization)
+    return attribute(network, TINY.dataset, [3, 1], PARAMS, seed)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +127,7 @@ def test_a_control_that_equals_the_network_refutes_the_claim(monkeypatch):
     )
     found = explain("vgg")
     assert found.table(seed=0)["correlation"].tolist() == pytest.approx([1, 1, 1])
-    outcome = finding(found, "VGG", STUDY.dataset, 0)
+    outcome = finding(found, "VGG", TINY.dataset, 0)
     assert outcome["verdict"] == "shown not to hold"
     assert outcome["statement"].startswith("The maps of VGG correlate")
     assert outcome["number"] == pytest.approx(1)

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
-from cnnpipe.data.dataset import load_dataset, split_validation
-from cnnpipe.data.digits import digits_files
+from cnnpipe.data.dataset import split_validation
 from cnnpipe.data.preprocessing import Normalization
-from cnnpipe.data.raw import write_raw
 from cnnpipe.explain.embedding import SHOWN, embed, fit, project
 from cnnpipe.explain.familiarity import NEIGHBOURS, Familiarity, directions, farthest
+from cnnpipe.handcrafted.other_data import digits
 from cnnpipe.models import TrainedNetwork, build_model
 
 
@@ -27,6 +27,17 @@ def test_each_class_comes_to_its_place_on_the_circle():
     assert axes[4].tolist() == [0, 0]
 
 
+def test_axes_do_not_depend_on_the_number_of_threads():
+    """Not even those of dead neurons, whose weights are rounding."""
+    features = torch.randn(1000, 128, generator=torch.Generator().manual_seed(0)).relu()
+    features[:, ::6] = 0
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(fit(features, torch.arange(1000) % 10, classes=10))
+    assert torch.equal(*found)
+
+
 def test_the_farthest_points_leave_none_far_away():
     points = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
     points /= points.norm(dim=1, keepdim=True)
@@ -37,16 +48,13 @@ def test_the_farthest_points_leave_none_far_away():
     assert sorted(farthest(points[:3], 10)) == [0, 1, 2]
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    raw = tmp_path_factory.mktemp("raw")
-    write_raw(raw, "digits", digits_files().items())
-    return load_dataset(raw)
-
-
-def test_mistakes_are_on_the_map_and_places_are_those_of_the_network(dataset):
+def random_network():
     torch.manual_seed(0)
-    network = TrainedNetwork("lenet5", build_model("lenet5").eval(), Normalization(0.1, 0.3))
+    return TrainedNetwork("lenet5", build_model("lenet5").eval(), Normalization(0.1, 0.3))
+
+
+def test_mistakes_are_on_the_map_and_places_are_those_of_the_network():
+    network, dataset = random_network(), digits()
     test, count = dataset.test, len(dataset.test)
     predictions = pd.DataFrame(
         {"index": range(count), "label": test.labels, "prediction": test.labels, "confidence": 1.0}
@@ -61,3 +69,11 @@ def test_mistakes_are_on_the_map_and_places_are_those_of_the_network(dataset):
     assert tensors["neighbours"].shape == (NEIGHBOURS, 84)
     again = Familiarity(network, tensors["neighbours"], float(tensors["usual"]))
     assert again.is_familiar(splits[1].images).float().mean() == pytest.approx(0.99, abs=0.005)
+
+
+def test_a_network_in_double_precision_has_the_same_features():
+    network = random_network()
+    images = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8)
+    expected = directions(network, images)
+    network.model.double()
+    torch.testing.assert_close(directions(network, images), expected)

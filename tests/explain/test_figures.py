@@ -9,9 +9,7 @@ from cnnpipe.explain.filters import describe_filters, exciting_patches
 from cnnpipe.inspection.responses import strongest
 from cnnpipe.models import TrainedNetwork, build_model
 from cnnpipe.params.explain import AttributionParams
-from tests.helpers.tiny_study import tiny_study
-
-STUDY = tiny_study()
+from tests.helpers.tiny_study import TINY
 
 
 def test_every_convolution_has_figures_of_its_kernels_and_of_what_excites_them():
@@ -19,8 +17,8 @@ def test_every_convolution_has_figures_of_its_kernels_and_of_what_excites_them()
     model = build_model("vgg", blocks=[[4], [8, 8]]).eval()
     model.block2_norm2.weight.data[3] = 0
     model.block2_norm2.bias.data[3] = -1  # filter 3 never gets through ReLU
-    dataset, network = STUDY.dataset, TrainedNetwork("vgg", model, STUDY.normalization)
-    responses = strongest(model, STUDY.normalization(dataset.test.images))
+    dataset, network = TINY.dataset, TrainedNetwork("vgg", model, TINY.normalization)
+    responses = strongest(model, TINY.normalization(dataset.test.images))
     filters = describe_filters(network, responses, dataset.test, 5)
     patches = exciting_patches(model, responses, 2)
     illustrations = list(filter_figures("VGG", model, filters, patches, dataset.test.images))
@@ -42,8 +40,8 @@ def test_every_convolution_has_figures_of_its_kernels_and_of_what_excites_them()
 
 def test_attribution_figure_names_label_and_wrong_answer():
     params = AttributionParams(images=10, networks=1, window=14)
-    dataset = STUDY.dataset
-    network = TrainedNetwork("vgg", STUDY.models["vgg"], STUDY.normalization)
+    dataset = TINY.dataset
+    network = TrainedNetwork("vgg", TINY.models["vgg"], TINY.normalization)
     found = attribute(network, dataset, [3, 0], params, 0)
     labels = dataset.test.labels[[3, 0]]
     answers = torch.stack([labels[0], 1 - labels[1]])
@@ -54,3 +52,20 @@ def test_attribution_figure_names_label_and_wrong_answer():
     texts = [text.get_text() for text in illustration.figure.texts]
     assert f"0: “{wrong['label']}” as “{wrong['prediction']}”" in texts
     assert f"3: “{right['label']}”" in texts
+
+
+def test_the_patches_of_a_layer_that_never_responds_have_a_size():
+    torch.manual_seed(0)
+    model = build_model("lenet5", classes=2).eval()
+    model.c3.weight.data.zero_()
+    model.c3.bias.data.fill_(-1)
+    split, network = TINY.dataset.test, TrainedNetwork("lenet5", model, TINY.normalization)
+    responses = strongest(model, TINY.normalization(split.images))
+    filters = describe_filters(network, responses, split, 5)
+    patches = exciting_patches(model, responses, 2)
+    fields = {
+        illustration.facts["layer"]: illustration.facts["field"]
+        for illustration in filter_figures("LeNet-5", model, filters, patches, split.images)
+        if illustration.kind == "patches"
+    }
+    assert fields == {"c1": 5, "c3": 14, "c5": 32}

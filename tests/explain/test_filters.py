@@ -35,8 +35,9 @@ def undecided(model):
     return model
 
 
-@pytest.mark.parametrize("model", [*networks()], ids=["relu", "tanh", "vgg"])
-def test_removing_a_filter_is_setting_its_response_to_zero(model):
+@pytest.mark.parametrize("number", range(3), ids=["relu", "tanh", "vgg"])
+def test_removing_a_filter_is_setting_its_response_to_zero(number):
+    model = [*networks()][number]
     inputs, labels = NORMALIZATION(SPLIT.images), SPLIT.labels
     counted = removals(model, inputs, labels)
     changed = 0

@@ -15,6 +15,7 @@ from cnnpipe.params.principles import PrinciplesParams
 from cnnpipe.params.section import Section
 from cnnpipe.principles.claim import Experiment
 from cnnpipe.principles.parallel import measure_all
+from cnnpipe.principles.scrambled import scrambled
 from cnnpipe.principles.study import Study
 
 
@@ -73,14 +74,13 @@ TINY = tiny_study(train=100, test=100, **dict(BUDGETS))
 
 def with_scrambled_pixels(study: Study) -> Study:
     """The study with the pixels of every image in the same random order."""
-    order = torch.randperm(28 * 28, generator=torch.Generator().manual_seed(5))
 
     def scramble(split: Split) -> Split:
-        return Split(split.images.flatten(1)[:, order].view_as(split.images), split.labels)
+        return Split(scrambled(split.images, seed=5), split.labels)
 
     dataset = study.dataset
-    scrambled = replace(dataset, train=scramble(dataset.train), test=scramble(dataset.test))
-    return replace(study, dataset=scrambled)
+    other = replace(dataset, train=scramble(dataset.train), test=scramble(dataset.test))
+    return replace(study, dataset=other)
 
 
 def accuracies_on_moved(reached: Mapping[str, Sequence[float]]) -> pd.DataFrame:

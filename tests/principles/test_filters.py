@@ -13,7 +13,12 @@ from cnnpipe.principles.filters import (
     same_smoothness,
     templates,
 )
-from tests.helpers.tiny_study import TINY, measured
+from tests.helpers.tiny_study import TINY
+
+
+@pytest.fixture(scope="module")
+def of_the_pipeline():
+    return filters.of_the_pipeline(TINY)
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -86,15 +91,14 @@ def test_hand_crafted_filters_match_and_random_ones_do_not():
         ([-0.1, 0.03, 0.1], "not decided"),
     ],
 )
-def test_the_verdict_follows_likeness_beyond_smoothness(beyond, verdict):
+def test_the_verdict_follows_likeness_beyond_smoothness(beyond, verdict, of_the_pipeline):
     runs = pd.DataFrame({"match": 0.8, "random": 0.5, "random as smooth": 0.8 - np.array(beyond)})
     runs = runs.assign(**{"tuning": [0.5, 0.6, 0.7], filters.TUNING_OF_RANDOM: 0.3})
-    found = measured(filters)
     use = pd.DataFrame(
         [(first, 0.9 + run / 100, run) for run in range(3) for first in FIRSTS],
         columns=["network", "accuracy", "run"],
     )
-    assert filters.judge(runs, use, found.tables, TINY).verdict == verdict
+    assert filters.judge(runs, use, of_the_pipeline, TINY).verdict == verdict
 
 
 @pytest.mark.parametrize("first", FIRSTS)

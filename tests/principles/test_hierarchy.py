@@ -13,6 +13,11 @@ from cnnpipe.principles.scrambled import ORDERED, SCRAMBLED
 from tests.helpers.tiny_study import BUDGETS, TINY, tiny_study, with_scrambled_pixels
 
 
+@pytest.fixture(scope="module")
+def excites():
+    return what_excites(TINY)
+
+
 def probes(ordered, control, fall=0.5):
     """Probes of three runs, which rise by these points from the first layer on; the correlations
     of trained networks fall by so much, those of the others by 0.2."""
@@ -35,15 +40,15 @@ def probes(ordered, control, fall=0.5):
         ([8, 9, 10], [3, 9, 15], "not decided"),
     ],
 )
-def test_probes_must_rise_more_than_where_nothing_is_an_edge(ordered, control, verdict):
-    finding = judge(probes(ordered, control), what_excites(TINY), TINY)
+def test_probes_must_rise_more_than_where_nothing_is_an_edge(ordered, control, verdict, excites):
+    finding = judge(probes(ordered, control), excites, TINY)
     assert finding.verdict == verdict
     assert finding.number == pytest.approx(np.mean(np.subtract(ordered, control)))
 
 
 @pytest.mark.parametrize(("fall", "answer"), [(0.5, "shown"), (0.2, "shown not to hold")])
-def test_later_filters_must_depend_more_on_the_arrangement_of_tiles(fall, answer):
-    finding = judge(probes([8, 9, 10], [1, 2, 3], fall), what_excites(TINY), TINY)
+def test_later_filters_must_depend_more_on_the_arrangement_of_tiles(fall, answer, excites):
+    finding = judge(probes([8, 9, 10], [1, 2, 3], fall), excites, TINY)
     assert f"0.1 larger: {answer} against the former, {answer} against the latter" in (
         finding.statement
     )

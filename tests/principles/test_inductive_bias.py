@@ -11,14 +11,6 @@ from cnnpipe.principles.networks import MLP
 from cnnpipe.principles.scrambled import ORDERED, SCRAMBLED, scrambled
 from tests.helpers.tiny_study import TINY, tiny_study, with_scrambled_pixels
 
-STUDY = tiny_study(
-    train=300,
-    test=300,
-    inductive_bias=InductiveBiasParams(
-        sizes=[300], test_images=300, runs=3, steps=50, batch_size=16, lr=[0.01]
-    ),
-)
-
 
 def test_scrambling_is_one_order_for_all_images():
     images = torch.arange(8.0).view(2, 1, 2, 2)
@@ -64,7 +56,11 @@ def test_the_verdict_follows_both_orders(ordered, control, verdict):
 
 
 def test_strokes_support_the_bias_and_scrambled_ones_refute_it():
-    assert inductive_bias.measure(STUDY).verdict == "shown"
-    refuted = inductive_bias.measure(with_scrambled_pixels(STUDY))
+    budget = InductiveBiasParams(
+        sizes=[300], test_images=300, runs=3, steps=50, batch_size=16, lr=[0.01]
+    )
+    study = tiny_study(train=300, test=300, inductive_bias=budget)
+    assert inductive_bias.measure(study).verdict == "shown"
+    refuted = inductive_bias.measure(with_scrambled_pixels(study))
     assert refuted.verdict in ("not decided", "shown not to hold")
     assert refuted.number < 1

@@ -12,7 +12,14 @@ from cnnpipe.layers import Conv2d, Linear, ReLU, Sigmoid
 from cnnpipe.models import build_model
 from cnnpipe.principles import sparsity
 from cnnpipe.principles.sparsity import ALL, PLAIN, SPARSER, count_zeros, judge, measure
-from tests.helpers.tiny_study import TINY, measured
+from tests.helpers.tiny_study import TINY
+
+
+@pytest.fixture(scope="module")
+def layers():
+    """Of the pipeline's networks."""
+    inputs, _ = TINY.test_examples(100)
+    return sparsity.layer_by_layer(TINY, inputs)
 
 
 def test_zeros_are_counted_by_image_and_layer():
@@ -48,8 +55,8 @@ def test_sigmoid_refutes_the_claim():
         ([0.4, 0.51, 0.62], [1.0, 1.0, 1.0], "not decided"),  # the networks differ
     ],
 )
-def test_verdict(zero, majority, verdict):
-    finding = judge(two_networks(zero, majority), measured(sparsity).tables["layers"], TINY)
+def test_verdict(zero, majority, verdict, layers):
+    finding = judge(two_networks(zero, majority), layers, TINY)
     assert finding.verdict == verdict
 
 
@@ -57,9 +64,9 @@ def test_verdict(zero, majority, verdict):
     ("lead", "answer"),
     [(0.02, "more than a point: shown)"), (0.0, "more than a point: shown not to hold)")],
 )
-def test_whether_sparser_networks_generalise_better_has_its_own_answer(lead, answer):
+def test_whether_sparser_networks_generalise_better_has_its_own_answer(lead, answer, layers):
     runs = two_networks([0.6, 0.61, 0.62], [1.0] * 3, lead)
-    assert answer in judge(runs, measured(sparsity).tables["layers"], TINY).statement
+    assert answer in judge(runs, layers, TINY).statement
 
 
 def two_networks(zero, majority, lead=0.0):
@@ -86,6 +93,13 @@ def test_products_by_zero_worked_by_hand():
     x[0, 0, 0, 0] = 0
     # 1 of 2 kernels' 4·4 products each; 3 times the 4 of 8 inputs that the first kernel makes 0
     assert sparsity.products_by_zero(network, x) == pytest.approx((2 * 1 + 3 * 4) / (32 + 24))
+
+
+def test_a_run_that_fails_leaves_the_network_as_it_was():
+    network = nn.Sequential(Linear(4, 2), nn.Linear(3, 1))  # they do not fit each other
+    with pytest.raises(RuntimeError):
+        sparsity.products_by_zero(network, torch.zeros(1, 4))
+    assert not network[0]._forward_hooks
 
 
 def test_activations_of_all_kinds_are_seen():

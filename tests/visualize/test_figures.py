@@ -31,16 +31,12 @@ PREDICTIONS = pd.DataFrame(
 )
 
 
-def draw_samples(dataset, samples, **overrides):
+@pytest.mark.parametrize("overrides", [{}, {"activation": "tanh", "pooling": "avg"}])
+def test_chosen_images_are_followed_through_every_layer(dataset, overrides):
     torch.manual_seed(0)
     model = build_model("lenet5", **overrides).eval()
     network = TrainedNetwork("lenet5", model, Normalization(0.1, 0.3))
-    return list(sample_figures(network, dataset, samples))
-
-
-@pytest.mark.parametrize("overrides", [{}, {"activation": "tanh", "pooling": "avg"}])
-def test_chosen_images_are_followed_through_every_layer(dataset, overrides):
-    journey, *maps = draw_samples(dataset, [3, 0], **overrides)
+    journey, *maps = sample_figures(network, dataset, [3, 0])
     assert journey.facts["stops"] == ["c1", "s2", "c3", "s4", "c5", "f6", "output"]
     assert [illustration.name for illustration in maps] == ["feature_maps_0", "feature_maps_1"]
     facts = maps[1].facts

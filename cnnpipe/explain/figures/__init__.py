@@ -16,10 +16,11 @@ from cnnpipe.explain.figures.patches import draw as draw_patches
 from cnnpipe.findings.mistakes import named
 from cnnpipe.inspection.activations import convolution_filters
 from cnnpipe.inspection.responses import cut
+from cnnpipe.inspection.structure import hidden_convolutions
 
 
 def filter_figures(
-    title: str, model: nn.Module, filters: pd.DataFrame, patches: pd.DataFrame, images: Tensor
+    title: str, model: nn.Sequential, filters: pd.DataFrame, patches: pd.DataFrame, images: Tensor
 ) -> Iterator[Illustration]:
     """The kernels of every convolution, and the patches that excite its filters.
 
@@ -27,6 +28,7 @@ def filter_figures(
         filters, patches: tables of `cnnpipe.explain.filters`.
         images: of the split that the patches are of, uint8 (N, H, W).
     """
+    layers = hidden_convolutions(model)
     for layer, weights in convolution_filters(model).items():
         kernels = weights.cpu().numpy()
         rows = filters[filters["layer"] == layer]
@@ -41,22 +43,21 @@ def filter_figures(
         heading = f"{title}: the kernels of {layer}"
         figure = draw_kernels(kernels, heading, dead=dead)
         yield Illustration(f"filters_{layer}", "filters", figure, facts | numbers)
-        shown, size = _cut_out(patches[patches["layer"] == layer], images)
-        most = max(map(len, shown.values()), default=1)
+        shown = _cut_out(patches[patches["layer"] == layer], images)
         heading = f"{title}: what excites the filters of {layer}"
-        figure = draw_patches(rows, shown, most, heading)
-        yield Illustration(f"patches_{layer}", "patches", figure, facts | {"field": size})
+        figure = draw_patches(rows, shown, heading)
+        field = layers[layer].field.size
+        yield Illustration(f"patches_{layer}", "patches", figure, facts | {"field": field})
 
 
-def _cut_out(patches: pd.DataFrame, images: Tensor) -> tuple[dict[int, list[Array]], int]:
-    """Each filter's patches, and how many pixels a response sees along an axis."""
+def _cut_out(patches: pd.DataFrame, images: Tensor) -> dict[int, list[Array]]:
+    """The patches of each filter that has any."""
     shown: dict[int, list[Array]] = {}
-    size = 0
     for row in patches.to_dict("records"):
-        size = int(row["size"])
-        patch = cut(images[int(row["image"])], int(row["top"]), int(row["left"]), size)
+        place = int(row["top"]), int(row["left"]), int(row["size"])
+        patch = cut(images[int(row["image"])], *place)
         shown.setdefault(int(row["filter"]), []).append(patch.numpy())
-    return shown, size
+    return shown
 
 
 def attribution_figure(

@@ -20,9 +20,7 @@ CARD = PATCH + 0.46
 
 
 @layout.styled
-def draw(
-    filters: pd.DataFrame, patches: Mapping[int, Sequence[Array]], most: int, title: str
-) -> Figure:
+def draw(filters: pd.DataFrame, patches: Mapping[int, Sequence[Array]], title: str) -> Figure:
     """One card for each filter of a layer: the patches that excite it most, and what it is worth.
 
     The bar below the patches is the accuracy lost without the filter: orange for lost, blue for
@@ -30,9 +28,10 @@ def draw(
 
     Args:
         filters: rows of one layer, as `cnnpipe.explain.filters.describe_filters` gives them.
-        patches: filter → images (S, S), 0 to 255, strongest first.
-        most: patches of a filter.
+        patches: filter → images (S, S), 0 to 255, strongest first; none for one that never
+            responds.
     """
+    most = max(map(len, patches.values()), default=1)
     side = max((len(patch) for shown in patches.values() for patch in shown), default=1)
     dot = layout.whole_dots(PATCH / side)
     width = (most * (side + 2) - 2) * dot

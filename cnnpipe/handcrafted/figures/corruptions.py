@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from cnnpipe.drawing import layout
-from cnnpipe.drawing.colours import INTENSITY, MUTED, Array
+from cnnpipe.drawing.colours import INTENSITY, Array
 from cnnpipe.findings.wording import short
 from cnnpipe.handcrafted.corruptions import Corruption
 from cnnpipe.handcrafted.figures.views import outline
@@ -33,6 +33,5 @@ def draw(clean: Array, levels: Mapping[Corruption, Array], subtitle: str) -> Fig
             axes = page.canvas(x, top + 0.2, tile, tile)
             INTENSITY.show(axes, image)
             outline(axes, image)
-            where = {"ha": "center", "fontsize": 7, "color": MUTED}
-            page.text(x + tile / 2, top + 0.2 + tile + 0.03, severity, **where)
+            page.note(x + tile / 2, top + 0.2 + tile + 0.03, severity, ha="center", fontsize=7)
     return page.figure

@@ -52,7 +52,7 @@ def draw(tables: Tables, details: Details) -> Figure:
 
 def _example(page: layout.Page, table: pd.DataFrame, top: float) -> None:
     """The same map four times, on one scale, all at the size of the input."""
-    scale = scale_of(table["activation"].to_numpy(), signed=False)
+    scale = scale_of(table["activation"].to_numpy())
     gap = (layout.INNER_WIDTH - len(NAMES) * MAP) / (len(NAMES) - 1)
     for position, (name, title) in enumerate(NAMES.items()):
         pixels = pixels_of(table[table["reduction"] == name], "activation")
