@@ -5,8 +5,8 @@ Files: reports/metrics.json, reports/timings.json, reports/cards/<model>.md.
 
 import click
 
+from cnnpipe.summarize import COMPARED
 from cnnpipe.summarize.card import model_card
-from cnnpipe.summarize.metrics import compared
 from cnnpipe.system.artifacts import atomic_write, load_json, save_json
 from cnnpipe.system.command import REPORTS, stage
 
@@ -16,7 +16,7 @@ def main() -> None:
     metrics, timings = {}, {}
     for name, architecture in load_json(REPORTS / "validate" / "architectures.json").items():
         evaluation = load_json(REPORTS / "evaluation" / f"{name}.json")
-        metrics[name] = compared(evaluation)
+        metrics[name] = {key: evaluation[key] for key in COMPARED}
         timings[name] = load_json(REPORTS / "timings" / f"{name}.json")
         with atomic_write(REPORTS / "cards" / f"{name}.md") as file:
             file.write(model_card(evaluation, architecture, timings[name]["epochs"]))

@@ -47,8 +47,6 @@ from torture.damage import BYTES, OBSTACLES, Damage, FileDamage, flip, rewritten
 from torture.mirror import CONTENT, DEAD, FAULTS, GOOD, SOURCE, TIMEOUT, Server, bomb, running
 from torture.project import ROOT, contents, edited, fresh_copy, run_in
 
-IMAGES = (TRAIN_IMAGES, TEST_IMAGES)
-LABELS = (TRAIN_LABELS, TEST_LABELS)
 SEVERAL = 36
 """Images of the small data set, which only its own dataset.json pins."""
 DAMAGED = "damaged: "
@@ -273,12 +271,8 @@ def _good_folders(folder: Path) -> dict[DatasetName, Path]:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (2 * SEVERAL, 28, 28), dtype=np.uint8)
     labels = np.arange(2 * SEVERAL, dtype=np.uint8) % 10
-    small = {
-        TRAIN_IMAGES: encode_idx(images[:SEVERAL]),
-        TRAIN_LABELS: encode_idx(labels[:SEVERAL]),
-        TEST_IMAGES: encode_idx(images[SEVERAL:]),
-        TEST_LABELS: encode_idx(labels[SEVERAL:]),
-    }
+    arrays = (images[:SEVERAL], labels[:SEVERAL], images[SEVERAL:], labels[SEVERAL:])
+    small = dict(zip(FILE_NAMES, map(encode_idx, arrays), strict=True))
     write_raw(folder / "digits", "digits", digits_files().items())
     write_raw(folder / "fashion_mnist", "fashion_mnist", small.items())
     return {"digits": folder / "digits", "fashion_mnist": folder / "fashion_mnist"}

@@ -16,6 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import SafeRepresenter
 
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.params.messages import schema_at
@@ -53,6 +54,13 @@ def replaced(place: Place, value: Any) -> dict[str, Any]:
     """The parameters that ship, with another value at one place."""
     tree = deepcopy(TREE)
     _section(tree, place)[place[-1]] = value
+    return tree
+
+
+def without(place: Place) -> dict[str, Any]:
+    """The parameters that ship, without the key at one place."""
+    tree = deepcopy(TREE)
+    del _section(tree, place)[place[-1]]
     return tree
 
 
@@ -159,9 +167,7 @@ def _missing_key(randomness: random.Random) -> Bad:
         if place and place[-1] in schema_at(json_schema(), place[:-1]).get("required", ())
     ]
     place = randomness.choice(required)
-    tree = deepcopy(TREE)
-    del _section(tree, place)[place[-1]]
-    return f"{shown(place)} missing", tree, f"{shown(place)}: missing; expected "
+    return f"{shown(place)} missing", without(place), f"{shown(place)}: missing; expected "
 
 
 LINES: dict[str, tuple[Callable[[str], str], str]] = {
@@ -396,10 +402,19 @@ def _project(folder: Path, content: Content) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+class _Representer(SafeRepresenter):
+    """Writes a list twice that stands in two places: an alias would be refused as such."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def write(path: Path, content: Content) -> Path:
     if isinstance(content, dict):
+        yaml = YAML(typ="safe")  # in C where that is installed: in half the time
+        yaml.Representer = _Representer
         with path.open("w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(content, file)
+            yaml.dump(content, file)
     elif isinstance(content, str | bytes):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnpipe.data import idx
-from cnnpipe.data.sources import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from cnnpipe.data.sources import FILE_NAMES
 
 BOX = 20
 """Side of the box the digits are enlarged to, pixels."""
@@ -31,12 +31,8 @@ def digits_files() -> dict[str, bytes]:
     images = enlarge(scans.images.astype(np.int64))  # (N, 28, 28)
     labels = scans.target.astype(np.uint8)  # (N,)
     test = is_test_digit(labels)
-    return {
-        TRAIN_IMAGES: idx.encode_idx(images[~test]),
-        TRAIN_LABELS: idx.encode_idx(labels[~test]),
-        TEST_IMAGES: idx.encode_idx(images[test]),
-        TEST_LABELS: idx.encode_idx(labels[test]),
-    }
+    arrays = (images[~test], labels[~test], images[test], labels[test])
+    return dict(zip(FILE_NAMES, map(idx.encode_idx, arrays), strict=True))
 
 
 def enlarge(scans: NDArray[np.int64]) -> NDArray[np.uint8]:

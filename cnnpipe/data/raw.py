@@ -84,30 +84,20 @@ def read_raw(folder: Path) -> RawDataset:
     if described != _description(name, classes, digests, found):
         raise InputError(f"{folder / DESCRIPTION}: damaged: not of the files beside it; {CURE}")
 
-    def images(file: str) -> NDArray[np.uint8]:
+    def part(of_images: str, of_labels: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        file = of_images  # the one that an error names
         try:
-            return idx.parse_images(contents[file])
+            images = idx.parse_images(contents[file])  # (N, 28, 28)
+            file = of_labels
+            labels = idx.parse_labels(contents[file], len(classes))  # (N,)
+            if len(labels) != len(images):
+                raise ValueError(f"{len(labels)} labels for {len(images)} images")
         except ValueError as error:
             raise InputError(f"{folder / file}: damaged: {error}; {CURE}") from None
+        return images, labels
 
-    def labels(file: str, expected: int) -> NDArray[np.uint8]:
-        try:
-            found = idx.parse_labels(contents[file], len(classes))
-            if len(found) != expected:
-                raise ValueError(f"{len(found)} labels for {expected} images")
-        except ValueError as error:
-            raise InputError(f"{folder / file}: damaged: {error}; {CURE}") from None
-        return found
-
-    train, test = images(TRAIN_IMAGES), images(TEST_IMAGES)  # (N, 28, 28)
-    return RawDataset(
-        name=name,
-        classes=classes,
-        train_images=train,
-        train_labels=labels(TRAIN_LABELS, len(train)),
-        test_images=test,
-        test_labels=labels(TEST_LABELS, len(test)),
-    )
+    train, test = part(TRAIN_IMAGES, TRAIN_LABELS), part(TEST_IMAGES, TEST_LABELS)
+    return RawDataset(name, classes, *train, *test)
 
 
 def _read_description(

@@ -20,13 +20,7 @@ from tqdm import tqdm
 
 from cnnpipe.data import idx
 from cnnpipe.data.dataset import held_out_of
-from cnnpipe.data.sources import (
-    FILE_NAMES,
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-)
+from cnnpipe.data.sources import FILE_NAMES, TRAIN_LABELS
 from cnnpipe.download.idx_files import MOST_CLASSES, Bytes, Part, has_idx_files, read_idx_files
 from cnnpipe.download.picture import SUFFIXES, border_grey, read_picture
 from cnnpipe.system.artifacts import project_root
@@ -101,14 +95,10 @@ def read_folder(folder: Path, test: float) -> OwnData:
                 "expected two images of each class at least"
             )
     counts = f"{len(training.labels):,} training and {len(testing.labels):,} test images"
+    arrays = (training.images, training.labels, testing.images, testing.labels)
     return OwnData(
         tuple(names),
-        {
-            TRAIN_IMAGES: idx.encode_idx(training.images),
-            TRAIN_LABELS: idx.encode_idx(training.labels),
-            TEST_IMAGES: idx.encode_idx(testing.images),
-            TEST_LABELS: idx.encode_idx(testing.labels),
-        },
+        dict(zip(FILE_NAMES, map(idx.encode_idx, arrays), strict=True)),
         f"{folder}: {counts} of {len(names)} classes{note}",
     )
 

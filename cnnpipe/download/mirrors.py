@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, url2pathname
 
 import requests
@@ -82,7 +82,7 @@ def parse_mirror(text: str) -> Mirror:
         if parts.scheme in ("http", "https") and parts.netloc:
             return text
         if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-            return Path(url2pathname(unquote(parts.path)))
+            return Path(url2pathname(parts.path))
     raise InputError(
         f"CNNPIPE_MIRROR: got {text!r}; expected a folder, or an http, https or file URL"
     )

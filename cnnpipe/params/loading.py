@@ -6,6 +6,7 @@ names the key, the value and what is allowed. Of YAML it accepts plain values on
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -44,7 +45,7 @@ def load_params(
         InputError: one line naming the file, the key, the value and what is allowed.
     """
     path = Path(path)
-    schema = kind.model_json_schema()
+    schema = _schema_of(kind)
     tree = read_yaml(path, expected(schema))
     for key, value in overrides.items():
         _replace(tree, key, value)
@@ -56,6 +57,11 @@ def load_params(
     if location := _left_to_default(settings):
         raise InputError(f"{path}: {missing(location, schema)}")
     return settings
+
+
+@cache  # as long as the rest of loading
+def _schema_of(kind: type[Section]) -> dict[str, Any]:
+    return kind.model_json_schema()
 
 
 def _replace(tree: dict[Any, Any], key: str, value: Any) -> None:

@@ -4,7 +4,19 @@
 ['7']
 """
 
-from cnnpipe.predict.reading import Answer, Reader, Reading, classify
-from cnnpipe.predict.seen import Seen, see
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnpipe.predict.reading import Answer, Reader, Reading, classify
+    from cnnpipe.predict.seen import Seen, see
 
 __all__ = ["Answer", "Reader", "Reading", "Seen", "classify", "see"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when asked for: torch takes longer than `python -m cnnpipe.predict --help`."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "seen" if name in ("Seen", "see") else "reading"
+    return getattr(import_module(f"{__name__}.{module}"), name)

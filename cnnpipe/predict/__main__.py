@@ -10,6 +10,7 @@ import click
 from cnnpipe.networks import MODEL_NAMES
 from cnnpipe.system.command import MODELS, RAW
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.surroundings import be_independent
 from cnnpipe.system.threads import collect_garbage_rarely
 
 
@@ -69,4 +70,5 @@ def main(pictures: tuple[Path, ...], models: tuple[str, ...], explain: Path | No
 
 if __name__ == "__main__":
     collect_garbage_rarely()
+    be_independent()
     main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -238,72 +239,9 @@ class TestIdxFiles:
         assert sorted(name for _, name in trained_with(own)) == ["elm", "oak", "oak"]
 
 
-def no_folder(folder: Path) -> None:
-    folder.rmdir()
-
-
-def nothing(folder: Path) -> None:
-    (folder / "README.md").write_text("")
-
-
-def one_class(folder: Path) -> None:
-    write(folder / "cat" / "1.png", picture(1))
-
-
-def empty_class(folder: Path) -> None:
-    classes_of_ten(folder)
-    (folder / "fox").mkdir()
-
-
-def single_picture(folder: Path) -> None:
-    classes_of_ten(folder)
-    write(folder / "fox" / "1.png", picture(1))
-
-
-def no_class(folder: Path) -> None:
-    write(folder / "1.png", picture(1))
-
-
-def no_picture(folder: Path) -> None:
-    classes_of_ten(folder)
-    (folder / "cat" / "0.png").write_text("<html>")
-
-
-def truncated(folder: Path) -> None:
-    classes_of_ten(folder)
-    path = folder / "cat" / "0.png"
-    path.write_bytes(path.read_bytes()[:-60])
-
-
-def other_file(folder: Path) -> None:
-    classes_of_ten(folder)
-    (folder / "cat" / "notes.txt").write_text("")
-
-
 def link_to_nowhere(folder: Path) -> None:
     classes_of_ten(folder)
     (folder / "cat" / "a.png").symlink_to(folder / "gone.png")
-
-
-def deeper(folder: Path) -> None:
-    write(folder / "val" / "cat" / "1.png", picture(1))
-    write(folder / "train" / "cat" / "1.png", picture(1))
-
-
-def only_in_test(folder: Path) -> None:
-    classes_of_ten(folder / "train")
-    classes_of_ten(folder / "test")
-    write(folder / "test" / "fox" / "1.png", picture(1))
-
-
-def bomb(folder: Path) -> None:
-    classes_of_ten(folder)
-    (folder / "cat" / "0.pgm").write_bytes(b"P5 16384 16384 255\n")
-
-
-def odd_name(folder: Path) -> None:
-    classes_of_ten(folder)
-    write(folder / "fox\n" / "1.png", picture(1))
 
 
 def missing_labels(folder: Path) -> None:
@@ -311,57 +249,96 @@ def missing_labels(folder: Path) -> None:
     (folder / "test-labels-idx1-ubyte.gz").unlink()
 
 
-def damaged_idx(folder: Path) -> None:
-    idx_files(folder)
-    path = folder / "train-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-9])
+def png(image: Picture) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "png")
+    return content.getvalue()
 
 
-def two_sets(folder: Path) -> None:
-    idx_files(folder, "emnist-letters-")
-    idx_files(folder, "emnist-digits-")
-
-
-def few_names(folder: Path) -> None:
-    idx_files(folder)
-    (folder / "classes.txt").write_text("cat\ndog\n")
+ONE = png(picture(1))
+IN_BOTH = ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")
+IMAGES = "train-images-idx3-ubyte.gz"
+PACKED = gzip.compress(idx_pair("", "train", [1, 2, 3] * 2)["train-images-idx3-ubyte"])
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("start", "files", "said"),
     [
-        (no_folder, "own: no such folder; data.path names it"),
-        (nothing, "own: holds no class; expected 2 to 256, each a folder of pictures, or the four"),
-        (one_class, "own: holds one class; expected 2 to 256"),
-        (empty_class, "own/fox: a class without pictures"),
-        (single_picture, "own: class 'fox' has no image to test with; expected two images"),
-        (no_class, "own/1.png: in no class; expected it in a folder named after one"),
-        (no_picture, "own/cat/0.png: not readable: not a picture of the formats BMP, JPEG, PNG"),
-        (truncated, "own/cat/0.png: not readable: "),
-        (other_file, "own/cat/notes.txt: not a picture; expected .bmp, .jpeg, .jpg"),
-        (link_to_nowhere, "own/cat/a.png: no such file; it is a link to nowhere"),
-        (deeper, "own/train/cat: a folder in class 'train'; expected pictures. Nothing but train"),
-        (only_in_test, "own: class 'fox' is in one of train and test; expected it in both"),
-        (bomb, "own/cat/0.pgm: not readable: Image size (268435456 pixels) exceeds limit"),
-        (odd_name, "own: a class is called 'fox\\n'; expected 1 to 40 characters"),
-        (missing_labels, "own: no file of test labels; expected one, test-labels-idx"),
-        (damaged_idx, "own/train-images-idx3-ubyte.gz: damaged gzip file: "),
-        (two_sets, "own: holds files of several data sets, emnist-digits-… and emnist-letters-…"),
-        (few_names, "own/classes.txt: got 2 lines; expected a name for each of the labels, 3 from"),
+        (Path.rmdir, {}, "own: no such folder; data.path names it"),
+        (
+            None,
+            {"README.md": b""},
+            "own: holds no class; expected 2 to 256, each a folder of pictures, or the four",
+        ),
+        (None, {"cat/1.png": ONE}, "own: holds one class; expected 2 to 256"),
+        (classes_of_ten, {"fox/.hidden": b""}, "own/fox: a class without pictures"),
+        (
+            classes_of_ten,
+            {"fox/1.png": ONE},
+            "own: class 'fox' has no image to test with; expected two images",
+        ),
+        (
+            None,
+            {"1.png": ONE},
+            "own/1.png: in no class; expected it in a folder named after one",
+        ),
+        (
+            classes_of_ten,
+            {"cat/0.png": b"<html>"},
+            "own/cat/0.png: not readable: not a picture of the formats BMP, JPEG, PNG",
+        ),
+        (classes_of_ten, {"cat/0.png": ONE[:-60]}, "own/cat/0.png: not readable: "),
+        (
+            classes_of_ten,
+            {"cat/notes.txt": b""},
+            "own/cat/notes.txt: not a picture; expected .bmp, .jpeg, .jpg",
+        ),
+        (link_to_nowhere, {}, "own/cat/a.png: no such file; it is a link to nowhere"),
+        (
+            None,
+            {"val/cat/1.png": ONE, "train/cat/1.png": ONE},
+            "own/train/cat: a folder in class 'train'; expected pictures. Nothing but train",
+        ),
+        (
+            None,
+            dict.fromkeys((*IN_BOTH, "test/fox/1.png"), ONE),
+            "own: class 'fox' is in one of train and test; expected it in both",
+        ),
+        (
+            classes_of_ten,
+            {"cat/0.pgm": b"P5 16384 16384 255\n"},
+            "own/cat/0.pgm: not readable: Image size (268435456 pixels) exceeds limit",
+        ),
+        (
+            classes_of_ten,
+            {"fox\n/1.png": ONE},
+            "own: a class is called 'fox\\n'; expected 1 to 40 characters",
+        ),
+        (missing_labels, {}, "own: no file of test labels; expected one, test-labels-idx"),
+        (idx_files, {IMAGES: PACKED[:-9]}, f"own/{IMAGES}: damaged gzip file: "),
+        (
+            None,
+            {f"emnist-letters-{IMAGES}": b"", f"emnist-digits-{IMAGES}": b""},
+            "own: holds files of several data sets, emnist-digits-… and emnist-letters-…",
+        ),
+        (
+            idx_files,
+            {"classes.txt": b"cat\ndog\n"},
+            "own/classes.txt: got 2 lines; expected a name for each of the labels, 3 from",
+        ),
     ],
 )
-def test_refused_in_one_line(make: Callable[[Path], None], said: str, tmp_path: Path) -> None:
+def test_refused_in_one_line(
+    start: Callable[[Path], object] | None, files: dict[str, bytes], said: str, tmp_path: Path
+) -> None:
+    """What the folder begins with, and the files that are then put into it."""
     folder = tmp_path / "own"
     folder.mkdir()
-    make(folder)
+    if start:
+        start(folder)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/{said}")) as raised:
         read_folder(folder, test=0.2)
     assert "\n" not in str(raised.value)
-
-
-def test_in_a_copy_of_the_queue_it_is_said_what_is_missing_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with pytest.raises(InputError, match=r"holds no class; .* only what git or DVC tracks: see"):
-        read_folder(tmp_path, test=0.2)

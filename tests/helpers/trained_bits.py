@@ -20,14 +20,11 @@ from cnnpipe.params.train import TrainParams
 from cnnpipe.train import session
 from cnnpipe.train.checkpoint import Checkpoints
 from cnnpipe.train.loop import train
+from tests.train.test_checkpoint import Killed
 from tests.train.test_loop import NORMALIZATION, TRAINING, VALIDATION
 
 SETTINGS = TrainParams(epochs=1, batch_size=32)
 """6 steps."""
-
-
-class Killed(BaseException):
-    """Ends a run as a signal does."""
 
 
 def fingerprint(name: str, *, checkpoints: Checkpoints | None = None, kill_at: int = -1) -> str:

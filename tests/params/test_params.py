@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.params.messages import expected
@@ -19,24 +18,15 @@ from cnnpipe.params.train import TrainParams
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params, json_schema
 from tests.helpers.project import ROOT
-from torture.params import FILES, TEXT, Content, write
-from torture.project import run_in
+from tests.helpers.stages import run_here
+from torture.params import FILES, TEXT, TREE, Content, replaced, without, write
 
-
-def tree() -> dict[str, Any]:
-    """The parameters that ship."""
-    return YAML(typ="safe", pure=True).load(TEXT)
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
     """The parameters with one key set, as `dvc exp run -S key=value` does."""
-    result = tree()
-    *sections, last = key.split(".")
-    place = result
-    for section in sections:
-        place = place[section]
-    place[last] = value
-    return result
+    return replaced(tuple(key.split(".")), value)
 
 
 def problem(path: Path) -> str:
@@ -93,7 +83,8 @@ class TestGood:
             params.seed = 2  # type: ignore[misc]
 
     def test_loading_imports_no_torch(self) -> None:
-        program = "import sys, cnnpipe.params; sys.exit('torch' in sys.modules)"
+        program = "import sys, cnnpipe.params.loading, cnnpipe.validate.schema; "
+        program += "sys.exit('torch' in sys.modules)"
         subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -148,12 +139,7 @@ def test_bad_values(tmp_path: Path, key: str, value: Any, said: str) -> None:
 
 @pytest.mark.parametrize("key", [*Params.model_fields, "data.name", "models.lenet5", "train.lr"])
 def test_missing_keys(tmp_path: Path, key: str) -> None:
-    content = tree()
-    *sections, last = key.split(".")
-    place = content
-    for section in sections:
-        place = place[section]
-    del place[last]
+    content = without(tuple(key.split(".")))
     assert problem(write(tmp_path / "p.yaml", content)).startswith(f"{key}: missing; expected ")
 
 
@@ -165,13 +151,11 @@ def test_bad_files(tmp_path: Path, content: Content, said: str) -> None:
 class TestJsonSchema:
     def test_accepts_the_file_that_ships(self) -> None:
         jsonschema.Draft202012Validator.check_schema(json_schema())
-        jsonschema.validate(YAML(typ="safe", pure=True).load(TEXT), json_schema())
+        VALIDATOR.validate(TREE)
 
     def test_models_may_override_any_key_of_train(self) -> None:
-        jsonschema.validate(changed("models.vgg.augment", {"degrees": 0}), json_schema())
-        content = tree()
-        content["models"]["lenet5"] |= content["train"]
-        jsonschema.validate(content, json_schema())
+        VALIDATOR.validate(changed("models.vgg.augment", {"degrees": 0}))
+        VALIDATOR.validate(changed("models.lenet5", TREE["models"]["lenet5"] | TREE["train"]))
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -184,8 +168,7 @@ class TestJsonSchema:
         ],
     )
     def test_refuses_what_loading_refuses(self, key: str, value: Any) -> None:
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(changed(key, value), json_schema())
+        assert not VALIDATOR.is_valid(changed(key, value))
 
     def test_every_parameter_can_be_described(self) -> None:
         def leaves(node: dict[str, Any]) -> list[dict[str, Any]]:
@@ -205,9 +188,10 @@ class TestJsonSchema:
 
 
 class TestValidateStage:
-    def test_good(self, tmp_path: Path) -> None:
+    def test_good(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(tmp_path / "params.yaml", TEXT)
-        result = run_in(tmp_path, "-m", "stages.validate")
-        assert result.returncode == 0, result.stderr
+        monkeypatch.chdir(tmp_path)
+        result = run_here("validate")
+        assert result.exit_code == 0, result.output
         written = json.loads((tmp_path / "params.schema.json").read_text(encoding="utf-8"))
         assert written == json_schema()

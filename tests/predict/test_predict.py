@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -391,6 +394,27 @@ def test_the_figure_shows_each_digit(inside, tmp_path):
         "the picture, in grey",
         "its ink, and where the 28×28 pixels lie",
     ]
+
+
+def test_a_notebooks_backend_and_a_consoles_encoding_stop_nothing(inside, tmp_path):
+    shutil.copy("7.png", tmp_path / "σ.png")
+    around = {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONIOENCODING": "cp1252",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # is not installed here
+    }
+    command = [sys.executable, "-m", "cnnpipe.predict", tmp_path / "σ.png", "--model", "lenet5"]
+    command += ["--explain", tmp_path / "seen.png"]
+    result = subprocess.run(command, env=os.environ | around, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path}/?.png: " in result.stdout.decode("cp1252")
+    assert (tmp_path / "seen.png").stat().st_size > 0
+
+
+def test_the_command_is_there_before_torch():
+    """--help is answered at once."""
+    program = "import sys, cnnpipe.predict.__main__; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def test_images_unlike_the_training_images_are_told(inside):

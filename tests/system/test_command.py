@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.project import ROOT
-from torture.project import hear_signals
+from torture.project import Project, hear_signals
 
 STAGE = """\
 import time
@@ -47,17 +47,8 @@ def slow(folder: Path, *, importing: int = 0, running: int = 0) -> list[str]:
     return [sys.executable, "-m", "stages.slow"]
 
 
-def start(folder: Path, command: list[str], **variables: str) -> subprocess.Popen[str]:
-    around = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=around | {"PYTHONPATH": str(ROOT)} | variables,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=hear_signals,
-    )
+def start(folder: Path, command: list[str], **variables: str) -> subprocess.Popen[bytes]:
+    return Project(folder, {"PYTHONPATH": str(ROOT), **variables}).start(*command)
 
 
 def wait_for(path: Path) -> None:
@@ -73,9 +64,9 @@ def test_ctrl_c_shows_no_traceback(folder: Path, moment: str) -> None:
         wait_for(folder / moment)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=10)
+        process.wait(timeout=10)
     assert process.returncode == (-signal.SIGINT if moment == "importing" else 130)
-    assert said == ""
+    assert Project(folder).log.read_text() == ""
 
 
 def test_a_program_that_imports_a_stage_keeps_ctrl_c() -> None:

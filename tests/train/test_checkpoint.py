@@ -1,6 +1,7 @@
 """An interrupted run ends in the same bits; torture/weights.py damages its checkpoints."""
 
 import math
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -39,10 +40,10 @@ def fresh(name):
     return build_model(name, classes=2, **SMALL[name])
 
 
-def run(name="lenet5", *, checkpoints=None, kill_at=None, poison_at=None, **changes):
+def run(name="lenet5", *, model=None, checkpoints=None, kill_at=None, poison_at=None, **changes):
     """Train; `kill_at` ends it in the middle of that step (counted in this sitting)."""
     files = {key: changes.pop(key, None) for key in ("curves", "snapshots")}
-    model, steps = fresh(name), 0
+    model, steps = model or fresh(name), 0
 
     def interfere(module, arguments):
         nonlocal steps
@@ -179,9 +180,7 @@ class TestDivergence:
     def test_weights_that_are_no_numbers_are_not_saved(self, folder):
         """Step 5's loss is read and finite, the weights after it are not."""
         checkpoints = opened()
-        torch.manual_seed(0)
-        model = build_model("lenet5", classes=2)
-        steps = 0
+        model, steps = fresh("lenet5"), 0
 
         def poison(gradient):
             nonlocal steps
@@ -190,12 +189,7 @@ class TestDivergence:
 
         model.c1.weight.register_hook(poison)
         with pytest.raises(DivergedError, match="at step 6 of"), checkpoints.locked():
-            train(
-                *(model, TRAINING, VALIDATION, SETTINGS, NORMALIZATION),
-                seed=0,
-                progress=False,
-                checkpoints=checkpoints,
-            )
+            run(model=model, checkpoints=checkpoints)
         assert checkpoints.files() == []
 
     def test_without_a_checkpoint_nothing_was_saved(self, folder):
@@ -255,21 +249,24 @@ class TestLock:
     PROGRAM = (
         "import os, signal\n"
         "from cnnpipe.train.checkpoint import Checkpoints\n"
-        "with Checkpoints('lenet5', '0123456789abcdef', interval=1).locked(): "
+        "with Checkpoints('lenet5', '0123456789abcdef', interval=1).locked():\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
     )
 
-    def start(self, inside):
-        command = [sys.executable, "-c", self.PROGRAM + inside]
+    def start(self):
+        command = [sys.executable, "-c", self.PROGRAM]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
     def test_a_second_process_is_refused_in_one_line(self, folder):
         with opened().locked():
-            second = self.start("pass")
+            second = self.start()
         assert "InputError: lenet5: another process trains with the same" in second.stderr
-        assert self.start("pass").returncode == 0
 
-    def test_a_killed_process_leaves_no_lock(self, folder):
-        assert self.start("os.kill(os.getpid(), signal.SIGKILL)").returncode == -9
+    def test_a_lock_ends_with_its_block_or_its_process(self, folder):
+        """The process gets it after a block that has ended, and is killed while it has it."""
+        with opened().locked():
+            assert (opened().folder / "lock").exists()
+        assert self.start().returncode == -signal.SIGKILL
         with opened().locked():
             assert (opened().folder / "lock").exists()
 
