@@ -343,6 +343,7 @@ def same_bits(bench: Bench) -> dict[str, Any]:
             graph.EAGER_CALLS = before
         saved = Checkpoints(f"gpu-{model}", "rehearsal", interval=math.inf)
         with saved.locked():
+            saved.remove()  # what a run left that was killed here
             with suppress(Interrupted):
                 train(checkpoints=saved, observe=_interrupt)
             resumed = train(checkpoints=saved)

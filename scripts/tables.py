@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -265,14 +266,9 @@ def gpu_races(rows: Sequence[dict[str, Any]]) -> str:
     return table(["target", "contestant", "seconds"], lines)
 
 
-def gpu_verification(report: dict[str, Any]) -> str:
-    text: str = report["table"]
-    return text
-
-
 GPU: dict[str, Callable[[Any], str]] = {
     "machine": gpu_facts,
-    "verification": gpu_verification,
+    "verification": itemgetter("table"),
     "training": gpu_facts,
     "steps": gpu_steps,
     "agreement": gpu_facts,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from hashlib import md5
@@ -30,7 +29,7 @@ from cnnpipe.system.artifacts import (
 from cnnpipe.system.errors import InputError
 from torture.campaign import Trial, promise
 from torture.kills import difference, results
-from torture.project import DVC, SMALL, Project
+from torture.project import DVC, SMALL, Project, script_of
 
 STAGES = ("train@lenet5", "download", "evaluate@lenet5", "visualize@lenet5", "explain@lenet5")
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
@@ -64,7 +63,7 @@ def repros(count: int, randomness: random.Random, folder: Path) -> Iterator[Tria
 )
 def trainings(count: int, randomness: random.Random, folder: Path) -> Iterator[Trial]:
     single = trained_project(folder / "single", "train@lenet5")
-    command = [sys.executable, "-m", "stages.train", "lenet5"]
+    command = script_of("train@lenet5")
     for _ in range(count):
         yield two_at_once(
             single,
@@ -107,7 +106,8 @@ def readers(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
     paths = [folder / name for name in ("x.json", "x.csv", "x.safetensors")]
     for path in paths:
         write(path, 0)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # three processes import torch once
     begin, stop = context.Barrier(4), context.Event()
     others = [context.Process(target=rewrite, args=(paths, begin, stop, n)) for n in (1, 2)]
     others.append(context.Process(target=clear, args=(folder, begin, stop)))
@@ -172,7 +172,7 @@ def alone(start: Project, seed: int, folder: Path) -> dict[str, str]:
     """The MD5 of what a run with a seed gives, by the files' names."""
     with start.copied(folder / "alone") as project:
         project.set("seed", seed)
-        project.run(sys.executable, "-m", "stages.train", "lenet5")
+        project.run(*script_of("train@lenet5"))
         files = project.snapshot()
     return {name: md5(files[name]).hexdigest() for name in (WEIGHTS, "reports/curves/lenet5.csv")}
 

@@ -305,7 +305,8 @@ def killed_runs(
     epochs = dict.fromkeys(("models.lenet5.epochs", "models.vgg.epochs"), kills + 2)
     start = Project.create(folder / "start", LONG | epochs)
     start.trust_operators()
-    start.repro("download")
+    for stage in ("validate", "download"):
+        start.run(*script_of(stage))
     expected: dict[str, dict[str, bytes]] = {}
     for turn in counting():
         model = MODELS[turn % len(MODELS)]

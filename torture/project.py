@@ -155,18 +155,21 @@ class Project:
     def create(cls, folder: Path, settings: Mapping[str, Any] = SMALL) -> Project:
         """A fresh copy in `folder` (made if missing), in which nothing has run."""
         project = cls(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)
-        project.temporary.mkdir()
-        project.run("git", "init", "--quiet")
-        (folder / ".git" / "info").mkdir(exist_ok=True)
-        (folder / ".git" / "info" / "exclude").write_text("/.cache/\n/.log\n/.temporary/\n")
-        project.run(*DVC, "init", "--quiet")
+        project.begin()
         project.change(settings)
         return project
+
+    def begin(self) -> None:
+        """Make a repository of git and DVC of its folder, without a commit."""
+        self.temporary.mkdir(parents=True)
+        self.run("git", "init", "--quiet", "--initial-branch=main")
+        (self.folder / ".git" / "info").mkdir(exist_ok=True)
+        (self.folder / ".git" / "info" / "exclude").write_text("/.cache/\n/.log\n/.temporary/\n")
+        self.run(*DVC, "init", "--quiet")
 
     @contextmanager
     def copied(
@@ -196,10 +199,9 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of the commands: the copy's own code, this interpreter, no settings of DVC."""
-        around = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
+        """Variables of the commands: the copy's own code, this interpreter, none of a user's."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return around | {
+        return unset() | {
             "PATH": path,
             "PYTHONPATH": str(self.folder),
             "PYTHONUNBUFFERED": "1",
@@ -208,6 +210,7 @@ class Project:
             "TMPDIR": str(self.temporary),
             "TORCHINDUCTOR_CACHE_DIR": str(self.folder / ".cache"),  # a cache, not left over
             "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CEILING_DIRECTORIES": str(self.folder.parent),
             "GIT_AUTHOR_NAME": "torture",
             "GIT_AUTHOR_EMAIL": "torture@localhost",
             "GIT_COMMITTER_NAME": "torture",
@@ -275,10 +278,10 @@ class Project:
         """Where its processes keep their temporary files."""
         return self.folder / ".temporary"
 
-    def commit(self) -> None:
+    def commit(self, message: str = "state") -> None:
         """Commit everything to git, as experiments need it."""
         self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "--message", "state")
+        self.run("git", "commit", "--quiet", "--message", message)
 
     def json(self, path: str) -> Any:
         return json.loads((self.folder / path).read_text(encoding="utf-8"))
@@ -295,16 +298,31 @@ class Project:
 
     def stages(self) -> list[str]:
         """All stages in the order of dvc.yaml, where each stands after those that it needs."""
-        return self.run(*DVC, "stage", "list", "--name-only").stdout.split()
+        entries, models = self._yaml("dvc.yaml")["stages"], self._yaml("params.yaml")["models"]
+        return [
+            stage
+            for name, entry in entries.items()
+            for stage in ([f"{name}@{model}" for model in models] if "foreach" in entry else [name])
+        ]
 
     def outs(self, stage: str) -> list[Path]:
         """The files and folders that a stage makes."""
         name, _, model = stage.partition("@")
-        text = (self.folder / "dvc.yaml").read_text(encoding="utf-8")
-        entry = YAML(typ="safe").load(text)["stages"][name]
+        entry = self._yaml("dvc.yaml")["stages"][name]
         listed = entry.get("do", entry)["outs"]
         names = [next(iter(out)) if isinstance(out, dict) else out for out in listed]
         return [self.folder / out.replace("${key}", model) for out in names]
+
+    def _yaml(self, name: str) -> Any:
+        return YAML(typ="safe").load((self.folder / name).read_text(encoding="utf-8"))
+
+    def pretend(self, *stages: str) -> None:
+        """Let a file with the stage's name stand for all that each stage makes."""
+        for stage in stages:
+            for out in self.outs(stage):
+                file = out if out.suffix else out / "result"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(stage, encoding="utf-8")
 
     def forget(self, *stages: str) -> None:
         """Undo stages: outputs, entries in dvc.lock, and all that DVC has cached of runs."""
@@ -359,6 +377,15 @@ class Project:
         return self.snapshot() | ({schema.name: schema.read_bytes()} if schema.is_file() else {})
 
 
+def unset() -> dict[str, str]:
+    """This process's variables without what a user may have set for DVC and for downloads."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("DVC_") and key != "CNNPIPE_MIRROR"
+    }
+
+
 def script_of(stage: str) -> list[str]:
     """The command of a stage, without DVC."""
     name, _, model = stage.partition("@")
@@ -375,13 +402,12 @@ def run_in(folder: Path, *command: str, **around: str) -> subprocess.CompletedPr
     Returns:
         What came of it; a status of -1 after two minutes.
     """
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
     arguments = [sys.executable, *command]
     try:
         return subprocess.run(
             arguments,
             cwd=folder,
-            env=inherited | {"PYTHONPATH": str(ROOT), **around},
+            env=unset() | {"PYTHONPATH": str(ROOT), **around},
             capture_output=True,
             encoding="utf-8",
             timeout=120,

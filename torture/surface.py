@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 
 from tests.helpers.from_scratch import ALLOWED_IN, violations
 from torture.campaign import Trial, failed, in_turn, promise
-from torture.project import ROOT, Project
+from torture.project import DVC, ROOT, Project, script_of
 
 LOCKS = ROOT / "requirements"
 VIOLATIONS = {
@@ -153,19 +153,9 @@ def note(event, arguments):
 sys.addaudithook(note)
 """
 """sitecustomize.py, which Python imports before anything else, in every process of a stage."""
-COMMANDS = (
-    ("validate",),
-    ("download",),
-    ("train", "lenet5"),
-    ("train", "vgg"),
-    ("evaluate", "lenet5"),
-    ("evaluate", "vgg"),
-    ("visualize", "vgg"),
-    ("explain", "lenet5"),
-    ("summarize",),
-    ("principles",),
-    ("handcrafted",),
-    ("report",),
+STAGES = (
+    *("validate", "download", "train@lenet5", "train@vgg", "evaluate@lenet5", "evaluate@vgg"),
+    *("visualize@vgg", "explain@lenet5", "summarize", "principles", "handcrafted", "report"),
 )
 PLANTED = {
     "socket.connect": "import socket; socket.socket().connect_ex(('127.0.0.1', 9))",
@@ -187,26 +177,25 @@ def running(count: int, randomness: random.Random, folder: Path) -> Iterator[Tri
     project = Project.create(folder / "project")
     project.trust_operators()
     (project.folder / "sitecustomize.py").write_text(WATCHED, encoding="utf-8")
-    for name, *arguments in COMMANDS[:count]:
-        events = watch(project, "-m", f"stages.{name}", *arguments)
-        yield Trial(" ".join([name, *arguments]), "\n".join(events))
-    if count > len(COMMANDS):
+    for stage in STAGES[:count]:
+        yield Trial(stage, "\n".join(watch(project, *script_of(stage))))
+    if count > len(STAGES):
         # DVC runs a stage's command by a shell, as dvc.yaml says it; nothing else counts.
-        events = watch(project, "-m", "dvc", "repro", "--force", "download")
+        events = watch(project, *DVC, "repro", "--force", "download")
         yield Trial("dvc repro", "\n".join(event for event in events if event.startswith("socket")))
     planted = in_turn(PLANTED, randomness)
-    for number in range(count - len(COMMANDS) - 1):
+    for number in range(count - len(STAGES) - 1):
         yield (
             ask_mirrors(project, randomness) if number % 2 else plant_event(project, next(planted))
         )
 
 
-def watch(project: Project, *arguments: str, check: bool = True) -> list[str]:
-    """Run Python with the audit hook; the events that need a reason."""
+def watch(project: Project, *command: str, check: bool = True) -> list[str]:
+    """Run a command of Python's with the audit hook; the events that need a reason."""
     file = project.folder / "events"
     file.write_text("", encoding="utf-8")
-    command = ["env", f"CNNPIPE_EVENTS={file}", "LOKY_MAX_CPU_COUNT=1", sys.executable]
-    project.run(*command, *arguments, check=check)
+    around = ["env", f"CNNPIPE_EVENTS={file}", "LOKY_MAX_CPU_COUNT=1"]
+    project.run(*around, *command, check=check)
     return [line for line in file.read_text(encoding="utf-8").splitlines() if is_notable(line)]
 
 
@@ -228,7 +217,7 @@ def ask_mirrors(project: Project, randomness: random.Random) -> Trial:
     settings = {"data.name": "mnist", "data.mirrors": urls, "data.timeout": 1}
     for key, value in settings.items():
         project.set(key, value)
-    events = watch(project, "-m", "stages.download", check=False)
+    events = watch(project, *script_of("download"), check=False)
     project.set("data.name", "digits")
     named = {f"socket.{kind} {form}" for kind, form in _forms(places)}
     checks = {
@@ -252,7 +241,7 @@ def plant_event(project: Project, event: str) -> Trial:
     before = path.read_text(encoding="utf-8")
     text = before.replace(LOADED, f"{LOADED}    {PLANTED[event]}\n", 1)
     path.write_text(text, encoding="utf-8")
-    events = watch(project, "-m", "stages.validate")
+    events = watch(project, *script_of("validate"))
     path.write_text(before, encoding="utf-8")
     seen = any(event in each for each in events)
     return Trial(f"{event} planted", "" if seen else f"saw {events}")

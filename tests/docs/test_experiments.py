@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from tests.helpers.project import ROOT
-from torture.project import DVC, SMALL, Project
+from tests.helpers.stages import repo_of
+from torture.project import SMALL, Project
 
 PAGE = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```console\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -20,15 +21,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("experiments")
     project = Project.create(folder / "project", SMALL | {"data.name": "mnist"})
     project.trust_operators()
-    for stage in project.stages():
-        for out in project.outs(stage):
-            file = out if out.suffix else out / "result"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(stage, encoding="utf-8")
+    project.pretend(*project.stages())
     shutil.copy2(ROOT / "reports" / "metrics.json", project.folder / "reports")
-    project.run(*DVC, "commit", "--force", "--quiet")
+    with repo_of(project) as repo:
+        repo.commit(force=True)
     project.commit()
-    project.run("git", "branch", "--move", "main")
     project.run("git", "init", "--quiet", "--bare", "--initial-branch=main", "../team.git")
     project.run("git", "remote", "add", "origin", "../team.git")
     return project
@@ -73,7 +70,8 @@ def test_the_page_does_what_it_says(project: Project) -> None:
             assert max(map(len, result.stdout.splitlines())) <= 150, "it fits a screen"
 
     # What was made of MNIST is back, and no experiment on other data has it.
-    project.run(*DVC, "checkout")
+    with repo_of(project) as repo:
+        repo.checkout()
     assert (project.folder / "data/models/vgg.safetensors").read_text() == "train@vgg"
     assert (project.folder / "reports/principles.json").read_text() == "principles"
     kept = project.run("git", "ls-tree", "-r", "--name-only", "tanh", "reports").stdout.split()

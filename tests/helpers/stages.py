@@ -1,15 +1,18 @@
 """Stages without a process of their own for each, which would first import torch, for seconds."""
 
 import importlib
+import os
 import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from click.testing import CliRunner, Result
 
 from cnnpipe.download.files import download
@@ -52,8 +55,31 @@ def run_here(stage: str) -> Result:
     return CliRunner().invoke(main, [model] if model else [])
 
 
-def repro_here() -> None:
-    """`dvc repro` of the working directory, which runs the commands of dvc.yaml with `run_here`."""
+@contextmanager
+def within(project: Project) -> Iterator[None]:
+    """What happens here happens in a project's folder, with the variables of its commands."""
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(project.folder)
+        for name in os.environ.keys() - project.environment.keys():
+            here.delenv(name)
+        for name, value in project.environment.items():
+            here.setenv(name, value)
+        yield
+
+
+@contextmanager
+def repo_of(project: Project) -> Iterator[Any]:
+    """A project as DVC knows it, `dvc.repo.Repo`, without a process of DVC's."""
+    from dvc.repo import Repo  # for a second
+
+    with within(project), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of DVC, about a library
+        with Repo() as repo:
+            yield repo
+
+
+def repro_here(project: Project, *stages: str) -> list[str]:
+    """`dvc repro` of some stages or all, by `run_here`; the stages that ran."""
 
     def run_command(shell: str, command: str, /, **how: Any) -> None:
         python, module, stage, *model = shlex.split(command)
@@ -61,8 +87,5 @@ def repro_here() -> None:
         result = run_here("@".join([stage.removeprefix("stages."), *model]))
         assert result.exit_code == 0, result.output
 
-    from dvc.repo import Repo  # for a second
-
-    with patch("dvc.stage.run._run", run_command), warnings.catch_warnings(), Repo() as repo:
-        warnings.simplefilter("ignore")  # of DVC, about a library
-        repo.reproduce()
+    with repo_of(project) as repo, patch("dvc.stage.run._run", run_command):
+        return [stage.addressing for stage in repo.reproduce(stages or None)]

@@ -1,6 +1,5 @@
 """The full budget of the claims: its settings, and what replications say about each other."""
 
-import importlib
 import json
 
 import numpy as np
@@ -11,19 +10,14 @@ from cnnpipe.findings.estimates import Estimate
 from cnnpipe.params.loading import load_params, read_yaml
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
+from scripts import claims
 from tests.helpers.project import ROOT
 
 MORE_RUNS = {"principles.sharing.runs": 9}
 
 
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    return importlib.import_module("claims")
-
-
-def test_every_setting_is_a_key_of_params_and_enlarges_it(script):
-    overrides = read_yaml(ROOT / script.SETTINGS, "settings")
+def test_every_setting_is_a_key_of_params_and_enlarges_it():
+    overrides = read_yaml(ROOT / claims.SETTINGS, "settings")
     full = load_params(Params, ROOT / "params.yaml", overrides=overrides)
     usual = load_params(Params, ROOT / "params.yaml")
     for key in overrides:
@@ -39,30 +33,28 @@ def test_a_setting_that_is_no_key_of_params_is_refused():
         load_params(Params, ROOT / "params.yaml", overrides={"principles.sharing.seeds": 9})
 
 
-def test_finished_runs_count_until_something_changes_that_they_depend_on(
-    script, tmp_path, monkeypatch
-):
+def test_finished_runs_count_until_something_changes_that_they_depend_on(tmp_path, monkeypatch):
     for path in ("cnnpipe/principles/sharing.py", "cnnpipe/report/page.py", "data/raw/labels"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text("before")
     stages = {
-        name: {"cmd": "-", "deps": ["cnnpipe/principles", "data/raw"]} for name in script.STAGES
+        name: {"cmd": "-", "deps": ["cnnpipe/principles", "data/raw"]} for name in claims.STAGES
     }
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
     Repo.init(tmp_path, no_scm=True).close()
     monkeypatch.chdir(tmp_path)
     params = load_params(Params, ROOT / "params.yaml")
-    first = script.inputs_of(params)
+    first = claims.inputs_of(params)
     (tmp_path / "cnnpipe/report/page.py").write_text("after")
-    assert script.inputs_of(params) == first
-    seen = {first, script.inputs_of(load_params(Params, ROOT / "params.yaml", overrides=MORE_RUNS))}
+    assert claims.inputs_of(params) == first
+    seen = {first, claims.inputs_of(load_params(Params, ROOT / "params.yaml", overrides=MORE_RUNS))}
     for path in ("cnnpipe/principles/sharing.py", "data/raw/labels"):
         (tmp_path / path).write_text("after")
-        seen.add(script.inputs_of(params))
+        seen.add(claims.inputs_of(params))
     assert len(seen) == 4
 
 
-def test_of_exact_intervals_a_claim_in_four_covers_less_than_four_fifths(script):
+def test_of_exact_intervals_a_claim_in_four_covers_less_than_four_fifths():
     """What the page on the claims compares the measured coverage with."""
     random = np.random.default_rng(0)
     covered = []
@@ -72,7 +64,7 @@ def test_of_exact_intervals_a_claim_in_four_covers_less_than_four_fifths(script)
             str(seed): {"a": {"verdict": "", "number": one.mean, "interval": one.interval}}
             for seed, one in enumerate(estimates)
         }
-        row = script.stability(runs)["a"]
+        row = claims.stability(runs)["a"]
         covered.append([row["covered"] / 20, row["replicated"] / 20])
     mean, too_few = np.mean(covered, axis=0), np.mean(np.less(covered, 0.8), axis=0)
     assert 0.83 < mean[0] < 0.87
@@ -82,7 +74,7 @@ def test_of_exact_intervals_a_claim_in_four_covers_less_than_four_fifths(script)
     assert too_few[1] < 0.07
 
 
-def test_replications_are_compared_pair_by_pair(script):
+def test_replications_are_compared_pair_by_pair():
     def found(verdict, number, interval):
         return {"sharing": {"verdict": verdict, "number": number, "interval": interval}}
 
@@ -95,5 +87,5 @@ def test_replications_are_compared_pair_by_pair(script):
     # to 2 and to 1.5, too.
     verdicts = ["shown", "shown not to hold", "not decided"]
     expected = {"verdicts": verdicts, "flips": True, "covered": 3, "replicated": 3, "pairs": 6}
-    assert script.stability(runs) == {"sharing": expected}
-    assert not script.stability({"1": runs["1"], "3": runs["3"]})["sharing"]["flips"]
+    assert claims.stability(runs) == {"sharing": expected}
+    assert not claims.stability({"1": runs["1"], "3": runs["3"]})["sharing"]["flips"]

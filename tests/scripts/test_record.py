@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
-import psutil
 import pytest
 from click.testing import CliRunner
 
 from cnnpipe.params.loading import load_params
 from cnnpipe.system.errors import InputError
 from cnnpipe.validate.schema import Params
+from scripts import record
 from tests.helpers.project import ROOT
-from tests.helpers.small_project import DVC, attempt, commit, create, run, start
+from tests.helpers.small_project import small_project
+from torture.project import DVC, Project
 
-RECORD = (sys.executable, ROOT / "scripts" / "record.py")
+RECORD = (sys.executable, str(ROOT / "scripts" / "record.py"))
 PIPELINE = """\
 stages:
   evaluate:
@@ -70,67 +69,62 @@ IGNORED = (
 )
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    files = {
+        "experiments/record.yaml": SETTINGS,
+        "dvc.yaml": PIPELINE,
+        "evaluate.py": STAGE,
+        ".gitignore": IGNORED,
+        "params.yaml": (ROOT / "params.yaml").read_text(encoding="utf-8"),
+    }
+    project = small_project(tmp_path_factory.mktemp("pristine"), files)
+    project.commit()
+    return project.folder
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = create(
-        tmp_path / "pro ject",
-        {
-            "experiments/record.yaml": SETTINGS,
-            "dvc.yaml": PIPELINE,
-            "evaluate.py": STAGE,
-            ".gitignore": IGNORED,
-            "params.yaml": (ROOT / "params.yaml").read_text(encoding="utf-8"),
-        },
-    )
-    commit(folder)
-    return folder
+def project(pristine: Path, tmp_path: Path) -> Project:
+    return small_project(Path(shutil.copytree(pristine, tmp_path / "pro ject")))
 
 
-def ran(folder: Path) -> list[str]:
+def ran(project: Project) -> list[str]:
     """Seed, epochs and shift of each run of the stage."""
     try:
-        return sorted((folder / "ran.txt").read_text(encoding="utf-8").splitlines())
+        return sorted((project.folder / "ran.txt").read_text(encoding="utf-8").splitlines())
     except FileNotFoundError:
         return []
 
 
-def start_slow(folder: Path, *command: str) -> subprocess.Popen[str]:
+def start_slow(project: Project, *command: str) -> subprocess.Popen[bytes]:
     """Start the command, and wait until its first stage runs."""
-    (folder / "ran.txt").unlink(missing_ok=True)
-    process = start(folder, *RECORD, *command)
-    while not ran(folder):
+    (project.folder / "ran.txt").unlink(missing_ok=True)
+    process, deadline = project.start(*RECORD, *command), time.monotonic() + 120
+    while not ran(project):
         assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     return process
 
 
-def processes(folder: Path) -> list[psutil.Process]:
-    """What runs in the project or in DVC's copies of it."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if Path(process.cwd()).is_relative_to(folder):
-                found.append(process)
-    return found
-
-
-def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Path) -> None:
-    params = (project / "params.yaml").read_bytes()
-    (project / "fail").touch()
-    first = attempt(project, *RECORD, "lenet5", "--seeds", "1,2,3", "--jobs", "2")
+def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Project) -> None:
+    folder = project.folder
+    params = (folder / "params.yaml").read_bytes()
+    (folder / "fail").touch()
+    first = project.run(*RECORD, "lenet5", "--seeds", "1,2,3", "--jobs", "2", check=False)
     assert first.returncode == 1
     assert "mean of 2 seeds" in first.stdout
     assert first.stderr.splitlines()[-1].startswith(
         "Error: record-lenet5-3: failed; `dvc queue logs record-lenet5-3` shows why"
     )
-    logs = run(project, *DVC, "queue", "logs", "record-lenet5-3")
+    logs = project.run(*DVC, "queue", "logs", "record-lenet5-3").stdout
     assert "Error: the loss is nan at step 7" in logs
-    records = project / "reports" / "records.json"
+    records = folder / "reports" / "records.json"
     assert not records.exists(), "a mean that lacks a seed is no record"
     assert ran(project) == ["1 6 1", "2 6 1", "3 6 1"]
 
-    (project / "fail").unlink()
-    output = run(project, *RECORD, "lenet5", "--seeds", "1,2,3")
+    (folder / "fail").unlink()
+    output = project.run(*RECORD, "lenet5", "--seeds", "1,2,3").stdout
     assert ran(project) == ["1 6 1", "2 6 1", "3 6 1", "3 6 1"], "only the third ran again"
     assert "mean of 3 seeds ± sd: 75.000\N{NO-BREAK SPACE}% ± 25.000\N{NO-BREAK SPACE}%" in output
 
@@ -143,91 +137,82 @@ def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Path) -> Non
     cores = os.cpu_count() or 1
     assert [row["threads"] for row in found["runs"]] == [max(1, cores // 2)] * 2 + [cores]
     assert found["overrides"] == {"models.lenet5.epochs": 6, "evaluate.shift": 1}
-    assert found["commit"] == run(project, "git", "rev-parse", "HEAD").strip()
+    assert found["commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
 
-    assert (project / "params.yaml").read_bytes() == params
-    changes = run(project, "git", "status", "--porcelain").split()
+    assert (folder / "params.yaml").read_bytes() == params
+    changes = project.run("git", "status", "--porcelain").stdout.split()
     assert changes == ["??", "reports/"], "nothing but the records appeared"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
-def test_the_same_command_continues_after_a_crash_and_an_interruption(project: Path) -> None:
-    (project / "slow").touch()
+def test_the_same_command_continues_after_a_crash_and_an_interruption(project: Project) -> None:
+    (project.folder / "slow").touch()
     command = ["lenet5", "--seeds", "1,2", "--jobs", "1"]
 
     with start_slow(project, *command) as process:
         process.kill()
-        for one in processes(project):
+        for one in project.processes():
             one.kill()
-    tasks = run(project, *DVC, "queue", "status")
+    tasks = project.run(*DVC, "queue", "status").stdout
     assert "Running" in tasks
     assert "Queued" in tasks
 
     with start_slow(project, *command) as process:
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=300)
-    assert process.returncode == 143
-    assert output.splitlines()[-1].startswith("Interrupted; finished seeds are kept")
-    tasks = run(project, *DVC, "queue", "status")
+        assert process.wait(timeout=300) == 143
+    last = project.log.read_text(encoding="utf-8").splitlines()[-1]
+    assert last.startswith("Interrupted; finished seeds are kept")
+    tasks = project.run(*DVC, "queue", "status").stdout
     assert "Running" not in tasks
     assert "Queued" not in tasks
-    assert not [one for one in processes(project) if "evaluate.py" in one.cmdline()]
-    assert run(project, "git", "status", "--porcelain") == ""
+    assert not [one for one in project.processes() if "evaluate.py" in one.cmdline()]
+    assert project.run("git", "status", "--porcelain").stdout == ""
 
-    (project / "slow").unlink()
-    run(project, *RECORD, *command)
-    found = json.loads((project / "reports" / "records.json").read_text(encoding="utf-8"))
-    assert found["lenet5"]["mean_test_accuracy"] == 0.875
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, for what needs no process of its own."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    return importlib.import_module("record")
+    (project.folder / "slow").unlink()
+    project.run(*RECORD, *command)
+    records = project.json("reports/records.json")
+    assert records["lenet5"]["mean_test_accuracy"] == 0.875
 
 
 def test_uncommitted_changes_and_other_tasks_on_the_queue_are_refused(
-    script: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(project)
-    run(project, *DVC, "exp", "run", "--queue", "--name", "mine", "evaluate@vgg")
-    result = CliRunner().invoke(script.main, ["lenet5"])
+    monkeypatch.chdir(project.folder)
+    project.run(*DVC, "exp", "run", "--queue", "--name", "mine", "evaluate@vgg")
+    result = CliRunner().invoke(record.main, ["lenet5"])
     assert result.output.startswith("Error: mine: on DVC's queue, which the record needs")
-    with (project / "params.yaml").open("a", encoding="utf-8") as file:
+    with (project.folder / "params.yaml").open("a", encoding="utf-8") as file:
         file.write("# a change\n")
-    result = CliRunner().invoke(script.main, ["lenet5"])
+    result = CliRunner().invoke(record.main, ["lenet5"])
     assert result.output == (
         "Error: params.yaml: changed since the last commit; commit first: a record names one\n"
     )
     assert not ran(project)
-    assert "Queued" in run(project, *DVC, "queue", "status")
+    assert "Queued" in project.run(*DVC, "queue", "status").stdout
 
 
 def test_a_folder_outside_a_clone_is_refused(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(script.main)
+    result = CliRunner().invoke(record.main)
     assert result.output == "Error: no dvc.yaml here; run from the project's root\n"
 
 
 @pytest.mark.parametrize("content", ["resnet: {}\n", "lenet5: 1\nvgg: {}\n"])
 def test_bad_settings_are_refused(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
-    monkeypatch.setattr(script, "SETTINGS", tmp_path / "record.yaml")
-    script.SETTINGS.write_text(content, encoding="utf-8")
+    monkeypatch.setattr(record, "SETTINGS", tmp_path / "record.yaml")
+    record.SETTINGS.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=r"record\.yaml: expected a mapping of lenet5, vgg$"):
-        script.read_settings()
+        record.read_settings()
 
 
-def test_the_settings_name_parameters_that_exist(
-    script: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_settings_name_parameters_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     params = load_params(Params).model_dump()
-    for section in script.read_settings().values():
+    for section in record.read_settings().values():
         for key, value in section.items():
             place = params
             for part in key.split("."):
@@ -236,8 +221,8 @@ def test_the_settings_name_parameters_that_exist(
             assert isinstance(value, (int, float) if isinstance(place, float) else type(place)), key
 
 
-def test_seeds(script: ModuleType) -> None:
-    assert script.read_seeds("1,2, 30") == [1, 2, 30]
+def test_seeds() -> None:
+    assert record.read_seeds("1,2, 30") == [1, 2, 30]
     for seeds in ("", "1,1", "1,x", "-1", "1,01"):
         with pytest.raises(InputError, match=f"^--seeds: got {seeds!r}; expected different"):
-            script.read_seeds(seeds)
+            record.read_seeds(seeds)

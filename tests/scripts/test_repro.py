@@ -17,9 +17,10 @@ from cnnpipe.data.dataset import load_dataset
 from cnnpipe.params.loading import load_params
 from cnnpipe.validate.schema import Params
 from tests.helpers.project import ROOT
-from tests.helpers.small_project import attempt, commit, create, run, start
+from tests.helpers.small_project import small_project
+from torture.project import Project
 
-REPRO = (sys.executable, ROOT / "scripts" / "repro.py")
+REPRO = (sys.executable, str(ROOT / "scripts" / "repro.py"))
 PIPELINE = """\
 stages:
   download:
@@ -39,28 +40,45 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert mirrors in text
     text = text.replace(mirrors, "    - http://127.0.0.1:9/mnist/")
     files = {"params.yaml": text, ".gitignore": "/data/raw\n/.cnnpipe/\n"}
-    return create(tmp_path_factory.mktemp("pristine"), files)
+    return small_project(tmp_path_factory.mktemp("pristine"), files).folder
 
 
 @pytest.fixture
-def project(pristine: Path, tmp_path: Path) -> Callable[..., Path]:
-    def make(command: str = "python -m stages.download") -> Path:
+def make(pristine: Path, tmp_path: Path) -> Callable[..., Project]:
+    def with_stage(command: str = "python -m stages.download") -> Project:
         """The project with the download stage alone, whose command this is."""
-        folder = Path(shutil.copytree(pristine, tmp_path / "pro ject"))
-        (folder / "dvc.yaml").write_text(PIPELINE.format(command=command))
-        commit(folder)
-        return folder
+        project = small_project(Path(shutil.copytree(pristine, tmp_path / "pro ject")))
+        (project.folder / "dvc.yaml").write_text(PIPELINE.format(command=command))
+        project.commit()
+        return project
 
-    return make
-
-
-def repro(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return attempt(folder, *REPRO, *arguments)
+    return with_stage
 
 
-def test_without_mirrors_it_runs_on_digits_and_prints_so(project: Callable[..., Path]) -> None:
-    folder = project()
-    result = repro(folder)
+@pytest.fixture(scope="module")
+def finished(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose download stage has made one file."""
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    project = small_project(Path(shutil.copytree(pristine, folder)))
+    command = "mkdir -p data/raw && echo right > data/raw/x"
+    (folder / "dvc.yaml").write_text(PIPELINE.format(command=command))
+    project.commit()
+    assert "Running stage 'download'" in project.repro()
+    return folder
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Project:
+    return small_project(Path(shutil.copytree(finished, tmp_path / "pro ject")))
+
+
+def repro(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return project.run(*REPRO, *arguments, check=False)
+
+
+def test_without_mirrors_it_runs_on_digits_and_prints_so(make: Callable[..., Project]) -> None:
+    project = make()
+    result = repro(project)
     assert result.returncode == 0, result.stderr
     assert (
         "http://127.0.0.1:9/mnist/train-images-idx3-ubyte.gz: Connection refused" in result.stderr
@@ -70,88 +88,86 @@ def test_without_mirrors_it_runs_on_digits_and_prints_so(project: Callable[..., 
     assert "Not MNIST" in start
     assert "Not MNIST" in end
     assert "dvc exp run -S data.name=mnist" in end
-    assert load_dataset(folder / "data" / "raw").name == "digits"
-    assert load_params(Params, folder / "params.yaml").data.name == "digits"
-    assert "name: digits" in (folder / "dvc.lock").read_text()
+    assert load_dataset(project.folder / "data" / "raw").name == "digits"
+    assert load_params(Params, project.folder / "params.yaml").data.name == "digits"
+    assert "name: digits" in (project.folder / "dvc.lock").read_text()
 
 
-def test_digits_take_the_same_targets(project: Callable[..., Path]) -> None:
-    folder = project()
-    with (folder / "dvc.yaml").open("a") as pipeline:
+def test_digits_take_the_same_targets(make: Callable[..., Project]) -> None:
+    project = make()
+    with (project.folder / "dvc.yaml").open("a") as pipeline:
         pipeline.write("  other:\n    cmd: touch other\n    outs: [other]\n")
-    commit(folder)
-    result = repro(folder, "--single-item", "download")
+    project.commit()
+    result = repro(project, "--single-item", "download")
     assert result.returncode == 0, result.stderr
     assert "dvc exp run -S data.name=digits --single-item download" in result.stdout
-    assert load_dataset(folder / "data" / "raw").name == "digits"
-    assert not (folder / "other").exists()
+    assert load_dataset(project.folder / "data" / "raw").name == "digits"
+    assert not (project.folder / "other").exists()
 
 
-def test_a_damaged_result_that_dvc_overlooks_is_named_at_the_end(
-    project: Callable[..., Path],
-) -> None:
-    folder = project()
-    assert repro(folder).returncode == 0
-    labels = folder / "data" / "raw" / "train-labels-idx1-ubyte"
-    before = labels.stat()
-    content = bytearray(labels.read_bytes())
-    content[100] ^= 1
-    labels.chmod(0o644)
-    labels.write_bytes(content)
-    os.utime(labels, ns=(before.st_atime_ns, before.st_mtime_ns))
-    result = repro(folder)
-    assert "data/raw/train-labels-idx1-ubyte: damaged" in result.stderr
+def test_a_damaged_result_that_dvc_overlooks_is_named_at_the_end(project: Project) -> None:
+    assert "Running stage" not in project.repro()  # DVC has seen the file that is damaged next
+    made = project.folder / "data" / "raw" / "x"
+    before = made.stat()
+    made.chmod(0o644)
+    made.write_text("wrong\n")
+    os.utime(made, ns=(before.st_atime_ns, before.st_mtime_ns))
+    result = repro(project)
+    assert "data/raw/x: damaged" in result.stderr
     assert result.returncode == 1
     assert "Results on" not in result.stdout
 
 
-def test_another_failure_is_passed_on(project: Callable[..., Path]) -> None:
-    folder = project("python -c 'raise SystemExit(3)'")
-    (folder / ".cnnpipe").mkdir()
-    (folder / ".cnnpipe" / "unreachable.txt").write_text("of an earlier run")
-    result = repro(folder)
+def test_another_failure_is_passed_on(make: Callable[..., Project]) -> None:
+    project = make("python -c 'raise SystemExit(3)'")
+    (project.folder / ".cnnpipe").mkdir()
+    (project.folder / ".cnnpipe" / "unreachable.txt").write_text("of an earlier run")
+    result = repro(project)
     assert result.returncode not in (0, 130)
     assert "digits" not in result.stdout
-    assert load_params(Params, folder / "params.yaml").data.name == "mnist"
+    assert load_params(Params, project.folder / "params.yaml").data.name == "mnist"
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a stage has written a file."""
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "script alone"])
 def test_a_signal_ends_dvc_and_its_stage(
-    project: Callable[..., Path], number: int, whole_group: bool
+    make: Callable[..., Project], number: int, whole_group: bool
 ) -> None:
     """A terminal sends it to all processes, a supervisor to the script alone."""
     program = (
         "import os, pathlib, time; "
         "pathlib.Path('started').write_text(str(os.getpid())); time.sleep(60)"
     )
-    folder = project(f'python -c "{program}"')
-    with start(folder, *REPRO, group=True) as process:
-        started = folder / "started"
-        while not (started.exists() and started.read_text()):
-            assert process.poll() is None
-            time.sleep(0.05)
+    project = make(f'python -c "{program}"')
+    started = project.folder / "started"
+    with project.start(*REPRO) as process:
+        wait_for(started, process)
         (os.killpg if whole_group else os.kill)(process.pid, number)
         assert process.wait(timeout=20) == 128 + number
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
-    assert not (folder / "dvc.lock").exists()
+    assert not (project.folder / "dvc.lock").exists()
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_files_that_dvc_left_incomplete_are_repaired(
-    project: Callable[..., Path], committed: bool
-) -> None:
-    folder = project("mkdir -p data/raw && touch data/raw/x")
-    assert repro(folder).returncode == 0
-    lock, busy = folder / "dvc.lock", folder / ".dvc" / "tmp" / "rwlock"
+def test_files_that_dvc_left_incomplete_are_repaired(project: Project, committed: bool) -> None:
+    lock, busy = project.folder / "dvc.lock", project.folder / ".dvc" / "tmp" / "rwlock"
     whole = lock.read_bytes()
     if committed:
-        commit(folder)
+        project.commit()
     lock.write_bytes(whole[: whole.index(b"cmd:") + 3])
     busy.write_text('{"write": {')
-    result = repro(folder)
+    result = repro(project)
     assert result.returncode == 0, result.stderr
     now = "was restored from git" if committed else "was replaced by an empty one"
     assert f"dvc.lock was incomplete because DVC was killed, and {now}." in result.stdout
@@ -159,19 +175,17 @@ def test_files_that_dvc_left_incomplete_are_repaired(
     assert lock.read_bytes() == whole
 
 
-def test_a_dvc_lock_with_a_merge_conflict_is_not_touched(project: Callable[..., Path]) -> None:
-    folder = project("mkdir -p data/raw && touch data/raw/x")
-    assert repro(folder).returncode == 0
-    lock = folder / "dvc.lock"
+def test_a_dvc_lock_with_a_merge_conflict_is_not_touched(project: Project) -> None:
+    lock = project.folder / "dvc.lock"
     whole = lock.read_text()
-    commit(folder)
-    run(folder, "git", "checkout", "--quiet", "-b", "theirs", "HEAD~")
+    project.commit()
+    project.run("git", "checkout", "--quiet", "-b", "theirs", "HEAD~")
     lock.write_text(whole.replace("schema", "# theirs\nschema"))
-    commit(folder)
-    assert attempt(folder, "git", "merge", "-").returncode == 1
+    project.commit()
+    assert project.run("git", "merge", "-", check=False).returncode == 1
     conflict = lock.read_text()
     assert "<<<<<<<" in conflict
-    result = repro(folder)
+    result = repro(project)
     assert result.returncode != 0
     assert "dvc.lock" in result.stderr
     assert "incomplete" not in result.stdout
@@ -179,22 +193,21 @@ def test_a_dvc_lock_with_a_merge_conflict_is_not_touched(project: Callable[..., 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="nohup is POSIX's")
-def test_under_nohup_a_hangup_changes_nothing(project: Callable[..., Path]) -> None:
-    folder = project("touch started && sleep 2 && mkdir -p data/raw")
-    with start(folder, "nohup", *REPRO) as process:
-        while not (folder / "started").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
+def test_under_nohup_a_hangup_changes_nothing(make: Callable[..., Project]) -> None:
+    project = make("echo yes > started && sleep 1 && mkdir -p data/raw")
+    with project.start("nohup", *REPRO) as process:
+        wait_for(project.folder / "started", process)
         process.send_signal(signal.SIGHUP)
         assert process.wait(timeout=60) == 0
 
 
 def test_a_folder_that_is_no_clone_of_the_project_is_refused(tmp_path: Path) -> None:
-    result = repro(tmp_path)
+    bare = small_project(tmp_path)
+    result = repro(bare)
     assert result.returncode == 1
     assert result.stderr == "Error: no dvc.yaml here; run from the project's root\n"
     (tmp_path / "dvc.yaml").write_text("stages: {}")  # as in a download without .git
-    result = repro(tmp_path)
+    result = repro(bare)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: this folder is not a git clone with a commit")
     assert result.stderr.count("\n") == 1

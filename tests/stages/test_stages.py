@@ -1,5 +1,6 @@
 """Every stage, run by DVC in a new repository, on a folder of pictures of three classes."""
 
+import re
 from html import escape
 
 import pytest
@@ -8,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from cnnpipe.benchmark import turns
 from tests.helpers.stages import repro_here, run_here, run_there
+from tests.helpers.third_network import NAME, TITLE, add_third_network
 from torture.project import DVC, SMALL, Project
 
 CLASSES = ("<none>", "a $ of ones", "Siebener-Ä")
@@ -30,9 +32,8 @@ def project(tmp_path_factory):
             ink_on_paper = Image.fromarray(255 - (15 * scan).astype("uint8"))
             ink_on_paper.resize((56, 64)).save(folder / f"{number}.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project.folder)
         patch.setattr(turns, "LEAST_ROUNDS", 2)  # of the benchmark
-        repro_here()
+        repro_here(project)
     return project
 
 
@@ -65,7 +66,7 @@ def test_all_results_are_there(project):
 
 
 def test_nothing_runs_twice(project):
-    assert "Running stage" not in project.repro()
+    assert repro_here(project) == []
 
 
 def test_the_same_parameters_give_the_same_results(project, tmp_path):
@@ -81,6 +82,27 @@ def test_the_same_parameters_give_the_same_results(project, tmp_path):
     changed = {path for path in before if before[path] != after[path]}
     times = {"timings/lenet5.json", "timings/vgg.json", "handcrafted_timings.json"}
     assert changed <= {f"reports/{name}" for name in times}
+
+
+def test_a_third_network_goes_through_all_stages_of_a_model(project, tmp_path):
+    """Its file, its name in the list and its section of params.yaml are enough."""
+    names = ("lenet5", "vgg", NAME)
+    with project.copied(tmp_path / "third") as third:
+        add_third_network(third.folder)
+        listed = third.run(*DVC, "stage", "list", "--name-only").stdout.split()
+        assert listed == third.stages()
+        own = [stage for stage in listed if stage.endswith(f"@{NAME}")]
+        assert own == [f"{kind}@{NAME}" for kind in ("train", "evaluate", "visualize", "explain")]
+        run_there(third, "validate", *own, "summarize", "report")
+        metrics = third.json("reports/metrics.json")
+        page = (third.folder / "reports" / "index.html").read_text(encoding="utf-8")
+        card = (third.folder / f"reports/cards/{NAME}.md").read_text(encoding="utf-8")
+    assert list(metrics) == list(names)
+    assert metrics[NAME]["parameters"] == 8 * (25 + 1) + 3 * (8 * 7 * 7 + 1)
+    assert metrics[NAME]["test_accuracy"] > 0.6  # three classes: guessing gives a third
+    headings = re.findall(r'<h3 id="(\w+)-score">(.*?)</h3>', page)
+    assert headings == [("lenet5", "LeNet-5"), ("vgg", "VGG"), (NAME, TITLE)]
+    assert "| channels | 8 |" in card
 
 
 def test_a_bad_parameter_stops_before_anything_is_removed(project):
