@@ -10,7 +10,6 @@ device. torch's layers run twice, with images in torch's default memory order (c
 with channels last, in which its convolutions are faster.
 """
 
-import gc
 import os
 import statistics
 import time
@@ -34,6 +33,7 @@ from cnnpipe.models import build_model, loss_function
 from cnnpipe.params.benchmark import BenchmarkParams
 from cnnpipe.system.hardware import choose_dtype, describe
 from cnnpipe.system.optimizer import AdamW
+from cnnpipe.system.threads import without_garbage_collection
 
 Phase = Literal["forward", "training"]
 PHASES: tuple[Phase, ...] = ("forward", "training")
@@ -327,7 +327,11 @@ def peak_memory(run: Run, device: torch.device) -> int:
     """Bytes that a run allocates at most beyond what was there before, after one to warm up."""
     run()
     _wait(device)
-    gc.collect()
+    with without_garbage_collection():  # which would free what others allocated
+        return _peak_memory(run, device)
+
+
+def _peak_memory(run: Run, device: torch.device) -> int:
     if device.type != "cpu":
         memory = torch.accelerator
         memory.reset_peak_memory_stats(device)

@@ -59,7 +59,7 @@ def load_params(
     return settings
 
 
-@cache  # as long as the rest of loading
+@cache  # making it takes as long as the rest of loading
 def _schema_of(kind: type[Section]) -> dict[str, Any]:
     return kind.model_json_schema()
 

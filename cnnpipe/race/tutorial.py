@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from cnnpipe.data.dataset import Split
 from cnnpipe.data.preprocessing import Normalization
@@ -46,6 +45,8 @@ class Digits(Dataset[tuple[Tensor, int]]):
     """Stored images, each transformed when it is read."""
 
     def __init__(self, split: Split) -> None:
+        from torchvision import transforms  # for a second, which tables of the results do not need
+
         self.images = split.images.numpy()
         self.labels = split.labels.tolist()
         self.transform = transforms.Compose(

@@ -4,7 +4,8 @@ import atexit
 import ctypes
 import gc
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -47,3 +48,15 @@ def collect_garbage_rarely() -> None:
     """
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Let Python look for none in the block, which makes many objects or measures memory."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

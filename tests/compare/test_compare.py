@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from cnnpipe.compare import differences
 from cnnpipe.compare.__main__ import main
 from cnnpipe.compare.differences import compare
 from cnnpipe.compare.revisions import Revision, read_revision
@@ -186,7 +187,13 @@ def test_differences_have_an_interval_and_the_exact_test(comparison):
     assert changed == [(1, "1", ("2", "1")), (4, "4", ("5", "4"))]
 
 
-def test_images_whose_answer_changed_are_shown(revisions):
+@pytest.fixture
+def without_figures(monkeypatch):
+    """For tests that look at none: `comparison` has them."""
+    monkeypatch.setattr(differences, "draw_pairs", lambda one, other, names: [])
+
+
+def test_images_whose_answer_changed_are_shown(revisions, without_figures):
     images = np.zeros((10, 28, 28), np.uint8)
     images[4, :14] = 255
     one, other = (replace(revision, test_images=images) for revision in revisions)
@@ -204,7 +211,7 @@ def compare_lenet5(one: Revision, other: Revision, **columns: object):
     return model
 
 
-def test_equal_accuracies_are_not_called_better(revisions):
+def test_equal_accuracies_are_not_called_better(revisions, without_figures):
     # LeNet-5 on main is wrong on 1, 4 and 9; so is this, on 0, 2 and 9.
     answers = [3, 1, 3, *range(3, 9), 3]
     lenet5 = compare_lenet5(*revisions, prediction=answers)
@@ -215,13 +222,13 @@ def test_equal_accuracies_are_not_called_better(revisions):
     )
 
 
-def test_runs_on_different_images_are_not_compared(revisions):
+def test_runs_on_different_images_are_not_compared(revisions, without_figures):
     lenet5 = compare_lenet5(*revisions, label=range(9, -1, -1))
     assert "different test images" in lenet5.verdict.text
     assert "interval" not in lenet5.rows[0][3]
 
 
-def test_without_predictions_in_the_cache_the_rest_is_compared(project, tmp_path):
+def test_without_predictions_in_the_cache_the_rest_is_compared(project, tmp_path, without_figures):
     copy = tmp_path / "copy"
     shutil.copytree(project.folder, copy)
     shutil.rmtree(copy / ".dvc" / "cache")

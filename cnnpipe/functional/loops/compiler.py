@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import hashlib
 import os
 import platform
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from torch import Tensor
 from cnnpipe.functional.loops.nest import BYTES, Nest
 from cnnpipe.system.artifacts import atomic_write
 from cnnpipe.system.errors import InputError
+from cnnpipe.system.threads import without_garbage_collection
 
 Kernel = Callable[..., None]
 
@@ -146,25 +146,13 @@ def _machine_code(write: Callable[..., None], case: tuple[Any, ...], origin: str
     name = f"kernel_{key}"
     code = _read(key)
     if code is None:
-        with _without_garbage_collection():
+        with without_garbage_collection():  # of thousands of objects that are needed
             nest = Nest(name)
             write(nest, *case)
             text = nest.finish()
         code = _compile(text)
         _keep(key, code)
     return _load(name, code)
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Thousands of objects that are needed make Python search all its memory for others."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _load(name: str, code: bytes) -> int:
