@@ -118,7 +118,7 @@ def is_of_torch(name: str) -> bool:
 def resolve(name: str) -> object:
     """What a full name stands for; None for what only a longer import would bring."""
     root, *path = name.split(".")
-    start = import_module(root)  # torchvision takes a second
+    start: object = import_module(root)  # torchvision takes a second
     return reduce(lambda value, part: getattr(value, part, None), path, start)
 
 
