@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import torch
 from cnnpipe.system.artifacts import load_json, save_json
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.hardware import describe
-from cnnpipe.system.processes import end_with_parent
+from cnnpipe.system.processes import begin_worker
 from torture.campaign import Outcome, table
 from torture.promises import PROMISES, try_named
 
@@ -59,8 +58,8 @@ def _try_all(names: Sequence[str], seed: int, trials: int | None, jobs: int) -> 
     """In as many processes as jobs, each of one thread; in the table's order."""
     os.environ["OMP_NUM_THREADS"] = "1"
     done: dict[str, Outcome] = {}
-    alone = partial(end_with_parent, partial(os._exit, 1))  # no promise is tried for nobody
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=alone) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, begin_worker, (os.getpid(),)) as pool:
         waiting = {pool.submit(try_named, name, seed, trials): name for name in names}
         for future in as_completed(waiting):
             outcome = done[waiting[future]] = future.result()

@@ -10,7 +10,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache, partial
 from typing import TypeVar
 
 import torch
@@ -18,8 +17,7 @@ from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_limits
 
 from cnnpipe.system.errors import InputError
-from cnnpipe.system.processes import end_with_parent
-from cnnpipe.system.threads import collect_garbage_rarely
+from cnnpipe.system.processes import begin_worker
 
 T = TypeVar("T")
 
@@ -34,14 +32,20 @@ def side_by_side(calls: Sequence[Callable[[], T]], processes: int | None = None)
     Raises:
         InputError: a process was killed, as a machine does that runs out of memory.
 
+    >>> from functools import partial
     >>> sorted(side_by_side([partial(max, 1, 2), partial(max, 3, 4)], processes=1))
     [2, 4]
     """
     processes = min(processes or cpu_count(), len(calls))
     warnings.filterwarnings("ignore", "A worker stopped")  # joblib renews those that grew
-    workers = Parallel(n_jobs=processes, return_as="generator_unordered")
+    workers = Parallel(
+        n_jobs=processes,
+        return_as="generator_unordered",
+        initializer=begin_worker,
+        initargs=(os.getpid(),),
+    )
     try:
-        yield from workers(delayed(_alone)(call, os.getpid()) for call in calls)
+        yield from workers(delayed(_alone)(call) for call in calls)
     except BrokenProcessPool:
         raise InputError(
             f"one of the {processes} processes was killed; if memory ran out, "
@@ -49,10 +53,8 @@ def side_by_side(calls: Sequence[Callable[[], T]], processes: int | None = None)
         ) from None
 
 
-def _alone(call: Callable[[], T], stage: int) -> T:
+def _alone(call: Callable[[], T]) -> T:
     """With one thread, also where one process is enough and joblib starts no other."""
-    if os.getpid() != stage:
-        _settle()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -60,10 +62,3 @@ def _alone(call: Callable[[], T], stage: int) -> T:
             return call()
     finally:
         torch.set_num_threads(threads)
-
-
-@cache  # once in each process
-def _settle() -> None:
-    """What a stage does when it begins, in a process of joblib."""
-    collect_garbage_rarely()
-    end_with_parent(partial(os._exit, 1))

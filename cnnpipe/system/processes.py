@@ -9,7 +9,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from cnnpipe.system.threads import collect_garbage_rarely
 
 
 def terminate() -> None:
@@ -17,16 +20,27 @@ def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def end_with_parent(end: Callable[[], object] = terminate) -> None:
+def begin_worker(parent: int) -> None:
+    """Begin as a stage does in a process that computes for `parent`, and end with it.
+
+    To be called before torch is imported, which takes seconds: a worker that did not watch yet
+    would wait for the next call of a parent that was killed meanwhile.
+    """
+    collect_garbage_rarely()
+    end_with_parent(partial(os._exit, 1), parent)
+
+
+def end_with_parent(end: Callable[[], object] = terminate, parent: int | None = None) -> None:
     """Call `end` soon after the process that started this one has ended.
 
     Args:
         end: ends this process; `os._exit` where its main thread may wait in foreign code.
+        parent: the process that started this one, where it may have ended by now.
     """
     before = _parents()
 
     def watch() -> None:
-        while _parents() == before:
+        while _parents() == before and parent in (None, before[0]):
             time.sleep(0.5)
         end()
 

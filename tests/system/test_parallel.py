@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing import get_context
 
 import psutil
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from cnnpipe.system.errors import InputError
 from cnnpipe.system.parallel import side_by_side
+from cnnpipe.system.processes import begin_worker
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -34,31 +36,51 @@ def test_a_killed_process_is_one_clear_error():
 
 WAITING = """
 import os, sys, time
-from functools import partial
 from pathlib import Path
-from cnnpipe.system.parallel import side_by_side
 
-def wait(file):
-    file.write_text(str(os.getpid()))
+def wait():
+    Path(sys.argv[1], f"{os.getpid()}.pid").touch()
     time.sleep(120)
 
-list(side_by_side([partial(wait, Path(sys.argv[1]) / name) for name in ("a", "b")], 2))
+if __name__ == "__main__":
+    os.environ["STAGE"] = str(os.getpid())
+    import waiting
+    from cnnpipe.system.parallel import side_by_side
+    list(side_by_side([waiting.wait] * 2, 2))
+elif sys.argv[2] == "import" and os.environ["STAGE"] != str(os.getpid()):
+    wait()
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-def test_processes_end_with_the_one_that_started_them(tmp_path):
+@pytest.mark.parametrize("within", ["import", "call"])
+def test_processes_end_with_the_one_that_started_them(tmp_path, within):
     """A killed process cannot stop its workers, which would go on for minutes."""
-    files = [tmp_path / "a", tmp_path / "b"]
-    with subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path)]) as stage:
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING)
+    with subprocess.Popen([sys.executable, script, tmp_path, within]) as stage:
         deadline = time.monotonic() + 60
-        while not all(file.exists() and file.read_text() for file in files):
+        while len(files := list(tmp_path.glob("*.pid"))) < 2:
             assert stage.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         stage.kill()
-    workers = [int(file.read_text()) for file in files]
+    workers = [int(file.stem) for file in files]
     deadline = time.monotonic() + 10
     while any(map(psutil.pid_exists, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(psutil.pid_exists, workers))
+
+
+def test_a_process_ends_that_begins_after_the_one_that_started_it_has_ended():
+    with get_context("spawn").Pool(1, begin_worker, (os.getpid(),)) as pool:
+        assert pool.apply(abs, (-1,)) == 1
+    orphan = get_context("spawn").Process(target=begin_and_wait, args=(os.getppid(),))
+    orphan.start()
+    orphan.join(60)
+    assert orphan.exitcode == 1
+
+
+def begin_and_wait(parent):
+    begin_worker(parent)
+    time.sleep(120)
