@@ -169,7 +169,9 @@ class Project:
         self.run("git", "init", "--quiet", "--initial-branch=main")
         (self.folder / ".git" / "info").mkdir(exist_ok=True)
         (self.folder / ".git" / "info" / "exclude").write_text("/.cache/\n/.log\n/.temporary/\n")
-        self.run(*DVC, "init", "--quiet")
+        (self.folder / ".dvc").mkdir()
+        for name in (".dvc/.gitignore", ".dvc/config"):  # all that `dvc init` would make, as cloned
+            shutil.copy2(ROOT / name, self.folder / name)
 
     @contextmanager
     def copied(

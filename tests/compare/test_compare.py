@@ -33,8 +33,8 @@ from tests.helpers.chromium_page import (
 )
 from tests.helpers.project import ROOT
 from tests.helpers.small_project import small_project
+from tests.helpers.stages import dvc_here
 from tests.helpers.written_reports import Document, write_reports
-from torture.project import DVC
 
 EVIL = "<script>alert(1)</script>"
 
@@ -49,13 +49,13 @@ class Project:
         self.set_params(epochs=3)
         self.save_model(seed=0)
         # Predictions are in DVC's cache, as in the pipeline; all the rest is in git here.
-        self.repository.run(*DVC, "add", "--quiet", "reports/predictions")
+        dvc_here(self.repository, "add", "--quiet", "reports/predictions")
         self.repository.commit(f"First run {EVIL}")
         self.repository.run("git", "checkout", "--quiet", "-b", "longer")
         self.set_params(epochs=6)
         self.save_model(seed=1)
         self.answer_like_vgg()
-        self.repository.run(*DVC, "add", "--quiet", "reports/predictions")
+        dvc_here(self.repository, "add", "--quiet", "reports/predictions")
         self.repository.commit("Train longer")
 
     def read(self, revision: str) -> Revision:
@@ -126,7 +126,7 @@ def test_a_revision_is_read_without_touching_the_workspace(project):
 
 def test_an_experiment_is_a_revision_by_its_name(project):
     project.set_params(epochs=9)
-    project.repository.run(*DVC, "exp", "save", "--quiet", "--name", "my-experiment")
+    dvc_here(project.repository, "exp", "save", "--quiet", "--name", "my-experiment")
     project.repository.run("git", "checkout", "--quiet", "params.yaml")
     revision = project.read("my-experiment")
     assert revision.params["models.lenet5.epochs"] == 9

@@ -7,7 +7,8 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -68,14 +69,29 @@ def within(project: Project) -> Iterator[None]:
 
 
 @contextmanager
+def within_quietly(project: Project) -> Iterator[None]:
+    """The same for DVC in this process, which warns of a library that it uses."""
+    with within(project), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def dvc_here(project: Project, *arguments: str) -> str:
+    """What a command of DVC prints, without a process of DVC's."""
+    from dvc.cli import main  # for a second
+
+    with within_quietly(project), redirect_stdout(StringIO()) as printed:
+        assert main(list(arguments)) == 0
+    return printed.getvalue()
+
+
+@contextmanager
 def repo_of(project: Project) -> Iterator[Any]:
     """A project as DVC knows it, `dvc.repo.Repo`, without a process of DVC's."""
     from dvc.repo import Repo  # for a second
 
-    with within(project), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of DVC, about a library
-        with Repo() as repo:
-            yield repo
+    with within_quietly(project), Repo() as repo:
+        yield repo
 
 
 def repro_here(project: Project, *stages: str) -> list[str]:

@@ -20,7 +20,8 @@ from cnnpipe.validate.schema import Params
 from scripts import record
 from tests.helpers.project import ROOT
 from tests.helpers.small_project import small_project
-from torture.project import DVC, Project
+from tests.helpers.stages import dvc_here
+from torture.project import Project
 
 RECORD = (sys.executable, str(ROOT / "scripts" / "record.py"))
 PIPELINE = """\
@@ -117,7 +118,7 @@ def test_seeds_run_on_the_queue_and_finished_ones_are_kept(project: Project) -> 
     assert first.stderr.splitlines()[-1].startswith(
         "Error: record-lenet5-3: failed; `dvc queue logs record-lenet5-3` shows why"
     )
-    logs = project.run(*DVC, "queue", "logs", "record-lenet5-3").stdout
+    logs = dvc_here(project, "queue", "logs", "record-lenet5-3")
     assert "Error: the loss is nan at step 7" in logs
     records = folder / "reports" / "records.json"
     assert not records.exists(), "a mean that lacks a seed is no record"
@@ -153,7 +154,7 @@ def test_the_same_command_continues_after_a_crash_and_an_interruption(project: P
         process.kill()
         for one in project.processes():
             one.kill()
-    tasks = project.run(*DVC, "queue", "status").stdout
+    tasks = dvc_here(project, "queue", "status")
     assert "Running" in tasks
     assert "Queued" in tasks
 
@@ -162,7 +163,7 @@ def test_the_same_command_continues_after_a_crash_and_an_interruption(project: P
         assert process.wait(timeout=300) == 143
     last = project.log.read_text(encoding="utf-8").splitlines()[-1]
     assert last.startswith("Interrupted; finished seeds are kept")
-    tasks = project.run(*DVC, "queue", "status").stdout
+    tasks = dvc_here(project, "queue", "status")
     assert "Running" not in tasks
     assert "Queued" not in tasks
     assert not [one for one in project.processes() if "evaluate.py" in one.cmdline()]
@@ -178,7 +179,7 @@ def test_uncommitted_changes_and_other_tasks_on_the_queue_are_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.folder)
-    project.run(*DVC, "exp", "run", "--queue", "--name", "mine", "evaluate@vgg")
+    dvc_here(project, "exp", "run", "--queue", "--name", "mine", "evaluate@vgg")
     result = CliRunner().invoke(record.main, ["lenet5"])
     assert result.output.startswith("Error: mine: on DVC's queue, which the record needs")
     with (project.folder / "params.yaml").open("a", encoding="utf-8") as file:
@@ -188,7 +189,7 @@ def test_uncommitted_changes_and_other_tasks_on_the_queue_are_refused(
         "Error: params.yaml: changed since the last commit; commit first: a record names one\n"
     )
     assert not ran(project)
-    assert "Queued" in project.run(*DVC, "queue", "status").stdout
+    assert "Queued" in dvc_here(project, "queue", "status")
 
 
 def test_a_folder_outside_a_clone_is_refused(

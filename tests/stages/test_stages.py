@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cnnpipe.benchmark import turns
-from tests.helpers.stages import repro_here, run_here, run_there
+from tests.helpers.stages import dvc_here, repro_here, run_here, run_there
 from tests.helpers.third_network import NAME, TITLE, add_third_network
 from torture.project import DVC, SMALL, Project
 
@@ -89,7 +89,7 @@ def test_a_third_network_goes_through_all_stages_of_a_model(project, tmp_path):
     names = ("lenet5", "vgg", NAME)
     with project.copied(tmp_path / "third") as third:
         add_third_network(third.folder)
-        listed = third.run(*DVC, "stage", "list", "--name-only").stdout.split()
+        listed = dvc_here(third, "stage", "list", "--name-only").split()
         assert listed == third.stages()
         own = [stage for stage in listed if stage.endswith(f"@{NAME}")]
         assert own == [f"{kind}@{NAME}" for kind in ("train", "evaluate", "visualize", "explain")]

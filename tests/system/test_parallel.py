@@ -41,24 +41,33 @@ from pathlib import Path
 def wait():
     Path(sys.argv[1], f"{os.getpid()}.pid").touch()
     time.sleep(120)
+"""
+STAGE = """
+import os
 
 if __name__ == "__main__":
     os.environ["STAGE"] = str(os.getpid())
-    import waiting
+    import late, waiting
     from cnnpipe.system.parallel import side_by_side
-    list(side_by_side([waiting.wait] * 2, 2))
-elif sys.argv[2] == "import" and os.environ["STAGE"] != str(os.getpid()):
-    wait()
+    list(side_by_side([waiting.wait, late.call], 2))
+"""
+LATE = """
+import os, waiting
+
+if os.environ["STAGE"] != str(os.getpid()):
+    waiting.wait()
+
+def call():
+    pass
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-@pytest.mark.parametrize("within", ["import", "call"])
-def test_processes_end_with_the_one_that_started_them(tmp_path, within):
-    """A killed process cannot stop its workers, which would go on for minutes."""
-    script = tmp_path / "waiting.py"
-    script.write_text(WAITING)
-    with subprocess.Popen([sys.executable, script, tmp_path, within]) as stage:
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    """A killed process cannot stop its workers, in a call or on the way to it, for minutes."""
+    for name, text in (("waiting", WAITING), ("stage", STAGE), ("late", LATE)):
+        (tmp_path / f"{name}.py").write_text(text)
+    with subprocess.Popen([sys.executable, tmp_path / "stage.py", tmp_path]) as stage:
         deadline = time.monotonic() + 60
         while len(files := list(tmp_path.glob("*.pid"))) < 2:
             assert stage.poll() is None
