@@ -1,5 +1,11 @@
 """Figures of a trained network, from arrays alone.
 
+layout.py         the style of all figures, and a page measured in inches
+colours.py        five colours, and scales from numbers to colours
+curves.py         curves with intervals
+kernels.py        kernels of a convolution, maps side by side
+illustration.py   a figure with the facts that the report states about it
+
 Rules that hold for every figure:
 
 - A colour means one thing: white is zero, blue is above, orange is below. Values that cannot be

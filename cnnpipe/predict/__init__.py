@@ -1,5 +1,12 @@
 """Read a picture of one's own: find its digits, bring them to MNIST's form, ask the networks.
 
+picture.py   pictures of any kind as colours of one range
+ink.py       what of a picture is ink
+digits.py    from ink to images as MNIST has them
+seen.py      these steps together: what is seen before any network answers
+reading.py   what networks read, and where they are in doubt
+figure.py    both, drawn
+
 >>> [reading.name for reading in classify("photo.jpg")]  # doctest: +SKIP
 ['7']
 """

@@ -8,10 +8,11 @@
     glossary.py      terms, explained
     illustrations.py small worked examples
     exploration.py   snapshots, the map of the test set and robustness, for the page's scripts
-    *.html.j2        what stands on the page: one template per section
-    style.css        how it looks; interactive.css, learn.css: the sections that compute;
+    page.py          the templates, filled from all of these
+    templates/       what stands on the page: one for each section
+    styles/          how it looks; interactive.css, learn.css: the sections that compute;
                      print.css: on paper
-    scripts/*.js     what happens on it: plain scripts that share one scope
+    scripts/         what happens on it: plain scripts that share one scope
 
 Everything is inlined: the page opens from a disk without a network. It holds no time of its making,
 so that the same files give the same bytes.

@@ -6,5 +6,7 @@ command.py       what all stages share: where things lie, and how an error reach
 hardware.py      devices, number formats, their description beside results
 surroundings.py  what a notebook or a console sets for other programs
 processes.py     a process that ends when the one that started it has ended
-threads.py       how OpenMP waits and how malloc frees
+parallel.py      independent calls side by side, one to a core
+threads.py       how OpenMP waits, how malloc frees, and when Python looks for garbage
+optimizer.py     torch's AdamW without its wrappers for compilers
 """
